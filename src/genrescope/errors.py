@@ -1,0 +1,32 @@
+"""The errors that users see: each names the file, the cause and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class GenrescopeError(Exception):
+    """Something genrescope cannot do, said in words meant for the person at the keyboard."""
+
+
+class InputError(GenrescopeError):
+    """A file, folder or table that cannot be used as it is.
+
+    Parameters
+    ----------
+    path
+        The file or folder at fault.
+    cause
+        What is wrong with it, as a clause without a final stop.
+    remedy
+        What to do about it, as a sentence without a final stop.
+    """
+
+    def __init__(self, path: Path | str, cause: str, remedy: str) -> None:
+        super().__init__(path, cause, remedy)  # all three, so that the error survives pickling
+        self.path = Path(path)
+        self.cause = cause
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.cause}. {self.remedy}."

@@ -1,0 +1,1 @@
+"""Floor 1: the networks, from tensors to logits."""

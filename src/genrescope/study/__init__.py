@@ -1,0 +1,1 @@
+"""Floor 5: recipes x protocols x seeds, and the report on them."""
