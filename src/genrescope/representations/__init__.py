@@ -1,1 +1,25 @@
 """Floor 2: what a model sees of a track. Importing this package fills the registry."""
+
+from genrescope.representations import (
+    descriptors,
+    mel_from_image,
+    mel_image,
+    mfcc,
+    waveform,
+)
+from genrescope.representations.representation import (
+    REPRESENTATIONS,
+    Representation,
+    make_representation,
+)
+
+__all__ = [
+    "REPRESENTATIONS",
+    "Representation",
+    "descriptors",
+    "make_representation",
+    "mel_from_image",
+    "mel_image",
+    "mfcc",
+    "waveform",
+]

@@ -1,0 +1,213 @@
+"""A trained model, opened from its folder: audio in, genre probabilities out. No torch here.
+
+The folder holds ``config.json`` (genres, representation, how the model came about),
+``model.onnx`` (one input, float32 (batch, *shape); one output ``logits`` (batch, genres)),
+``model.safetensors`` and ``README.md``, the model card.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from genrescope.audio import Waveform
+from genrescope.errors import GenrescopeError, InputError
+from genrescope.representations import Representation, make_representation
+
+CONFIG, ONNX, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
+_BATCH = 32
+
+
+class ClassifierConfig(BaseModel):
+    """What ``config.json`` holds.
+
+    Attributes
+    ----------
+    format
+        Of the folder; raised when it changes.
+    genres
+        In the order of the logits.
+    representation
+        Name, version and parameters.
+    trained
+        Recipe, data set, protocol, seed, accuracy: whatever tells how the model came about.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    genres: list[str] = Field(min_length=2)
+    representation: dict[str, Any]
+    trained: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Genres of one clip.
+
+    Attributes
+    ----------
+    genre
+        The most likely one.
+    confidence
+        Its probability, in [0, 1].
+    probabilities
+        Of every genre, most likely first.
+    """
+
+    genre: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class Classifier:
+    """A trained model folder, opened.
+
+    Parameters
+    ----------
+    folder
+        As ``save_pretrained`` or a study writes it.
+    threads
+        For inference; None lets ONNX Runtime take every core.
+
+    Raises
+    ------
+    InputError
+        If a file of the folder is missing or not what it should be.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        self.folder = folder
+        self.config = _read_config(folder / CONFIG)
+        self.representation = _representation(folder, self.config)
+        self._session = _open_session(folder / ONNX, threads)
+        self._input = self._session.get_inputs()[0].name
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> Classifier:
+        """Open a model folder; see the class."""
+        return cls(Path(folder))
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Copy the model's files into a folder, which is made if need be."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name in (CONFIG, ONNX, WEIGHTS, CARD):
+            if (self.folder / name).exists():
+                shutil.copyfile(self.folder / name, Path(folder) / name)
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """In the order of the logits."""
+        return tuple(self.config.genres)
+
+    def predict(self, audio: str | os.PathLike[str] | Waveform, rate: int = 0) -> Prediction:
+        """Tell the genre of one clip.
+
+        Parameters
+        ----------
+        audio
+            A file, or a waveform: float32 (samples,), mono, in [-1, 1].
+        rate
+            Of the waveform, in Hz; not needed for a file.
+
+        Returns
+        -------
+        prediction
+            Genres and their probabilities.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read.
+        ValueError
+            If a waveform comes without its rate, or is too short.
+        """
+        if isinstance(audio, np.ndarray):
+            if rate <= 0:
+                raise ValueError("a waveform needs its sample rate in Hz")
+            array = self.representation.compute(audio, rate)
+        else:
+            array = self.representation.of_file(Path(audio))
+        scores = _softmax(self.logits(array[np.newaxis]))[0]
+        ranked = {self.genres[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")}
+        genre, confidence = next(iter(ranked.items()))
+        return Prediction(genre, confidence, ranked)
+
+    def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the model alone.
+
+        Parameters
+        ----------
+        arrays
+            float32 (batch, *shape), of this classifier's representation.
+
+        Returns
+        -------
+        logits
+            float32 (batch, genres).
+        """
+        batches = [
+            self._session.run(["logits"], {self._input: arrays[i : i + _BATCH]})[0]
+            for i in range(0, len(arrays), _BATCH)
+        ]
+        if not batches:
+            return np.empty((0, len(self.genres)), dtype=np.float32)
+        return np.concatenate(batches)
+
+    def probabilities(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Softmax of ``logits``; float32 (batch, genres), rows sum to 1."""
+        return _softmax(self.logits(arrays))
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    exponent = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(exponent / exponent.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _read_config(path: Path) -> ClassifierConfig:
+    if not path.is_file():
+        remedy = "Give a folder that `genrescope study` has written, such as REPORT/models/NAME"
+        raise InputError(path, "no such file, so this is no model folder", remedy)
+    try:
+        return ClassifierConfig.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+        raise InputError(path, cause, "Get an intact copy of the model") from error
+
+
+def _representation(folder: Path, config: ClassifierConfig) -> Representation:
+    settings = dict(config.representation)
+    name, version = str(settings.pop("name", "")), settings.pop("version", None)
+    try:
+        representation = make_representation(name, settings)
+    except GenrescopeError as error:
+        raise InputError(folder / CONFIG, str(error).rstrip("."), "Update genrescope") from error
+    if version != representation.version:
+        cause = f"it needs version {version} of {name}, and this is {representation.version}"
+        raise InputError(folder / CONFIG, cause, "Train it again or use another genrescope")
+    return representation
+
+
+def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise InputError(path, "no such file", "Get an intact copy of the model")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    try:
+        # Bytes, not a path: then no file outside the folder can be drawn in as external data.
+        return onnxruntime.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        cause = f"ONNX Runtime cannot read it ({str(error).splitlines()[0]})"
+        raise InputError(path, cause, "Get an intact copy of the model") from error

@@ -1,0 +1,375 @@
+"""The command line. Each command is a thin call into the floors below, imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from genrescope import __version__
+from genrescope.errors import GenrescopeError
+
+app = typer.Typer(
+    name="genrescope",
+    help="Tells the genre of music, and proves how well it does.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(no_args_is_help=True, help="Get and check data sets.")
+app.add_typer(data_app, name="data")
+
+_out = Console()
+_err = Console(stderr=True)
+
+GET_GTZAN = "`genrescope data get gtzan`"
+
+
+def main() -> None:
+    """Run the command line; errors meant for people end it with code 1 and no traceback."""
+    try:
+        app()
+    except GenrescopeError as error:
+        _err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _err.print("Stopped. Run the same command again to go on.")
+        sys.exit(130)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"genrescope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "- `genrescope study` compares the study's three models on synthetic demo clips\n\n"
+    "- `genrescope study --data gtzan --out report` does so on real data\n\n"
+    "- `genrescope study why-so-low --data gtzan --quick`\n\n"
+    "- `genrescope study --data my-genres/ --recipes report-cnn --protocols report --seeds 3`"
+)
+def study(
+    plan: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="A bundled study's name, or a YAML file.")
+    ] = "report",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="GTZAN in any layout, a folder of genres, or a CSV. Without: the demo."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report. [default: study-STUDY-DATA]")
+    ] = None,
+    recipes: Annotated[
+        str | None, typer.Option(help="Recipes (names or YAML files), separated by commas.")
+    ] = None,
+    protocols: Annotated[
+        str | None, typer.Option(help="Protocols, separated by commas; see `genrescope list`.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Iterations of every fit.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few epochs, two seeds: to see that everything runs.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Fits side by side. [default: one per core]")
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Fail on a file that cannot be used; do not leave it out."),
+    ] = False,
+    download: Annotated[
+        bool | None,
+        typer.Option(
+            "--download/--no-download",
+            help="Ask the Hugging Face hub for weights. [default: only with --data]",
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of representations. [default: the user's cache]")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="Lightning's: cpu, gpu, mps, auto, …")] = "auto",
+    devices: Annotated[str, typer.Option(help="Lightning's: auto, a number, or a list.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp_spawn, …")] = "auto",
+) -> None:
+    """Train and compare models, and write a report.
+
+    Writes results.csv, results.json, report.md, report.html, figures and models. Stop it and run
+    it again: it goes on where it was.
+    """
+    _require("lightning", "study")
+    from genrescope.study.plan import load_plan
+    from genrescope.study.progress import StudyProgress
+    from genrescope.study.report import write_report
+    from genrescope.study.run import Options, run_study
+
+    what = load_plan(plan, recipes=_names(recipes), protocols=_names(protocols), seeds=seeds)
+    if quick:
+        what = what.made_quick()
+    if data is None:
+        _err.print(
+            "No data given: using the embedded synthetic demo set, with no network. Get the real "
+            f"set with {GET_GTZAN} and give it with --data (or make study DATA=…).",
+            markup=False,
+            highlight=False,
+        )
+    options = Options(
+        jobs=jobs,
+        store=store,
+        strict=strict,
+        download=data is not None if download is None else download,
+        trainer_flags=_trainer_flags(accelerator, devices, strategy),
+    )
+    with StudyProgress(_err) as progress:
+        dataset = _dataset(data, progress)
+        for problem in dataset.problems:
+            progress.note(f"Note: {problem}")
+        short = Path(plan).stem + ("-quick" if quick else "")
+        folder = out or Path(f"study-{short}-{dataset.name}")
+        done = run_study(what, dataset, folder, options, progress)
+    html = write_report(done, folder)
+    _print_study(done)
+    typer.echo(f"Report: {html} (also report.md, results.csv, results.json, figures/, models/)")
+    if not done.cells:
+        raise GenrescopeError("No model could be run; the report says why.")
+
+
+@app.command(
+    epilog="Examples:\n\n- `genrescope classify --model report/models/report-cnn-filtered *.wav`"
+)
+def classify(
+    files: Annotated[list[Path], typer.Argument(help="Audio files.")],
+    model: Annotated[Path, typer.Option(help="A model folder, such as a study writes.")],
+    top: Annotated[int, typer.Option(min=1, help="Genres to show for each file.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Tell the genre of audio files by a trained model.
+
+    Files that cannot be read are named on standard error, the others are classified, and the
+    command then ends with code 1.
+    """
+    import json
+
+    from genrescope.classifier import Classifier
+
+    classifier = Classifier(model)
+    failed = 0
+    for path in files:
+        try:
+            prediction = classifier.predict(path)
+        except GenrescopeError as error:
+            failed += 1
+            _err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            continue
+        shown = dict(list(prediction.probabilities.items())[:top])
+        if as_json:
+            rounded = {genre: round(share, 6) for genre, share in shown.items()}
+            row = {"path": str(path), "genre": prediction.genre, "probabilities": rounded}
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            told = ", ".join(f"{genre} {share:.2f}" for genre, share in shown.items())
+            typer.echo(f"{path}: {told}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the recipes, studies, protocols, representations and models there are."""
+    _require("lightning", "train")
+    from rich.table import Table
+
+    from genrescope.models import MODELS
+    from genrescope.representations import REPRESENTATIONS
+    from genrescope.study.plan import bundled_plans, load_plan
+    from genrescope.tracks.splits import PROTOCOLS
+    from genrescope.training.recipe import bundled_recipes, load_recipe
+
+    parts = {
+        "recipes": {name: load_recipe(name).about for name in bundled_recipes()},
+        "studies": {name: load_plan(name).about for name in bundled_plans()},
+        "protocols": {name: protocol.about for name, protocol in PROTOCOLS.items()},
+        "representations": {n: _first_line(cls) for n, cls in sorted(REPRESENTATIONS.items())},
+        "models": {n: _first_line(cls) for n, cls in sorted(MODELS.items())},
+    }
+    for title, entries in parts.items():
+        table = Table(title=title, title_justify="left", show_header=False, box=None)
+        for name, about in entries.items():
+            table.add_row(name, escape(about))
+        _out.print(table, "")
+
+
+@data_app.command(
+    "get",
+    epilog="Examples:\n\n- `genrescope data get gtzan`\n\n- `genrescope data get gtzan --to ~/music/gtzan`",
+)
+def get(
+    name: Annotated[str, typer.Argument(help="The data set: gtzan.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to unpack into. [default: ./NAME]")
+    ] = None,
+    url: Annotated[
+        list[str] | None, typer.Option(help="Address to try first; may be given several times.")
+    ] = None,
+) -> None:
+    """Download a data set, check it and unpack it. A download that was stopped goes on."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from genrescope.tracks.download import get_gtzan
+    from genrescope.tracks.gtzan import ARCHIVE_URLS
+
+    if name != "gtzan":
+        raise GenrescopeError(f"There is no data set {name!r} to get; there is: gtzan.")
+    columns = (TextColumn("gtzan"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=_err) as bars:
+        bar = bars.add_task("gtzan", total=None)
+
+        def progress(done: int, total: int | None) -> None:
+            bars.update(bar, completed=done, total=total)
+
+        folder = get_gtzan(to or Path(name), progress=progress, urls=[*(url or ()), *ARCHIVE_URLS])
+    typer.echo(f"{folder} is ready. Next: genrescope data check {folder}")
+
+
+@data_app.command("check", epilog="Examples:\n\n- `genrescope data check gtzan --json`")
+def check(
+    folder: Annotated[Path, typer.Argument(help="A copy of GTZAN, in any layout.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every finding, not the first few of a kind.")
+    ] = False,
+) -> None:
+    """List what is missing, corrupt, duplicated or known to be faulty; ends with code 1 if corrupt."""
+    from dataclasses import asdict
+
+    from rich.progress import Progress
+
+    from genrescope.tracks.check import check as check_folder
+
+    with Progress(console=_err, transient=True, disable=not _err.is_terminal) as bars:
+        bar = bars.add_task("opening files", total=None)
+        report = check_folder(
+            folder, progress=lambda done, total: bars.update(bar, completed=done, total=total)
+        )
+    if as_json:
+        import json
+
+        content = {
+            "folder": str(report.folder),
+            "tracks": len(report.tracks),
+            "counts": report.counts,
+            "filtered_lists": {name: asdict(c) for name, c in report.coverage.items()},
+            "findings": [
+                {**asdict(finding), "path": str(finding.path)} for finding in report.findings
+            ],
+        }
+        typer.echo(json.dumps(content, ensure_ascii=False, indent=1))
+    else:
+        _print_check(report, None if everything else 5)
+    if report.counts["corrupt"]:
+        raise typer.Exit(1)
+
+
+def _print_check(report: Any, most: int | None) -> None:
+    from rich.table import Table
+
+    typer.echo(f"{report.folder}: {len(report.tracks)} tracks")
+    for kind, count in report.counts.items():
+        typer.echo(f"\n{kind}: {count}")
+        for finding in [f for f in report.findings if f.kind == kind][:most]:
+            typer.echo(f"  {finding.error()}")
+        if most is not None and count > most:
+            typer.echo(f"  … and {count - most} more (--all shows them)")
+    table = Table("filtered list", "tracks", "table", "picture", "full", "16 kHz", "excerpt")
+    for name, c in report.coverage.items():
+        cells = (c.tracks, c.rows, c.images, c.full, c.full_16k, c.excerpts)
+        table.add_row(name, *map(str, cells))
+    _out.print("", table)
+
+
+def _dataset(path: Path | None, progress: Any) -> Any:
+    from genrescope.tracks.datasets import open_dataset, open_demo
+
+    if path is not None:
+        return open_dataset(path)
+    return open_demo(lambda done, total: progress.representing("demo clips", done, total))
+
+
+def _print_study(study: Any) -> None:
+    from rich.table import Table
+
+    from genrescope.study.report import summary
+
+    kind = " (quick: no results)" if study.plan.quick else ""
+    table = Table("protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed")
+    table.title = f"{study.plan.name}, on {study.dataset.name}{kind}"
+    for line in summary(study):
+        cells = (
+            [line["mark"], "", "", ""]
+            if line["mark"]
+            else [line["accuracy"], line["interval"], line["n_test"], line["seconds"]]
+        )
+        table.add_row(line["protocol"], line["recipe"], *cells)
+    _out.print(table)
+
+
+def _trainer_flags(accelerator: str, devices: str, strategy: str) -> dict[str, Any]:
+    if accelerator == "auto":
+        import torch
+
+        if torch.cuda.is_available():
+            accelerator = "gpu"
+        else:
+            accelerator = "mps" if torch.backends.mps.is_available() else "cpu"
+    flags: dict[str, Any] = {"accelerator": accelerator}
+    if devices != "auto":
+        flags["devices"] = int(devices) if devices.lstrip("-").isdigit() else devices
+    elif accelerator == "cpu":
+        flags["devices"] = 1
+    several = flags.get("devices") not in (None, 1)
+    # The other way to use several devices starts this very command again, once for each.
+    flags["strategy"] = "ddp_spawn" if several and strategy == "auto" else strategy
+    return flags
+
+
+def _names(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("names, separated by commas, are needed")
+    return names
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def _require(package: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise GenrescopeError(
+            f"This command needs more than the base install: pip install 'genrescope[{extra}]'"
+        )

@@ -1,0 +1,78 @@
+"""The 128 × 336 mel spectrogram that a published picture holds, in dB, or the same from audio.
+
+The colour map is undone, so the values are a clean mel spectrogram of the whole clip to 8 bits
+over 40 dB, one column every 89 ms of a 30 s clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform
+from genrescope.representations import picture
+from genrescope.representations.representation import Array, representation
+
+_STEP_DB = picture.POWER_RANGE_DB / 255
+
+
+def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    """Make the array from audio.
+
+    Parameters
+    ----------
+    waveform
+        float32 (samples,), mono, in [-1, 1].
+    rate
+        In Hz; resampled to 22,050.
+
+    Returns
+    -------
+    mel
+        float32 (128, 336), mel bin (low first) × column, in dB of power below the clip's maximum:
+        -40 to 0. A clip of less than 40 dB range is stretched to it, as in the pictures.
+
+    Raises
+    ------
+    ValueError
+        If the clip is shorter than 1,025 samples at 22,050 Hz.
+    """
+    return _to_db(picture.grid_of_waveform(waveform, rate))
+
+
+def of_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Recover the array from a published picture, uint8 (288, 432, 3); see ``compute``."""
+    return _to_db(picture.grid_of_picture(pixels))
+
+
+def _to_db(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return levels.astype(np.float32) * np.float32(_STEP_DB) - np.float32(picture.POWER_RANGE_DB)
+
+
+@representation("mel-from-image")
+@dataclass(frozen=True)
+class MelFromImage(picture.PictureRepresentation):
+    """Mel spectrogram in dB, recovered from the published PNG or made from audio."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Mel bins, columns."""
+        return (picture.BINS, picture.COLUMNS)
+
+    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+        """See the module's ``compute``."""
+        return compute(waveform, rate)
+
+    def of_picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See the module's ``of_picture``."""
+        return of_picture(pixels)
+
+    def pack(self, array: NDArray[np.float32]) -> Array:
+        """Back to 8 bits, without loss."""
+        return np.rint((array + picture.POWER_RANGE_DB) / _STEP_DB).astype(np.uint8)
+
+    def unpack(self, packed: Array) -> NDArray[np.float32]:
+        """To dB again."""
+        return _to_db(packed)

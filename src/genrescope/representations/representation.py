@@ -1,0 +1,169 @@
+"""What a representation is, and the registry of those there are.
+
+A representation is a named, parameterised, pure function from audio to an array. Keeping the
+arrays is the work of ``genrescope.representations.store``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform, load
+from genrescope.errors import GenrescopeError, InputError
+from genrescope.tracks.track import Track
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The published or recorded form of a track that a representation is made from.
+
+    Attributes
+    ----------
+    kind
+        ``table``, ``image`` or ``audio``.
+    path
+        The file; None for a row of a table.
+    """
+
+    kind: str
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class Representation(ABC):
+    """A representation with its parameters; subclasses are frozen dataclasses of them.
+
+    Class attributes: ``name`` (filled by the registry), ``version`` (raised whenever the values
+    change, so that stored arrays are made anew) and ``rate`` (Hz, of the audio it is made from).
+    """
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    rate: ClassVar[int] = 22050
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one track's array."""
+
+    @abstractmethod
+    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+        """Make the array of one clip.
+
+        Parameters
+        ----------
+        waveform
+            float32 (samples,), mono, in [-1, 1].
+        rate
+            In Hz; resampled when it is not the representation's own.
+
+        Returns
+        -------
+        array
+            float32, of shape ``self.shape``.
+        """
+
+    def source(self, track: Track) -> Source | None:
+        """Tell what this track's array would be made from, or None if it has nothing fit.
+
+        A published form wins; otherwise the audio, if it is the whole clip and holds the
+        frequencies that the representation looks at.
+        """
+        if track.audio is None or track.extent == "excerpt":
+            return None
+        if track.extent == "full-16k" and self.rate > 16000:
+            return None
+        return Source("audio", track.audio)
+
+    def of_track(self, track: Track) -> NDArray[np.float32]:
+        """Make the array of one track from its source.
+
+        Raises
+        ------
+        InputError
+            If the source cannot be read or gives values that are not finite.
+        """
+        source = self.source(track)
+        if source is None or source.path is None:
+            raise GenrescopeError(f"{track.id}: nothing to make {self.name} from")
+        return self.of_file(source.path)
+
+    def of_file(self, path: Path) -> NDArray[np.float32]:
+        """Make the array of one audio file; float32 of shape ``self.shape``.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or gives values that are not finite.
+        """
+        waveform, rate = load(path, self.rate)
+        try:
+            array = self.compute(waveform, rate)
+        except ValueError as error:
+            remedy = "Use a longer clip, or leave the file out"
+            raise InputError(path, str(error), remedy) from error
+        if not np.isfinite(array).all():
+            cause = f"its {self.name} are not all finite numbers"
+            raise InputError(path, cause, "Leave the file out; it may be silent or damaged")
+        return array
+
+    def pack(self, array: NDArray[np.float32]) -> Array:
+        """Make the compact form that is stored; ``unpack`` inverts it."""
+        return array
+
+    def unpack(self, packed: Array) -> NDArray[np.float32]:
+        """Make the float32 form again; works on one array or on a stack of them."""
+        return np.asarray(packed, dtype=np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Name, version and parameters: what the array depends on beside the audio."""
+        return {"name": self.name, "version": self.version, **asdict(self)}
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that change with name, version or any parameter."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+REPRESENTATIONS: dict[str, type[Representation]] = {}
+
+R = TypeVar("R", bound=type[Representation])
+
+
+def representation(name: str) -> Callable[[R], R]:
+    """Register a representation class under the name that recipes use."""
+
+    def register(cls: R) -> R:
+        cls.name = name
+        REPRESENTATIONS[name] = cls
+        return cls
+
+    return register
+
+
+def make_representation(name: str, parameters: Mapping[str, Any] | None = None) -> Representation:
+    """Make a representation by name.
+
+    Raises
+    ------
+    GenrescopeError
+        If the name or a parameter is unknown.
+    """
+    if name not in REPRESENTATIONS:
+        known = ", ".join(sorted(REPRESENTATIONS))
+        raise GenrescopeError(f"There is no representation {name!r}; there are: {known}.")
+    try:
+        return REPRESENTATIONS[name](**(parameters or {}))
+    except TypeError as error:
+        raise GenrescopeError(f"Representation {name}: {error}.") from error

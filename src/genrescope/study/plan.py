@@ -1,0 +1,108 @@
+"""What a study compares: recipes × protocols × seeds, from YAML or from the command line."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from genrescope.errors import GenrescopeError, InputError
+from genrescope.tracks.splits import get_protocol
+from genrescope.training.recipe import Recipe, load_recipe, read_yaml
+
+
+class Plan(BaseModel):
+    """A study, before it is run.
+
+    Attributes
+    ----------
+    name
+        Title of the report.
+    about
+        A sentence or two under the title.
+    recipes
+        In the order of the table.
+    protocols
+        In the order of the table: the honest ones first.
+    seeds
+        How many iterations.
+    quick
+        Whether epochs were cut to see that everything runs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "The study"
+    about: str = ""
+    recipes: list[Recipe] = Field(min_length=1)
+    protocols: list[str] = Field(default=["filtered", "report"], min_length=1)
+    seeds: int = Field(default=5, ge=1)
+    quick: bool = False
+
+    def made_quick(self) -> Plan:
+        """The same with at most two seeds and few epochs."""
+        recipes = [recipe.quick() for recipe in self.recipes]
+        return self.model_copy(
+            update={"recipes": recipes, "seeds": min(2, self.seeds), "quick": True}
+        )
+
+
+def bundled_plans() -> dict[str, Path]:
+    """Names and files of the studies in the package."""
+    folder = Path(str(files("genrescope") / "recipes" / "studies"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_plan(
+    reference: str,
+    *,
+    recipes: list[str] | None = None,
+    protocols: list[str] | None = None,
+    seeds: int | None = None,
+) -> Plan:
+    """Read a study; what is given beside it replaces what it says.
+
+    Parameters
+    ----------
+    reference
+        A bundled study's name or a YAML file's path. Its recipes are names, paths, or settings
+        that say what they extend.
+    recipes, protocols, seeds
+        See ``Plan``.
+
+    Raises
+    ------
+    GenrescopeError
+        If there is no such study, recipe or protocol, or a setting is wrong.
+    """
+    bundled = bundled_plans()
+    path = bundled.get(reference, Path(reference))
+    if reference not in bundled and path.suffix not in {".yaml", ".yml"}:
+        known = ", ".join(bundled)
+        raise GenrescopeError(
+            f"There is no study {reference!r}. Give one of these, or a YAML file: {known}."
+        )
+    settings: dict[str, Any] = read_yaml(path)
+    references = recipes if recipes is not None else settings.get("recipes")
+    if not isinstance(references, list) or not references:
+        raise InputError(path, "it lists no recipes", "Add `recipes:` with at least one")
+    source = None if recipes is not None else path
+    settings["recipes"] = [load_recipe(reference, source) for reference in references]
+    names = [recipe.name for recipe in settings["recipes"]]
+    if twice := {name for name in names if names.count(name) > 1}:
+        remedy = "Give each recipe a name of its own"
+        raise InputError(path, f"recipes share a name: {', '.join(sorted(twice))}", remedy)
+    if protocols is not None:
+        settings["protocols"] = protocols
+    if seeds is not None:
+        settings["seeds"] = seeds
+    try:
+        plan = Plan.model_validate(settings)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(path, faults, "Mend the study") from error
+    for name in plan.protocols:
+        get_protocol(name)
+    return plan

@@ -1,0 +1,90 @@
+"""Shows how a study goes: bars on a terminal, a line for each fit elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from genrescope.study.results import Row
+
+
+class StudyProgress:
+    """A bar for all fits, one for each fit that runs, and one while representations are made."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._fits: dict[str, TaskID] = {}
+        self._representing: dict[str, TaskID] = {}
+        self._all: TaskID | None = None
+
+    def __enter__(self) -> StudyProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def representing(self, name: str, done: int, total: int) -> None:
+        """Move the representation's bar."""
+        if name not in self._representing:
+            self._representing[name] = self._bars.add_task(name, total=total, state="")
+        self._bars.update(self._representing[name], completed=done)
+        if done == total:
+            self._line(f"{name}: {total} arrays made")
+
+    def planned(self, total: int, done: int) -> None:
+        """Show the bar over all fits."""
+        if done:
+            self.note(f"{done} of {total} fits were done before and are kept.")
+        self._all = self._bars.add_task("all fits", total=total, completed=done, state="")
+
+    def epoch(self, key: str, row: dict[str, Any]) -> None:
+        """Move a fit's bar by an epoch."""
+        if key not in self._fits:
+            self._fits[key] = self._bars.add_task(key, total=row["steps"], state="")
+        state = (
+            f"validation accuracy {row['valid_accuracy']:.3f}" if "valid_accuracy" in row else ""
+        )
+        self._bars.update(self._fits[key], completed=row["step"], state=state)
+
+    def finished(self, key: str, row: Row) -> None:
+        """Replace a fit's bar by its result."""
+        if key in self._fits:
+            self._bars.remove_task(self._fits.pop(key))
+        if self._all is not None:
+            self._bars.advance(self._all)
+        self.note(f"{key}: test accuracy {row.accuracy:.3f} ({row.seconds:.0f} s)")
+
+    def _line(self, text: str) -> None:
+        if not self._console.is_terminal:
+            self.note(text)

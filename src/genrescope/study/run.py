@@ -1,0 +1,459 @@
+"""Run a study: represent the tracks, then fit and test every recipe × protocol × seed.
+
+What is done is kept under ``<out>/runs``; running the same study again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from queue import Empty
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import ValidationError
+
+from genrescope.errors import GenrescopeError, InputError
+from genrescope.models.encoder import WeightsNotAvailableError, resolve_weights
+from genrescope.representations.store import Collection, Store
+from genrescope.study.cell import PREDICTIONS, RESULT, CellTask, run_cell, usable
+from genrescope.study.plan import Plan
+from genrescope.study.results import Cell, Row, Unavailable, read_tested, write_csv, write_json
+from genrescope.tracks.splits import Split, get_protocol
+from genrescope.tracks.track import Dataset
+from genrescope.training.fit import read_curves
+from genrescope.training.recipe import Component, Recipe
+
+NO_WEIGHTS = "weights not available"
+NO_TRACKS = "no usable tracks"
+NO_SPLIT = "protocol not possible"
+
+
+class Listener(Protocol):
+    """Told how a study goes; see ``genrescope.study.progress`` for the one with bars."""
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+
+    def representing(self, name: str, done: int, total: int) -> None:
+        """So many arrays are made."""
+
+    def planned(self, total: int, done: int) -> None:
+        """So many fits there are, and are done already."""
+
+    def epoch(self, key: str, row: dict[str, Any]) -> None:
+        """A fit has come to ``row["step"]`` of ``row["steps"]`` epochs."""
+
+    def finished(self, key: str, row: Row) -> None:
+        """A fit is done and tested."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a study; nothing here changes its figures but the trainer's flags.
+
+    Attributes
+    ----------
+    jobs
+        Fits side by side; None takes one per core on a CPU and one on anything else.
+    store
+        Folder of representations; None takes the user's cache.
+    strict
+        Fail on the first file that cannot be used, rather than leave it out.
+    download
+        Whether the Hugging Face hub may be asked for weights.
+    trainer_flags
+        For ``lightning.Trainer``: accelerator, devices, strategy, num_nodes.
+    """
+
+    jobs: int | None = None
+    store: Path | None = None
+    strict: bool = False
+    download: bool = True
+    trainer_flags: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that has been run: all that a report needs.
+
+    Attributes
+    ----------
+    cells
+        In the order of protocols, then recipes.
+    used
+        Per recipe: tracks per genre that it could use.
+    sources
+        Per recipe: how many of its arrays came from a table, a picture, audio.
+    problems
+        Files that were left out.
+    """
+
+    plan: Plan
+    dataset: Dataset
+    cells: list[Cell]
+    unavailable: list[Unavailable]
+    used: dict[str, dict[str, int]]
+    sources: dict[str, dict[str, int]]
+    problems: list[InputError]
+
+
+def run_study(
+    plan: Plan, dataset: Dataset, out: Path, options: Options, listener: Listener
+) -> Study:
+    """Run all of a study that is not done yet, and write ``results.csv`` and ``results.json``.
+
+    Parameters
+    ----------
+    plan
+        What to compare.
+    dataset
+        On which tracks.
+    out
+        The report's folder; made if need be.
+    options
+        How.
+    listener
+        Told how it goes.
+
+    Returns
+    -------
+    study
+        Everything, also what had been done before.
+
+    Raises
+    ------
+    GenrescopeError
+        If nothing can be run; with ``strict``, if anything cannot.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(out, f"it cannot be written ({error})", "Give another --out") from error
+    _refuse(options.strict, list(dataset.problems))
+    unavailable: list[Unavailable] = []
+    ready = _with_weights(plan, options, unavailable, listener)
+    collections, problems = _represent(ready, dataset, options, listener)
+    splits = _splits(plan, dataset, unavailable)
+    with tempfile.TemporaryDirectory(prefix="genrescope-") as scratch:
+        tasks = _tasks(
+            plan, dataset, out, options, ready, collections, splits, Path(scratch), unavailable
+        )
+        if options.strict and unavailable:
+            first = unavailable[0]
+            raise GenrescopeError(f"{first.recipe or first.protocol}: {first.reason}")
+        todo = [task for task in tasks if _done_row(task) is None]
+        listener.planned(len(tasks), len(tasks) - len(todo))
+        _run(todo, options, listener)
+    study = Study(
+        plan=plan,
+        dataset=dataset,
+        cells=_gather(plan, tasks),
+        unavailable=unavailable,
+        used={recipe: _used(dataset, c) for recipe, c in collections.items()},
+        sources={recipe: c.sources for recipe, c in collections.items()},
+        problems=[*dataset.problems, *problems],
+    )
+    _write(study, out)
+    return study
+
+
+def _refuse(strict: bool, problems: list[InputError]) -> None:
+    if strict and problems:
+        more = f" ({len(problems) - 1} more such files)" if len(problems) > 1 else ""
+        raise GenrescopeError(f"{problems[0]}{more}")
+
+
+def _with_weights(
+    plan: Plan, options: Options, unavailable: list[Unavailable], listener: Listener
+) -> list[Recipe]:
+    ready: list[Recipe] = []
+    for recipe in plan.recipes:
+        weights = recipe.model.parameters.get("weights")
+        if weights is None:
+            ready.append(recipe)
+            continue
+        if options.download:
+            listener.note(f"Looking for {weights} (this machine first, then the Hugging Face hub).")
+        try:
+            folder = resolve_weights(weights, download=options.download)
+        except WeightsNotAvailableError as error:
+            unavailable.append(
+                Unavailable(recipe=recipe.name, protocol=None, mark=NO_WEIGHTS, reason=str(error))
+            )
+            listener.note(f"{recipe.name}: {NO_WEIGHTS}. {error}")
+            continue
+        settings = {**recipe.model.parameters, "weights": str(folder)}
+        model = Component.model_validate({"name": recipe.model.name, **settings})
+        ready.append(recipe.model_copy(update={"model": model}))
+    return ready
+
+
+def _represent(
+    recipes: list[Recipe], dataset: Dataset, options: Options, listener: Listener
+) -> tuple[dict[str, Collection], list[InputError]]:
+    store = Store(options.store)
+    by_key: dict[str, Collection] = {}
+    for recipe in recipes:
+        representation = recipe.make_representation()
+        if representation.key in by_key:
+            continue
+
+        def progress(done: int, total: int, name: str = representation.name) -> None:
+            listener.representing(name, done, total)
+
+        collection = store.collect(
+            representation, dataset.tracks, workers=options.jobs, progress=progress
+        )
+        _refuse(options.strict, list(collection.problems))
+        by_key[representation.key] = collection
+    problems = {str(p): p for collection in by_key.values() for p in collection.problems}
+    found = {recipe.name: by_key[recipe.make_representation().key] for recipe in recipes}
+    return found, list(problems.values())
+
+
+def _splits(
+    plan: Plan, dataset: Dataset, unavailable: list[Unavailable]
+) -> dict[tuple[str, int], tuple[Split, ...]]:
+    splits: dict[tuple[str, int], tuple[Split, ...]] = {}
+    for name in plan.protocols:
+        try:
+            made = {
+                (name, seed): tuple(get_protocol(name).splits(dataset, seed))
+                for seed in range(plan.seeds)
+            }
+        except GenrescopeError as error:
+            unavailable.append(
+                Unavailable(recipe="", protocol=name, mark=NO_SPLIT, reason=str(error))
+            )
+        else:
+            splits |= made
+    if not splits:
+        raise GenrescopeError(unavailable[-1].reason)
+    return splits
+
+
+def _tasks(
+    plan: Plan,
+    dataset: Dataset,
+    out: Path,
+    options: Options,
+    recipes: list[Recipe],
+    collections: dict[str, Collection],
+    splits: dict[tuple[str, int], tuple[Split, ...]],
+    scratch: Path,
+    unavailable: list[Unavailable],
+) -> list[CellTask]:
+    genre_of = {track.id: track.genre for track in dataset.tracks}
+    originals = {recipe.name: recipe for recipe in plan.recipes}
+    labelling = hashlib.sha256(repr(sorted(splits.items())).encode()).hexdigest()
+    tasks: list[CellTask] = []
+    files: dict[int, Path] = {}
+    for recipe in recipes:
+        collection = collections[recipe.name]
+        labels = tuple(dataset.genres.index(genre_of[i]) for i in collection.ids)
+        if id(collection) not in files:  # recipes that see the same share one file
+            files[id(collection)] = scratch / f"{len(files)}.npy"
+            np.save(files[id(collection)], collection.packed, allow_pickle=False)
+        for (protocol, seed), parts in splits.items():
+            if (reason := usable(parts, collection.ids, labels)) is not None:
+                if not any(u.recipe == recipe.name and u.protocol == protocol for u in unavailable):
+                    unavailable.append(
+                        Unavailable(
+                            recipe=recipe.name, protocol=protocol, mark=NO_TRACKS, reason=reason
+                        )
+                    )
+                continue
+            original = originals[recipe.name]
+            key = f"{recipe.name} · {protocol} · seed {seed}"
+            folder = out / "runs" / f"{_slug(recipe.name)}-{original.hash}" / protocol
+            data = f"{dataset.checksum}{collection.checksum}{labelling}"
+            tasks.append(
+                CellTask(
+                    key=key,
+                    recipe=recipe,
+                    protocol=protocol,
+                    seed=seed,
+                    splits=parts,
+                    packed=files[id(collection)],
+                    ids=collection.ids,
+                    labels=labels,
+                    genres=dataset.genres,
+                    dataset=dataset.name,
+                    recipe_hash=original.hash,
+                    data_checksum=hashlib.sha256(data.encode()).hexdigest()[:16],
+                    folder=folder / f"seed-{seed}",
+                    model_folder=(
+                        out / "models" / f"{_slug(recipe.name)}-{protocol}" if seed == 0 else None
+                    ),
+                    threads=1 if recipe.parallel else os.cpu_count() or 1,
+                    trainer_flags={"accelerator": "cpu", **options.trainer_flags},
+                )
+            )
+    return tasks
+
+
+def _done_row(task: CellTask) -> Row | None:
+    path = task.folder / RESULT
+    try:
+        row = Row.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    model_kept = task.model_folder is None or task.model_folder.is_dir()
+    return row if _belongs(row, task) and model_kept else None
+
+
+def _belongs(row: Row, task: CellTask) -> bool:
+    return (row.recipe_hash, row.data_checksum) == (task.recipe_hash, task.data_checksum)
+
+
+def _run(tasks: list[CellTask], options: Options, listener: Listener) -> None:
+    alone = [task for task in tasks if not task.recipe.parallel]
+    for batch, jobs in (([t for t in tasks if t not in alone], options.jobs), (alone, 1)):
+        if batch:
+            on_cpu = batch[0].trainer_flags["accelerator"] == "cpu"
+            jobs = jobs or (os.cpu_count() or 1 if on_cpu else 1)
+            _run_batch(batch, min(jobs, len(batch)), listener)
+
+
+def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
+    context = get_context("spawn")
+    with context.Manager() as manager, _workers(jobs, context) as pool:
+        events = manager.Queue()
+        pending: dict[Future[Row], CellTask] = {}
+        for task in tasks:
+            _clear_stale(task)
+            pending[pool.submit(_in_worker, task, events)] = task
+        while pending:
+            done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            _drain(events, listener)
+            for future in done:
+                task = pending.pop(future)
+                try:
+                    listener.finished(task.key, future.result())
+                except BrokenProcessPool as error:
+                    raise GenrescopeError(
+                        f"{task.key}: the process was ended from outside, most likely for want of "
+                        "memory. Run the same command with --jobs 1; what is done is kept."
+                    ) from error
+
+
+@contextmanager
+def _workers(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts_to_parent)
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        # Fits last minutes: end them now, their checkpoints are on disk.
+        workers = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+        raise
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _in_worker(task: CellTask, events: Any) -> Row:
+    return run_cell(task, lambda key, row: events.put((key, row)))
+
+
+def _drain(events: Any, listener: Listener) -> None:
+    while True:
+        try:
+            key, row = events.get_nowait()
+        except Empty:
+            return
+        listener.epoch(key, row)
+
+
+def _clear_stale(task: CellTask) -> None:
+    # A folder that was begun on other data must not be gone on with.
+    mark = task.folder / "data_checksum"
+    if task.folder.exists() and (
+        not mark.exists() or mark.read_text(encoding="utf-8") != task.data_checksum
+    ):
+        shutil.rmtree(task.folder)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(task.data_checksum, encoding="utf-8")
+    if task.model_folder is not None and not task.model_folder.is_dir():
+        # The model is gone or was never made: fold 0 must be fitted again to have it.
+        shutil.rmtree(task.folder / "fold-0", ignore_errors=True)
+
+
+def _gather(plan: Plan, tasks: list[CellTask]) -> list[Cell]:
+    cells: list[Cell] = []
+    for protocol in plan.protocols:
+        for recipe in plan.recipes:
+            own = [t for t in tasks if (t.recipe.name, t.protocol) == (recipe.name, protocol)]
+            if not own:
+                continue
+            rows = [row for task in own if (row := _done_row(task)) is not None]
+            # A result may have been made under another name for the same settings.
+            rows = [row.model_copy(update={"recipe": recipe.name}) for row in rows]
+            curves = [
+                read_curves(path)
+                for task in own
+                for path in sorted(task.folder.glob("*/curves.csv"))
+            ]
+            tested = [read_tested(task.folder / PREDICTIONS) for task in own]
+            cells.append(Cell(recipe.name, protocol, rows, curves, tested))
+    return cells
+
+
+def _used(dataset: Dataset, collection: Collection) -> dict[str, int]:
+    genre_of = {track.id: track.genre for track in dataset.tracks}
+    counter = Counter(genre_of[i] for i in collection.ids)
+    return {genre: counter[genre] for genre in dataset.genres}
+
+
+def _write(study: Study, out: Path) -> None:
+    rows = [row for c in study.cells for row in c.rows]
+    write_csv(out / "results.csv", rows)
+    write_json(
+        out / "results.json",
+        {
+            "study": study.plan.model_dump(mode="json"),
+            "dataset": {
+                "name": study.dataset.name,
+                "checksum": study.dataset.checksum,
+                "tracks": study.dataset.counts,
+                "notes": list(study.dataset.notes),
+            },
+            "rows": [row.model_dump(mode="json") for row in rows],
+            "summary": [
+                {
+                    "recipe": c.recipe,
+                    "protocol": c.protocol,
+                    "accuracy_mean": c.mean,
+                    "accuracy_sd": c.sd,
+                    "interval_95": c.interval(),
+                    "macro_f1_mean": c.macro_f1,
+                    "n_test": c.n_test,
+                }
+                for c in study.cells
+            ],
+            "unavailable": [entry.model_dump() for entry in study.unavailable],
+            "used": study.used,
+            "sources": study.sources,
+            "left_out": [str(problem) for problem in study.problems],
+        },
+    )
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)

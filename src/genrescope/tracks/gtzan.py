@@ -1,0 +1,667 @@
+"""GTZAN, in every layout people have it: the ten genres, 1000 clips, their pictures and table.
+
+The data set is the field's yardstick and is known to be faulty: clips repeat, one is broken, one
+is mostly noise. What is known about it stands here as data; what a folder holds is found by
+`survey`, which looks at names and headers, and turned into tracks by `read`.
+
+References
+----------
+G. Tzanetakis and P. Cook, "Musical genre classification of audio signals", IEEE Transactions on
+Speech and Audio Processing 10(5), 2002 (the data set).
+
+B. L. Sturm, "An Analysis of the GTZAN Music Genre Dataset", ACM MIRUM 2012 (artists, titles and
+faults).
+
+C. Kereliuk, B. L. Sturm and J. Larsen, "Deep Learning and Music Adversaries", IEEE Transactions
+on Multimedia 17(11), 2015 (the filtered lists).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import soundfile
+
+from genrescope.errors import InputError
+from genrescope.tracks.track import Dataset, Extent, SplitLists, Track
+
+GENRES = (
+    "blues",
+    "classical",
+    "country",
+    "disco",
+    "hiphop",
+    "jazz",
+    "metal",
+    "pop",
+    "reggae",
+    "rock",
+)
+CLIPS_PER_GENRE = 100
+
+TABLE = "features_30_sec.csv"
+SEGMENT_TABLE = "features_3_sec.csv"
+INDEX = Path("metadata", "GTZANindex.txt")
+TABLE_COLUMNS = (
+    *(
+        f"{name}_{statistic}"
+        for name in (
+            "chroma_stft",
+            "rms",
+            "spectral_centroid",
+            "spectral_bandwidth",
+            "rolloff",
+            "zero_crossing_rate",
+            "harmony",
+            "perceptr",
+        )
+        for statistic in ("mean", "var")
+    ),
+    "tempo",
+    *(f"mfcc{number}_{statistic}" for number in range(1, 21) for statistic in ("mean", "var")),
+)
+"""The 57 descriptors of ``features_30_sec.csv``: all but ``filename``, ``length``, ``label``."""
+
+IMAGE_SIZE = (432, 288)
+"""Width and height of the published spectrogram pictures, in pixels."""
+
+AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
+"""The formats a clip may have, best first: of two copies of a clip the earlier is used."""
+
+ARCHIVE_NAME = "genres.tar.gz"
+ARCHIVE_MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
+ARCHIVE_PAGE = "https://huggingface.co/datasets/marsyas/gtzan"
+ARCHIVE_URLS = (f"{ARCHIVE_PAGE}/resolve/main/data/{ARCHIVE_NAME}",)
+"""Living sources of the original archive; the host it was published on no longer answers."""
+
+LICENCE = (
+    "GTZAN bears no licence. Its clips are excerpts of commercial recordings, collected for "
+    "research: use them for that, and do not pass them on."
+)
+CITATION = (
+    'G. Tzanetakis and P. Cook, "Musical genre classification of audio signals", '
+    "IEEE Transactions on Speech and Audio Processing 10(5), 2002"
+)
+INDEX_CITATION = (
+    'B. L. Sturm, "An Analysis of the GTZAN Music Genre Dataset", ACM MIRUM workshop, 2012'
+)
+FILTERED_CITATION = (
+    'C. Kereliuk, B. L. Sturm and J. Larsen, "Deep Learning and Music Adversaries", '
+    "IEEE Transactions on Multimedia 17(11), 2015"
+)
+
+IDENTICAL = (
+    ("disco.00098", "disco.00099"),
+    ("hiphop.00039", "hiphop.00045"),
+    ("hiphop.00076", "hiphop.00078"),
+    ("metal.00034", "metal.00094"),
+    ("metal.00040", "metal.00061"),
+    ("metal.00041", "metal.00062"),
+    ("metal.00042", "metal.00063"),
+    ("metal.00043", "metal.00064"),
+    ("metal.00044", "metal.00065"),
+    ("metal.00045", "metal.00066"),
+    ("metal.00058", "rock.00016"),
+    ("pop.00054", "pop.00060"),
+    ("pop.00067", "pop.00071"),
+    ("reggae.00081", "reggae.00082"),
+)
+"""Pairs with the same row in the table and the same picture."""
+
+_SAME_PIECE = {
+    "classical": "42=53",
+    "country": "8=51",
+    "disco": "38=78 50=70 51=70 55=89 60=89 71=74",
+    "hiphop": "1=42 46=65 47=67 48=68 49=69 50=72",
+    "jazz": "33=51 34=53 35=55 36=58 37=60 38=62 39=65 40=67 42=68 43=69 44=70 45=71 46=72",
+    "metal": "4=13",
+    "pop": "15=22 21=15 22=15 30=31 37=15 45=46 47=80 48=80 51=80 52=60 56=59 57=60 68=73 87=90",
+    "reggae": "3=54 5=56 7=59 8=57 10=60 13=58 33=44 41=69 73=74 75=92 80=82 91=92",
+}
+"""Numbers of tracks that the filtered lists leave out = another track with the same piece, though
+not always the same recording: told by artist and title in Sturm's index, or by the picture."""
+
+Kind = Literal["missing", "corrupt", "duplicate", "faulty", "unlisted"]
+"""What a finding is about: see `Finding`."""
+
+_NAME = re.compile(rf"(?P<genre>{'|'.join(GENRES)})[._]?(?P<number>\d{{5}})(?:\.[A-Za-z]\w*)*")
+_EXTENTS: Mapping[str, Extent] = {"genres_16k": "full-16k", "excerpts_2s": "excerpt"}
+_CLIP_FOLDERS = ("genres_original", "genres", "images_original", "genres_16k", "excerpts_2s")
+_LAYOUTS = (
+    f"the Kaggle folder ({TABLE}, images_original, genres_original), the original archive "
+    "(genres/blues/blues.00000.au), or the ten genre folders themselves"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a file or a track.
+
+    Attributes
+    ----------
+    kind
+        ``missing`` (a source that should be there), ``corrupt`` (a file or row that cannot be
+        used), ``duplicate`` (the same content twice), ``faulty`` (known to be wrong in every
+        copy of GTZAN), ``unlisted`` (a file that is none of the 1000 clips).
+    path
+        The file or folder concerned.
+    cause, remedy
+        As in `InputError`.
+    track
+        The id of the track concerned, if it is one track's matter.
+    """
+
+    kind: Kind
+    path: Path
+    cause: str
+    remedy: str
+    track: str | None = None
+
+    def error(self) -> InputError:
+        """Return the finding as the error a dataset carries."""
+        return InputError(self.path, self.cause, self.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """An audio file of a track, not yet opened."""
+
+    path: Path
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a folder holds, by name and header; no audio file has been opened.
+
+    Attributes
+    ----------
+    root
+        The folder in which the layout begins: the one given, or one inside it.
+    rows
+        Descriptors by track id, 57 numbers in the order of `TABLE_COLUMNS`.
+    images
+        Spectrogram pictures by track id, each of the right size.
+    clips
+        Audio files by track id, the one to prefer first.
+    artists
+        Artists by track id, spelt alike; tracks of unknown artists are not in it.
+    findings
+        What had to be left out.
+    """
+
+    root: Path
+    rows: Mapping[str, tuple[float, ...]]
+    images: Mapping[str, Path]
+    clips: Mapping[str, tuple[Clip, ...]]
+    artists: Mapping[str, str]
+    findings: tuple[Finding, ...]
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """Ids of the tracks with at least one source, sorted."""
+        return tuple(sorted({*self.rows, *self.images, *self.clips}))
+
+
+def track_ids() -> tuple[str, ...]:
+    """Return the ids of GTZAN's 1000 tracks, sorted."""
+    return tuple(_id(genre, number) for genre in GENRES for number in range(CLIPS_PER_GENRE))
+
+
+def filtered_lists() -> SplitLists:
+    """Return the public artist- and fault-filtered split: 443, 197 and 290 track ids, sorted."""
+    text = resources.files("genrescope.tracks").joinpath("gtzan_filtered.json").read_text("utf-8")
+    lists: dict[str, tuple[str, ...]] = {
+        part: tuple(
+            _id(genre, number) for genre, ranges in genres.items() for number in _numbers(ranges)
+        )
+        for part, genres in json.loads(text).items()
+    }
+    return SplitLists(**lists)
+
+
+@cache
+def known_faults() -> Mapping[str, tuple[str, ...]]:
+    """Return what is wrong with tracks in every copy of GTZAN, by id, in a few words each."""
+    faults: defaultdict[str, list[str]] = defaultdict(list)
+    for pair in IDENTICAL:
+        for track, other in (pair, pair[::-1]):
+            label = "" if _genre(track) == _genre(other) else ", which bears another label"
+            faults[track].append(f"identical to {other}{label}")
+    for genre, pairs in _SAME_PIECE.items():
+        for track, other in (pair.split("=") for pair in pairs.split()):
+            faults[_id(genre, int(track))].append(f"same piece as {_id(genre, int(other))}")
+    faults["jazz.00054"].append("audio corrupt in the common copy, and no picture published")
+    faults["reggae.00086"].append("noise after its first 7 seconds")
+    lists = filtered_lists()
+    for track in {*track_ids()} - {*lists.train, *lists.valid, *lists.test}:
+        faults[track].append("left out of the filtered lists")
+    return MappingProxyType({track: tuple(faults[track]) for track in sorted(faults)})
+
+
+def is_gtzan(folder: Path) -> bool:
+    """Tell whether a folder looks like GTZAN in any layout that `read` understands."""
+    return _root(folder) is not None
+
+
+def survey(folder: Path) -> Survey:
+    """Find every table row, picture, clip and artist in a folder.
+
+    Parameters
+    ----------
+    folder
+        GTZAN in any layout, or a part of it; it may lie one folder deeper (``Data/``).
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, if nothing in it looks like GTZAN, or if its table of
+        descriptors cannot be used as a whole.
+    """
+    if not folder.is_dir():
+        cause = "this is a file, not a folder" if folder.exists() else "no such folder"
+        raise InputError(folder, cause, "Check the path, or download GTZAN first")
+    root = _root(folder)
+    if root is None:
+        raise InputError(
+            folder, "nothing in here looks like GTZAN", f"Give a folder laid out as {_LAYOUTS}"
+        )
+    table = root / TABLE
+    rows, row_findings = read_table(table) if table.exists() else ({}, [])
+    images, clips, file_findings = _scan_files(root)
+    return Survey(
+        root=root,
+        rows=rows,
+        images=images,
+        clips=clips,
+        artists=_read_artists(root),
+        findings=(*row_findings, *file_findings),
+    )
+
+
+def read(folder: Path) -> Dataset:
+    """Read GTZAN, or any part of it, from a folder.
+
+    A track takes its audio from the full clip, else from the full clip at 16 kHz, else from the
+    excerpt. A file that cannot be used goes into the dataset's ``problems`` and its track does
+    without. A track whose artist the index leaves open has the group None: no split by artist
+    can vouch for it.
+
+    Parameters
+    ----------
+    folder
+        GTZAN in any layout, or a part of it; it may lie one folder deeper (``Data/``).
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, if it holds no track of GTZAN, or if its table of
+        descriptors cannot be used as a whole.
+    """
+    found = survey(folder)
+    audio, unusable = _choose_audio(found.clips)
+    faults = known_faults()
+    tracks = tuple(
+        Track(
+            id=track,
+            genre=_genre(track),
+            audio=audio[track].path if track in audio else None,
+            extent=audio[track].extent if track in audio else "full",
+            image=found.images.get(track),
+            descriptors=found.rows.get(track),
+            group=found.artists.get(track),
+            faults=faults.get(track, ()),
+        )
+        for track in sorted({*audio, *found.images, *found.rows})
+    )
+    findings = (*found.findings, *unusable)
+    if not tracks:
+        raise _no_tracks(found.root, findings)
+    present = {track.id for track in tracks}
+    lists = filtered_lists()
+    return Dataset(
+        name="gtzan",
+        tracks=tracks,
+        lists={
+            "filtered": SplitLists(
+                train=_restrict(lists.train, present),
+                valid=_restrict(lists.valid, present),
+                test=_restrict(lists.test, present),
+            )
+        },
+        problems=tuple(finding.error() for finding in findings),
+        notes=_notes(tracks, bool(found.artists)),
+    )
+
+
+def read_table(path: Path) -> tuple[dict[str, tuple[float, ...]], list[Finding]]:
+    """Read the table of descriptors.
+
+    Parameters
+    ----------
+    path
+        ``features_30_sec.csv``.
+
+    Returns
+    -------
+    rows
+        57 finite numbers by track id, in the order of `TABLE_COLUMNS` whatever the file's order.
+    findings
+        Lines that were left out: of no track of GTZAN, labelled against their file name, with
+        cells that are no finite numbers, or several for one track that do not agree.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as a table, or lacks columns.
+    """
+    rows: dict[str, tuple[float, ...]] = {}
+    findings: list[Finding] = []
+    disputed: set[str] = set()
+    for line, cells in _table_lines(path):
+        where = f"line {line} ({cells['filename'] or 'without a file name'})"
+        track = _parse_name(cells["filename"] or "")
+        values = _finite(cells[column] for column in TABLE_COLUMNS)
+        if track is None:
+            cause, remedy = "is none of GTZAN's 1000 clips", "Correct the name or delete the line"
+            findings.append(Finding("unlisted", path, f"{where} {cause}", remedy))
+        elif cells["label"] != _genre(track):
+            cause, remedy = f"is labelled {cells['label']!r}", "Correct the label or the file name"
+            findings.append(Finding("corrupt", path, f"{where} {cause}", remedy, track))
+        elif values is None:
+            bad = next(column for column in TABLE_COLUMNS if _finite([cells[column]]) is None)
+            cause, remedy = f"has no finite number in column {bad}", "Mend or delete the line"
+            findings.append(Finding("corrupt", path, f"{where} {cause}", remedy, track))
+        elif track in rows:
+            disputed |= {track} if rows[track] != values else set()
+            cause = "is a further line of the same clip"
+            remedy = "Delete all but one; of lines that disagree none is used"
+            findings.append(Finding("duplicate", path, f"{where} {cause}", remedy, track))
+        else:
+            rows[track] = values
+    return {track: row for track, row in rows.items() if track not in disputed}, findings
+
+
+def audio_fault(path: Path) -> str | None:
+    """Say why an audio file cannot be opened, from its header alone; None if it can.
+
+    Parameters
+    ----------
+    path
+        An audio file in any format that libsndfile or FFmpeg reads.
+    """
+    try:
+        if path.stat().st_size == 0:
+            return "the file is empty (0 bytes)"
+        if soundfile.info(path).frames > 0:
+            return None
+    except OSError as error:
+        return f"the file cannot be read ({error.strerror})"
+    except soundfile.LibsndfileError:
+        return None if _opens_with_ffmpeg(path) else "the file cannot be opened as audio"
+    return "the file holds no samples"
+
+
+def _id(genre: str, number: int) -> str:
+    return f"{genre}.{number:05d}"
+
+
+def _genre(track: str) -> str:
+    return track.partition(".")[0]
+
+
+def _numbers(ranges: str) -> Iterator[int]:
+    """Yield the numbers of ranges such as ``"0-2 5"``."""
+    for part in ranges.split():
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
+def _restrict(ids: Iterable[str], present: set[str]) -> tuple[str, ...]:
+    return tuple(track for track in ids if track in present)
+
+
+def _parse_name(name: str) -> str | None:
+    """Return the track id in a file name such as ``blues.00042.wav`` or ``blues00042.png``."""
+    match = _NAME.fullmatch(name)
+    if match is None or int(match["number"]) >= CLIPS_PER_GENRE:
+        return None
+    return _id(match["genre"], int(match["number"]))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """List a folder, sorted and without hidden entries; nothing if it is none or locked."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except (NotADirectoryError, FileNotFoundError, PermissionError):
+        return []
+
+
+def _root(folder: Path) -> Path | None:
+    """Find the folder in which a layout begins: the one given, or one directly inside it."""
+    return next((place for place in (folder, *_entries(folder)) if _begins_here(place)), None)
+
+
+def _begins_here(folder: Path) -> bool:
+    names = {path.name for path in _entries(folder)}
+    # Folders named after genres prove nothing (whose music is not sorted so?), GTZAN's names do.
+    return (
+        bool(names & {TABLE, SEGMENT_TABLE, *_CLIP_FOLDERS} - {"genres"})
+        or ("genres" in names and _holds_clips(folder / "genres"))
+        or (bool(names & set(GENRES)) and _holds_clips(folder))
+    )
+
+
+def _holds_clips(folder: Path) -> bool:
+    return any(
+        _parse_name(path.name) is not None
+        for genre in GENRES
+        for path in _entries(folder / genre)
+        if path.suffix.lower() in {*AUDIO_SUFFIXES, ".png"}
+    )
+
+
+def _scan_files(
+    root: Path,
+) -> tuple[dict[str, Path], dict[str, tuple[Clip, ...]], list[Finding]]:
+    """Find pictures and clips by name, in all folders of a layout."""
+    images: dict[str, Path] = {}
+    clips: defaultdict[str, list[Clip]] = defaultdict(list)
+    findings: list[Finding] = []
+    for folder in (*(root / name for name in _CLIP_FOLDERS), root):
+        extent = _EXTENTS.get(folder.name, "full")
+        for track, path in _scan_genres(folder, findings):
+            if path.suffix.lower() != ".png":
+                clips[track].append(Clip(path, extent))
+            elif (cause := _image_fault(path)) is not None:
+                remedy = "Replace it by the published picture; the track is used without it"
+                findings.append(Finding("corrupt", path, cause, remedy, track))
+            else:
+                images.setdefault(track, path)
+    ranks: tuple[Extent, ...] = ("full", "full-16k", "excerpt")
+    best_first = {
+        track: tuple(
+            sorted(
+                found,
+                key=lambda clip: (
+                    ranks.index(clip.extent),
+                    AUDIO_SUFFIXES.index(clip.path.suffix.lower()),
+                ),
+            )
+        )
+        for track, found in clips.items()
+    }
+    return images, best_first, findings
+
+
+def _scan_genres(folder: Path, findings: list[Finding]) -> Iterator[tuple[str, Path]]:
+    """Yield track id and path of each clip and picture; what does not belong is added to findings.
+
+    Other files (system files, notes) are passed over in silence.
+    """
+    for genre in GENRES:
+        if not (folder / genre).is_dir():
+            continue
+        suffixes = {*AUDIO_SUFFIXES, ".png"}
+        paths = [path for path in _entries(folder / genre) if path.suffix.lower() in suffixes]
+        if not paths:
+            cause, remedy = "the genre's folder holds no clips", "Fill or delete the folder"
+            findings.append(Finding("missing", folder / genre, cause, remedy))
+        for path in paths:
+            track = _parse_name(path.name)
+            if track is None:
+                cause = f"the name is none of GTZAN's ({genre}.00000 to {genre}.00099)"
+                findings.append(Finding("unlisted", path, cause, "Rename or remove the file"))
+            elif _genre(track) != genre:
+                cause = f"the name says {_genre(track)}, the folder {genre}"
+                findings.append(
+                    Finding("unlisted", path, cause, "Move the file to its genre's folder", track)
+                )
+            else:
+                yield track, path
+
+
+def _image_fault(path: Path) -> str | None:
+    """Say why a picture is none of GTZAN's, from its first 24 bytes; None if it may be one."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(24)
+    except OSError as error:
+        return f"the picture cannot be read ({error.strerror})"
+    if len(header) < 24 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "the picture is not a PNG file"
+    size = struct.unpack(">II", header[16:])
+    if size != IMAGE_SIZE:
+        return "the picture measures {} x {} pixels instead of {} x {}".format(*size, *IMAGE_SIZE)
+    return None
+
+
+def _opens_with_ffmpeg(path: Path) -> bool:
+    import av  # noqa: PLC0415  # half a second that only formats unknown to libsndfile are worth
+
+    try:
+        with av.open(str(path)) as container:
+            return bool(container.streams.audio)
+    except (av.FFmpegError, OSError, ValueError):
+        return False
+
+
+def _choose_audio(
+    clips: Mapping[str, tuple[Clip, ...]],
+) -> tuple[dict[str, Clip], list[Finding]]:
+    """Take each track's best clip that opens; the better ones that do not become findings."""
+
+    def choose(track: str) -> tuple[Clip | None, list[Finding]]:
+        unusable: list[Finding] = []
+        for clip in clips[track]:
+            cause = audio_fault(clip.path)
+            if cause is None:
+                return clip, unusable
+            unusable.append(Finding("corrupt", clip.path, cause, audio_remedy(track), track))
+        return None, unusable
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        choices = dict(zip(clips, pool.map(choose, clips), strict=True))
+    chosen = {track: clip for track, (clip, _) in choices.items() if clip is not None}
+    return chosen, [finding for _, unusable in choices.values() for finding in unusable]
+
+
+def audio_remedy(track: str) -> str:
+    """Return what to do about a clip of a track that cannot be used."""
+    if track == "jazz.00054":
+        return "Nothing needs doing: this clip is corrupt in the common copy, so it is left out"
+    return "Replace the clip from a good copy of GTZAN; until then this file is left out"
+
+
+def _table_lines(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield line number and cells of each row, once the header is known to be complete."""
+    remedy = f"Replace it by GTZAN's own {TABLE}, or take it out of the folder"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [
+                column
+                for column in ("filename", *TABLE_COLUMNS, "label")
+                if column not in (reader.fieldnames or ())
+            ]
+            if missing:
+                columns = "column" if len(missing) == 1 else "columns"
+                raise InputError(path, f"the {columns} {', '.join(missing)} missing", remedy)
+            for cells in reader:
+                yield reader.line_num, cells
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(path, f"cannot be read as a table ({error})", remedy) from error
+
+
+def _finite(cells: Iterable[str | None]) -> tuple[float, ...] | None:
+    """Return the cells as numbers; None unless all are finite."""
+    try:
+        values = tuple(float(cell or "") for cell in cells)
+    except ValueError:
+        return None
+    return values if all(map(math.isfinite, values)) else None
+
+
+def _read_artists(root: Path) -> dict[str, str]:
+    """Read the artist of each track from Sturm's index, if it is there.
+
+    Its lines are ``file ::: artist ::: title``, either of the two possibly blank. Spellings that
+    differ in case, spaces, full stops, commas or "&" are made one. An artist's work with others
+    remains a group of its own.
+    """
+    index = next((path for path in (root / INDEX, root / INDEX.name) if path.is_file()), None)
+    artists: dict[str, str] = {}
+    if index is None:
+        return artists
+    for line in index.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, rest = line.partition(":::")
+        track = _parse_name(name.strip())
+        artist = re.sub(r"[.,]", "", rest.partition(":::")[0].casefold().replace("&", " and "))
+        if track is not None and artist.strip():
+            artists[track] = " ".join(artist.split())
+    return artists
+
+
+def _no_tracks(root: Path, findings: tuple[Finding, ...]) -> InputError:
+    """Return the error for a folder that looks like GTZAN and yields not one track."""
+    if findings:
+        first = findings[0].error()
+        cause = f"no track could be read; the first of {len(findings)} problems: {first}"
+        return InputError(root, cause.removesuffix("."), "Get a good copy of GTZAN")
+    if (root / SEGMENT_TABLE).exists():
+        cause = f"there is {SEGMENT_TABLE}, which is not read, and nothing else of GTZAN's"
+        return InputError(root, cause, "Add the clips: segments are computed from them")
+    return InputError(root, "no track of GTZAN in here", f"Give a folder laid out as {_LAYOUTS}")
+
+
+def _notes(tracks: tuple[Track, ...], has_index: bool) -> tuple[str, ...]:
+    """Say what a report on these tracks must say."""
+    heard = [track.extent for track in tracks if track.audio is not None]
+    rows = sum(track.descriptors is not None for track in tracks)
+    images = sum(track.image is not None for track in tracks)
+    faulty = sum(bool(track.faults) for track in tracks)
+    notes = [
+        f"GTZAN, {len(tracks)} tracks: {rows} with a table row, {images} with an image, "
+        f"{heard.count('full')} with full audio, {heard.count('full-16k')} with full audio at "
+        f"16 kHz only, {heard.count('excerpt')} with an excerpt only.",
+        f"{faulty} of these tracks are known to be faulty.",
+        f"Data: {CITATION}.",
+        f"Filtered lists: {FILTERED_CITATION}.",
+    ]
+    if has_index:
+        known = sum(track.group is not None for track in tracks)
+        notes.append(f"Artists are known of {known} tracks, from {INDEX_CITATION}.")
+    return tuple(notes)

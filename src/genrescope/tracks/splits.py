@@ -1,0 +1,166 @@
+"""Protocols: how tracks become train, validation and test.
+
+Every protocol splits whole tracks of the whole dataset, before anything is known of which model
+can use which track; so recipes that can use different tracks still share every split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.errors import GenrescopeError
+from genrescope.tracks.track import Dataset, Track
+
+_VALID_SHARE = 0.2  # of what is not test, as in the study
+
+
+@dataclass(frozen=True)
+class Split:
+    """One way to train, select and test: three disjoint sets of track ids, each sorted."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way of splitting, with what a reader must know of it.
+
+    Attributes
+    ----------
+    name
+        As printed beside every figure.
+    about
+        One clause for tables and reports.
+    honest
+        Whether neither artists nor segments can leak from training to test.
+    """
+
+    name: str
+    about: str
+    honest: bool
+    _make: Callable[[Dataset, int], list[Split]]
+
+    def splits(self, dataset: Dataset, seed: int) -> list[Split]:
+        """Split a dataset; more than one split means folds that together test every track.
+
+        Parameters
+        ----------
+        dataset
+            All its tracks are used, but for published lists that leave some out.
+        seed
+            Decides everything that is drawn by lot.
+
+        Raises
+        ------
+        GenrescopeError
+            If the dataset lacks what the protocol needs (artists, or tracks enough).
+        """
+        return self._make(dataset, seed)
+
+
+PROTOCOLS: dict[str, Protocol] = {}
+
+Maker = Callable[[Dataset, int], list[Split]]
+
+
+def protocol(name: str, about: str, *, honest: bool) -> Callable[[Maker], Maker]:
+    """Register a function from dataset and seed to splits."""
+
+    def register(make: Maker) -> Maker:
+        PROTOCOLS[name] = Protocol(name, about, honest, make)
+        return make
+
+    return register
+
+
+def get_protocol(name: str) -> Protocol:
+    """Find a protocol by name; GenrescopeError names those there are."""
+    if name not in PROTOCOLS:
+        raise GenrescopeError(f"There is no protocol {name!r}; there are: {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
+
+
+@protocol(
+    "filtered",
+    "artist- and fault-filtered: no artist on both sides, known faults left out",
+    honest=True,
+)
+def filtered(dataset: Dataset, seed: int) -> list[Split]:
+    """Published lists if there are any; otherwise one fixed split of whole artists."""
+    del seed  # the lists are fixed: only the model's own chances differ from seed to seed
+    if (lists := dataset.lists.get("filtered")) is not None:
+        return [Split(*(tuple(sorted(ids)) for ids in (lists.train, lists.valid, lists.test)))]
+    train, test = _folds(dataset.tracks, 3, seed=0, grouped=True)[0]
+    return [_with_validation(train, test, seed=0, grouped=True)]
+
+
+@protocol("report", "stratified random 64/16/20 by track, artists leak", honest=False)
+def report(dataset: Dataset, seed: int) -> list[Split]:
+    """The study's own split: each seed draws another fifth for the test."""
+    train, test = _folds(dataset.tracks, 5, seed, grouped=False)[0]
+    return [_with_validation(train, test, seed, grouped=False)]
+
+
+@protocol("kfold", "stratified 10-fold by track, artists leak", honest=False)
+def kfold(dataset: Dataset, seed: int) -> list[Split]:
+    """What most papers report."""
+    folds = _folds(dataset.tracks, 10, seed, grouped=False)
+    return [_with_validation(train, test, seed, grouped=False) for train, test in folds]
+
+
+@protocol("grouped", "stratified 5-fold, no artist on both sides", honest=True)
+def grouped(dataset: Dataset, seed: int) -> list[Split]:
+    """Every track is tested once by a model that has not heard its artist."""
+    folds = _folds(dataset.tracks, 5, seed, grouped=True)
+    return [_with_validation(train, test, seed, grouped=True) for train, test in folds]
+
+
+Fold = tuple[list[Track], list[Track]]
+
+
+def _with_validation(train: list[Track], test: list[Track], seed: int, *, grouped: bool) -> Split:
+    count = round(1 / _VALID_SHARE)
+    fit, valid = _folds(train, count, seed, grouped=grouped)[0]
+    return Split(*(tuple(sorted(track.id for track in part)) for part in (fit, valid, test)))
+
+
+def _folds(tracks: Sequence[Track], count: int, seed: int, *, grouped: bool) -> list[Fold]:
+    from sklearn.model_selection import (  # noqa: PLC0415  slow to import, and an extra
+        StratifiedGroupKFold,
+        StratifiedKFold,
+    )
+
+    genres: NDArray[np.str_] = np.array([track.genre for track in tracks])
+    _require_enough(tracks, genres, count, grouped=grouped)
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    splitter = kind(n_splits=count, shuffle=True, random_state=seed)
+    # A track of unknown artist is an artist of its own.
+    groups = [track.group or f"track {track.id}" for track in tracks] if grouped else None
+    return [
+        ([tracks[i] for i in train], [tracks[i] for i in test])
+        for train, test in splitter.split(genres, genres, groups)
+    ]
+
+
+def _require_enough(
+    tracks: Sequence[Track], genres: NDArray[np.str_], count: int, *, grouped: bool
+) -> None:
+    names, sizes = np.unique(genres, return_counts=True)
+    if len(names) < 2:
+        raise GenrescopeError(f"There is nothing to tell apart: {len(names)} genre(s) with tracks.")
+    if (smallest := int(sizes.min())) < count:
+        raise GenrescopeError(
+            f"Genre {names[sizes.argmin()]} has {smallest} tracks, and {count} are needed to "
+            f"split it {count} ways. Add tracks or leave the genre out."
+        )
+    if grouped and all(track.group is None for track in tracks):
+        raise GenrescopeError(
+            "No track's artist is known, so no artist-disjoint split can be made. Give artists "
+            "(an artist column, or metadata/GTZANindex.txt for GTZAN), or use protocol `report`."
+        )

@@ -1,0 +1,103 @@
+"""Write a fitted network as a model folder that ``genrescope.classifier`` opens without torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from genrescope.classifier import CARD, CONFIG, ONNX, WEIGHTS, ClassifierConfig
+from genrescope.representations import Representation
+
+
+def export(
+    folder: Path,
+    network: nn.Module,
+    representation: Representation,
+    genres: Sequence[str],
+    trained: dict[str, Any],
+) -> None:
+    """Write ``model.onnx``, ``model.safetensors``, ``config.json`` and the model card.
+
+    Parameters
+    ----------
+    folder
+        Made if need be.
+    network
+        float32 (batch, *shape) to logits (batch, genres), on the CPU, in evaluation mode.
+    representation
+        What the network sees.
+    genres
+        In the order of the logits.
+    trained
+        How the model came about, as JSON values; ``describe`` tells the keys that the card uses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    example = torch.zeros((1, *representation.shape))
+    with warnings.catch_warnings():
+        # The exporter that traces is deprecated, but the newer one needs a package more.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            str(folder / ONNX),
+            input_names=["input"],
+            output_names=["logits"],
+            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    describe(folder, representation, genres, trained)
+
+
+def describe(
+    folder: Path, representation: Representation, genres: Sequence[str], trained: dict[str, Any]
+) -> None:
+    """Write ``config.json`` and the model card.
+
+    ``trained`` may hold recipe, about, recipe_hash, dataset, protocol, seed, accuracy, macro_f1,
+    n_train, n_valid and n_test.
+    """
+    config = ClassifierConfig(
+        genres=list(genres), representation=representation.to_json(), trained=trained
+    )
+    (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(_card(config), encoding="utf-8")
+
+
+def _card(config: ClassifierConfig) -> str:
+    trained = config.trained
+    accuracy = trained.get("accuracy")
+    measured = (
+        f"{accuracy:.3f} on {trained.get('n_test')} test tracks"
+        if isinstance(accuracy, float)
+        else "not measured"
+    )
+    lines = [
+        f"# {trained.get('recipe', 'Genre classifier')}",
+        "",
+        str(trained.get("about", "")),
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| genres | {', '.join(config.genres)} |",
+        f"| sees | {config.representation['name']} |",
+        f"| trained on | {trained.get('dataset')}, {trained.get('n_train')} tracks |",
+        f"| protocol | `{trained.get('protocol')}`, seed {trained.get('seed')} |",
+        f"| accuracy by that protocol | {measured} |",
+        f"| recipe hash | {trained.get('recipe_hash')} |",
+        "",
+        "Use it: `genrescope classify --model THIS_FOLDER song.wav`.",
+        "",
+        "The accuracy holds for tracks like those it was tested on, split as the protocol says; "
+        "music unlike them will be told apart less well.",
+        "",
+    ]
+    return "\n".join(lines)
