@@ -215,7 +215,9 @@ def list_() -> None:
 
 @data_app.command(
     "get",
-    epilog="Examples:\n\n- `genrescope data get gtzan`\n\n- `genrescope data get gtzan --to ~/music/gtzan`",
+    epilog="Examples:\n\n"
+    "- `genrescope data get gtzan`\n\n"
+    "- `genrescope data get gtzan --to ~/music/gtzan`",
 )
 def get(
     name: Annotated[str, typer.Argument(help="The data set: gtzan.")],
@@ -260,7 +262,10 @@ def check(
         bool, typer.Option("--all", help="Show every finding, not the first few of a kind.")
     ] = False,
 ) -> None:
-    """List what is missing, corrupt, duplicated or known to be faulty; ends with code 1 if corrupt."""
+    """List what is missing, corrupt, duplicated or known to be faulty.
+
+    Ends with code 1 if anything is corrupt.
+    """
     from dataclasses import asdict
 
     from rich.progress import Progress

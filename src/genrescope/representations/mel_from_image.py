@@ -71,7 +71,8 @@ class MelFromImage(picture.PictureRepresentation):
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """Back to 8 bits, without loss."""
-        return np.rint((array + picture.POWER_RANGE_DB) / _STEP_DB).astype(np.uint8)
+        levels = np.rint((array + picture.POWER_RANGE_DB) / _STEP_DB)
+        return np.asarray(levels, dtype=np.uint8)
 
     def unpack(self, packed: Array) -> NDArray[np.float32]:
         """To dB again."""

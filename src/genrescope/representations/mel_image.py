@@ -89,7 +89,7 @@ class MelImage(picture.PictureRepresentation):
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """Back to 8 bits, without loss."""
-        return np.rint((array + 1) * 127.5).astype(np.uint8)
+        return np.asarray(np.rint((array + 1) * 127.5), dtype=np.uint8)
 
     def unpack(self, packed: Array) -> NDArray[np.float32]:
         """To [-1, 1] again."""

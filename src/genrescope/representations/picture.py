@@ -64,7 +64,7 @@ def levels(waveform: Waveform, rate: int) -> Pixels:
     low, high = float(level.min()), float(level.max())
     if high == low:  # silence
         return np.zeros(level.shape, dtype=np.uint8)
-    return np.minimum((level - low) / (high - low) * 256, 255).astype(np.uint8)
+    return np.asarray(np.minimum((level - low) / (high - low) * 256, 255), dtype=np.uint8)
 
 
 def draw(waveform: Waveform, rate: int) -> Pixels:
@@ -154,12 +154,12 @@ def magma() -> Pixels:
         files("genrescope.representations").joinpath("magma.png").open("rb") as file,
         Image.open(file) as image,
     ):
-        return np.asarray(image.convert("RGB"))[0]
+        return np.asarray(image.convert("RGB")).reshape(256, 3)
 
 
 def _frames(x: NDArray[np.int_], count: int) -> NDArray[np.int_]:
     shown = np.floor((x + 1 - 1 / 512 - _LEFT) * count / 334.8).astype(int)
-    return np.minimum(shown, count - 1)
+    return np.asarray(np.minimum(shown, count - 1))
 
 
 def _bins(y: NDArray[np.int_]) -> NDArray[np.int_]:
@@ -190,7 +190,7 @@ def _nearest_level(colours: Pixels) -> Pixels:
     if wrong.any():
         distance = np.abs(colours[wrong].astype(np.int32)[:, None] - table).sum(axis=2)
         level[wrong] = distance.argmin(axis=1)
-    return level.astype(np.uint8)
+    return np.asarray(level, dtype=np.uint8)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def power_spectrogram(waveform: Waveform, n_fft: int, hop: int) -> NDArray[np.fl
     padded = np.pad(waveform, n_fft // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
     spectrum = scipy.fft.rfft(frames * _hann(n_fft), axis=1)
-    return np.square(spectrum.real) + np.square(spectrum.imag)
+    return np.asarray(np.square(spectrum.real) + np.square(spectrum.imag), dtype=np.float32)
 
 
 def mel_spectrogram(

@@ -52,7 +52,7 @@ def accuracies(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) ->
             fontsize=8,
         )
     axes.set_yticks(range(len(recipes)), recipes)
-    axes.invert_yaxis()
+    axes.set_ylim(len(recipes) - 0.5, -0.5)
     axes.set(xlim=(0, 1.12), xlabel="test accuracy, mean of seeds with 95 % interval", title=title)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.grid(axis="x", alpha=0.3)

@@ -83,7 +83,7 @@ def write_report(study: Study, out: Path) -> Path:
     content = _content(study, folder)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("genrescope.study", "templates"),
-        autoescape=lambda name: bool(name and name.startswith("report.html")),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

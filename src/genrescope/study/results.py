@@ -138,7 +138,7 @@ class Cell:
     @property
     def confusion(self) -> NDArray[np.int64]:
         """Summed over seeds; int (genres, genres), true × predicted."""
-        return np.sum([row.confusion for row in self.rows], axis=0)
+        return np.asarray(np.sum([row.confusion for row in self.rows], axis=0))
 
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy, by bootstrap over tracks.

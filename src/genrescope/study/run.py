@@ -323,8 +323,8 @@ def _run(tasks: list[CellTask], options: Options, listener: Listener) -> None:
     for batch, jobs in (([t for t in tasks if t not in alone], options.jobs), (alone, 1)):
         if batch:
             on_cpu = batch[0].trainer_flags["accelerator"] == "cpu"
-            jobs = jobs or (os.cpu_count() or 1 if on_cpu else 1)
-            _run_batch(batch, min(jobs, len(batch)), listener)
+            side_by_side = jobs or (os.cpu_count() or 1 if on_cpu else 1)
+            _run_batch(batch, min(side_by_side, len(batch)), listener)
 
 
 def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:

@@ -173,7 +173,10 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        same_part = isinstance(old, dict) and isinstance(value, dict)
-        renamed = same_part and "name" in value and value["name"] != old.get("name")
-        merged[key] = _merge(old, value) if same_part and not renamed else value  # type: ignore[arg-type]
+        if isinstance(old, dict) and isinstance(value, dict):
+            # Another model or representation does not inherit the parameters of this one.
+            renamed = value.get("name", old.get("name")) != old.get("name")
+            merged[key] = value if renamed else _merge(old, value)
+        else:
+            merged[key] = value
     return merged

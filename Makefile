@@ -1,0 +1,35 @@
+# make study [DATA=/path/to/gtzan] [OUT=report] [ARGS="--quick"]   train, compare, report
+# make test                                                        everything's tests
+# make setup                                                       just .venv
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup study test lint bench clean
+
+setup: .venv/ready
+
+# Constraints pin every version, so that today's install is tomorrow's; where a CPU build of torch
+# is offered under the pinned version, it is taken.
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which with PYTHON=python3.x" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+study: setup
+	$(BIN)/genrescope study $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/study_speed.py $(if $(DATA),--data $(DATA)) $(ARGS)
+
+clean:
+	rm -rf .venv
