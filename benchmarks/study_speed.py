@@ -12,6 +12,7 @@ a user meets it: the whole `run_study` with an empty store, nothing left out.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import tempfile
@@ -75,7 +76,7 @@ def plain_cnn() -> nn.Module:
     channels = (3, 8, 16, 32, 64, 128)
     blocks = [
         layer
-        for a, b in zip(channels, channels[1:], strict=False)
+        for a, b in itertools.pairwise(channels)
         for layer in (nn.Conv2d(a, b, 3, 1, 1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
     ]
     head = (nn.Flatten(), nn.Linear(6272, 128), nn.ReLU(), nn.Linear(128, 10), nn.Softmax(dim=1))
@@ -152,8 +153,8 @@ def main() -> None:
             )
             ours[recipe.name] = time.perf_counter() - began
     ratio = sum(plain.values()) / sum(ours.values())
-    for name in plain:
-        print(f"{name}: plain {plain[name]:.0f} s, genrescope {ours[name]:.0f} s")
+    for name, seconds in plain.items():
+        print(f"{name}: plain {seconds:.0f} s, genrescope {ours[name]:.0f} s")
     print(f"whole study: genrescope takes 1/{ratio:.2f} of the plain script's time")
     settings = {"cores": os.cpu_count(), "torch": torch.__version__, "seeds": plan.seeds}
     told = {"plain_s": plain, "genrescope_s": ours, "ratio": ratio, **settings}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -15,6 +16,10 @@ import soxr
 from numpy.typing import NDArray
 
 from genrescope.errors import InputError
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
 
 Waveform = NDArray[np.float32]
 
@@ -67,14 +72,18 @@ def load(path: Path, rate: int | None = None) -> tuple[Waveform, int]:
     Raises
     ------
     InputError
-        If the file is missing, is not audio, is empty or truncated, or holds values that are not
-        numbers.
+        If the file is missing, is not audio, is empty, holds values that are not numbers, or is
+        truncated (where the format tells how long it should be: a cut-off Ogg file does not).
     """
     if not path.is_file():
+        if path.is_dir():
+            raise InputError(path, "it is a folder", "Give the path of an audio file")
         raise InputError(path, "no such file", "Check the path")
-    if path.stat().st_size == 0:
-        raise InputError(path, "the file is empty (0 bytes)", _REPLACE)
-    _refuse_truncated_wav(path)
+    try:
+        _refuse_truncated_header(path)
+    except OSError as error:
+        remedy = "Check that you may read it"
+        raise InputError(path, f"it cannot be read ({error.strerror})", remedy) from error
     try:
         samples, found = _decode_with_soundfile(path)
     except soundfile.LibsndfileError:
@@ -120,11 +129,10 @@ def fit_length(waveform: Waveform, samples: int) -> Waveform:
 def _decode_with_soundfile(path: Path) -> tuple[NDArray[np.float32], int]:
     with soundfile.SoundFile(path) as file:
         promised, rate = file.frames, int(file.samplerate)
+        if promised >= 2**62:  # a FLAC file written to a pipe: FFmpeg needs no length
+            return _decode_with_av(path)
         samples = file.read(dtype="float32", always_2d=True)
-    # A compressed header may promise a little more than the codec delivers; half a second is
-    # beyond any codec's padding.
-    if promised < 2**62 and len(samples) < promised - rate / 2:
-        raise _truncated(path, promised / rate, len(samples) / rate)
+    _refuse_truncated(path, promised / rate, len(samples) / rate)
     return samples, rate
 
 
@@ -138,6 +146,7 @@ def _decode_with_av(path: Path) -> tuple[NDArray[np.float32], int]:
                 raise InputError(path, "there is no audio in it", "Give an audio file")
             stream = container.streams.audio[0]
             rate = int(stream.rate)
+            promised = _promised_seconds(container, stream)
             to_float = av.AudioResampler(format="fltp", rate=rate)
             blocks = [
                 block.to_ndarray()
@@ -148,24 +157,49 @@ def _decode_with_av(path: Path) -> tuple[NDArray[np.float32], int]:
         cause = f"it cannot be decoded as audio ({error.strerror})"
         raise InputError(path, cause, _REPLACE) from error
     if not blocks:
-        raise InputError(path, "it holds no samples", _REPLACE)
-    return np.concatenate(blocks, axis=1).T.astype(np.float32), rate
+        raise InputError(path, "no samples can be decoded from it", _REPLACE)
+    samples = np.concatenate(blocks, axis=1).T.astype(np.float32)
+    _refuse_truncated(path, promised, len(samples) / rate)
+    return samples, rate
 
 
-def _refuse_truncated_wav(path: Path) -> None:
-    # libsndfile quietly reads what is left of a cut-off WAV file.
-    with path.open("rb") as file:
-        head = file.read(12)
-    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return
-    promised = struct.unpack("<I", head[4:8])[0] + 8
+def _promised_seconds(container: InputContainer, stream: AudioStream) -> float:
+    # What a header tells; 0 if none does. Of bare streams FFmpeg guesses from the first frames.
+    if container.format.name in {"aac", "mp3"}:
+        return 0.0
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if container.duration and len(container.streams) == 1:
+        return container.duration / 1_000_000
+    return 0.0
+
+
+def _refuse_truncated_header(path: Path) -> None:
+    # libsndfile quietly reads what is left of a cut-off WAV, AIFF or AU file.
     size = path.stat().st_size
-    streamed = promised - 8 in (0, 0xFFFFFFFF)  # written to a pipe: the length was not known
-    if not streamed and size < promised - 1:  # a pad byte is often forgotten
-        cause = f"the WAV file is truncated ({size:,} bytes of {promised:,})"
+    if size == 0:
+        raise InputError(path, "the file is empty (0 bytes)", _REPLACE)
+    with path.open("rb") as file:
+        head = file.read(12).ljust(12, b"\0")
+    slack = 1  # a pad byte is often forgotten
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        kind, header, body = "WAV", 8, struct.unpack("<I", head[4:8])[0]
+    elif head[:4] == b"FORM" and head[8:11] == b"AIF":
+        kind, header, body = "AIFF", 8, struct.unpack(">I", head[4:8])[0]
+    elif head[:4] == b".snd":
+        kind, (header, body) = "AU", struct.unpack(">II", head[4:])
+        slack = body // 100  # old programs counted loosely
+    else:
+        return
+    streamed = body in (0, 0xFFFFFFFF)  # written to a pipe: the length was not known
+    if not streamed and size < header + body - slack:
+        cause = f"the {kind} file is truncated ({size:,} bytes of {header + body:,})"
         raise InputError(path, cause, _REPLACE)
 
 
-def _truncated(path: Path, promised: float, found: float) -> InputError:
-    cause = f"it is truncated ({found:.1f} s of {promised:.1f} s can be read)"
-    return InputError(path, cause, _REPLACE)
+def _refuse_truncated(path: Path, promised: float, found: float) -> None:
+    # Seconds. A compressed header may promise a little more than the codec delivers; half a second
+    # is beyond any codec's padding.
+    if found < promised - 0.5:
+        cause = f"it is truncated ({found:.1f} s of {promised:.1f} s can be read)"
+        raise InputError(path, cause, _REPLACE)

@@ -47,7 +47,7 @@ class Cnn(nn.Module):
         self.blocks = nn.Sequential(*(_block(a, b) for a, b in pairwise((shape[0], *channels))))
         self.head = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Linear(channels[-1] * rows * columns, hidden),
+            nn.Linear((shape[0], *channels)[-1] * rows * columns, hidden),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(hidden, genres),

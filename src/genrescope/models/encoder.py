@@ -48,7 +48,7 @@ def resolve_weights(weights: str, *, download: bool) -> Path:
         )
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(HUB_TIMEOUT_S))
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
 
     needed = ["*.json", "*.safetensors", "*.bin"]
     try:
@@ -75,7 +75,7 @@ def resolve_weights(weights: str, *, download: bool) -> Path:
                 weights, revision=revision.sha, allow_patterns=needed, ignore_patterns=skip
             )
         )
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsNotAvailableError(
             f"{weights} cannot be had from the hub ({reason}). {remedy}."
@@ -117,7 +117,9 @@ class Encoder(nn.Module):
         kind = Wav2Vec2Model if config.model_type == "wav2vec2" else AutoModel
         self.encoder = kind.from_pretrained(weights, local_files_only=True)
         if gradient_checkpointing:
-            self.encoder.gradient_checkpointing_enable()
+            # transformers 5 has a new name for it
+            old = self.encoder.gradient_checkpointing_enable
+            getattr(self.encoder, "activation_checkpointing_enable", old)()
         self.head = nn.Sequential(
             nn.Linear(config.hidden_size, hidden),
             nn.BatchNorm1d(hidden),

@@ -59,6 +59,11 @@ class Mfcc(Representation):
 
     rate: ClassVar[int] = RATE
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.coefficients > _BANDS:
+            raise ValueError(f"coefficients must be at most {_BANDS}, not {self.coefficients}")
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Coefficients, frames."""

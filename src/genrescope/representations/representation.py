@@ -10,7 +10,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -51,6 +52,13 @@ class Representation(ABC):
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     rate: ClassVar[int] = 22050
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if kind in {int, float} and not (isinstance(value, (int, kind)) and 0 < value < inf):
+                whole = "whole " if kind is int else ""
+                raise ValueError(f"{field.name} must be a positive {whole}number, not {value!r}")
 
     @property
     @abstractmethod
@@ -158,12 +166,12 @@ def make_representation(name: str, parameters: Mapping[str, Any] | None = None) 
     Raises
     ------
     GenrescopeError
-        If the name or a parameter is unknown.
+        If the name or a parameter is unknown, or a parameter's value makes no sense.
     """
     if name not in REPRESENTATIONS:
         known = ", ".join(sorted(REPRESENTATIONS))
         raise GenrescopeError(f"There is no representation {name!r}; there are: {known}.")
     try:
         return REPRESENTATIONS[name](**(parameters or {}))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise GenrescopeError(f"Representation {name}: {error}.") from error

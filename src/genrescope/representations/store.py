@@ -126,10 +126,11 @@ class Store:
                 arrays.append(array)
                 used.append(track)
         kinds = {track.id: source.kind for track, source in fit}
+        nothing = np.empty((0, *representation.shape), dtype=np.float32)
         lines = "".join(f"{track.id}:{digests[track.id]}\n" for track in used)
         return Collection(
             ids=tuple(track.id for track in used),
-            packed=np.stack(arrays) if arrays else np.empty((0, *representation.shape)),
+            packed=np.stack(arrays) if arrays else representation.pack(nothing),
             sources=dict(sorted(Counter(kinds[track.id] for track in used).items())),
             problems=tuple(problems),
             checksum=_digest(lines.encode())[:16],

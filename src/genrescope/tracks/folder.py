@@ -71,7 +71,7 @@ def read_csv(path: Path) -> Dataset:
             reader = csv.DictReader(file)
             columns = [name.strip().lower() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         remedy = f"Save it as UTF-8 CSV with the columns {_CSV_COLUMNS}"
         raise InputError(path, f"it is not CSV text ({error})", remedy) from error
@@ -81,7 +81,7 @@ def read_csv(path: Path) -> Dataset:
             raise InputError(path, f"column {column!r} is missing", remedy)
     tracks: list[Track] = []
     problems: list[InputError] = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         name, genre = (row["path"] or "").strip(), (row["genre"] or "").strip()
         clip = path.parent / name
         if not name or not genre:

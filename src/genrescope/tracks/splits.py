@@ -126,37 +126,44 @@ Fold = tuple[list[Track], list[Track]]
 
 def _with_validation(train: list[Track], test: list[Track], seed: int, *, grouped: bool) -> Split:
     count = round(1 / _VALID_SHARE)
-    fit, valid = _folds(train, count, seed, grouped=grouped)[0]
+    fit, valid = _folds(train, count, seed, grouped=grouped, left=" left beside the test")[0]
     return Split(*(tuple(sorted(track.id for track in part)) for part in (fit, valid, test)))
 
 
-def _folds(tracks: Sequence[Track], count: int, seed: int, *, grouped: bool) -> list[Fold]:
+def _folds(
+    tracks: Sequence[Track], count: int, seed: int, *, grouped: bool, left: str = ""
+) -> list[Fold]:
     from sklearn.model_selection import (  # noqa: PLC0415  slow to import, and an extra
         StratifiedGroupKFold,
         StratifiedKFold,
     )
 
     genres: NDArray[np.str_] = np.array([track.genre for track in tracks])
-    _require_enough(tracks, genres, count, grouped=grouped)
+    _require_enough(tracks, genres, count, grouped=grouped, left=left)
     kind = StratifiedGroupKFold if grouped else StratifiedKFold
     splitter = kind(n_splits=count, shuffle=True, random_state=seed)
     # A track of unknown artist is an artist of its own.
     groups = [track.group or f"track {track.id}" for track in tracks] if grouped else None
-    return [
+    folds = [
         ([tracks[i] for i in train], [tracks[i] for i in test])
         for train, test in splitter.split(genres, genres, groups)
     ]
+    for train, test in folds:  # whole artists may be too big to share out
+        lost = sorted(set(genres.tolist()) - {track.genre for track in train})
+        if lost or not test:
+            raise _too_few_artists(f"Genre {lost[0]} has" if lost else "There are", count, left)
+    return folds
 
 
 def _require_enough(
-    tracks: Sequence[Track], genres: NDArray[np.str_], count: int, *, grouped: bool
+    tracks: Sequence[Track], genres: NDArray[np.str_], count: int, *, grouped: bool, left: str
 ) -> None:
     names, sizes = np.unique(genres, return_counts=True)
     if len(names) < 2:
         raise GenrescopeError(f"There is nothing to tell apart: {len(names)} genre(s) with tracks.")
     if (smallest := int(sizes.min())) < count:
         raise GenrescopeError(
-            f"Genre {names[sizes.argmin()]} has {smallest} tracks, and {count} are needed to "
+            f"Genre {names[sizes.argmin()]} has {smallest} tracks{left}, and {count} are needed to "
             f"split it {count} ways. Add tracks or leave the genre out."
         )
     if grouped and all(track.group is None for track in tracks):
@@ -164,3 +171,13 @@ def _require_enough(
             "No track's artist is known, so no artist-disjoint split can be made. Give artists "
             "(an artist column, or metadata/GTZANindex.txt for GTZAN), or use protocol `report`."
         )
+    artists = {track.group or f"track {track.id}" for track in tracks}
+    if grouped and len(artists) < count:
+        raise _too_few_artists("There are", count, left)
+
+
+def _too_few_artists(who: str, count: int, left: str) -> GenrescopeError:
+    return GenrescopeError(
+        f"{who} too few artists{left} to keep each on one side when splitting {count} ways. Add "
+        "tracks by other artists, or use protocol `report`."
+    )

@@ -183,9 +183,11 @@ class GenreModule(lightning.LightningModule):
         if self.trainer.is_global_zero:
             self._curves.cut(self.current_epoch)
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout and masking by epoch, so that resuming changes nothing."""
-        lightning.seed_everything(self._seed + 1000 * (self.current_epoch + 1), verbose=False)
+        del batch
+        if batch_idx == 0:  # not when the epoch starts: the loader still draws numbers then
+            lightning.seed_everything(self._seed + 1000 * (self.current_epoch + 1), verbose=False)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's means over the validation tracks."""
@@ -279,11 +281,17 @@ def fit(
         ),
         make_model(recipe.model.name, shape, genres, recipe.model.parameters),
     )
+    network.train()  # pretrained encoders are loaded in evaluation mode
     last = folder / "last.ckpt"
     every = max(1, recipe.epochs // _CHECKPOINTS_PER_FIT)
     # The newest checkpoint only, replaced every so many epochs and after the last.
     keep_newest = ModelCheckpoint(
-        folder, "last", save_top_k=1, every_n_epochs=every, enable_version_counter=False
+        folder,
+        "last",
+        save_top_k=1,
+        every_n_epochs=every,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
     )
     callbacks: list[Callback] = [keep_newest]
     if recipe.patience is not None:

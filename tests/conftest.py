@@ -1,0 +1,77 @@
+"""One thread, no network and a cache of its own for every test; and the sounds that tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+# Before anything that reads them is imported; processes that tests start inherit them.
+_CACHE = Path(tempfile.mkdtemp(prefix="genrescope-tests-"))
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    OPENBLAS_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    XDG_CACHE_HOME=str(_CACHE),
+    HF_HOME=str(_CACHE / "huggingface"),
+    HF_HUB_OFFLINE="1",
+    TRANSFORMERS_OFFLINE="1",
+)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import soundfile  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+Samples = NDArray[np.float32]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def gtzan() -> Path:
+    folder = Path(__file__).resolve().parents[2] / "shared" / "gtzan"
+    if not folder.is_dir():
+        pytest.skip("needs the real GTZAN data in shared/gtzan beside the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def music() -> Callable[..., Samples]:
+    """Make what sounds a little like music: chords, a beat and some noise."""
+
+    def make(seconds: float = 3.0, rate: int = 22050, seed: int = 0) -> Samples:
+        lots = np.random.default_rng(seed)
+        time = np.arange(round(seconds * rate)) / rate
+        notes = 110 * 2 ** (lots.integers(0, 36, 6) / 12)
+        chords = sum(np.sin(2 * np.pi * note * time) for note in notes) / len(notes)
+        beat = (time * 2 % 1 < 0.05) * lots.standard_normal(len(time))
+        noise = 0.01 * lots.standard_normal(len(time))
+        return (0.5 * chords * (1 + np.sin(time)) / 2 + 0.3 * beat + noise).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tone() -> Callable[..., Path]:
+    """Write a sine tone to a file in the format that its name tells."""
+
+    def write(
+        path: Path,
+        seconds: float = 2.0,
+        rate: int = 22050,
+        frequency: float = 440.0,
+        level: float = 0.5,
+        **settings: str,
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        time = np.arange(round(seconds * rate)) / rate
+        samples = (level * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
+        soundfile.write(path, samples, rate, **settings)
+        return path
+
+    return write

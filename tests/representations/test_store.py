@@ -1,0 +1,316 @@
+"""Every array is made once, kept whole or not at all, and found again by its source's content."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+from PIL import Image
+
+from genrescope.errors import GenrescopeError, InputError
+from genrescope.representations import Representation, make_representation, picture
+from genrescope.representations.store import Store
+from genrescope.tracks.track import Track
+
+RATE = 22050
+
+Samples = NDArray[np.float32]
+MakeMusic = Callable[..., Samples]
+
+
+@pytest.fixture
+def tracks(tmp_path: Path, music: MakeMusic) -> list[Track]:
+    return make_tracks(tmp_path / "music", music, 3)
+
+
+def make_tracks(folder: Path, music: MakeMusic, count: int) -> list[Track]:
+    folder.mkdir()
+    made = []
+    for number in range(count):
+        path = folder / f"{number}.wav"
+        soundfile.write(path, music(0.3, seed=number), RATE)
+        made.append(Track(f"t{number}", "pop", audio=path))
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+MEL = make_representation("mel-from-image")
+
+
+class Counting:
+    """Counts what a representation is asked to make."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        true = Representation.of_track
+
+        def counted(representation: Representation, track: Track) -> NDArray[np.float32]:
+            self.made.append(track.id)
+            return true(representation, track)
+
+        monkeypatch.setattr(Representation, "of_track", counted)
+
+    def take(self) -> list[str]:
+        made, self.made = sorted(self.made), []
+        return made
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    return Counting(monkeypatch)
+
+
+def stored(store: Store) -> dict[str, bytes]:
+    return {
+        path.relative_to(store.root).as_posix(): path.read_bytes()
+        for path in sorted(store.root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_arrays_are_those_of_the_representation(store: Store, tracks: list[Track]) -> None:
+    found = store.collect(MEL, tracks)
+    assert found.ids == ("t0", "t1", "t2")
+    assert found.sources == {"audio": 3}
+    assert found.problems == ()
+    assert found.packed.dtype == np.uint8
+    wanted = np.stack([MEL.of_track(track) for track in tracks])
+    np.testing.assert_array_equal(MEL.unpack(found.packed), wanted)
+
+
+def test_the_order_is_that_of_the_tracks_given(store: Store, tracks: list[Track]) -> None:
+    forth, back = store.collect(MEL, tracks), store.collect(MEL, tracks[::-1])
+    assert back.ids == forth.ids[::-1]
+    np.testing.assert_array_equal(back.packed, forth.packed[::-1])
+
+
+def test_each_is_made_once(store: Store, tracks: list[Track], counting: Counting) -> None:
+    first = store.collect(MEL, tracks)
+    assert counting.take() == ["t0", "t1", "t2"]
+    again = Store(store.root).collect(MEL, tracks)
+    assert counting.take() == []
+    np.testing.assert_array_equal(again.packed, first.packed)
+    assert again.checksum == first.checksum
+
+
+def test_a_renamed_file_is_found_again(
+    store: Store, tracks: list[Track], counting: Counting
+) -> None:
+    store.collect(MEL, tracks)
+    counting.take()
+    moved = tracks[0].audio.rename(tracks[0].audio.with_name("other name.wav"))
+    found = store.collect(MEL, [replace(tracks[0], id="new", audio=moved), *tracks[1:]])
+    assert found.ids == ("new", "t1", "t2")
+    assert counting.take() == []
+
+
+def test_a_changed_file_is_made_anew(
+    store: Store, tracks: list[Track], counting: Counting, music: MakeMusic
+) -> None:
+    before = store.collect(MEL, tracks)
+    counting.take()
+    soundfile.write(tracks[1].audio, music(0.3, seed=99), RATE)
+    after = store.collect(MEL, tracks)
+    assert counting.take() == ["t1"]
+    assert (after.packed[1] != before.packed[1]).any()
+    np.testing.assert_array_equal(after.packed[[0, 2]], before.packed[[0, 2]])
+    assert after.checksum != before.checksum
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "garbage", "text"])
+def test_a_damaged_array_is_made_again(
+    store: Store, tracks: list[Track], counting: Counting, damage: str
+) -> None:
+    before = store.collect(MEL, tracks)
+    counting.take()
+    whole = stored(store)
+    victim = store.root / next(iter(whole))
+    victim.write_bytes(
+        {
+            "cut off": victim.read_bytes()[:200],
+            "empty": b"",
+            "garbage": bytes(range(256)) * 9,
+            "text": b"no array",
+        }[damage]
+    )
+    after = store.collect(MEL, tracks)
+    assert len(counting.take()) == 1
+    np.testing.assert_array_equal(after.packed, before.packed)
+    assert stored(store) == whole
+
+
+def test_one_bad_clip_is_a_problem_and_the_rest_goes_on(store: Store, tracks: list[Track]) -> None:
+    tracks[0].audio.write_text("no music")
+    tracks[2].audio.unlink()
+    found = store.collect(MEL, tracks)
+    assert found.ids == ("t1",)
+    assert len(found.packed) == 1
+    assert {problem.path for problem in found.problems} == {tracks[0].audio, tracks[2].audio}
+    assert all(problem.cause and problem.remedy for problem in found.problems)
+
+
+def test_a_clip_that_was_mended_is_made(
+    store: Store, tracks: list[Track], music: MakeMusic
+) -> None:
+    tracks[0].audio.write_text("no music")
+    assert store.collect(MEL, tracks).ids == ("t1", "t2")
+    soundfile.write(tracks[0].audio, music(0.3), RATE)
+    found = store.collect(MEL, tracks)
+    assert (found.ids, found.problems) == (("t0", "t1", "t2"), ())
+
+
+def test_what_was_interrupted_goes_on_where_it_was(
+    store: Store, tracks: list[Track], counting: Counting
+) -> None:
+    def stop(done: int, _: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.collect(MEL, tracks, workers=1, progress=stop)
+    before = stored(store)
+    assert before
+    assert all(name.endswith(".npy") for name in before)
+    made = counting.take()
+    assert len(store.collect(MEL, tracks, workers=1).ids) == 3
+    assert len(counting.take()) == 3 - len(before)
+    assert len(made) == len(before)
+
+
+def test_an_array_is_written_whole_or_not_at_all(
+    store: Store, tracks: list[Track], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(file: object, *_: object, **__: object) -> None:
+        file.write(b"\x93NUMPY half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", fill_the_disk)
+        with pytest.raises(GenrescopeError, match=r"(?s)No space left.*--store"):
+            store.collect(MEL, tracks)
+    assert stored(store) == {}
+    assert len(store.collect(MEL, tracks).ids) == 3
+
+
+@pytest.mark.slow
+def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, music: MakeMusic) -> None:
+    tracks = make_tracks(tmp_path / "many", music, 9)  # enough to be worth processes
+    tracks[4].audio.write_text("no music")
+    one, two = Store(tmp_path / "one"), Store(tmp_path / "two")
+    seen: list[tuple[int, int]] = []
+    alone = one.collect(MEL, tracks, workers=1)
+    together = two.collect(MEL, tracks, workers=2, progress=lambda *done: seen.append(done))
+    assert stored(one) == stored(two)
+    assert len(stored(one)) == 8
+    np.testing.assert_array_equal(alone.packed, together.packed)
+    assert alone.checksum == together.checksum
+    # Errors come whole from another process.
+    assert list(map(str, together.problems)) == list(map(str, alone.problems))
+    assert together.problems[0].path == tracks[4].audio
+    assert seen == [(done, 9) for done in range(1, 10)]
+
+
+def test_the_checksum_depends_on_contents_and_ids_alone(
+    store: Store, tracks: list[Track], tmp_path: Path, music: MakeMusic
+) -> None:
+    def checksum(tracks: Sequence[Track]) -> str:
+        return store.collect(MEL, tracks).checksum
+
+    first = checksum(tracks)
+    assert len(first) == 16
+    assert int(first, 16) > 0
+    assert checksum(make_tracks(tmp_path / "elsewhere", music, 3)) == first
+    assert checksum(tracks[:2]) != first
+    assert checksum([replace(tracks[0], id="x"), *tracks[1:]]) != first
+    assert checksum([replace(tracks[0], audio=tracks[1].audio), *tracks[1:]]) != first
+
+
+def test_other_parameters_and_versions_are_kept_apart(
+    store: Store, tracks: list[Track], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folders() -> set[str]:
+        return {path.name for path in store.root.iterdir()}
+
+    short = make_representation("waveform", {"seconds": 0.1})
+    store.collect(short, tracks)
+    first = folders()
+    assert len(first) == 1
+    assert next(iter(first)).startswith("waveform-")
+    longer = make_representation("waveform", {"seconds": 0.2})
+    assert store.collect(longer, tracks).packed.shape == (3, 3200)
+    second = folders() - first
+    assert len(second) == 1
+    monkeypatch.setattr(type(short), "version", short.version + 1)
+    store.collect(short, tracks)
+    assert len(folders() - first - second) == 1
+    assert len(stored(store)) == 9
+
+
+@pytest.mark.parametrize("blocked", ["store", "store/inside"])
+def test_a_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, tracks: list[Track], blocked: str
+) -> None:
+    (tmp_path / "store").write_text("a file stands in the way")
+    with pytest.raises(InputError, match=r"the store cannot be written .*--store") as caught:
+        Store(tmp_path / blocked).collect(MEL, tracks)
+    assert caught.value.path == tmp_path / blocked
+
+
+def test_tracks_without_a_fit_source_are_left_out_silently(
+    store: Store, tracks: list[Track]
+) -> None:
+    unfit = [Track("none", "pop"), replace(tracks[0], id="part", extent="excerpt")]
+    found = store.collect(MEL, [*unfit, tracks[1]])
+    assert (found.ids, found.problems) == (("t1",), ())
+
+
+@pytest.mark.parametrize("name", ["mel-from-image", "descriptors", "waveform"])
+def test_nothing_gives_an_empty_collection_of_the_right_kind(
+    store: Store, tracks: list[Track], name: str
+) -> None:
+    representation = make_representation(name)
+    found = store.collect(representation, [])
+    assert found.ids == ()
+    assert found.packed.shape == (0, *representation.shape)
+    row = np.zeros(representation.shape, dtype=np.float32)
+    assert found.packed.dtype == representation.pack(row).dtype
+
+
+def test_pictures_and_published_rows_are_collected_too(
+    store: Store, tracks: list[Track], tmp_path: Path, music: MakeMusic
+) -> None:
+    png = tmp_path / "a.png"
+    pixels = picture.draw(music(1.0), RATE)
+    Image.fromarray(pixels).save(png)
+    found = store.collect(MEL, [replace(tracks[0], image=png), tracks[1]])
+    assert found.sources == {"audio": 1, "image": 1}
+    np.testing.assert_array_equal(found.packed[0], picture.grid_of_picture(pixels))
+
+    rows = [Track(f"r{i}", "pop", descriptors=tuple([float(i)] * 57)) for i in range(2)]
+    found = store.collect(make_representation("descriptors"), rows)
+    assert found.sources == {"table": 2}
+    np.testing.assert_array_equal(found.packed, np.repeat([[0.0], [1.0]], 57, axis=1))
+    other = [rows[0], replace(rows[1], descriptors=tuple([2.0] * 57))]
+    assert store.collect(make_representation("descriptors"), other).checksum != found.checksum
+
+
+def test_progress_is_told_for_what_is_made(store: Store, tracks: list[Track]) -> None:
+    seen: list[tuple[int, int]] = []
+    store.collect(MEL, tracks[:1])
+    store.collect(MEL, tracks, progress=lambda *done: seen.append(done))
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere/cache")
+    assert Store().root == Path("/somewhere/cache/genrescope/store")

@@ -1,0 +1,298 @@
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genrescope.classifier import Classifier
+from genrescope.errors import GenrescopeError
+from genrescope.study.plan import Plan, bundled_plans, load_plan
+from genrescope.study.report import write_report
+from genrescope.study.results import COLUMNS, Cell, Row, TestedTrack
+from genrescope.study.run import NO_SPLIT, NO_TRACKS, NO_WEIGHTS, Options, run_study
+from genrescope.tracks.demo import make
+from genrescope.tracks.track import Dataset, Track
+from genrescope.training.recipe import load_recipe
+
+MLP = {
+    "extends": "report-mlp",
+    "name": "small-mlp",
+    "representation": {"name": "mel-image", "size": 32},
+    "model": {"name": "cnn", "channels": [4, 8], "hidden": 8},
+    "normalise": "none",
+    "epochs": 3,
+}
+CNN = {**MLP, "name": "small-cnn", "normalise": "standardise", "double_softmax": False}
+
+
+class Log:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.fits: list[str] = []
+        self.before = 0
+        self.epochs = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def representing(self, name: str, done: int, total: int) -> None:
+        pass
+
+    def planned(self, total: int, done: int) -> None:
+        self.before = done
+
+    def epoch(self, key: str, row: dict[str, Any]) -> None:
+        self.epochs += 1
+
+    def finished(self, key: str, row: Row) -> None:
+        self.fits.append(key)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return make(tmp_path_factory.mktemp("demo"), tracks_per_style=10, seconds=1.0)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+def plan(*recipes: dict, **settings: Any) -> Plan:
+    chosen = [load_recipe(recipe) for recipe in recipes or (MLP, CNN)]
+    return Plan(recipes=chosen, **{"seeds": 2, **settings})
+
+
+def options(store: Path, **more: Any) -> Options:
+    return Options(store=store, download=False, trainer_flags={"devices": 1}, **more)
+
+
+@pytest.fixture(scope="session")
+def finished(demo: Dataset, store: Path, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("report")
+    wav2vec2 = {"extends": "report-wav2vec2", "model": {"weights": "nobody/has-this"}}
+    study = run_study(plan(MLP, CNN, wav2vec2), demo, out, options(store), Log())
+    write_report(study, out)
+    return study, out
+
+
+def figures_of(out: Path) -> list[tuple]:
+    with (out / "results.csv").open() as file:
+        return [
+            tuple(value for name, value in row.items() if name != "seconds")
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_results_have_a_row_for_each_recipe_protocol_and_seed(finished) -> None:
+    _, out = finished
+    with (out / "results.csv").open() as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    assert tuple(reader.fieldnames or ()) == COLUMNS
+    keys = {(row["recipe"], row["protocol"], row["seed"]) for row in rows}
+    assert len(rows) == len(keys) == 2 * 2 * 2
+    assert {row["protocol"] for row in rows} == {"filtered", "report"}
+    content = json.loads((out / "results.json").read_text())
+    assert [row["accuracy"] for row in content["rows"]] == [float(r["accuracy"]) for r in rows]
+    for row in content["rows"]:
+        matrix = np.array(row["confusion"])
+        assert matrix.sum() == row["n_test"]
+        assert np.trace(matrix) / matrix.sum() == pytest.approx(row["accuracy"])
+        assert {"python", "torch", "genrescope"} <= set(row["environment"])
+        for genre, recall in row["recall"].items():
+            i = row["genres"].index(genre)
+            assert recall == pytest.approx(matrix[i, i] / matrix[i].sum())
+
+
+def test_predictions_add_up_to_the_printed_accuracy(finished) -> None:
+    study, out = finished
+    for cell in study.cells:
+        for row, tested in zip(cell.rows, cell.tested, strict=True):
+            assert np.mean([track.right for track in tested]) == pytest.approx(row.accuracy)
+    shares = list(out.glob("runs/*/*/*/predictions.csv"))
+    assert len(shares) == 8
+    with shares[0].open() as file:
+        for line in csv.DictReader(file):
+            assert sum(float(line[g]) for g in study.dataset.genres) == pytest.approx(1, abs=1e-4)
+
+
+def test_filtered_leads_and_missing_weights_are_marked(finished) -> None:
+    study, out = finished
+    assert [entry.mark for entry in study.unavailable] == [NO_WEIGHTS]
+    text = (out / "report.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith(("| `filtered`", "| `report`"))]
+    assert lines[0].startswith("| `filtered` | small-mlp")
+    assert "| `filtered` | report-wav2vec2 | weights not available |" in text
+    assert "Demo data." in text
+    assert "not comparable" not in text or "0.27" in text
+
+
+def test_the_page_needs_nothing_beside_itself(finished) -> None:
+    _, out = finished
+    page = (out / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert page.count("<img") == page.count('alt="') == len(list((out / "figures").glob("*.png")))
+    assert "weights not available" in page
+
+
+def test_every_picture_of_the_text_is_there(finished) -> None:
+    _, out = finished
+    named = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (out / "report.md").read_text())
+    assert len(named) == 2 + 2 * 4
+    for name in named:
+        with Image.open(out / name) as image:
+            assert image.width > 300
+
+
+def test_kept_models_classify_files_as_the_study_did(finished) -> None:
+    study, out = finished
+    cell = next(c for c in study.cells if c.protocol == "filtered" and c.recipe == "small-cnn")
+    classifier = Classifier.from_pretrained(out / "models" / "small-cnn-filtered")
+    audio = {track.id: track.audio for track in study.dataset.tracks}
+    for tested in cell.tested[0][:5]:
+        assert classifier.predict(audio[tested.id]).genre == tested.predicted
+    card = (out / "models" / "small-cnn-filtered" / "README.md").read_text()
+    assert f"{cell.rows[0].accuracy:.3f} on {cell.n_test} test tracks" in card
+    assert "`filtered`" in card
+
+
+def test_running_again_fits_nothing_and_changes_nothing(finished, demo, store) -> None:
+    _, out = finished
+    before = figures_of(out)
+    log = Log()
+    run_study(plan(), demo, out, options(store), log)
+    assert log.before == 8
+    assert not log.fits
+    assert figures_of(out) == before
+
+
+class _Stop(Log):
+    """Pull the plug after so many fits."""
+
+    def finished(self, key: str, row: Row) -> None:
+        super().finished(key, row)
+        if len(self.fits) == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_study_that_was_stopped_ends_with_the_same_figures(
+    finished, demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_study(plan(), demo, tmp_path, options(store, jobs=1), _Stop())
+    log = Log()
+    run_study(plan(), demo, tmp_path, options(store), log)
+    assert log.before >= 1
+    assert figures_of(tmp_path) == figures_of(finished[1])
+
+
+def test_other_labels_are_not_mixed_with_what_was_done(
+    demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    one = plan(MLP, protocols=["report"], seeds=1)
+    first = run_study(one, demo, tmp_path, options(store), Log())
+    swap = {"drone": "waltz", "waltz": "drone"}
+    tracks = tuple(
+        Track(t.id, swap.get(t.genre, t.genre), t.audio, group=t.group) for t in demo.tracks
+    )
+    second = run_study(one, Dataset("demo", tracks), tmp_path, options(store), Log())
+    checksums = {study.cells[0].rows[0].data_checksum for study in (first, second)}
+    assert len(checksums) == 2
+
+
+def test_folds_test_every_track_once(demo: Dataset, store: Path, tmp_path: Path) -> None:
+    grouped = plan(MLP, protocols=["grouped"], seeds=1)
+    study = run_study(grouped, demo, tmp_path, options(store), Log())
+    assert sorted(t.id for t in study.cells[0].tested[0]) == [t.id for t in demo.tracks]
+    assert study.cells[0].n_test == len(demo.tracks)
+
+
+def test_one_bad_clip_is_left_out_and_named(demo: Dataset, store: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo.tracks[0].audio.parents[1], tmp_path / "demo")
+    broken = make(tmp_path / "demo", tracks_per_style=10, seconds=1.0)
+    bad = broken.tracks[3]
+    bad.audio.write_bytes(bad.audio.read_bytes()[:2000])
+    study = run_study(
+        plan(MLP, protocols=["filtered"], seeds=1), broken, tmp_path / "out", options(store), Log()
+    )
+    assert [problem.path for problem in study.problems] == [bad.audio]
+    write_report(study, tmp_path / "out")
+    assert str(bad.audio) in (tmp_path / "out" / "report.md").read_text()
+    with pytest.raises(GenrescopeError, match=bad.audio.name):
+        run_study(plan(MLP), broken, tmp_path / "strict", options(store, strict=True), Log())
+
+
+def test_a_protocol_that_cannot_be_had_is_said_and_the_rest_runs(
+    demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    tracks = tuple(Track(t.id, t.genre, t.audio) for t in demo.tracks)
+    nameless = Dataset("mine", tracks)
+    study = run_study(plan(MLP, seeds=1), nameless, tmp_path, options(store), Log())
+    assert [(u.protocol, u.mark) for u in study.unavailable] == [("filtered", NO_SPLIT)]
+    assert [cell.protocol for cell in study.cells] == ["report"]
+    write_report(study, tmp_path)
+    assert "protocol not possible" in (tmp_path / "report.md").read_text()
+
+
+def test_a_recipe_without_tracks_is_said(demo: Dataset, store: Path, tmp_path: Path) -> None:
+    tracks = tuple(
+        Track(t.id, t.genre, t.audio, extent="excerpt", group=t.group) for t in demo.tracks
+    )
+    study = run_study(
+        plan(MLP, protocols=["report"]), Dataset("x", tracks), tmp_path, options(store), Log()
+    )
+    assert [(u.recipe, u.mark) for u in study.unavailable] == [("small-mlp", NO_TRACKS)]
+    assert not study.cells
+    write_report(study, tmp_path)
+
+
+def cell_of(outcomes: list[list[bool]]) -> Cell:
+    tested = [
+        [TestedTrack(str(i), "a", "a" if right else "b") for i, right in enumerate(seed)]
+        for seed in outcomes
+    ]
+    return Cell("r", "p", [], [], tested)
+
+
+def test_interval_counts_tracks_not_seeds() -> None:
+    rng = np.random.default_rng(0)
+    once = list(rng.random(100) < 0.6)
+    one, five = cell_of([once]).interval(), cell_of([once] * 5).interval()
+    assert one == five  # the same tracks tested five times are no more evidence
+    assert one[0] < np.mean(once) < one[1]
+    # By the normal approximation, ± 1.96 · sqrt(0.6 · 0.4 / 100).
+    assert one[1] - one[0] == pytest.approx(2 * 1.96 * np.sqrt(0.24 / 100), rel=0.15)
+    assert cell_of([[True] * 10]).interval() == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", sorted(bundled_plans()))
+def test_every_bundled_study_is_valid(name: str) -> None:
+    loaded = load_plan(name)
+    assert loaded.protocols[0] == "filtered"
+    assert loaded.made_quick().quick
+
+
+def test_faults_of_a_study_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(GenrescopeError, match="why-so-low"):
+        load_plan("no-such-study")
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\n")
+    with pytest.raises(GenrescopeError, match=r"mine.yaml.*recipes"):
+        load_plan(str(file))
+    file.write_text("recipes: [report-mlp, report-mlp]\n")
+    with pytest.raises(GenrescopeError, match="report-mlp"):
+        load_plan(str(file))
+    file.write_text("recipes: [report-mlp]\nprotocols: [random]\n")
+    with pytest.raises(GenrescopeError, match="'random'"):
+        load_plan(str(file))
+    file.write_text("recipes: [report-mlp]\nseed: 3\n")
+    with pytest.raises(GenrescopeError, match="seed"):
+        load_plan(str(file))

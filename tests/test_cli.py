@@ -1,0 +1,251 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+GENRESCOPE = [sys.executable, "-m", "genrescope"]
+RECIPE = """\
+extends: report-cnn
+name: tiny
+representation: {name: mel-image, size: 32}
+model: {name: cnn, channels: [4], hidden: 4}
+epochs: 2
+"""
+
+
+def genrescope(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*GENRESCOPE, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two genres, high tones and low ones, ten clips each."""
+    folder = tmp_path_factory.mktemp("music")
+    rng = np.random.default_rng(0)
+    for genre, hertz in (("low", 200), ("high", 2000)):
+        (folder / genre).mkdir()
+        for i in range(10):
+            time_s = np.arange(22050) / 22050
+            tone = 0.4 * np.sin(2 * np.pi * hertz * (1 + i / 50) * time_s)
+            noise = 0.01 * rng.standard_normal(len(tone))
+            soundfile.write(folder / genre / f"{i}.wav", tone + noise, 22050)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["study"], ["classify"], ["list"], ["data"], ["data", "get"], ["data", "check"]]
+)
+def test_help_of_every_command(command: list[str], tmp_path: Path) -> None:
+    done = genrescope(*command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage: genrescope" in done.stdout
+    if command not in ([], ["data"], ["list"]):
+        assert "Examples" in done.stdout
+
+
+def test_list_shows_every_kind(tmp_path: Path) -> None:
+    done = genrescope("list", cwd=tmp_path)
+    assert done.returncode == 0
+    for word in ("report-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"):
+        assert word in done.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    assert genrescope("--version", cwd=tmp_path).stdout.startswith("genrescope ")
+
+
+def test_study_on_a_folder_then_classify_with_its_model(genres: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    done = genrescope(
+        *("study", "--data", genres, "--recipes", "tiny.yaml", "--protocols", "report"),
+        *("--seeds", 1, "--out", "out", "--store", "store", "--jobs", 1),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "out/report.html" in done.stdout
+    assert (tmp_path / "out" / "results.csv").is_file()
+    clip, text = genres / "low" / "0.wav", tmp_path / "not-audio.wav"
+    text.write_text("hello")
+    told = genrescope(
+        "classify", "--model", "out/models/tiny-report", "--json", clip, text, clip, cwd=tmp_path
+    )
+    assert told.returncode == 1  # one file failed …
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [row["path"] for row in rows] == [str(clip), str(clip)]  # … the others did not
+    assert set(rows[0]["probabilities"]) == {"low", "high"}
+    assert sum(rows[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert "not-audio.wav" in told.stderr
+    plain = genrescope("classify", "--model", "out/models/tiny-report", clip, cwd=tmp_path)
+    assert plain.returncode == 0
+    assert plain.stdout.startswith(f"{clip}: ")
+
+
+@pytest.mark.slow
+def test_quick_study_of_the_demo_needs_no_data_and_no_network(tmp_path: Path) -> None:
+    done = genrescope(
+        *("study", "--quick", "--recipes", "report-mlp,report-wav2vec2", "--seeds", 1),
+        cwd=tmp_path,
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        HF_ENDPOINT="http://192.0.2.1",  # an address that never answers: it must not be tried
+    )
+    assert done.returncode == 0, done.stderr
+    assert "synthetic demo set" in done.stderr
+    assert "genrescope data get gtzan" in done.stderr
+    assert "weights not available" in done.stdout
+    out = tmp_path / "study-report-quick-demo"
+    for name in ("results.csv", "results.json", "report.md", "report.html"):
+        assert (out / name).stat().st_size > 0
+
+
+def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    with socket.socket() as closed:  # bound, never listening: refuses
+        closed.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+        done = genrescope(
+            *("study", "--data", genres, "--recipes", "report-wav2vec2,tiny.yaml", "--seeds", 1),
+            *("--protocols", "report", "--store", "store"),
+            cwd=tmp_path,
+            HF_ENDPOINT=f"http://127.0.0.1:{closed.getsockname()[1]}",
+            HF_HOME=str(tmp_path / "hf"),
+        )
+    assert done.returncode == 0, done.stderr
+    assert "cannot be had from the hub" in " ".join(done.stderr.split())
+    assert "weights not available" in done.stdout
+    assert time.monotonic() - began < 120
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["study", "--data", "nowhere"], ["nowhere", "no such folder"]),
+        (["study", "no-such-study"], ["no-such-study", "why-so-low"]),
+        (["study", "--recipes", "no-such"], ["no-such", "report-mlp"]),
+        (["study", "--protocols", "random"], ["random", "filtered"]),
+        (["study", "--data", "empty"], ["empty", "genre"]),
+        (["study", "--data", "bad.csv"], ["bad.csv", "genre", "missing"]),
+        (["classify", "--model", "nowhere", "x.wav"], ["nowhere", "model folder"]),
+        (["data", "get", "fma"], ["fma", "gtzan"]),
+        (["data", "check", "nowhere"], ["nowhere", "no such folder"]),
+    ],
+)
+def test_errors_name_file_cause_and_remedy(
+    arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.csv").write_text("path,style\na.wav,rock\n")
+    done = genrescope(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    message = " ".join(done.stderr.split())
+    for word in words:
+        assert word in message
+
+
+def test_strict_fails_where_the_default_goes_on(genres: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    music = tmp_path / "music"
+    for genre in ("low", "high"):
+        (music / genre).mkdir(parents=True)
+        for clip in (genres / genre).iterdir():
+            (music / genre / clip.name).write_bytes(clip.read_bytes())
+    cut = music / "low" / "9.wav"
+    cut.write_bytes(cut.read_bytes()[:20000])
+    (music / "silent genre").mkdir()
+    common = ("study", "--data", music, "--recipes", "tiny.yaml", "--protocols", "report")
+    more = ("--seeds", 1, "--store", "store", "--jobs", 1)
+    lenient = genrescope(*common, *more, "--out", "lenient", cwd=tmp_path)
+    assert lenient.returncode == 0, lenient.stderr
+    report = (tmp_path / "lenient" / "report.md").read_text()
+    assert "9.wav: the WAV file is truncated" in report
+    assert "silent genre: the genre holds no audio files" in report
+    strict = genrescope(*common, *more, "--out", "strict", "--strict", cwd=tmp_path)
+    assert strict.returncode == 1
+    assert "silent genre" in strict.stderr
+    (music / "silent genre").rmdir()
+    strict = genrescope(*common, *more, "--out", "strict", "--strict", cwd=tmp_path)
+    assert strict.returncode == 1
+    assert "9.wav" in strict.stderr
+
+
+def test_get_without_a_network_fails_within_seconds(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/genres.tar.gz"
+        began = time.monotonic()
+        done = genrescope(
+            *("data", "get", "gtzan", "--to", "here", "--url", url),
+            cwd=tmp_path,
+            http_proxy=f"http://127.0.0.1:{closed.getsockname()[1]}",
+            https_proxy=f"http://127.0.0.1:{closed.getsockname()[1]}",
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "genres.tar.gz" in done.stderr
+    assert time.monotonic() - began < 30
+
+
+def test_check_of_a_part_of_gtzan(tmp_path: Path) -> None:
+    clip = tmp_path / "gtzan" / "genres_original" / "blues" / "blues.00000.wav"
+    clip.parent.mkdir(parents=True)
+    soundfile.write(clip, np.sin(np.arange(22050 * 30) / 20) / 2, 22050)
+    good = genrescope("data", "check", "gtzan", "--json", cwd=tmp_path)
+    assert json.loads(good.stdout)["counts"]["corrupt"] == 0
+    assert good.returncode == 0
+    clip.write_bytes(clip.read_bytes()[:100000])
+    bad = genrescope("data", "check", "gtzan", cwd=tmp_path)
+    assert bad.returncode == 1
+    assert "blues.00000.wav" in bad.stdout
+    assert "train" in bad.stdout
+
+
+def test_interrupted_study_says_how_to_go_on(genres: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
+    process = subprocess.Popen(
+        [
+            *GENRESCOPE,
+            "study",
+            "--data",
+            str(genres),
+            "--recipes",
+            "long.yaml",
+            "--seeds",
+            "1",
+            "--protocols",
+            "report",
+            "--store",
+            "store",
+            "--out",
+            "out",
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    curves = tmp_path / "out" / "runs"
+    deadline = time.monotonic() + 120
+    while not list(curves.glob("*/*/*/*/curves.csv")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    process.send_signal(2)
+    _, told = process.communicate()
+    watchdog.cancel()
+    assert process.returncode == 130
+    assert "Run the same command again" in told
