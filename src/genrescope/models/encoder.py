@@ -93,7 +93,7 @@ class Encoder(nn.Module):
     genres
         Number of logits.
     weights
-        A checkpoint folder (see ``resolve_weights`` for hub ids).
+        A checkpoint folder, or the hub id of one that is on this machine.
     hidden
         Width of the head's layer: linear → BatchNorm → ReLU → linear.
     gradient_checkpointing
@@ -113,9 +113,10 @@ class Encoder(nn.Module):
             raise ValueError(f"takes waveforms (samples,), not arrays of shape {shape}")
         from transformers import AutoConfig, AutoModel, Wav2Vec2Model  # noqa: PLC0415
 
-        config = AutoConfig.from_pretrained(weights, local_files_only=True)
+        folder = resolve_weights(weights, download=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
         kind = Wav2Vec2Model if config.model_type == "wav2vec2" else AutoModel
-        self.encoder = kind.from_pretrained(weights, local_files_only=True)
+        self.encoder = kind.from_pretrained(folder, local_files_only=True)
         if gradient_checkpointing:
             # transformers 5 has a new name for it
             old = self.encoder.gradient_checkpointing_enable

@@ -49,12 +49,13 @@ def make_model(
     Raises
     ------
     GenrescopeError
-        If the name or a parameter is unknown, or the shape is not one that the model takes.
+        If the name or a parameter is unknown, the shape is not one that the model takes, or its
+        pretrained weights cannot be read.
     """
     check_model(name, parameters)
     try:
         return MODELS[name](shape=shape, genres=genres, **parameters)
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise GenrescopeError(f"Model {name}: {error}.") from error
 
 

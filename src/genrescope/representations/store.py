@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from genrescope.errors import InputError
+from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations.representation import Array, Representation
 from genrescope.tracks.track import Track
 
@@ -97,7 +97,9 @@ class Store:
         Raises
         ------
         InputError
-            If the store's folder cannot be written.
+            If the store's folder cannot be made.
+        GenrescopeError
+            If an array cannot be written, as on a full disk.
         """
         fit = [(track, source) for track in tracks if (source := representation.source(track))]
         digests: dict[str, str] = {}
@@ -175,15 +177,17 @@ class Store:
             jobs = [
                 pool.submit(make_stored, representation, track, paths[track.id]) for track in tracks
             ]
-            for done, job in enumerate(as_completed(jobs), start=1):
-                failure = job.exception()
-                if isinstance(failure, InputError):
-                    problems.append(failure)
-                elif failure is not None:
-                    pool.shutdown(cancel_futures=True)
-                    raise failure
-                if progress:
-                    progress(done, len(tracks))
+            try:
+                for done, job in enumerate(as_completed(jobs), start=1):
+                    try:
+                        job.result()
+                    except InputError as error:
+                        problems.append(error)
+                    if progress:
+                        progress(done, len(tracks))
+            except BaseException:  # failed or interrupted: what has not begun need not be done
+                pool.shutdown(cancel_futures=True)
+                raise
         return sorted(problems, key=lambda problem: str(problem.path))
 
 
@@ -195,6 +199,11 @@ def make_stored(representation: Representation, track: Track, path: Path) -> Non
         with partial.open("wb") as file:
             np.save(file, array, allow_pickle=False)
         partial.replace(path)
+    except OSError as error:
+        raise GenrescopeError(
+            f"{path.parent}: the store cannot be written ({error}). Make room, or give another "
+            "folder with --store."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -26,7 +26,7 @@ def read_folder(folder: Path) -> Dataset:
     Raises
     ------
     InputError
-        If there is no such folder or no genre in it.
+        If there is no such folder, no genre in it, or no clip of one genre alone.
     """
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "Check the path")
@@ -111,6 +111,9 @@ def _dataset(source: Path, tracks: list[Track], problems: list[InputError]) -> D
         if len(same) > 1:
             problems.append(InputError(path, f"the same audio is there as {names}", "Keep one"))
         kept.append(same[0])
+    if not kept:
+        cause = f"no usable track in it (first problem: {problems[0]})"
+        raise InputError(source, cause, "Give every clip one genre")
     return Dataset(
         name=source.resolve().stem if source.is_file() else source.resolve().name,
         tracks=tuple(sorted(kept, key=lambda track: track.id)),
