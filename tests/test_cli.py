@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -215,37 +216,45 @@ def test_check_of_a_part_of_gtzan(tmp_path: Path) -> None:
     assert "train" in bad.stdout
 
 
+def wait_for_curves(out: Path) -> None:
+    deadline = time.monotonic() + 180
+    while not list(out.glob("runs/*/*/*/*/curves.csv")):
+        assert time.monotonic() < deadline, "no fit began"
+        time.sleep(0.2)
+
+
 def test_interrupted_study_says_how_to_go_on(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
+    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "report", "--out", "out"]
     process = subprocess.Popen(
-        [
-            *GENRESCOPE,
-            "study",
-            "--data",
-            str(genres),
-            "--recipes",
-            "long.yaml",
-            "--seeds",
-            "1",
-            "--protocols",
-            "report",
-            "--store",
-            "store",
-            "--out",
-            "out",
-        ],
+        [*GENRESCOPE, "study", "--data", str(genres), "--store", "store", *arguments],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
     )
-    curves = tmp_path / "out" / "runs"
-    deadline = time.monotonic() + 120
-    while not list(curves.glob("*/*/*/*/curves.csv")) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for_curves(tmp_path / "out")
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
-    process.send_signal(2)
+    process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     watchdog.cancel()
     assert process.returncode == 130
     assert "Run the same command again" in told
+
+
+def test_workers_end_when_their_study_is_killed(genres: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
+    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "report", "--out", "out"]
+    process = subprocess.Popen(
+        [*GENRESCOPE, "study", "--data", str(genres), "--store", "store", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for_curves(tmp_path / "out")
+    process.kill()
+    process.wait()
+    time.sleep(3)
+    curves = next((tmp_path / "out" / "runs").glob("*/*/*/*/curves.csv"))
+    size = curves.stat().st_size
+    time.sleep(3)
+    assert curves.stat().st_size == size

@@ -10,13 +10,14 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from queue import Empty
 from typing import Any, Protocol
@@ -351,7 +352,7 @@ def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
 
 @contextmanager
 def _workers(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare_worker)
     try:
         yield pool
         pool.shutdown()
@@ -364,8 +365,16 @@ def _workers(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
         raise
 
 
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _prepare_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to interrupts
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed cannot end its workers, and they would go on for hours.
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _in_worker(task: CellTask, events: Any) -> Row:
