@@ -114,8 +114,6 @@ def study(
     _require("lightning", "study")
     from genrescope.study.plan import load_plan
     from genrescope.study.progress import StudyProgress
-    from genrescope.study.report import write_report
-    from genrescope.study.run import Options, run_study
 
     what = load_plan(plan, recipes=_names(recipes), protocols=_names(protocols), seeds=seeds)
     if quick:
@@ -127,15 +125,19 @@ def study(
             markup=False,
             highlight=False,
         )
-    options = Options(
-        jobs=jobs,
-        store=store,
-        strict=strict,
-        download=data is not None if download is None else download,
-        trainer_flags=_trainer_flags(accelerator, devices, strategy),
-    )
     with StudyProgress(_err) as progress:
         dataset = _dataset(data, progress)
+        # Loading torch takes seconds; by now what is asked for and the data are known to be right.
+        from genrescope.study.report import write_report
+        from genrescope.study.run import Options, run_study
+
+        options = Options(
+            jobs=jobs,
+            store=store,
+            strict=strict,
+            download=data is not None if download is None else download,
+            trainer_flags=_trainer_flags(accelerator, devices, strategy),
+        )
         for problem in dataset.problems:
             progress.note(f"Note: {problem}")
         short = Path(plan).stem + ("-quick" if quick else "")
