@@ -100,7 +100,7 @@ def test_study_on_a_folder_then_classify_with_its_model(genres: Path, tmp_path: 
 @pytest.mark.slow
 def test_quick_study_of_the_demo_needs_no_data_and_no_network(tmp_path: Path) -> None:
     done = genrescope(
-        *("study", "--quick", "--recipes", "report-mlp,report-wav2vec2", "--seeds", 1),
+        *("study", "--quick", "--recipes", "report-cnn,report-wav2vec2", "--seeds", 1),
         cwd=tmp_path,
         XDG_CACHE_HOME=str(tmp_path / "cache"),
         HF_ENDPOINT="http://192.0.2.1",  # an address that never answers: it must not be tried

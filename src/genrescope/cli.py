@@ -30,15 +30,19 @@ _err = Console(stderr=True)
 GET_GTZAN = "`genrescope data get gtzan`"
 
 
+class _StoppedError(Exception):
+    """Ctrl-C in a command that can be gone on with; typer has no words for that."""
+
+
 def main() -> None:
     """Run the command line; errors meant for people end it with code 1 and no traceback."""
     try:
-        app()
+        app(prog_name="genrescope")
     except GenrescopeError as error:
         _err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        _err.print("Stopped. Run the same command again to go on.")
+    except _StoppedError:
+        _err.print("Stopped. Run the same command again to go on where it was.")
         sys.exit(130)
 
 
@@ -142,7 +146,10 @@ def study(
             progress.note(f"Note: {problem}")
         short = Path(plan).stem + ("-quick" if quick else "")
         folder = out or Path(f"study-{short}-{dataset.name}")
-        done = run_study(what, dataset, folder, options, progress)
+        try:
+            done = run_study(what, dataset, folder, options, progress)
+        except KeyboardInterrupt as interrupt:
+            raise _StoppedError from interrupt
     html = write_report(done, folder)
     _print_study(done)
     typer.echo(f"Report: {html} (also report.md, results.csv, results.json, figures/, models/)")

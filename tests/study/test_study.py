@@ -13,7 +13,7 @@ from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
 from genrescope.study.plan import Plan, bundled_plans, load_plan
 from genrescope.study.report import write_report
-from genrescope.study.results import COLUMNS, Cell, Row, TestedTrack
+from genrescope.study.results import COLUMNS, Cell, Outcome, Row
 from genrescope.study.run import NO_SPLIT, NO_TRACKS, NO_WEIGHTS, Options, run_study
 from genrescope.tracks.demo import make
 from genrescope.tracks.track import Dataset, Track
@@ -256,7 +256,7 @@ def test_a_recipe_without_tracks_is_said(demo: Dataset, store: Path, tmp_path: P
 
 def cell_of(outcomes: list[list[bool]]) -> Cell:
     tested = [
-        [TestedTrack(str(i), "a", "a" if right else "b") for i, right in enumerate(seed)]
+        [Outcome(str(i), "a", "a" if right else "b") for i, right in enumerate(seed)]
         for seed in outcomes
     ]
     return Cell("r", "p", [], [], tested)

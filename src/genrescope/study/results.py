@@ -81,7 +81,7 @@ class Unavailable(BaseModel):
 
 
 @dataclass(frozen=True)
-class TestedTrack:
+class Outcome:
     """One line of ``predictions.csv``."""
 
     id: str
@@ -112,7 +112,7 @@ class Cell:
     protocol: str
     rows: list[Row]
     curves: list[Curves]
-    tested: list[list[TestedTrack]]
+    tested: list[list[Outcome]]
 
     @property
     def mean(self) -> float:
@@ -173,10 +173,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def read_tested(path: Path) -> list[TestedTrack]:
+def read_tested(path: Path) -> list[Outcome]:
     """Read ``predictions.csv``."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            TestedTrack(line["id"], line["genre"], line["predicted"])
-            for line in csv.DictReader(file)
+            Outcome(line["id"], line["genre"], line["predicted"]) for line in csv.DictReader(file)
         ]
