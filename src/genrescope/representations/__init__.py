@@ -2,6 +2,7 @@
 
 from genrescope.representations import (
     descriptors,
+    embedding,
     mel_from_image,
     mel_image,
     mfcc,
@@ -17,6 +18,7 @@ __all__ = [
     "REPRESENTATIONS",
     "Representation",
     "descriptors",
+    "embedding",
     "make_representation",
     "mel_from_image",
     "mel_image",

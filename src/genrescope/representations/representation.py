@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, load
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.tracks.track import Track
+from genrescope.tracks.track import Extent, Track
 
 Array = NDArray[Any]
 
@@ -42,16 +42,38 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Analysis:
+    """What a representation makes of a clip, window by window.
+
+    Attributes
+    ----------
+    arrays
+        float32 (windows, *shape): one window after another without gaps. Their mean is what
+        ``Representation.compute`` gives.
+    window_s
+        Length of a window in s; inf when the clip is taken as one.
+    tags
+        Likelihoods in [0, 1] by tag, likeliest first; empty for most representations.
+    """
+
+    arrays: NDArray[np.float32]
+    window_s: float
+    tags: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Representation(ABC):
     """A representation with its parameters; subclasses are frozen dataclasses of them.
 
     Class attributes: ``name`` (filled by the registry), ``version`` (raised whenever the values
-    change, so that stored arrays are made anew) and ``rate`` (Hz, of the audio it is made from).
+    change, so that stored arrays are made anew), ``rate`` (Hz, of the audio it is made from) and
+    ``extents`` (which audio of a track will do).
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     rate: ClassVar[int] = 22050
+    extents: ClassVar[frozenset[Extent]] = frozenset({"full"})
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -82,15 +104,16 @@ class Representation(ABC):
             float32, of shape ``self.shape``.
         """
 
+    def analyse(self, waveform: Waveform, rate: int) -> Analysis:
+        """Make the arrays of a clip's windows: here, of the clip as one; see ``compute``."""
+        return Analysis(self.compute(waveform, rate)[np.newaxis], inf, {})
+
     def source(self, track: Track) -> Source | None:
         """Tell what this track's array would be made from, or None if it has nothing fit.
 
-        A published form wins; otherwise the audio, if it is the whole clip and holds the
-        frequencies that the representation looks at.
+        A published form wins; otherwise the audio, if it holds what the representation looks at.
         """
-        if track.audio is None or track.extent == "excerpt":
-            return None
-        if track.extent == "full-16k" and self.rate > 16000:
+        if track.audio is None or track.extent not in self.extents:
             return None
         return Source("audio", track.audio)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, fit_length, resample
 from genrescope.representations.representation import Array, Representation, representation
+from genrescope.tracks.track import Extent
 
 RATE = 16000
 _INT16 = 32767
@@ -47,6 +48,7 @@ class WaveformRepresentation(Representation):
     seconds: float = 30.0
 
     rate: ClassVar[int] = RATE
+    extents: ClassVar[frozenset[Extent]] = frozenset({"full", "full-16k"})
 
     @property
     def shape(self) -> tuple[int, ...]:

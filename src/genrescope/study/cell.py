@@ -129,10 +129,9 @@ def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) ->
 
         def on_epoch(row: Any) -> None:
             if tell:
-                steps = recipe.epochs * len(task.splits)
-                tell(
-                    task.key, {**row, "step": number * recipe.epochs + row["epoch"], "steps": steps}
-                )
+                epochs = recipe.epochs or 1
+                place = {"step": number * epochs + row["epoch"], "steps": len(task.splits) * epochs}
+                tell(task.key, {**row, **place})
 
         fitted = fit(
             recipe,

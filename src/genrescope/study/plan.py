@@ -94,6 +94,8 @@ def load_plan(
     if twice := {name for name in names if names.count(name) > 1}:
         remedy = "Give each recipe a name of its own"
         raise InputError(path, f"recipes share a name: {', '.join(sorted(twice))}", remedy)
+    if recipes is not None:
+        settings |= {"name": "Comparison", "about": ""}
     if protocols is not None:
         settings["protocols"] = protocols
     if seeds is not None:

@@ -119,7 +119,8 @@ def _content(study: Study, folder: Path) -> dict[str, Any]:
         pictures["cells"].append(
             {
                 "title": f"{cell.recipe}, protocol {cell.protocol}",
-                "curves": _save(
+                "curves": any(cell.curves)
+                and _save(
                     figures.curves(cell, title),
                     folder / f"curves-{name}.png",
                     f"Loss and accuracy by epoch for train and validation: {title}.",

@@ -19,11 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from genrescope.errors import GenrescopeError
 from genrescope.models import make_model
+from genrescope.models.classical import (
+    ESTIMATORS,
+    Temperature,
+    fit_estimator,
+    fit_temperature,
+)
 from genrescope.models.normalise import make_normaliser
 from genrescope.representations import Representation
 from genrescope.representations.representation import Array
-from genrescope.training.recipe import Recipe
+from genrescope.training.recipe import Optimiser, Recipe
 
 Batch = tuple[Tensor, Tensor]
 Curves = list[dict[str, float]]
@@ -87,6 +94,11 @@ class PackedTracks(Dataset[Batch]):
     def __getitems__(self, rows: list[int]) -> Batch:
         arrays = torch.from_numpy(self._unpack(self._packed[rows]))
         return arrays, self._labels[rows]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Of all of them."""
+        return self._labels.numpy()
 
     @property
     def arrays(self) -> Tensor:
@@ -163,10 +175,18 @@ class _Tally:
 class GenreModule(lightning.LightningModule):
     """Cross-entropy on a network's logits; logs loss and accuracy of every epoch."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, seed: int, curves: CurveFile) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        optimiser: Optimiser,
+        seed: int,
+        curves: CurveFile,
+    ) -> None:
         super().__init__()
         self.network = network
-        self._recipe, self._seed, self._curves = recipe, seed, curves
+        self._recipe, self._optimiser = recipe, optimiser
+        self._seed, self._curves = seed, curves
         self._train, self._valid = _Tally(), _Tally()
         self._means: dict[str, Tensor] = {}
 
@@ -202,7 +222,7 @@ class GenreModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The recipe's optimiser over all parameters."""
-        settings = self._recipe.optimiser
+        settings = self._optimiser
         kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
         return kind(
             self.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
@@ -275,15 +295,71 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(seed, verbose=False)
-    network = nn.Sequential(
-        make_normaliser(
-            recipe.normalise, train.arrays if recipe.normalise == "standardise" else torch.empty(0)
-        ),
-        make_model(recipe.model.name, shape, genres, recipe.model.parameters),
+    normaliser = make_normaliser(
+        recipe.normalise, train.arrays if recipe.normalise == "standardise" else torch.empty(0)
     )
-    network.train()  # pretrained encoders are loaded in evaluation mode
+    if recipe.optimiser is None:
+        return Fitted(_fit_classical(recipe, normaliser, train, valid, genres, seed), [])
+    network = nn.Sequential(
+        normaliser, make_model(recipe.model.name, shape, genres, recipe.model.parameters)
+    )
+    curves = CurveFile(folder / "curves.csv", on_epoch)
+    module = GenreModule(network, recipe, recipe.optimiser, seed, curves)
+    _train(recipe, module, train, valid, seed, folder, trainer_flags)
+    network = network.cpu().eval()
+    if recipe.calibrate:
+        network = nn.Sequential(network, _temperature(network, valid)).eval()
+    return Fitted(network, read_curves(folder / "curves.csv"))
+
+
+def _fit_classical(
+    recipe: Recipe,
+    normaliser: nn.Module,
+    train: PackedTracks,
+    valid: PackedTracks,
+    genres: int,
+    seed: int,
+) -> nn.Module:
+    name = recipe.model.name
+    if name not in ESTIMATORS:
+        raise GenrescopeError(
+            f"Recipe {recipe.name}: {name} is a network and needs optimiser, batch_size and epochs "
+            f"(classical models are: {', '.join(sorted(ESTIMATORS))})."
+        )
+
+    def fitted(arrays: Tensor, labels: NDArray[np.int64]) -> nn.Module:
+        rows = normaliser(arrays).numpy()
+        model = fit_estimator(name, rows, labels, genres, seed, recipe.model.parameters)
+        return nn.Sequential(normaliser, model).eval()
+
+    # Nothing is chosen by the validation tracks but the temperature; then they are learnt from.
+    arrays = torch.cat([train.arrays, valid.arrays])
+    refitted = fitted(arrays, np.concatenate([train.labels, valid.labels]))
+    if not recipe.calibrate:
+        return refitted
+    first = fitted(train.arrays, train.labels)
+    return nn.Sequential(refitted, _temperature(first, valid)).eval()
+
+
+def _temperature(network: nn.Module, valid: PackedTracks) -> Temperature:
+    with torch.no_grad():
+        logits = network(valid.arrays).numpy()
+    return Temperature(fit_temperature(logits, valid.labels))
+
+
+def _train(
+    recipe: Recipe,
+    module: GenreModule,
+    train: PackedTracks,
+    valid: PackedTracks,
+    seed: int,
+    folder: Path,
+    trainer_flags: dict[str, Any],
+) -> None:
+    batch_size, epochs = recipe.batch_size or 2, recipe.epochs or 1  # validated: both are given
+    module.train()  # pretrained encoders are loaded in evaluation mode
     last = folder / "last.ckpt"
-    every = max(1, recipe.epochs // _CHECKPOINTS_PER_FIT)
+    every = max(1, epochs // _CHECKPOINTS_PER_FIT)
     # The newest checkpoint only, replaced every so many epochs and after the last.
     keep_newest = ModelCheckpoint(
         folder,
@@ -297,10 +373,9 @@ def fit(
     if recipe.patience is not None:
         best = ModelCheckpoint(folder, "best", "valid_loss", enable_version_counter=False)
         callbacks += [EarlyStopping("valid_loss", patience=recipe.patience), best]
-    module = GenreModule(network, recipe, seed, CurveFile(folder / "curves.csv", on_epoch))
     with _quiet_lightning():
         trainer = lightning.Trainer(
-            max_epochs=recipe.epochs,
+            max_epochs=epochs,
             precision=recipe.precision,
             deterministic=True,
             callbacks=callbacks,
@@ -313,15 +388,14 @@ def fit(
         )
         trainer.fit(
             module,
-            _loader(train, recipe.batch_size, EpochShuffle(len(train), seed)),
-            _loader(valid, 2 * recipe.batch_size, None) if len(valid) else None,
+            _loader(train, batch_size, EpochShuffle(len(train), seed)),
+            _loader(valid, 2 * batch_size, None) if len(valid) else None,
             ckpt_path=last if last.exists() else None,
             weights_only=True,
         )
     if recipe.patience is not None:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
-    return Fitted(network.cpu().eval(), read_curves(folder / "curves.csv"))
 
 
 def _loader(tracks: PackedTracks, batch_size: int, sampler: Sampler[int] | None) -> DataLoader[Any]:

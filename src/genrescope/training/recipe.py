@@ -48,6 +48,11 @@ class Recipe(_Strict):
     normalise
         First layer: ``none``, ``l2-rows`` (each track's row to norm 1) or ``standardise``
         (each column by the training tracks' mean and standard deviation).
+    optimiser, batch_size, epochs
+        For networks; classical models have none of the three, and are fitted on the training and
+        validation tracks.
+    calibrate
+        Divide the logits by a temperature fitted on the validation tracks.
     double_softmax
         Put a softmax before the cross-entropy, which contains one already.
     patience
@@ -63,9 +68,10 @@ class Recipe(_Strict):
     normalise: Literal["none", "l2-rows", "standardise"] = "none"
     model: Component
     double_softmax: bool = False
-    optimiser: Optimiser
-    batch_size: int = Field(ge=2)
-    epochs: int = Field(ge=1)
+    optimiser: Optimiser | None = None
+    batch_size: int | None = Field(default=None, ge=2)
+    epochs: int | None = Field(default=None, ge=1)
+    calibrate: bool = False
     patience: int | None = Field(default=None, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     parallel: bool = True
@@ -76,6 +82,9 @@ class Recipe(_Strict):
             self.make_representation()
         except GenrescopeError as error:
             raise ValueError(str(error)) from error
+        given = [part is not None for part in (self.optimiser, self.batch_size, self.epochs)]
+        if any(given) != all(given):
+            raise ValueError("give optimiser, batch_size and epochs for a network, or none of them")
         return self
 
     def make_representation(self) -> Representation:
@@ -85,11 +94,15 @@ class Recipe(_Strict):
     @property
     def hash(self) -> str:
         """12 hex digits over all that decides the result: not the name, nor what is told of it."""
-        settings = self.model_dump(exclude={"name", "about", "parallel"})
+        told = {"name", "about", "parallel"}
+        # Off, it leaves the hash of a recipe that does not name it as it always was.
+        settings = self.model_dump(exclude=told if self.calibrate else told | {"calibrate"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def quick(self) -> Recipe:
         """The same with a twentieth of the epochs (two at least): to see that everything runs."""
+        if self.epochs is None:
+            return self
         return self.model_copy(update={"epochs": min(self.epochs, max(2, self.epochs // 20))})
 
 

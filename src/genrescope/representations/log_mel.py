@@ -1,0 +1,68 @@
+"""The log-mel patches that the pretrained music taggers take.
+
+16 kHz, frames of 512 samples every 256 (16 ms), 96 mel bands up to 8 kHz on the power spectrum,
+then ``log10(10000 · mel + 1)``: J. Pons and X. Serra, "musicnn: pre-trained convolutional neural
+networks for music audio tagging" (2019). 0 for silence, about 6 for loud music.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform, resample
+from genrescope.representations.spectral import mel_spectrogram
+
+RATE = 16000
+N_FFT, HOP, BANDS = 512, 256, 96
+PATCH = 187
+"""Frames that a network takes at once."""
+PATCH_SECONDS = PATCH * HOP / RATE
+
+
+def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    """Make the log-mel spectrogram of a clip.
+
+    Parameters
+    ----------
+    waveform
+        float32 (samples,), mono, in [-1, 1].
+    rate
+        In Hz; resampled to 16,000.
+
+    Returns
+    -------
+    log_mel
+        float32 (1 + samples // 256, 96).
+
+    Raises
+    ------
+    ValueError
+        If the clip is not longer than 256 samples (16 ms) at 16 kHz.
+    """
+    mel = mel_spectrogram(resample(waveform, rate, RATE), RATE, N_FFT, HOP, BANDS)
+    mel *= 10_000
+    mel += 1
+    return np.log10(mel, out=mel)
+
+
+def patches(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut a spectrogram into patches that follow each other.
+
+    A last patch that is not full is left out; a spectrogram shorter than one patch is repeated
+    until it fills it, as in the networks' training.
+
+    Parameters
+    ----------
+    log_mel
+        float32 (frames, 96), at least one frame.
+
+    Returns
+    -------
+    patches
+        float32 (patches, 187, 96), at least one.
+    """
+    if len(log_mel) < PATCH:
+        log_mel = np.resize(log_mel, (PATCH, BANDS))  # repeats the rows
+    count = len(log_mel) // PATCH
+    return log_mel[: count * PATCH].reshape(count, PATCH, BANDS)
