@@ -19,6 +19,8 @@ FLOORS = {
     "classifier": 3,
     "training": 4,
     "study": 5,
+    "library": 4,
+    "answers": 5,
     "cli": 6,
     "__main__": 7,
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import Representation, make_representation
+from genrescope.representations.representation import Analysis
 
 CONFIG, ONNX, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
 _BATCH = 32
@@ -37,6 +39,8 @@ class ClassifierConfig(BaseModel):
         In the order of the logits.
     representation
         Name, version and parameters.
+    unsure_below
+        A most likely genre with less probability than this is called unsure.
     trained
         Recipe, data set, protocol, seed, accuracy: whatever tells how the model came about.
     """
@@ -46,6 +50,7 @@ class ClassifierConfig(BaseModel):
     format: Literal[1] = 1
     genres: list[str] = Field(min_length=2)
     representation: dict[str, Any]
+    unsure_below: float = Field(default=0.0, ge=0, le=1)
     trained: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -59,13 +64,49 @@ class Prediction:
         The most likely one.
     confidence
         Its probability, in [0, 1].
+    unsure
+        Whether the model had better not be believed: its confidence is too low.
     probabilities
-        Of every genre, most likely first.
+        Of every genre, most likely first; they sum to 1.
+    tags
+        Likelihood in [0, 1] of every tag of the backbone, likeliest first; they do not sum to 1.
+        Empty for models without one.
     """
 
     genre: str
     confidence: float
+    unsure: bool
     probabilities: dict[str, float]
+    tags: dict[str, float]
+
+    @property
+    def likely(self) -> list[str]:
+        """The genres at least half as probable as the first: several where several fit."""
+        return [name for name, share in self.probabilities.items() if share >= self.confidence / 2]
+
+    def to_pipeline(self, top_k: int | None = None) -> list[dict[str, Any]]:
+        """Give the genres as Hugging Face's audio-classification pipeline does."""
+        ranked = list(self.probabilities.items())[:top_k]
+        return [{"score": share, "label": name} for name, share in ranked]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Genres over time.
+
+    Attributes
+    ----------
+    genres
+        In the order of the columns.
+    step_s
+        Seconds from one row to the next.
+    probabilities
+        float32 (steps, genres), rows sum to 1.
+    """
+
+    genres: tuple[str, ...]
+    step_s: float
+    probabilities: NDArray[np.float32]
 
 
 class Classifier:
@@ -90,6 +131,11 @@ class Classifier:
         self.representation = _representation(folder, self.config)
         self._session = _open_session(folder / ONNX, threads)
         self._input = self._session.get_inputs()[0].name
+
+    @classmethod
+    def default(cls) -> Classifier:
+        """Open the classifier that comes with the package."""
+        return cls(Path(str(files("genrescope") / "weights" / "default")), threads=1)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str]) -> Classifier:
@@ -130,16 +176,34 @@ class Classifier:
         ValueError
             If a waveform comes without its rate, or is too short.
         """
-        if isinstance(audio, np.ndarray):
-            if rate <= 0:
-                raise ValueError("a waveform needs its sample rate in Hz")
-            array = self.representation.compute(audio, rate)
-        else:
-            array = self.representation.of_file(Path(audio))
-        scores = _softmax(self.logits(array[np.newaxis]))[0]
+        analysis = self._analyse(audio, rate)
+        # As in training: the windows are averaged first, then classified.
+        mean = analysis.arrays.mean(axis=0, keepdims=True)
+        scores = self.probabilities(mean)[0]
         ranked = {self.genres[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")}
         genre, confidence = next(iter(ranked.items()))
-        return Prediction(genre, confidence, ranked)
+        unsure = confidence < self.config.unsure_below
+        return Prediction(genre, confidence, unsure, ranked, dict(analysis.tags))
+
+    def timeline(self, audio: str | os.PathLike[str] | Waveform, rate: int = 0) -> Timeline:
+        """Tell the genres of every window of a clip.
+
+        Parameters, errors: see ``predict``.
+
+        Returns
+        -------
+        timeline
+            One row for every whole window; a single row for a model that takes clips as one.
+        """
+        analysis = self._analyse(audio, rate)
+        return Timeline(self.genres, analysis.window_s, self.probabilities(analysis.arrays))
+
+    def _analyse(self, audio: str | os.PathLike[str] | Waveform, rate: int) -> Analysis:
+        if not isinstance(audio, np.ndarray):
+            return self.representation.analyse_file(Path(audio))
+        if rate <= 0:
+            raise ValueError("a waveform needs its sample rate in Hz")
+        return self.representation.analyse(audio, rate)
 
     def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the model alone.

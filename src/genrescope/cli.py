@@ -158,42 +158,129 @@ def study(
 
 
 @app.command(
-    epilog="Examples:\n\n- `genrescope classify --model report/models/report-cnn-filtered *.wav`"
+    epilog="Examples:\n\n"
+    "- `genrescope classify song.mp3 ~/Music/album/`\n\n"
+    "- `genrescope classify --recursive --jsonl ~/Music > genres.jsonl`\n\n"
+    "- `find . -name '*.flac' | genrescope classify -`\n\n"
+    "- `genrescope classify song.mp3 --timeline --plot song.png`\n\n"
+    "- `genrescope classify --model report/models/report-cnn-filtered *.wav`"
 )
 def classify(
-    files: Annotated[list[Path], typer.Argument(help="Audio files.")],
-    model: Annotated[Path, typer.Option(help="A model folder, such as a study writes.")],
-    top: Annotated[int, typer.Option(min=1, help="Genres to show for each file.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    paths: Annotated[
+        list[str], typer.Argument(help="Audio files and folders; - reads paths, one a line.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="A model folder. [default: the one in the package]")
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Genres and tags to show for each file.")] = 5,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into folders' folders, too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="path, genre, confidence, unsure.")] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Add the genre over time, in steps of 3 s.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw the genre over time of one file under its mel spectrogram (PNG)."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Files side by side. [default: one per core]")
+    ] = None,
 ) -> None:
-    """Tell the genre of audio files by a trained model.
+    """Tell the genre of audio files. Needs no network.
 
-    Files that cannot be read are named on standard error, the others are classified, and the
-    command then ends with code 1.
+    Ends with code 0 if all went well and 1 if some files failed; those are named, the rest go on.
     """
-    import json
-
+    from genrescope.answers import Writer
     from genrescope.classifier import Classifier
+    from genrescope.library.many import classify_files, find_audio
 
-    classifier = Classifier(model)
+    if as_json + as_jsonl + as_csv > 1:
+        raise typer.BadParameter("choose one of --json, --jsonl and --csv")
+    given = [
+        Path(line)
+        for path in paths
+        for line in (sys.stdin.read().splitlines() if path == "-" else [path])
+        if line
+    ]
+    files = list(find_audio(given, recursive=recursive))
+    if plot is not None and len(files) != 1:
+        raise typer.BadParameter(f"--plot draws one file, and these are {len(files)}")
+    classifier = Classifier.default() if model is None else Classifier(model, threads=1)
+    chosen = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
+    form = next((name for name, asked in chosen.items() if asked), "table")
     failed = 0
-    for path in files:
-        try:
-            prediction = classifier.predict(path)
-        except GenrescopeError as error:
-            failed += 1
-            _err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-            continue
-        shown = dict(list(prediction.probabilities.items())[:top])
-        if as_json:
-            rounded = {genre: round(share, 6) for genre, share in shown.items()}
-            row = {"path": str(path), "genre": prediction.genre, "probabilities": rounded}
-            typer.echo(json.dumps(row, ensure_ascii=False))
-        else:
-            told = ", ".join(f"{genre} {share:.2f}" for genre, share in shown.items())
-            typer.echo(f"{path}: {told}")
+    with Writer(form, top_k, len(files), _out, _err) as writer:
+        answers = classify_files(
+            classifier, files, workers=workers, timeline=timeline or plot is not None
+        )
+        for answer in answers:
+            failed += answer.error is not None
+            writer.write(answer)
+            if plot is not None and answer.timeline is not None:
+                _require("matplotlib", "study")
+                from genrescope.study.figures import timeline as draw
+
+                draw(answer.path, answer.timeline).savefig(plot, dpi=110)
+                _err.print(f"Drawn: {plot}", markup=False, highlight=False)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "- `genrescope train --data my-genres/ --out my-model`, then "
+    "`genrescope classify --model my-model song.mp3`\n\n"
+    "- `genrescope train --recipe default --data gtzan --out default`"
+)
+def train(
+    data: Annotated[
+        Path, typer.Option(help="A folder of genre folders, a CSV file, or GTZAN in any layout.")
+    ],
+    out: Annotated[Path, typer.Option(help="The model folder to write.")] = Path("my-model"),
+    recipe: Annotated[str, typer.Option(help="A recipe's name or YAML file.")] = "default",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: one per core]")
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Fail on a file that cannot be used; do not leave it out."),
+    ] = False,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of representations. [default: the user's cache]")
+    ] = None,
+) -> None:
+    """Make a classifier of your own genres from a few dozen clips of each.
+
+    Measures it by cross-validation first (artists kept apart if they are known), then fits it on
+    every track.
+    """
+    _require("lightning", "train")
+    from genrescope.study.progress import StudyProgress
+    from genrescope.tracks.datasets import open_dataset
+    from genrescope.training.recipe import load_recipe
+
+    what = load_recipe(recipe)
+    with StudyProgress(_err) as progress:
+        dataset = open_dataset(data)
+        from genrescope.study.run import Options
+        from genrescope.study.train import train_classifier
+
+        flags = _trainer_flags("auto", "auto", "auto")
+        options = Options(jobs=jobs, store=store, strict=strict, trainer_flags=flags)
+        trained = train_classifier(what, dataset, out, options, progress)
+    for problem in trained.problems:
+        _err.print(f"Left out or noticed: {problem}", markup=False, highlight=False, soft_wrap=True)
+    row = trained.row
+    measured = (
+        f"accuracy {row.accuracy:.3f} (protocol {row.protocol}, {row.n_test} tracks)"
+        if row
+        else "too few tracks to measure it"
+    )
+    typer.echo(f"{trained.folder}: {len(dataset.genres)} genres, {trained.used} tracks; {measured}")
 
 
 @app.command("list")

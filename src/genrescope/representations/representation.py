@@ -138,16 +138,20 @@ class Representation(ABC):
         InputError
             If the file cannot be read, or gives values that are not finite.
         """
+        return np.asarray(self.analyse_file(path).arrays.mean(axis=0))
+
+    def analyse_file(self, path: Path) -> Analysis:
+        """Make the arrays of an audio file's windows; errors as of ``of_file``."""
         waveform, rate = load(path, self.rate)
         try:
-            array = self.compute(waveform, rate)
+            analysis = self.analyse(waveform, rate)
         except ValueError as error:
             remedy = "Use a longer clip, or leave the file out"
             raise InputError(path, str(error), remedy) from error
-        if not np.isfinite(array).all():
+        if not np.isfinite(analysis.arrays).all():
             cause = f"its {self.name} are not all finite numbers"
             raise InputError(path, cause, "Leave the file out; it may be silent or damaged")
-        return array
+        return analysis
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """Make the compact form that is stored; ``unpack`` inverts it."""

@@ -90,7 +90,7 @@ def run_cell(task: CellTask, tell: Event | None = None) -> Row:
     folds = [_run_fold(task, packed, number, tell) for number in range(len(task.splits))]
     test = np.concatenate([fold.index[2] for fold in folds])
     probabilities = np.concatenate([fold.probabilities for fold in folds])
-    row = _row(task, folds, test, probabilities.argmax(axis=1), time.monotonic() - began)
+    row = _row(task, folds, test, probabilities, time.monotonic() - began)
     _write_predictions(task, folds)
     if task.model_folder is not None:
         representation = task.recipe.make_representation()
@@ -168,10 +168,11 @@ def _row(
     task: CellTask,
     folds: list[_Fold],
     test: NDArray[np.int64],
-    predicted: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
     seconds: float,
 ) -> Row:
     labels = np.array(task.labels, dtype=np.int64)[test]
+    predicted = probabilities.argmax(axis=1)
     present = np.unique(labels)
     matrix = confusion_matrix(labels, predicted, labels=range(len(task.genres)))
     totals = matrix.sum(axis=1)
@@ -196,7 +197,32 @@ def _row(
         recall=recall,
         confusion=matrix.tolist(),
         environment=_environment(task),
+        ece=expected_calibration_error(probabilities, labels),
     )
+
+
+def expected_calibration_error(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], bins: int = 15
+) -> float:
+    """Mean gap between confidence and accuracy over bins of confidence, weighted by their size.
+
+    M. Naeini, G. Cooper and M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
+    Binning", AAAI 2015.
+
+    Parameters
+    ----------
+    probabilities
+        float32 (tracks, genres), rows sum to 1.
+    labels
+        (tracks,).
+    bins
+        Of equal width over [0, 1].
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(right[place == b].sum() - confidence[place == b].sum()) for b in range(bins)]
+    return float(np.sum(gaps) / len(labels))
 
 
 def _write_predictions(task: CellTask, folds: list[_Fold]) -> None:

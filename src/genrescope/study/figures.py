@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from genrescope.audio import load
+from genrescope.classifier import Timeline
+from genrescope.representations.spectral import mel_spectrogram, to_db
 from genrescope.study.results import Cell
 from genrescope.training.fit import Curves
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart.
 _TRAIN, _VALID = "#0072B2", "#D55E00"
 _HONEST, _LEAKING = "#009E73", "#999999"
+_SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 
 
 def class_balance(counts: Mapping[str, int], name: str) -> Figure:
@@ -92,6 +97,40 @@ def confusion(matrix: NDArray[np.int64], genres: Sequence[str], title: str) -> F
     axes.set_yticks(range(len(genres)), genres)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true genre's tracks")
+    return figure
+
+
+def timeline(path: Path, times: Timeline) -> Figure:
+    """Genres over time, under the clip's mel spectrogram.
+
+    Parameters
+    ----------
+    path
+        The audio file.
+    times
+        Its genres over time; the five strongest are named.
+    """
+    waveform, rate = load(path, 22050)
+    mel = to_db(mel_spectrogram(waveform, rate, n_fft=2048, hop=512, bands=128), factor=10)
+    seconds = len(waveform) / rate
+    step = min(times.step_s, seconds)
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
+    upper.imshow(mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, 128), cmap="magma")
+    upper.set(ylabel="mel band", title=path.name)
+    strongest = np.argsort(-times.probabilities.mean(axis=0), kind="stable")[:5]
+    rest = 1 - times.probabilities[:, strongest].sum(axis=1)
+    layers = [*times.probabilities[:, strongest].T, rest]
+    edges = np.arange(len(times.probabilities) + 1) * step
+    lower.stackplot(
+        edges,
+        *(np.append(layer, layer[-1]) for layer in layers),
+        labels=[*(times.genres[i] for i in strongest), "other"],
+        colors=[*_SERIES, _LEAKING],
+        step="post",
+    )
+    lower.set(xlim=(0, seconds), ylim=(0, 1), xlabel="time / s", ylabel="probability")
+    lower.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 

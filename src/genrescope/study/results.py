@@ -46,6 +46,9 @@ class Row(BaseModel):
         Tracks over all folds.
     seconds
         For fitting, exporting and testing.
+    ece
+        Expected calibration error of the probabilities, in 15 bins of confidence; None in results
+        of older versions.
     recall
         Per genre; None where the test holds no track of it.
     confusion
@@ -69,6 +72,7 @@ class Row(BaseModel):
     recall: dict[str, float | None]
     confusion: list[list[int]]
     environment: dict[str, str]
+    ece: float | None = None
 
 
 class Unavailable(BaseModel):

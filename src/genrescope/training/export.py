@@ -21,6 +21,7 @@ def export(
     representation: Representation,
     genres: Sequence[str],
     trained: dict[str, Any],
+    unsure_below: float = 0.0,
 ) -> None:
     """Write ``model.onnx``, ``model.safetensors``, ``config.json`` and the model card.
 
@@ -36,6 +37,8 @@ def export(
         In the order of the logits.
     trained
         How the model came about, as JSON values; ``describe`` tells the keys that the card uses.
+    unsure_below
+        See ``ClassifierConfig``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros((1, *representation.shape))
@@ -54,11 +57,15 @@ def export(
         )
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    describe(folder, representation, genres, trained)
+    describe(folder, representation, genres, trained, unsure_below)
 
 
 def describe(
-    folder: Path, representation: Representation, genres: Sequence[str], trained: dict[str, Any]
+    folder: Path,
+    representation: Representation,
+    genres: Sequence[str],
+    trained: dict[str, Any],
+    unsure_below: float = 0.0,
 ) -> None:
     """Write ``config.json`` and the model card.
 
@@ -66,7 +73,10 @@ def describe(
     n_train, n_valid and n_test.
     """
     config = ClassifierConfig(
-        genres=list(genres), representation=representation.to_json(), trained=trained
+        genres=list(genres),
+        representation=representation.to_json(),
+        unsure_below=unsure_below,
+        trained=trained,
     )
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(_card(config), encoding="utf-8")

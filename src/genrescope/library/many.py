@@ -1,0 +1,97 @@
+"""Classify many files: find them, keep the cores busy, let no bad file end the run."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from genrescope.audio import is_audio
+from genrescope.classifier import Classifier, Prediction, Timeline
+from genrescope.errors import GenrescopeError, InputError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one file: a prediction (and a timeline, if asked), or the error."""
+
+    path: Path
+    prediction: Prediction | None = None
+    timeline: Timeline | None = None
+    error: GenrescopeError | None = None
+
+
+def find_audio(paths: Iterable[Path], *, recursive: bool) -> Iterator[Path]:
+    """Give the files themselves, and the audio files in folders, in the order of their names.
+
+    Parameters
+    ----------
+    paths
+        Files, which are given whatever they are, and folders.
+    recursive
+        Whether to look into folders' folders, too.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = path.rglob("*") if recursive else path.iterdir()
+        found = sorted(file for file in inside if is_audio(file) and file.is_file())
+        if found:
+            yield from found
+        else:
+            yield path  # an error for this one, rather than silence
+
+
+def classify_files(
+    classifier: Classifier,
+    paths: Iterable[Path],
+    *,
+    workers: int | None = None,
+    timeline: bool = False,
+) -> Iterator[Answer]:
+    """Classify files side by side; answers come in the order of the paths.
+
+    Decoding and inference leave Python to other threads, so threads are enough. Only a few files
+    more than there are workers are in memory at a time.
+
+    Parameters
+    ----------
+    classifier
+        Opened with one thread, for the parallelism is over files.
+    paths
+        May be endless.
+    workers
+        Threads; by default one per core.
+    timeline
+        Whether to add the genres over time.
+    """
+    count = workers or os.cpu_count() or 1
+    pending: deque[Future[Answer]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for path in paths:
+                pending.append(pool.submit(_answer, classifier, path, timeline=timeline))
+                if len(pending) >= 2 * count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _answer(classifier: Classifier, path: Path, *, timeline: bool) -> Answer:
+    try:
+        if path.is_dir():
+            remedy = "Give files, or look deeper with --recursive"
+            raise InputError(path, "no audio files in this folder", remedy)
+        prediction = classifier.predict(path)
+        return Answer(path, prediction, classifier.timeline(path) if timeline else None)
+    except GenrescopeError as error:
+        return Answer(path, error=error)
+    except OSError as error:
+        cause = f"it cannot be read ({error.strerror or error})"
+        return Answer(path, error=InputError(path, cause, "Check that you may read it"))

@@ -1,0 +1,117 @@
+"""The pretrained taggers give what the original package gave, and the same under torch."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from genrescope.errors import GenrescopeError
+from genrescope.models.musicnn import from_tensorflow
+from genrescope.representations import log_mel, make_representation
+from genrescope.representations.backbone import BACKBONES, open_backbone
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture(scope="module")
+def convert() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("convert_musicnn", TOOLS / "convert_musicnn.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_mean_tags_are_those_of_the_original_package(name: str, convert: ModuleType) -> None:
+    # reference.json was written by the unmodified package under TensorFlow 1.15.
+    reference = json.loads((TOOLS / "reference.json").read_text())["models"][name]
+    heard = open_backbone(name).hear(convert.reference_signal())
+    assert len(heard.tags) == reference["patches"]
+    np.testing.assert_allclose(heard.tags.mean(axis=0), reference["mean_tags"], atol=1e-4)
+    names = open_backbone(name).tag_names
+    assert [names[i] for i in heard.tags.mean(axis=0).argsort()[:-6:-1]] == reference["top"]
+
+
+@pytest.mark.slow
+def test_onnx_gives_what_the_whole_network_gives_in_torch(
+    convert: ModuleType, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "pip", "download", "musicnn==0.1.0", "--no-deps", "--quiet"]
+    got = subprocess.run([*command, "--dest", str(tmp_path)], check=False, timeout=300)
+    if got.returncode:
+        pytest.skip("needs the musicnn wheel from PyPI")
+    archive = convert.read_wheel(tmp_path / convert.WHEEL)
+    patches = log_mel.patches(log_mel.compute(convert.reference_signal(), log_mel.RATE))
+    for name in sorted(BACKBONES):
+        variables = convert.read_checkpoint(archive, name)
+        network = from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()})
+        with torch.no_grad():
+            expected = network(torch.from_numpy(patches))
+        heard = open_backbone(name).hear(convert.reference_signal())
+        np.testing.assert_allclose(heard.tags, expected.tags.numpy(), atol=1e-4)
+        np.testing.assert_allclose(
+            heard.layers["penultimate"], expected.penultimate.numpy(), atol=1e-4
+        )
+
+
+def music(seconds: float) -> np.ndarray:
+    n = np.arange(round(16000 * seconds))
+    chord = sum(np.sin(2 * np.pi * f * n / 16000) for f in (220, 277, 330))
+    return (0.2 * chord * np.exp(-(n % 8000) / 4000)).astype(np.float32)
+
+
+def test_compute_is_the_mean_of_the_windows() -> None:
+    embedding = make_representation("embedding", {"layers": ["penultimate", "pooled"]})
+    analysis = embedding.analyse(music(10), 16000)
+    assert analysis.arrays.shape == (3, *embedding.shape)
+    assert analysis.window_s == pytest.approx(2.992)
+    np.testing.assert_array_equal(embedding.compute(music(10), 16000), analysis.arrays.mean(axis=0))
+    assert list(analysis.tags.values()) == sorted(analysis.tags.values(), reverse=True)
+    assert len(analysis.tags) == 50
+
+
+def test_several_backbones_stand_side_by_side() -> None:
+    names = ["MSD_musicnn", "MTT_vgg"]
+    both = make_representation("embedding", {"backbones": names}).compute(music(4), 16000)
+    single = [
+        make_representation("embedding", {"backbones": [name]}).compute(music(4), 16000)
+        for name in names
+    ]
+    np.testing.assert_array_equal(both, np.concatenate(single))
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.5, 2.9])
+def test_a_clip_shorter_than_a_window_is_repeated(seconds: float) -> None:
+    array = make_representation("embedding").compute(music(seconds), 16000)
+    assert np.isfinite(array).all()
+
+
+def test_silence_is_finite() -> None:
+    silence = np.zeros(48000, dtype=np.float32)
+    assert np.isfinite(make_representation("embedding").compute(silence, 16000)).all()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"backbones": ["MSD_deep"]}, {"layers": ["last"]}, {"backbones": []}, {"layers": []}],
+)
+def test_what_there_is_not_is_named(parameters: dict) -> None:
+    with pytest.raises(GenrescopeError):
+        make_representation("embedding", parameters)
+
+
+def test_top_tags_of_real_clips(gtzan: Path) -> None:
+    from genrescope.audio import load
+
+    embedding = make_representation("embedding")
+    for clip, tag in (("metal/metal.00000", "metal"), ("jazz/jazz.00002", "jazz")):
+        waveform, rate = load(gtzan / "genres_original" / f"{clip}.flac", embedding.rate)
+        assert tag in list(embedding.analyse(waveform, rate).tags)[:5]
