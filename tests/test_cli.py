@@ -50,7 +50,17 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["study"], ["classify"], ["list"], ["data"], ["data", "get"], ["data", "check"]]
+    "command",
+    [
+        [],
+        ["study"],
+        ["classify"],
+        ["train"],
+        ["list"],
+        ["data"],
+        ["data", "get"],
+        ["data", "check"],
+    ],
 )
 def test_help_of_every_command(command: list[str], tmp_path: Path) -> None:
     done = genrescope(*command, "--help", cwd=tmp_path)
@@ -84,17 +94,86 @@ def test_study_on_a_folder_then_classify_with_its_model(genres: Path, tmp_path: 
     clip, text = genres / "low" / "0.wav", tmp_path / "not-audio.wav"
     text.write_text("hello")
     told = genrescope(
-        "classify", "--model", "out/models/tiny-report", "--json", clip, text, clip, cwd=tmp_path
+        "classify", "--model", "out/models/tiny-report", "--jsonl", clip, text, clip, cwd=tmp_path
     )
     assert told.returncode == 1  # one file failed …
     rows = [json.loads(line) for line in told.stdout.splitlines()]
-    assert [row["path"] for row in rows] == [str(clip), str(clip)]  # … the others did not
-    assert set(rows[0]["probabilities"]) == {"low", "high"}
-    assert sum(rows[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert "not-audio.wav" in told.stderr
+    assert [row["path"] for row in rows] == [str(clip), str(text), str(clip)]
+    assert rows[0] == rows[2]  # … the others did not
+    assert {entry["label"] for entry in rows[0]["scores"]} == {"low", "high"}
+    assert sum(entry["score"] for entry in rows[0]["scores"]) == pytest.approx(1, abs=1e-5)
+    assert "not-audio.wav" in rows[1]["error"]
     plain = genrescope("classify", "--model", "out/models/tiny-report", clip, cwd=tmp_path)
     assert plain.returncode == 0
     assert plain.stdout.startswith(f"{clip}: ")
+
+
+def test_classify_without_a_model_and_every_form(genres: Path, tmp_path: Path) -> None:
+    low, high = genres / "low" / "0.wav", genres / "high" / "0.wav"
+    csv_form = genrescope("classify", "--csv", genres / "low", cwd=tmp_path)
+    lines = csv_form.stdout.splitlines()
+    assert lines[0] == "path,genre,confidence,unsure"
+    assert len(lines) == 11
+    array = json.loads(genrescope("classify", "--json", low, high, cwd=tmp_path).stdout)
+    assert [row["path"] for row in array] == [str(low), str(high)]
+    assert len(array[0]["tags"]) == 5
+    timed = genrescope("classify", "--jsonl", "--timeline", low, cwd=tmp_path)
+    assert len(json.loads(timed.stdout)["timeline"]["genres"]) == 1
+    piped = subprocess.run(
+        [*GENRESCOPE, "classify", "-", "--jsonl", "--top-k", "2"],
+        input=f"{low}\n{high}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in piped.stdout.splitlines()]
+    assert [row["path"] for row in rows] == [str(low), str(high)]
+    assert all(len(row["scores"]) == len(row["tags"]) == 2 for row in rows)
+    drawn = genrescope("classify", low, "--plot", "low.png", cwd=tmp_path)
+    assert drawn.returncode == 0
+    assert (tmp_path / "low.png").read_bytes().startswith(b"\x89PNG")
+    assert genrescope("classify", "--json", "--csv", low, cwd=tmp_path).returncode == 2
+    assert genrescope("classify", low, high, "--plot", "x.png", cwd=tmp_path).returncode == 2
+
+
+def test_real_clips_get_sensible_genres(gtzan: Path, tmp_path: Path) -> None:
+    clips = [gtzan / "genres_original" / g / f"{g}.00000.flac" for g in ("metal", "classical")]
+    told = genrescope("classify", "--jsonl", *clips, cwd=tmp_path)
+    assert [json.loads(line)["genre"] for line in told.stdout.splitlines()] == [
+        "metal",
+        "classical",
+    ]
+
+
+def test_classify_imports_neither_torch_nor_librosa(genres: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from genrescope.cli import app; "
+        f"app(['classify', {str(genres / 'low' / '0.wav')!r}], standalone_mode=False); "
+        "heavy = {'torch', 'librosa', 'lightning', 'sklearn', 'transformers', 'matplotlib', 'av'}; "
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"imports {done.stderr}"
+
+
+def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> None:
+    done = genrescope(
+        *("train", "--data", genres, "--out", "mine", "--store", "store", "--jobs", 1), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 genres, 20 tracks; accuracy" in done.stdout
+    told = genrescope(
+        *("classify", "--model", "mine", "--jsonl", genres / "high", genres / "low"), cwd=tmp_path
+    )
+    guessed = [json.loads(line) for line in told.stdout.splitlines()]
+    right = [row["genre"] == Path(row["path"]).parent.name for row in guessed]
+    assert sum(right) >= 18
+    assert "protocol | `kfold`" in (tmp_path / "mine" / "README.md").read_text()
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    refused = genrescope("train", "--data", genres, "--out", "precious", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "no model folder" in refused.stderr
 
 
 @pytest.mark.slow
