@@ -152,7 +152,7 @@ def excerpts(path: Path, rate: int, *, span_s: float, most: int) -> Excerpts:
     -------
     excerpts
         Spans of ``round(span_s * rate)`` samples. They start where they say to the sample in
-        formats that libsndfile reads, to some milliseconds in others.
+        formats that libsndfile reads, to about a tenth of a second in others.
 
     Raises
     ------
@@ -371,6 +371,9 @@ class _AvTrack:
         self._path = path
         self._container = container
         self._stream = container.streams.audio[0]
+        if self._stream.codec_context is None:
+            cause = "its audio is of a kind that cannot be decoded"
+            raise InputError(path, cause, "Convert it to WAV, FLAC or MP3")
         self.rate = _plausible_rate(path, self._stream.rate)
         self.promised = _promised_seconds(container, self._stream)
 
@@ -382,7 +385,7 @@ class _AvTrack:
         # Without decoding; and FFmpeg notes on the way where to seek.
         packets = self._container.demux(self._stream)
         ticks: int = sum(packet.duration or 0 for packet in packets)
-        return ticks * float(self._stream.time_base or 0)
+        return float(ticks * (self._stream.time_base or 0))
 
     def blocks(self) -> Iterator[Waveform]:
         with _open_with_av(self._path) as container:  # afresh: not all that plays can be sought

@@ -176,7 +176,7 @@ class Classifier:
         ValueError
             If a waveform comes without its rate, or is too short.
         """
-        analysis = self._analyse(audio, rate)
+        analysis = self._analyse(audio, rate, whole=False)
         # As in training: the windows are averaged first, then classified.
         mean = analysis.arrays.mean(axis=0, keepdims=True)
         scores = self.probabilities(mean)[0]
@@ -195,12 +195,14 @@ class Classifier:
         timeline
             One row for every whole window; a single row for a model that takes clips as one.
         """
-        analysis = self._analyse(audio, rate)
+        analysis = self._analyse(audio, rate, whole=True)
         return Timeline(self.genres, analysis.window_s, self.probabilities(analysis.arrays))
 
-    def _analyse(self, audio: str | os.PathLike[str] | Waveform, rate: int) -> Analysis:
+    def _analyse(
+        self, audio: str | os.PathLike[str] | Waveform, rate: int, *, whole: bool
+    ) -> Analysis:
         if not isinstance(audio, np.ndarray):
-            return self.representation.analyse_file(Path(audio))
+            return self.representation.analyse_file(Path(audio), whole=whole)
         if rate <= 0:
             raise ValueError("a waveform needs its sample rate in Hz")
         return self.representation.analyse(audio, rate)

@@ -140,11 +140,18 @@ class Representation(ABC):
         """
         return np.asarray(self.analyse_file(path).arrays.mean(axis=0))
 
-    def analyse_file(self, path: Path) -> Analysis:
-        """Make the arrays of an audio file's windows; errors as of ``of_file``."""
-        waveform, rate = load(path, self.rate)
+    def analyse_file(self, path: Path, *, whole: bool = False) -> Analysis:
+        """Make the arrays of an audio file's windows; errors as of ``of_file``.
+
+        Parameters
+        ----------
+        path
+            The file.
+        whole
+            Whether every window is wanted, where a representation would sample a long track.
+        """
         try:
-            analysis = self.analyse(waveform, rate)
+            analysis = self._analyse_file(path, whole=whole)
         except ValueError as error:
             remedy = "Use a longer clip, or leave the file out"
             raise InputError(path, str(error), remedy) from error
@@ -152,6 +159,10 @@ class Representation(ABC):
             cause = f"its {self.name} are not all finite numbers"
             raise InputError(path, cause, "Leave the file out; it may be silent or damaged")
         return analysis
+
+    def _analyse_file(self, path: Path, *, whole: bool) -> Analysis:
+        del whole  # most representations see all of a clip
+        return self.analyse(*load(path, self.rate))
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """Make the compact form that is stored; ``unpack`` inverts it."""
