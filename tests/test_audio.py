@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,11 +40,33 @@ def write_with_av(
     layout = "mono" if len(samples) == 1 else "stereo"
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream.bit_rate = 128_000
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
         frame.sample_rate = rate
         to_codec = av.AudioResampler(stream.codec_context.format, layout, rate)
         for block in [*to_codec.resample(frame), None]:
             container.mux(stream.encode(block))
+    return path
+
+
+def write_film(path: Path, codec: str, seconds: float, samples: Samples | None, rate: int) -> Path:
+    # samples: float32 (channels, samples), or None for a silent film; a key frame every second
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("mpeg4", rate=10, width=16, height=16)
+        picture.gop_size = 10
+        sound = (
+            container.add_stream(codec, rate=rate, layout="mono") if samples is not None else None
+        )
+        for _ in range(round(10 * seconds)):
+            grey = np.full((24, 16), 128, np.uint8)
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(grey, format="yuv420p")))
+        container.mux(picture.encode(None))
+        if sound is not None:
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate = rate
+            to_codec = av.AudioResampler(sound.codec_context.format, "mono", rate)
+            for block in [*to_codec.resample(frame), None]:
+                container.mux(sound.encode(block))
     return path
 
 
@@ -96,6 +120,12 @@ def test_lossy_formats_keep_length_pitch_and_level(
         ("tone.aac", "aac", RATE),
         ("tone.webm", "libopus", 48000),
         ("tone.mka", "libopus", 48000),
+        ("book.m4b", "aac", RATE),
+        ("tone.wma", "wmav2", RATE),
+        ("tone.wv", "wavpack", RATE),
+        ("tone.tta", "tta", RATE),
+        ("tone.aifc", "pcm_s16be", RATE),
+        ("tone.caf", "alac", RATE),
     ],
 )
 def test_formats_that_only_ffmpeg_reads(tmp_path: Path, name: str, codec: str, rate: int) -> None:
@@ -262,6 +292,12 @@ def test_a_forgotten_pad_byte_is_no_fault(tmp_path: Path) -> None:
         (".hidden.mp3", False),
         ("a.txt", False),
         ("wav", False),
+        ("book.m4b", True),
+        ("film.MKV", True),
+        ("film.mov", True),
+        ("film.avi", True),
+        ("a.caf", True),
+        ("a.srt", False),
     ],
 )
 def test_audio_is_told_by_name(name: str, answer: bool) -> None:
@@ -301,3 +337,377 @@ def test_resampling_gives_the_length_that_the_rates_say(
 def test_resampling_keeps_the_level_of_a_constant(rate: int, level: float) -> None:
     out = audio.resample(np.full(rate, level, dtype=np.float32), rate, 16000)
     np.testing.assert_allclose(out[4000:-4000], level, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", "aac"),
+        ("a.m4v", "aac"),
+        ("a.mkv", "aac"),
+        ("a.mov", "pcm_s16le"),
+        ("a.avi", "ac3"),
+    ],
+)
+def test_the_sound_track_of_a_film(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_film(tmp_path / name, codec, 2.0, sine(2.0, 44100)[None], 44100)
+    assert audio.is_audio(path)
+    check_tone(*audio.load(path), 44100)
+
+
+def test_a_silent_film(tmp_path: Path) -> None:
+    assert "no audio in it" in fault_of(write_film(tmp_path / "a.mkv", "", 1.0, None, 0)).cause
+
+
+@pytest.mark.parametrize("name", ["Suite: Judy.m4a", "http:x.m4a", "100%03d?#.m4a"])
+def test_a_name_is_never_taken_for_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_with_av(Path("plain.m4a"), "aac", sine(2.0, RATE)[None], RATE).rename(name)
+    check_tone(*audio.load(Path(name)), RATE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_not_text(tmp_path: Path, tone: WriteTone) -> None:
+    path = tmp_path / os.fsdecode(b"\xe9tude.wav")
+    tone(tmp_path / "tone.wav").rename(path)
+    assert "not valid UTF-8" in fault_of(path).cause
+
+
+def test_a_title_that_is_not_text_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "tone.m4a"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Etude"
+        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(sine(2.0, RATE)[None], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        for block in [frame, None]:
+            container.mux(stream.encode(block))
+    content = path.read_bytes()
+    assert b"Etude" in content
+    path.write_bytes(content.replace(b"Etude", b"\xc9tude"))
+    check_tone(*audio.load(path), RATE)
+
+
+def without_xing(path: Path) -> Path:
+    """Take the first frame, which tells the length, off an MP3 file."""
+    content = path.read_bytes()
+    second = content.index(content[:2], 4)
+    assert b"Xing" in content[:second] or b"Info" in content[:second]
+    path.write_bytes(content[second:])
+    return path
+
+
+@pytest.mark.parametrize("quiet_first", [True, False])
+def test_an_mp3_of_changing_bitrate_that_does_not_tell_its_length(
+    tmp_path: Path, quiet_first: bool
+) -> None:
+    # libsndfile takes the first frame's bitrate for that of all.
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * 44100).astype(np.float32)
+    halves = [np.zeros_like(noise), noise]
+    samples = np.concatenate(halves if quiet_first else halves[::-1])
+    soundfile.write(tmp_path / "a.mp3", samples, 44100, bitrate_mode="VARIABLE")
+    waveform, _ = audio.load(without_xing(tmp_path / "a.mp3"))
+    assert len(waveform) / 44100 == pytest.approx(10, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [3, 2**31 - 1])
+def test_a_rate_that_no_sound_has(tmp_path: Path, tone: WriteTone, rate: int) -> None:
+    path = tone(tmp_path / "tone.wav")
+    content = bytearray(path.read_bytes())
+    content[24:28] = struct.pack("<I", rate)
+    path.write_bytes(content)
+    assert fault_of(path).cause == f"its header tells a sample rate of {rate:,} Hz"
+
+
+def test_a_format_that_changes_midway(tmp_path: Path) -> None:
+    # As in a recorded broadcast: what follows comes at the first rate.
+    mono = write_with_av(tmp_path / "1.aac", "aac", sine(2.0, RATE)[None], RATE)
+    stereo = write_with_av(tmp_path / "2.aac", "aac", np.stack([sine(2.0, 44100)] * 2), 44100)
+    both = tmp_path / "both.aac"
+    both.write_bytes(mono.read_bytes() + stereo.read_bytes())
+    waveform, rate = audio.load(both)
+    assert (rate, len(waveform) / rate) == (RATE, pytest.approx(4.0, abs=0.2))
+    check_tone(waveform[: 2 * rate], rate, RATE)
+    check_tone(waveform[-2 * rate :], rate, RATE)
+
+
+def with_length(path: Path, samples: int) -> Path:
+    """Make a FLAC file's header promise a length."""
+    content = bytearray(path.read_bytes())
+    content[21] = content[21] & 0xF0 | samples >> 32
+    content[22:26] = struct.pack(">I", samples & 0xFFFFFFFF)
+    path.write_bytes(content)
+    return path
+
+
+SPANS = {"span_s": 0.5, "most": 6}  # of tracks of 10 s
+
+
+def sweep(seconds: float = 10.0, rate: int = 44100) -> Samples:
+    # Its pitch tells the time; some noise tells it to the sample.
+    time = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    return (0.4 * np.sin(2 * np.pi * (200 + 20 * time) * time) + 0.03 * noise).astype(np.float32)
+
+
+def write_sweep(path: Path, seconds: float = 10.0, rate: int = 44100) -> Path:
+    samples = sweep(seconds, rate)
+    codec = {".wma": "wmav2", ".webm": "libopus", ".mka": "libopus", ".wv": "wavpack"}
+    if path.suffix in {".avi", ".mkv", ".mp4"}:
+        return write_film(
+            path, "ac3" if path.suffix == ".avi" else "aac", seconds, samples[None], rate
+        )
+    if path.suffix in {".m4a", ".aac", *codec}:
+        return write_with_av(path, codec.get(path.suffix, "aac"), samples[None], rate)
+    settings = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".opus" else {}
+    soundfile.write(path, samples, rate, **settings)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.ogg", "a.m4a", "a.aac", "a.mkv"])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_short_track_comes_whole(tmp_path: Path, name: str, rate: int) -> None:
+    path = write_sweep(tmp_path / name, seconds=2.0)
+    found = audio.excerpts(path, rate, span_s=0.5, most=5)
+    assert (found.starts, found.whole, len(found.waveforms)) == ((0.0,), True, 1)
+    np.testing.assert_array_equal(found.waveforms[0], audio.load(path, rate)[0])
+    assert found.seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_track_as_long_as_its_spans_comes_whole(tmp_path: Path, tone: WriteTone) -> None:
+    path = tone(tmp_path / "tone.wav", seconds=2.0)
+    assert audio.excerpts(path, RATE, span_s=0.5, most=4).whole
+    assert not audio.excerpts(path, RATE, span_s=0.4999, most=4).whole
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "target"),
+    [
+        ("a.wav", 44100, 16000),
+        ("a.wav", 44101, 22050),
+        ("a.wav", 8000, 22050),
+        ("a.wav", 192000, 16000),
+        ("a.flac", 44100, 22050),
+        ("a.flac", 48000, 44100),
+        ("a.flac", 16000, 16000),
+        ("a.mp3", 44100, 16000),
+        ("a.mp3", 22050, 22050),
+        ("a.ogg", 44100, 16000),
+        ("a.opus", 48000, 16000),
+        ("a.wv", 44100, 16000),
+    ],
+)
+def test_spans_equal_the_same_stretches_of_the_whole(
+    tmp_path: Path, name: str, rate: int, target: int
+) -> None:
+    path = write_sweep(tmp_path / name, rate=rate)
+    whole, _ = audio.load(path, target)
+    found = audio.excerpts(path, target, **SPANS)
+    assert found.seconds == pytest.approx(10)
+    assert not found.whole
+    assert found.starts == pytest.approx([(i + 0.5) * 10 / 6 - 0.25 for i in range(6)])
+    for start, waveform in zip(found.starts, found.waveforms, strict=True):
+        at = round(start * target)
+        assert (waveform.dtype, waveform.shape) == (np.float32, (target // 2,))
+        np.testing.assert_allclose(waveform, whole[at : at + target // 2], atol=1e-3)
+
+
+def lag(waveform: Samples, whole: Samples, at: int, reach: int) -> tuple[int, float]:
+    """Tell where near ``at`` a waveform lies in the whole, and how well it matches there (to 1)."""
+    near = whole[at - reach : at + len(waveform) + reach]
+    windows = np.lib.stride_tricks.sliding_window_view(near, len(waveform))
+    match = windows @ waveform / np.sqrt((windows**2).sum(axis=1) * (waveform**2).sum())
+    return int(match.argmax()) - reach, float(match.max())
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "tolerance_s"),
+    [
+        ("a.m4a", 44100, 0.001),
+        ("a.aac", 44100, 0.001),
+        ("a.webm", 48000, 0.01),
+        ("a.mka", 48000, 0.01),
+        ("a.wma", 44100, 0.12),  # the decoder gives two frames less than the time stamps say
+        ("a.mp4", 44100, 0.001),
+        ("a.mkv", 44100, 0.005),
+        ("a.avi", 44100, 0.01),
+    ],
+)
+def test_spans_that_ffmpeg_seeks_lie_where_they_say(
+    tmp_path: Path, name: str, rate: int, tolerance_s: float
+) -> None:
+    path = write_sweep(tmp_path / name, rate=rate)
+    whole, _ = audio.load(path, 8000)
+    found = audio.excerpts(path, 8000, **SPANS)
+    assert found.seconds == pytest.approx(10, abs=0.1)
+    assert len(found.waveforms) == 6
+    for start, waveform in zip(found.starts, found.waveforms, strict=True):
+        assert waveform.shape == (4000,)
+        late, match = lag(waveform, whole, round(start * 8000), reach=1200)
+        assert abs(late) <= tolerance_s * 8000
+        assert match > 0.95
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "a.m4a", "a.wma", "a.mkv"])
+def test_long_tracks_are_sought_not_read_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = write_sweep(tmp_path / name)
+
+    def refuse(_: object) -> None:
+        pytest.fail("decodes the whole track")
+
+    monkeypatch.setattr(audio._SoundfileTrack, "blocks", refuse)
+    monkeypatch.setattr(audio._AvTrack, "blocks", refuse)
+    assert len(audio.excerpts(path, 16000, **SPANS).waveforms) == 6
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
+def test_what_cannot_be_sought_is_read_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = write_sweep(tmp_path / name)
+    whole, _ = audio.load(path, 16000)
+
+    def refuse(*_: object) -> None:
+        raise audio._CannotSeekError
+
+    monkeypatch.setattr(audio._SoundfileTrack, "stretch", refuse)
+    monkeypatch.setattr(audio._AvTrack, "stretch", refuse)
+    found = audio.excerpts(path, 16000, **SPANS)
+    assert found.seconds == pytest.approx(len(whole) / 16000, abs=1e-4)
+    for start, waveform in zip(found.starts, found.waveforms, strict=True):
+        at = round(start * 16000)
+        np.testing.assert_allclose(waveform, whole[at : at + 8000], atol=1e-3)
+
+
+def test_spans_of_an_mp3_and_a_flac_that_do_not_tell_their_length(tmp_path: Path) -> None:
+    mp3 = without_xing(write_sweep(tmp_path / "a.mp3"))
+    flac = with_length(write_sweep(tmp_path / "a.flac"), 0)
+    for path in (mp3, flac):
+        whole, _ = audio.load(path, 8000)
+        found = audio.excerpts(path, 8000, **SPANS)
+        assert found.seconds == pytest.approx(10, abs=0.1)
+        for start, waveform in zip(found.starts, found.waveforms, strict=True):
+            late, match = lag(waveform, whole, round(start * 8000), reach=400)
+            assert abs(late) <= 8
+            assert match > 0.95
+
+
+def test_spans_of_a_film_longer_than_its_sound(tmp_path: Path) -> None:
+    # Matroska tells how long the film is, not its sound.
+    path = write_film(tmp_path / "a.mkv", "aac", 30.0, sweep()[None], 44100)
+    found = audio.excerpts(path, 8000, **SPANS)
+    assert found.seconds == pytest.approx(10, abs=0.1)
+    assert max(found.starts) < 10
+    assert all(np.abs(waveform[-800:]).max() > 0.1 for waveform in found.waveforms)
+
+
+@pytest.mark.parametrize(
+    ("channels", "subtype", "tolerance"),
+    [
+        (2, "PCM_U8", 0.005),
+        (2, "IMA_ADPCM", 0.02),
+        (6, "PCM_U8", 0.005),
+        (6, "PCM_24", 1e-6),
+        (6, "DOUBLE", 1e-6),
+    ],
+)
+def test_spans_of_many_channels_are_their_mean(
+    tmp_path: Path, channels: int, subtype: str, tolerance: float
+) -> None:
+    gains = np.linspace(1, 0.2, channels, dtype=np.float32)
+    soundfile.write(tmp_path / "a.wav", sweep()[:, None] * gains, 44100, subtype=subtype)
+    found = audio.excerpts(tmp_path / "a.wav", 44100, **SPANS)
+    at = round(found.starts[3] * 44100)
+    expected = sweep()[at : at + 22050] * gains.mean()
+    off = found.waveforms[3] - expected
+    assert np.sqrt(np.mean(off**2)) < tolerance
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a"])
+def test_a_long_truncated_track_is_refused_as_load_does(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.m4a":
+        streamable = {"movflags": "faststart"}
+        write_with_av(path, "aac", sweep()[None], 44100, streamable)
+    else:
+        write_sweep(path)
+    cut(path, 0.9)
+    with pytest.raises(InputError) as caught:
+        audio.excerpts(path, 16000, **SPANS)
+    assert caught.value.cause == fault_of(path).cause
+    assert re.search("truncated|decoded", caught.value.cause)
+
+
+def test_a_track_cut_after_its_last_span_is_refused(tmp_path: Path) -> None:
+    # 10 shares of 1 s, spans of 10 ms: nothing after 9.505 s is needed.
+    path = cut(write_sweep(tmp_path / "a.mp3"), 0.92)
+    with pytest.raises(InputError, match=r"truncated \(9\.\d s of 10\.0 s can be read\)"):
+        audio.excerpts(path, 16000, span_s=0.01, most=9)
+
+
+@pytest.mark.parametrize("samples", [2**36 - 1, 2**33, 11 * 44100])
+def test_a_flac_file_that_promises_too_much(tmp_path: Path, samples: int) -> None:
+    path = with_length(write_sweep(tmp_path / "a.flac"), samples)
+    assert "truncated (10.0 s of" in fault_of(path).cause
+    with pytest.raises(InputError, match=re.escape("truncated (10.0 s of")):
+        audio.excerpts(path, 16000, **SPANS)
+
+
+@pytest.mark.parametrize("kind", ["W64", "RF64", "CAF"])
+def test_headers_that_promise_terabytes_give_what_there_is(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, sweep(), 44100, format=kind)
+    content = bytearray(path.read_bytes())
+    at = {"W64": b"data", "RF64": b"ds64", "CAF": b"data"}[kind]
+    size = content.index(at) + {"W64": 16, "RF64": 16, "CAF": 4}[kind]
+    content[size : size + 8] = struct.pack(">Q" if kind == "CAF" else "<Q", 2**41)
+    path.write_bytes(content)
+    assert len(audio.load(path)[0]) == 441000
+    assert audio.excerpts(path, 16000, **SPANS).seconds == 10
+
+
+def test_a_span_of_samples_that_are_no_numbers(tmp_path: Path) -> None:
+    samples = sweep()
+    samples[44100 * 5 // 6] = np.nan  # the middle of the first of six shares
+    soundfile.write(tmp_path / "nan.wav", samples, 44100, subtype="FLOAT")
+    with pytest.raises(InputError, match="not finite numbers"):
+        audio.excerpts(tmp_path / "nan.wav", 16000, **SPANS)
+
+
+def test_excerpts_of_nothing(tmp_path: Path, tone: WriteTone) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        audio.excerpts(tmp_path / "none.wav", RATE, **SPANS)
+    for settings in ({"span_s": 0.0, "most": 3}, {"span_s": 1.0, "most": 0}):
+        with pytest.raises(ValueError, match="must be positive"):
+            audio.excerpts(tone(tmp_path / "tone.wav"), RATE, **settings)
+
+
+def test_more_channels_than_a_frame_has_pointers(tmp_path: Path) -> None:
+    layout, gains = "hexadecagonal", np.linspace(0, 1, 16, dtype=np.float32)
+    path = tmp_path / "a.mka"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=RATE, layout=layout)
+        packed = (sine(1.0, RATE)[:, None] * gains).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+        frame.sample_rate = RATE
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    waveform, _ = audio.load(path)
+    np.testing.assert_allclose(waveform, sine(1.0, RATE) * gains.mean(), atol=1e-6)
+
+
+def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
+    path = write_with_av(tmp_path / "a.m4a", "alac", sine(1.0, RATE)[None], RATE)
+    path.write_bytes(path.read_bytes().replace(b"alac", b"what"))
+    assert "of a kind that cannot be decoded" in fault_of(path).cause
+
+
+def test_seeking_in_mp3_leaves_the_terminal_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sweep(tmp_path / "a.mp3", rate=RATE)
+    assert len(audio.excerpts(path, 16000, **SPANS).waveforms) == 6
+    assert capfd.readouterr() == ("", "")

@@ -213,8 +213,8 @@ class _Track(Protocol):
         """Seek sample ``first`` and decode ``count`` samples, fewer at the end."""
 
 
-class _LengthUnknownError(Exception):
-    """libsndfile would need to know how long the track is; FFmpeg need not."""
+class _RatherFFmpegError(Exception):
+    """Something that libsndfile does badly."""
 
 
 class _CannotSeekError(Exception):
@@ -225,7 +225,7 @@ def _with_track(path: Path, use: Callable[[_Track], _Result]) -> _Result:
     try:
         with soundfile.SoundFile(path) as file:
             return use(_SoundfileTrack(path, file))
-    except (soundfile.LibsndfileError, _LengthUnknownError):
+    except (soundfile.LibsndfileError, _RatherFFmpegError):
         with _open_with_av(path) as container:
             return use(_AvTrack(path, container))
 
@@ -335,14 +335,16 @@ def _cut(blocks: Iterable[Waveform], plan: list[_Part]) -> list[Waveform]:
 
 
 class _SoundfileTrack:
-    """Sample exact, and quick to seek in all its formats."""
+    """Sample exact, and quick to seek in nearly all its formats."""
 
     def __init__(self, path: Path, file: soundfile.SoundFile) -> None:
-        # A FLAC file written to a pipe, and MP3, of which libsndfile then guesses from its size.
-        if file.frames >= 2**62 or (file.format == "MP3" and not _mp3_tells_length(path)):
-            raise _LengthUnknownError
+        self._is_mp3 = file.format == "MP3"
+        # It must know the length: that of a FLAC file written to a pipe it does not, that of an
+        # MP3 file without a Xing header it takes from the first frame's bitrate.
+        if file.frames >= 2**62 or (self._is_mp3 and not _mp3_tells_length(path)):
+            raise _RatherFFmpegError
         self.rate = _plausible_rate(path, file.samplerate)
-        self.promised = file.frames / self.rate
+        self.promised: float = file.frames / self.rate
         self._file = file
 
     def seconds(self) -> float:
@@ -354,6 +356,8 @@ class _SoundfileTrack:
             yield _mono(samples)
 
     def stretch(self, first: int, count: int) -> Waveform:
+        if self._is_mp3:  # needs a run-up, and mpg123 would complain of it on the terminal
+            raise _RatherFFmpegError
         self._file.seek(first)
         return _mono(self._samples(count))
 
@@ -375,12 +379,12 @@ class _AvTrack:
             cause = "its audio is of a kind that cannot be decoded"
             raise InputError(path, cause, "Convert it to WAV, FLAC or MP3")
         self.rate = _plausible_rate(path, self._stream.rate)
-        self.promised = _promised_seconds(container, self._stream)
+        self.promised = _promised_seconds(path, container, self._stream)
 
     def seconds(self) -> float:
         if self.promised:
             return self.promised
-        if self._container.duration and not _is_bare(self._container):
+        if self._container.duration and not _is_bare(self._path, self._container):
             return self._container.duration / 1_000_000  # of a film's picture, perhaps
         # Without decoding; and FFmpeg notes on the way where to seek.
         packets = self._container.demux(self._stream)
@@ -449,9 +453,11 @@ def _mono_blocks(frames: Iterable[AudioFrame], rate: int) -> Iterator[Waveform]:
     for frame in frames:
         now = (frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate)
         if form != now:  # at the start; in a joined or corrupt file again later
-            form, to_float = now, av.AudioResampler(format="fltp", rate=rate)
+            # Interleaved, as PyAV crashes on more than 8 planes.
+            form, to_float = now, av.AudioResampler(format="flt", rate=rate)
         for block in to_float.resample(frame):
-            yield _mono(block.to_ndarray().T.astype(np.float32, copy=False))
+            samples = block.to_ndarray().astype(np.float32, copy=False)
+            yield _mono(samples.reshape(-1, block.layout.nb_channels))
 
 
 def _mono(samples: NDArray[np.float32]) -> Waveform:
@@ -460,18 +466,22 @@ def _mono(samples: NDArray[np.float32]) -> Waveform:
     return np.ascontiguousarray(mixed)
 
 
-def _is_bare(container: InputContainer) -> bool:
+def _is_bare(path: Path, container: InputContainer) -> bool:
     # A codec's packets without a container: FFmpeg guesses the length from the first of them.
-    return container.format.name in {"aac", "ac3", "amr", "dts", "eac3", "loas", "mp3"}
+    if container.format.name == "mp3":
+        return not _mp3_tells_length(path)
+    return container.format.name in {"aac", "ac3", "amr", "dts", "eac3", "loas"}
 
 
-def _promised_seconds(container: InputContainer, stream: AudioStream) -> float:
+def _promised_seconds(path: Path, container: InputContainer, stream: AudioStream) -> float:
     # What a header tells; 0 if none does.
-    if _is_bare(container):
+    if _is_bare(path, container):
         return 0.0
-    if stream.duration and stream.time_base:
+    alone = len(container.streams) == 1
+    # Matroska tells the length of the whole film, which FFmpeg may pass on to its streams.
+    if stream.duration and stream.time_base and (alone or "matroska" not in container.format.name):
         return float(stream.duration * stream.time_base)
-    if container.duration and len(container.streams) == 1:
+    if container.duration and alone:
         return container.duration / 1_000_000
     return 0.0
 
@@ -502,6 +512,10 @@ def _refuse_unreadable(path: Path) -> None:
         if path.is_dir():
             raise InputError(path, "it is a folder", "Give the path of an audio file")
         raise InputError(path, "no such file", "Check the path")
+    try:
+        str(path).encode()  # as the libraries will; old collections have names in Latin-1
+    except UnicodeEncodeError as error:
+        raise InputError(path, "its name is not valid UTF-8", "Rename it") from error
     try:
         _refuse_truncated_header(path)
     except OSError as error:

@@ -102,12 +102,17 @@ def lda(
     seed: int,
     shrinkage: float = 0.8,
 ) -> nn.Module:
-    """Linear discriminant analysis with shrunk covariance, on standardised columns."""
+    """Linear discriminant analysis with shrunk covariance, on standardised columns.
+
+    All genres are taken for equally likely beforehand, however many tracks each has.
+    """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: PLC0415
 
     del seed  # nothing is drawn by lot
     scale = Standardise(torch.from_numpy(arrays))
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
+    count = len(np.unique(labels))
+    priors = np.full(count, 1 / count)
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors)
     model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
     return nn.Sequential(scale, _linear(model, genres))
 

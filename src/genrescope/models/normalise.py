@@ -31,7 +31,8 @@ class Standardise(nn.Module):
         rows = training.double()
         deviation = rows.std(dim=0, correction=0)
         self.register_buffer("mean", rows.mean(dim=0).float())
-        constant = deviation <= 1e-12 * rows.abs().amax(dim=0)
+        # What varies by less than float32 resolves is rounding, and would be blown up.
+        constant = deviation <= 1e-6 * rows.abs().amax(dim=0)
         self.register_buffer("scale", torch.where(constant, 1.0, deviation).float())
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -39,11 +40,16 @@ class Standardise(nn.Module):
         return (rows - self.mean) / self.scale
 
 
-NORMALISERS = ("none", "l2-rows", "standardise")
+class SignedLog(nn.Module):
+    """Draw in long tails: ``sign(x) · log(1 + |x|)`` of every value."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32, any shape → the same shape."""
+        return rows.sign() * rows.abs().log1p()
 
 
 def make_normaliser(name: str, training: Tensor) -> nn.Module:
     """Make the layer; ``training`` (tracks, *shape) are the rows that a fitted one learns from."""
-    if name == "l2-rows":
-        return L2Rows()
-    return Standardise(training) if name == "standardise" else nn.Identity()
+    if name == "standardise":
+        return Standardise(training)
+    return {"l2-rows": L2Rows, "signed-log": SignedLog, "none": nn.Identity}[name]()

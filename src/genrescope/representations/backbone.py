@@ -22,6 +22,7 @@ from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError
 from genrescope.representations import log_mel
 
+_LEAST = np.float32(1e-6)  # likelihood, so that log-odds stay finite
 _BATCH = 16  # patches; the memory of a forward pass grows with it, its speed hardly
 
 
@@ -32,7 +33,7 @@ class Heard:
     Attributes
     ----------
     layers
-        By name: float32 (windows, width).
+        By name: float32 (windows, width). ``tags`` holds the log-odds of the likelihoods.
     tags
         Likelihoods in [0, 1], float32 (windows, tags); no columns if it is no tagger.
     """
@@ -97,13 +98,15 @@ def open_musicnn(name: str) -> Backbone:
         ]
         joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
         layers = dict(zip(outputs, joined, strict=True))
-        return Heard(layers, layers.pop("tags"))
+        tags = layers["tags"]
+        likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
+        return Heard({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
 
     return Backbone(
         name=name,
         rate=log_mel.RATE,
         window_s=log_mel.PATCH_SECONDS,
-        widths={layer: probe[layer].shape[1] for layer in outputs if layer != "tags"},
+        widths={layer: probe[layer].shape[1] for layer in outputs},
         tag_names=tuple(tags),
         licence="ISC",
         hear=hear,

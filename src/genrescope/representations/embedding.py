@@ -28,7 +28,7 @@ class Embedding(Representation):
     backbones
         Names; see ``genrescope.representations.backbone.BACKBONES``.
     layers
-        Of each of them: ``penultimate``, ``pooled``.
+        Of each of them: ``penultimate``, ``pooled``, ``tags`` (log-odds).
     windows
         A file of more windows than these is sampled: so many, spread evenly, stand for it.
     """

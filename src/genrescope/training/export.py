@@ -104,6 +104,7 @@ def _card(config: ClassifierConfig) -> str:
         f"| accuracy by that protocol | {measured} |",
         f"| recipe hash | {trained.get('recipe_hash')} |",
         "",
+        *_recalls(trained.get("recall") or {}),
         "Use it: `genrescope classify --model THIS_FOLDER song.wav`.",
         "",
         "The accuracy holds for tracks like those it was tested on, split as the protocol says; "
@@ -111,3 +112,12 @@ def _card(config: ClassifierConfig) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _recalls(recall: dict[str, float | None]) -> list[str]:
+    known = {genre: share for genre, share in recall.items() if share is not None}
+    if not known:
+        return []
+    told = ", ".join(f"{genre} {share:.2f}" for genre, share in known.items())
+    weakest = ", ".join(sorted(known, key=lambda genre: known[genre])[:3])
+    return [f"Recall by the same protocol: {told}. Weakest: {weakest}.", ""]

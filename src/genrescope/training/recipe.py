@@ -46,8 +46,8 @@ class Recipe(_Strict):
     Attributes
     ----------
     normalise
-        First layer: ``none``, ``l2-rows`` (each track's row to norm 1) or ``standardise``
-        (each column by the training tracks' mean and standard deviation).
+        First layer: ``none``, ``l2-rows`` (each track's row to norm 1), ``standardise``
+        (each column by the training tracks' mean and standard deviation) or ``signed-log``.
     optimiser, batch_size, epochs
         For networks; classical models have none of the three, and are fitted on the training and
         validation tracks.
@@ -65,7 +65,7 @@ class Recipe(_Strict):
     name: str = Field(pattern=r"^[\w][\w .,()+-]*$")
     about: str = ""
     representation: Component
-    normalise: Literal["none", "l2-rows", "standardise"] = "none"
+    normalise: Literal["none", "l2-rows", "standardise", "signed-log"] = "none"
     model: Component
     double_softmax: bool = False
     optimiser: Optimiser | None = None

@@ -1,0 +1,83 @@
+"""An hour's track takes hardly more memory and time than a song."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("resource", reason="peak memory is read by a module of Unix")
+
+RATE = 22050
+MINUTES = 60
+LIMIT_MB = 100  # an hour at 22,050 Hz is 318 MB
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from genrescope import audio
+
+def peak():
+    unit = 1 if sys.platform == "darwin" else 1024  # what getrusage counts in
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+song, hour = Path(sys.argv[1]), Path(sys.argv[2])
+audio.excerpts(song, 16000, span_s=3, most=20)  # so that all is imported
+before = peak()
+found = getattr(audio, sys.argv[3])(hour, 16000, **eval(sys.argv[4]))
+if sys.argv[3] == "excerpts":
+    assert abs(found.seconds - 3600) < 1, found.seconds
+    assert [len(waveform) for waveform in found.waveforms] == [48000] * 20
+    # Its loudness grows steadily: it tells the time.
+    told = [np.abs(waveform).max() for waveform in found.waveforms]
+    meant = [(start + 3) / 3600 for start in found.starts]
+    assert np.allclose(told, meant, atol=0.03), (told, meant)
+print(peak() - before)
+"""
+
+
+def minute(index: int) -> np.ndarray:
+    # A tone that swells from 0 to full over the hour.
+    time = index * 60 + np.arange(60 * RATE) / RATE
+    return (time / 3600 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+
+
+def write(path: Path, minutes: int) -> Path:
+    """Write minute by minute: libsndfile's own kinds, or bare AAC, which tells no length."""
+    if path.suffix != ".aac":
+        with soundfile.SoundFile(path, "w", RATE, 1) as file:
+            for index in range(minutes):
+                file.write(minute(index))
+        return path
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=RATE, layout="mono")
+        for index in range(minutes):
+            frame = av.AudioFrame.from_ndarray(minute(index)[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = RATE, index * 60 * RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def peak_mb(song: Path, hour: Path, function: str, settings: str) -> float:
+    """Measure in a process of its own what a function adds to the peak memory, in MB."""
+    command = [sys.executable, "-c", MEASURE, *map(str, (song, hour)), function, settings]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return float(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "aac"])
+def test_excerpts_of_an_hour_take_little_memory(tmp_path: Path, suffix: str) -> None:
+    song = write(tmp_path / f"song.{suffix}", minutes=2)
+    hour = write(tmp_path / f"hour.{suffix}", MINUTES)
+    assert peak_mb(song, hour, "excerpts", "dict(span_s=3, most=20)") < LIMIT_MB
+    if suffix == "flac":  # the measure itself: the whole does take more
+        assert peak_mb(song, hour, "load", "{}") > 300
