@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from genrescope.errors import InputError
 
 RATE = 8000
 LIMIT_S = 5.0
-WORKER_EXAMPLES = 400
+WORKER_EXAMPLES = 1000
 SPAN_S, MOST = 0.1, 3
 
 
@@ -101,12 +100,12 @@ def damage(content: bytes, way: str, where: float, value: int) -> bytes:
     elif way == "truncate":
         del data[at:]
     elif way == "insert":
-        data[at:at] = random.Random(value).randbytes(4 * size)
+        data[at:at] = np.random.default_rng(value).bytes(4 * size)
     elif way == "zero":
         data[at : at + 16 * size] = bytes(len(data[at : at + 16 * size]))
     else:  # a field of the header: extreme numbers, or any
         at = round(where * min(120, len(data) - size))
-        fields = (b"\xff" * size, bytes(size), random.Random(value).randbytes(size))
+        fields = (b"\xff" * size, bytes(size), np.random.default_rng(value).bytes(size))
         data[at : at + size] = fields[value % 3]
     return bytes(data)
 
@@ -117,17 +116,15 @@ WAYS = ("flip", "truncate", "insert", "zero", "header")
 def check(path: Path) -> int:
     """Read a file in both ways; return in how many there was sound."""
     begun = time.monotonic()
-    read = 0
+    faults = []
     for attempt in (check_load, check_excerpts):
         try:
             attempt(path)
-            read += 1
         except InputError as error:
-            assert error.path == path
-            assert error.cause
-            assert error.remedy
+            faults.append(error)
+    assert all(fault.path == path and fault.cause and fault.remedy for fault in faults)
     assert time.monotonic() - begun < LIMIT_S
-    return read
+    return 2 - len(faults)
 
 
 def check_waveform(waveform: NDArray[np.float32]) -> None:
@@ -160,7 +157,7 @@ def test_the_undamaged_files_are_read_and_can_be_damaged_in_every_way(
     path.write_bytes(seeds[name])
     assert check(path) == 2
     for way in WAYS:
-        assert damage(seeds[name], way, 0.3, 5) != seeds[name]
+        assert damage(seeds[name], way, 0.0, 5) != seeds[name]
 
 
 damages = st.lists(
@@ -185,10 +182,9 @@ def test_damaged_files_give_sound_or_an_input_error(
     check(path)
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_no_damage_crashes_hangs_or_eats_memory(tmp_path: Path, seed: int) -> None:
+def test_no_damage_crashes_hangs_or_eats_memory(tmp_path: Path) -> None:
     # In a process of its own, whose crash is a failure here and not the end of all tests.
-    command = [sys.executable, __file__, str(tmp_path), str(WORKER_EXAMPLES), str(seed)]
+    command = [sys.executable, __file__, str(tmp_path), str(WORKER_EXAMPLES), "1"]
     done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     last = done.stdout.decode().splitlines()[-1:]
     assert done.returncode == 0, f"{last} in {tmp_path}\n{done.stderr.decode()[-2000:]}"
@@ -204,14 +200,14 @@ def work(folder: Path, count: int, seed: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
     seeds = {name: make() for name, make in SEEDS.items()}
-    lots = random.Random(seed)
+    lots = np.random.default_rng(seed)
     read = 0
     for index in range(count):
         name = sorted(seeds)[index % len(seeds)]
         content = seeds[name]
-        for _ in range(lots.randint(1, 4)):
-            content = damage(content, lots.choice(WAYS), lots.random(), lots.randrange(2**16))
-            content = content or b"\0"
+        for _ in range(lots.integers(1, 5)):
+            way, value = WAYS[lots.integers(len(WAYS))], int(lots.integers(2**16))
+            content = damage(content, way, lots.random(), value) or b"\0"
         path = folder / name  # what is there after a crash caused it
         path.write_bytes(content)
         print(name, flush=True)

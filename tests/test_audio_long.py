@@ -10,12 +10,13 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 pytest.importorskip("resource", reason="peak memory is read by a module of Unix")
 
-RATE = 22050
+RATES = {"wav": 22050, "flac": 22050, "mp3": 8000, "aac": 8000}  # low, as encoders are slow
 MINUTES = 60
-LIMIT_MB = 100  # an hour at 22,050 Hz is 318 MB
+LIMIT_MB = 50  # the waveform of an hour is 115 MB at 8,000 Hz, 318 MB at 22,050
 
 MEASURE = """
 import resource, sys
@@ -32,36 +33,37 @@ audio.excerpts(song, 16000, span_s=3, most=20)  # so that all is imported
 before = peak()
 found = getattr(audio, sys.argv[3])(hour, 16000, **eval(sys.argv[4]))
 if sys.argv[3] == "excerpts":
-    assert abs(found.seconds - 3600) < 1, found.seconds
+    assert abs(found.seconds - 3600) < 20, found.seconds
     assert [len(waveform) for waveform in found.waveforms] == [48000] * 20
-    # Its loudness grows steadily: it tells the time.
-    told = [np.abs(waveform).max() for waveform in found.waveforms]
-    meant = [(start + 3) / 3600 for start in found.starts]
-    assert np.allclose(told, meant, atol=0.03), (told, meant)
+    if hour.suffix != ".aac":  # loudness grows with time, and so tells it
+        told = [np.sqrt(2 * np.mean(waveform**2)) for waveform in found.waveforms]
+        meant = [(start + 1.5) / 3600 for start in found.starts]
+        assert np.allclose(told, meant, atol=0.01), (told, meant)
 print(peak() - before)
 """
 
 
-def minute(index: int) -> np.ndarray:
+def minute(index: int, rate: int) -> NDArray[np.float32]:
     # A tone that swells from 0 to full over the hour.
-    time = index * 60 + np.arange(60 * RATE) / RATE
+    time = index * 60 + np.arange(60 * rate) / rate
     return (time / 3600 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
 
 
 def write(path: Path, minutes: int) -> Path:
-    """Write minute by minute: libsndfile's own kinds, or bare AAC, which tells no length."""
-    if path.suffix != ".aac":
-        with soundfile.SoundFile(path, "w", RATE, 1) as file:
-            for index in range(minutes):
-                file.write(minute(index))
+    """Write a tone minute by minute; bare AAC, which tells no length, is one minute repeated."""
+    rate = RATES[path.suffix[1:]]
+    if path.suffix == ".aac":
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("aac", rate=rate, layout="mono")
+            samples = minute(30, rate)[None, : 60 * rate // 1024 * 1024 - 1024]  # whole packets
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate = rate
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+        path.write_bytes(path.read_bytes() * minutes)
         return path
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=RATE, layout="mono")
+    with soundfile.SoundFile(path, "w", rate, 1) as file:
         for index in range(minutes):
-            frame = av.AudioFrame.from_ndarray(minute(index)[None], format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = RATE, index * 60 * RATE
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            file.write(minute(index, rate))
     return path
 
 
@@ -80,4 +82,4 @@ def test_excerpts_of_an_hour_take_little_memory(tmp_path: Path, suffix: str) -> 
     hour = write(tmp_path / f"hour.{suffix}", MINUTES)
     assert peak_mb(song, hour, "excerpts", "dict(span_s=3, most=20)") < LIMIT_MB
     if suffix == "flac":  # the measure itself: the whole does take more
-        assert peak_mb(song, hour, "load", "{}") > 300
+        assert peak_mb(song, hour, "load", "{}") > 6 * LIMIT_MB
