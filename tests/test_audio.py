@@ -564,21 +564,24 @@ def test_long_tracks_are_sought_not_read_through(
     assert len(audio.excerpts(path, 16000, **SPANS).waveforms) == 6
 
 
+@pytest.mark.parametrize("found", [True, False])
 @pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
 def test_what_cannot_be_sought_is_read_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, found: bool
 ) -> None:
     path = write_sweep(tmp_path / name)
     whole, _ = audio.load(path, 16000)
 
-    def refuse(*_: object) -> None:
-        raise audio._CannotSeekError
+    def stretch(_: object, __: int, count: int) -> Samples:
+        if not found:
+            raise audio._CannotSeekError
+        return np.zeros(1, np.float32)  # found, but cut short
 
-    monkeypatch.setattr(audio._SoundfileTrack, "stretch", refuse)
-    monkeypatch.setattr(audio._AvTrack, "stretch", refuse)
-    found = audio.excerpts(path, 16000, **SPANS)
-    assert found.seconds == pytest.approx(len(whole) / 16000, abs=1e-4)
-    for start, waveform in zip(found.starts, found.waveforms, strict=True):
+    monkeypatch.setattr(audio._SoundfileTrack, "stretch", stretch)
+    monkeypatch.setattr(audio._AvTrack, "stretch", stretch)
+    spans = audio.excerpts(path, 16000, **SPANS)
+    assert spans.seconds == pytest.approx(len(whole) / 16000, abs=1e-4)
+    for start, waveform in zip(spans.starts, spans.waveforms, strict=True):
         at = round(start * 16000)
         np.testing.assert_allclose(waveform, whole[at : at + 8000], atol=1e-3)
 

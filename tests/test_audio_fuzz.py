@@ -167,7 +167,7 @@ damages = st.lists(
 
 @given(name=st.sampled_from(sorted(SEEDS)), changes=damages)
 @settings(
-    max_examples=150,
+    max_examples=400,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
