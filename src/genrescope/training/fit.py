@@ -296,7 +296,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(seed, verbose=False)
     # Only a kernel that read memory it never wrote would need it filled, at a tenth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     normaliser = make_normaliser(
         recipe.normalise, train.arrays if recipe.normalise == "standardise" else torch.empty(0)
     )
