@@ -15,6 +15,8 @@ os.environ.update(
     OPENBLAS_NUM_THREADS="1",
     MKL_NUM_THREADS="1",
     XDG_CACHE_HOME=str(_CACHE),
+    # Tests use librosa directly, too, and two test processes must not fill its cache at once.
+    NUMBA_CACHE_DIR=str(_CACHE / "numba"),
     HF_HOME=str(_CACHE / "huggingface"),
     HF_HUB_OFFLINE="1",
     TRANSFORMERS_OFFLINE="1",

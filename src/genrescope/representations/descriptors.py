@@ -7,11 +7,14 @@ hop. Needs librosa (``pip install 'genrescope[train]'``).
 
 from __future__ import annotations
 
+import functools
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import platformdirs
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, resample
@@ -53,6 +56,7 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     with warnings.catch_warnings():
         # Silence has no tuning and no tempo; the values are finite all the same.
         warnings.simplefilter("ignore", UserWarning)
+        _compile()
         features, tempo, mfcc = _features(y)
     moments = [_moments(feature) for feature in features]
     return np.array([*np.ravel(moments), tempo, *np.ravel([_moments(row) for row in mfcc])]).astype(
@@ -62,6 +66,18 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
 
 def _moments(feature: NDArray[Any]) -> tuple[float, float]:
     return float(np.mean(feature)), float(np.var(feature))
+
+
+@functools.cache
+def _compile() -> None:
+    # librosa compiles itself when first used and keeps the code on disk, in files that processes
+    # doing so at once overwrite for one another: whoever loads them then crashes, from then on.
+    import filelock  # noqa: PLC0415  comes with the extra
+
+    cache = Path(platformdirs.user_cache_dir("genrescope"))
+    cache.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(cache / "librosa.lock"):
+        _features(np.random.default_rng(0).standard_normal(3 * RATE, dtype=np.float32))
 
 
 def _features(y: Waveform) -> tuple[list[NDArray[Any]], float, NDArray[Any]]:
