@@ -94,6 +94,17 @@ def test_a_clip_shorter_than_a_window_is_repeated(seconds: float) -> None:
     assert np.isfinite(array).all()
 
 
+@pytest.mark.parametrize("seconds", [0.1, 2.0, 2.9, 4.0, 5.9])
+def test_all_of_a_clip_shorter_than_two_windows_is_heard(seconds: float) -> None:
+    embedding = make_representation("embedding")
+    clip = music(seconds)
+    changed = clip.copy()
+    changed[-len(clip) // 10 :] = 0
+    analysis = embedding.analyse(clip, 16000)
+    assert len(analysis.arrays) == 1
+    assert not np.allclose(analysis.arrays, embedding.analyse(changed, 16000).arrays)
+
+
 def test_silence_is_finite() -> None:
     silence = np.zeros(48000, dtype=np.float32)
     assert np.isfinite(make_representation("embedding").compute(silence, 16000)).all()

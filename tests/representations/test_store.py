@@ -15,6 +15,7 @@ from PIL import Image
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import Representation, make_representation, picture
+from genrescope.representations.alteration import PLAIN, Alteration, get_alterations
 from genrescope.representations.store import Store
 from genrescope.tracks.track import Track
 
@@ -54,9 +55,11 @@ class Counting:
         self.made: list[str] = []
         true = Representation.of_track
 
-        def counted(representation: Representation, track: Track) -> NDArray[np.float32]:
+        def counted(
+            representation: Representation, track: Track, alteration: Alteration = PLAIN
+        ) -> NDArray[np.float32]:
             self.made.append(track.id)
-            return true(representation, track)
+            return true(representation, track, alteration)
 
         monkeypatch.setattr(Representation, "of_track", counted)
 
@@ -286,6 +289,42 @@ def test_nothing_gives_an_empty_collection_of_the_right_kind(
     assert found.packed.shape == (0, *representation.shape)
     row = np.zeros(representation.shape, dtype=np.float32)
     assert found.packed.dtype == representation.pack(row).dtype
+
+
+def test_altered_versions_follow_the_plain_one(
+    store: Store, tracks: list[Track], counting: Counting
+) -> None:
+    loud, fast = get_alterations(["loud", "fast"])
+    mfcc = make_representation("mfcc", {"seconds": 0.3})
+    plain = store.collect(mfcc, tracks)
+    counting.take()
+    both = store.collect(mfcc, tracks, alterations=[loud, fast])
+    assert counting.take() == sorted([track.id for track in tracks] * 2)
+    assert both.ids == plain.ids
+    np.testing.assert_array_equal(both.packed[:3], plain.packed)
+    for i, track in enumerate(tracks):
+        assert track.audio is not None
+        np.testing.assert_array_equal(both.packed[3 + i], mfcc.of_file(track.audio, loud))
+        np.testing.assert_array_equal(both.packed[6 + i], mfcc.of_file(track.audio, fast))
+
+
+def test_a_bad_clip_is_one_problem_however_many_its_versions(
+    store: Store, tracks: list[Track]
+) -> None:
+    assert tracks[1].audio is not None
+    tracks[1].audio.write_bytes(b"no music")
+    found = store.collect(MEL, tracks, alterations=get_alterations(["loud", "fast"]))
+    assert [problem.path for problem in found.problems] == [tracks[1].audio]
+    assert found.ids == ("t0", "t2")
+    assert len(found.packed) == 6
+
+
+def test_only_audio_can_be_altered(store: Store) -> None:
+    track = Track("t", "pop", descriptors=(0.0,) * 57)
+    with pytest.raises(GenrescopeError, match="only audio can be altered"):
+        store.collect(
+            make_representation("descriptors"), [track], alterations=get_alterations(["loud"])
+        )
 
 
 def test_pictures_and_published_rows_are_collected_too(

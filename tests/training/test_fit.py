@@ -127,6 +127,54 @@ def test_patience_stops_early_and_keeps_the_best_epoch(tmp_path) -> None:
     assert loss == pytest.approx(min(losses), abs=1e-5)
 
 
+def test_versions_are_learnt_from_and_not_validated_on(tmp_path) -> None:
+    values, labels = rows(60)
+    valid, truth = rows(20, seed=1)
+    nonsense = np.concatenate([valid, np.full_like(valid, 7)])
+    heard = []
+    for versions in (1, 2):
+        train = np.concatenate([values, 0.5 * values])[: 60 * versions]
+        descriptors = make_representation("descriptors")
+        fitted = fit(
+            small(),
+            PackedTracks(descriptors, train, np.arange(60), labels, versions),
+            PackedTracks(descriptors, nonsense[: 20 * versions], np.arange(20), truth, versions),
+            shape=(57,),
+            genres=GENRES,
+            seed=0,
+            folder=tmp_path / str(versions),
+            accelerator="cpu",
+        )
+        with torch.no_grad():
+            right = fitted.network(torch.from_numpy(valid)).argmax(dim=1).numpy() == truth
+        assert fitted.curves[-1]["valid_accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+        heard.append(weights(fitted.network))
+    assert not np.array_equal(*heard)
+
+
+def test_classical_models_learn_from_every_version(tmp_path) -> None:
+    values, labels = rows(60)
+    lda = load_recipe({"extends": "default", "name": "x", "alterations": ["loud"]})
+    pack = [np.concatenate([values, values + shift]) for shift in (0, 1)]
+    networks = [
+        fit(
+            lda.model_copy(update={"calibrate": False}),
+            PackedTracks(make_representation("descriptors"), both, np.arange(40), labels[:40], 2),
+            PackedTracks(
+                make_representation("descriptors"), both, np.arange(40, 60), labels[40:], 2
+            ),
+            shape=(57,),
+            genres=GENRES,
+            seed=0,
+            folder=tmp_path,
+        ).network
+        for both in pack
+    ]
+    with torch.no_grad():
+        first, second = (network(torch.from_numpy(values)).numpy() for network in networks)
+    assert not np.allclose(first, second)
+
+
 def test_a_lone_last_track_does_not_break_batch_norm(tmp_path) -> None:
     fitted = fit(
         small(batch_size=7),

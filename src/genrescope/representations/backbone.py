@@ -91,7 +91,9 @@ def open_musicnn(name: str) -> Backbone:
     probe = dict(zip(outputs, session.run(outputs, {"log_mel": silence}), strict=True))
 
     def hear(waveform: Waveform) -> Heard:
-        patches = log_mel.patches(log_mel.compute(waveform, log_mel.RATE))
+        spectrogram = log_mel.compute(waveform, log_mel.RATE)
+        short = len(spectrogram) < 2 * log_mel.PATCH
+        patches = (log_mel.views if short else log_mel.patches)(spectrogram)
         batches = [
             session.run(outputs, {"log_mel": patches[start : start + _BATCH]})
             for start in range(0, len(patches), _BATCH)
@@ -100,7 +102,11 @@ def open_musicnn(name: str) -> Backbone:
         layers = dict(zip(outputs, joined, strict=True))
         tags = layers["tags"]
         likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
-        return Heard({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
+        layers["tags"] = np.log(likelihoods / (1 - likelihoods))
+        if short:  # it is one window, seen three times
+            layers = {name: rows.mean(axis=0, keepdims=True) for name, rows in layers.items()}
+            tags = tags.mean(axis=0, keepdims=True)
+        return Heard(layers, tags)
 
     return Backbone(
         name=name,

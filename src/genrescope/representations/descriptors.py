@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, resample
 from genrescope.errors import GenrescopeError
+from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.representations.representation import Representation, Source, representation
 from genrescope.tracks.gtzan import TABLE_COLUMNS
 from genrescope.tracks.track import Track
@@ -135,8 +136,8 @@ class Descriptors(Representation):
         """The published row, or else the audio."""
         return Source("table", None) if track.descriptors else super().source(track)
 
-    def of_track(self, track: Track) -> NDArray[np.float32]:
+    def of_track(self, track: Track, alteration: Alteration = PLAIN) -> NDArray[np.float32]:
         """From the published row, or else from the audio."""
         if track.descriptors is None:
-            return super().of_track(track)
+            return super().of_track(track, alteration)
         return np.array(track.descriptors, dtype=np.float32)

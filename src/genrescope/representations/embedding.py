@@ -37,6 +37,7 @@ class Embedding(Representation):
     layers: Sequence[str] = ("penultimate",)
     windows: int = 40
 
+    version: ClassVar[int] = 2
     rate: ClassVar[int] = log_mel.RATE
     extents: ClassVar[frozenset[Extent]] = frozenset({"full", "full-16k", "excerpt"})
 
@@ -75,10 +76,10 @@ class Embedding(Representation):
             tags=tag_ranking(heard[0].tags, opened[0].tag_names),
         )
 
-    def _analyse_file(self, path: Path, *, whole: bool) -> Analysis:
+    def _listen(self, path: Path, rate: int, *, whole: bool) -> Waveform:
         if whole:
-            return self.analyse(*load(path, self.rate))
+            return load(path, rate)[0]
         # A span is a whole number of frames, so end to end each is a window; of its 187 frames one
         # looks a little across the seam.
-        spans = excerpts(path, self.rate, span_s=log_mel.PATCH_SECONDS, most=self.windows)
-        return self.analyse(np.concatenate(spans.waveforms), self.rate)
+        span_s = log_mel.PATCH_SECONDS * self.rate / rate
+        return np.concatenate(excerpts(path, rate, span_s=span_s, most=self.windows).waveforms)

@@ -47,22 +47,40 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
 
 
 def patches(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut a spectrogram into patches that follow each other.
-
-    A last patch that is not full is left out; a spectrogram shorter than one patch is repeated
-    until it fills it, as in the networks' training.
+    """Cut a spectrogram into patches that follow each other; a last one not full is left out.
 
     Parameters
     ----------
     log_mel
-        float32 (frames, 96), at least one frame.
+        float32 (frames, 96), at least 187 frames.
 
     Returns
     -------
     patches
         float32 (patches, 187, 96), at least one.
     """
-    if len(log_mel) < PATCH:
-        log_mel = np.resize(log_mel, (PATCH, BANDS))  # repeats the rows
     count = len(log_mel) // PATCH
     return log_mel[: count * PATCH].reshape(count, PATCH, BANDS)
+
+
+def views(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut a spectrogram of less than two patches into three patches that share its frames.
+
+    One shorter than a patch is repeated until it fills it, as in the networks' training, but from
+    three places on: where it is cut and joined, the networks hear what is not in the music.
+
+    Parameters
+    ----------
+    log_mel
+        float32 (frames, 96), 1 to 373 frames.
+
+    Returns
+    -------
+    views
+        float32 (3, 187, 96).
+    """
+    spare = len(log_mel) - PATCH
+    if spare >= 0:
+        return np.stack([log_mel[spare * i // 2 :][:PATCH] for i in range(3)])
+    turned = [np.roll(log_mel, -(len(log_mel) * i // 3), axis=0) for i in range(3)]
+    return np.stack([np.resize(part, (PATCH, BANDS)) for part in turned])  # repeats the rows

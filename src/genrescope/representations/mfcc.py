@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, fit_length, resample
@@ -45,8 +45,17 @@ def compute(
     # Unlike to_db, the MFCCs keep the clip's level: their first coefficient is its loudness.
     loudest = 10 * np.log10(max(float(mel.max()), 1e-10))
     level = to_db(mel, factor=10) + np.float32(loudest)
-    cepstrum = scipy.fft.dct(level, axis=1, norm="ortho")[:, :coefficients]
+    cepstrum = level @ _cosines(coefficients)
     return np.ascontiguousarray(cepstrum.T, dtype=np.float32)
+
+
+@lru_cache(maxsize=8)
+def _cosines(coefficients: int) -> NDArray[np.float64]:
+    # The first columns of the orthonormal DCT-II, (bands, coefficients).
+    band, coefficient = np.arange(_BANDS)[:, None], np.arange(coefficients)
+    cosines = np.cos(np.pi * (band + 0.5) * coefficient / _BANDS) * np.sqrt(2 / _BANDS)
+    cosines[:, 0] /= np.sqrt(2)
+    return np.asarray(cosines)
 
 
 @representation("mfcc")

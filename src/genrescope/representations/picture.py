@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from genrescope.audio import Waveform, resample
 from genrescope.errors import InputError
+from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.representations.representation import Representation, Source
 from genrescope.representations.spectral import mel_spectrogram, to_db
 from genrescope.tracks.track import Track
@@ -207,8 +208,8 @@ class PictureRepresentation(Representation):
         """The published picture, or else the audio."""
         return Source("image", track.image) if track.image else super().source(track)
 
-    def of_track(self, track: Track) -> NDArray[np.float32]:
+    def of_track(self, track: Track, alteration: Alteration = PLAIN) -> NDArray[np.float32]:
         """From the published picture, or else from the audio."""
-        return (
-            super().of_track(track) if track.image is None else self.of_picture(read(track.image))
-        )
+        if track.image is None:
+            return super().of_track(track, alteration)
+        return self.of_picture(read(track.image))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, load
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.tracks.track import Extent, Track
 
 Array = NDArray[Any]
@@ -117,8 +118,8 @@ class Representation(ABC):
             return None
         return Source("audio", track.audio)
 
-    def of_track(self, track: Track) -> NDArray[np.float32]:
-        """Make the array of one track from its source.
+    def of_track(self, track: Track, alteration: Alteration = PLAIN) -> NDArray[np.float32]:
+        """Make the array of one track from its source; alterations are for audio alone.
 
         Raises
         ------
@@ -128,9 +129,9 @@ class Representation(ABC):
         source = self.source(track)
         if source is None or source.path is None:
             raise GenrescopeError(f"{track.id}: nothing to make {self.name} from")
-        return self.of_file(source.path)
+        return self.of_file(source.path, alteration)
 
-    def of_file(self, path: Path) -> NDArray[np.float32]:
+    def of_file(self, path: Path, alteration: Alteration = PLAIN) -> NDArray[np.float32]:
         """Make the array of one audio file; float32 of shape ``self.shape``.
 
         Raises
@@ -138,9 +139,11 @@ class Representation(ABC):
         InputError
             If the file cannot be read, or gives values that are not finite.
         """
-        return np.asarray(self.analyse_file(path).arrays.mean(axis=0))
+        return np.asarray(self.analyse_file(path, alteration=alteration).arrays.mean(axis=0))
 
-    def analyse_file(self, path: Path, *, whole: bool = False) -> Analysis:
+    def analyse_file(
+        self, path: Path, *, whole: bool = False, alteration: Alteration = PLAIN
+    ) -> Analysis:
         """Make the arrays of an audio file's windows; errors as of ``of_file``.
 
         Parameters
@@ -149,9 +152,12 @@ class Representation(ABC):
             The file.
         whole
             Whether every window is wanted, where a representation would sample a long track.
+        alteration
+            To listen to the file by.
         """
         try:
-            analysis = self._analyse_file(path, whole=whole)
+            heard = self._listen(path, alteration.recorded_rate(self.rate), whole=whole)
+            analysis = self.analyse(alteration.colour(heard, self.rate), self.rate)
         except ValueError as error:
             remedy = "Use a longer clip, or leave the file out"
             raise InputError(path, str(error), remedy) from error
@@ -160,9 +166,9 @@ class Representation(ABC):
             raise InputError(path, cause, "Leave the file out; it may be silent or damaged")
         return analysis
 
-    def _analyse_file(self, path: Path, *, whole: bool) -> Analysis:
+    def _listen(self, path: Path, rate: int, *, whole: bool) -> Waveform:
         del whole  # most representations see all of a clip
-        return self.analyse(*load(path, self.rate))
+        return load(path, rate)[0]
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """Make the compact form that is stored; ``unpack`` inverts it."""

@@ -1,4 +1,4 @@
-"""Short-time spectra and mel bands in numpy and scipy: what the mel representations stand on.
+"""Short-time spectra and mel bands in numpy: what the mel representations stand on.
 
 Values follow librosa (``librosa.stft`` and ``librosa.filters.mel`` with their defaults, padding
 by reflection), which is not needed at run time.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
@@ -55,7 +54,7 @@ def mel_spectrogram(
     window, filters = _hann(n_fft), _mel_filters(rate, n_fft, bands)
     mel = np.empty((len(frames), bands), dtype=np.float32)
     for start in range(0, len(frames), _BLOCK):
-        block = scipy.fft.rfft(frames[start : start + _BLOCK] * window).astype(np.complex64)
+        block = np.fft.rfft(frames[start : start + _BLOCK] * window).astype(np.complex64)
         mel[start : start + _BLOCK] = (np.square(block.real) + np.square(block.imag)) @ filters
     return mel
 

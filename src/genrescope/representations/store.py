@@ -22,6 +22,7 @@ import numpy as np
 import platformdirs
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.representations.representation import Array, Representation
 from genrescope.tracks.track import Track
 
@@ -40,7 +41,8 @@ class Collection:
     ids
         Track ids, in the order of the tracks given.
     packed
-        (tracks, *shape), in the representation's packed dtype.
+        (versions × tracks, *shape), in the representation's packed dtype: all tracks as they are,
+        then all of them altered in the first way, and so on.
     sources
         How many arrays came from a table, from a picture and from audio.
     problems
@@ -73,6 +75,7 @@ class Store:
         representation: Representation,
         tracks: Sequence[Track],
         *,
+        alterations: Sequence[Alteration] = (),
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Collection:
@@ -84,6 +87,8 @@ class Store:
             What to make.
         tracks
             Those without a fit source are left out silently: ``representation.source`` tells.
+        alterations
+            Ways to hear each track beside as it is.
         workers
             Processes; by default one per core.
         progress
@@ -99,13 +104,20 @@ class Store:
         InputError
             If the store's folder cannot be made.
         GenrescopeError
-            If an array cannot be written, as on a full disk.
+            If an array cannot be written, as on a full disk; or if alterations are asked for and a
+            track is no audio.
         """
+        versions = (PLAIN, *alterations)
         fit = [(track, source) for track in tracks if (source := representation.source(track))]
         digests: dict[str, str] = {}
         problems: list[InputError] = []
-        paths: dict[str, Path] = {}
+        paths: dict[tuple[str, Alteration], Path] = {}
         for track, source in fit:
+            if alterations and source.kind != "audio":
+                raise GenrescopeError(
+                    f"{track.id}: only audio can be altered, and this is from its {source.kind}; "
+                    "leave `alterations` out of the recipe."
+                )
             if source.path is None:
                 digests[track.id] = _digest(repr(track.descriptors).encode())
                 continue
@@ -115,18 +127,32 @@ class Store:
                 remedy = "Check that the file is there and may be read"
                 problems.append(InputError(source.path, f"it cannot be read ({error})", remedy))
                 continue
-            name = _digest(f"{digests[track.id]}{source.kind}{representation.key}".encode())
-            paths[track.id] = self._folder(representation) / name[:2] / f"{name}.npy"
-        missing = [t for t, _ in fit if t.id in paths and not paths[t.id].exists()]
+            for version in versions:
+                altered = "" if version == PLAIN else repr(version)
+                content = f"{digests[track.id]}{source.kind}{representation.key}{altered}"
+                name = _digest(content.encode())
+                path = self._folder(representation) / name[:2] / f"{name}.npy"
+                paths[track.id, version] = path
+        read = [track for track, _ in fit if track.id in digests]
+        missing = [
+            (track, version)
+            for version in versions
+            for track in read
+            if (track.id, version) in paths and not paths[track.id, version].exists()
+        ]
         problems += self._make(representation, missing, paths, workers, progress)
-        arrays: list[Array] = []
+        rows: list[list[Array]] = []
         used: list[Track] = []
-        for track, _ in fit:
-            if track.id not in digests:
-                continue
-            if (array := self._read(representation, track, paths.get(track.id))) is not None:
-                arrays.append(array)
+        for track in read:
+            found = [
+                self._read(representation, track, version, paths.get((track.id, version)))
+                for version in versions
+            ]
+            whole = [array for array in found if array is not None]
+            if len(whole) == len(versions):
+                rows.append(whole)
                 used.append(track)
+        arrays = [array for version in zip(*rows, strict=True) for array in version]
         kinds = {track.id: source.kind for track, source in fit}
         nothing = np.empty((0, *representation.shape), dtype=np.float32)
         lines = "".join(f"{track.id}:{digests[track.id]}\n" for track in used)
@@ -142,7 +168,11 @@ class Store:
         return self.root / f"{representation.name}-{representation.key}"
 
     def _read(
-        self, representation: Representation, track: Track, path: Path | None
+        self,
+        representation: Representation,
+        track: Track,
+        alteration: Alteration,
+        path: Path | None,
     ) -> Array | None:
         if path is None:
             return representation.pack(representation.of_track(track))
@@ -153,47 +183,50 @@ class Store:
         except (ValueError, OSError, EOFError):
             # Damaged on disk: make it again rather than fail for ever.
             path.unlink(missing_ok=True)
-            make_stored(representation, track, path)
+            make_stored(representation, track, alteration, path)
             return np.asarray(np.load(path, allow_pickle=False))
 
     def _make(
         self,
         representation: Representation,
-        tracks: Sequence[Track],
-        paths: dict[str, Path],
+        wanted: Sequence[tuple[Track, Alteration]],
+        paths: dict[tuple[str, Alteration], Path],
         workers: int | None,
         progress: Progress | None,
     ) -> list[InputError]:
-        if not tracks:
+        if not wanted:
             return []
         try:
-            for folder in {paths[track.id].parent for track in tracks}:
+            for folder in {paths[track.id, version].parent for track, version in wanted}:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             remedy = "Give another folder with --store"
             raise InputError(self.root, f"the store cannot be written ({error})", remedy) from error
-        problems: list[InputError] = []
-        with _executor(representation, tracks, workers) as pool:
+        problems: dict[str, InputError] = {}  # one a file, however many of its versions fail
+        with _executor(representation, [track for track, _ in wanted], workers) as pool:
             jobs = [
-                pool.submit(make_stored, representation, track, paths[track.id]) for track in tracks
+                pool.submit(make_stored, representation, track, version, paths[track.id, version])
+                for track, version in wanted
             ]
             try:
                 for done, job in enumerate(as_completed(jobs), start=1):
                     try:
                         job.result()
                     except InputError as error:
-                        problems.append(error)
+                        problems[str(error.path)] = error
                     if progress:
-                        progress(done, len(tracks))
+                        progress(done, len(wanted))
             except BaseException:  # failed or interrupted: what has not begun need not be done
                 pool.shutdown(cancel_futures=True)
                 raise
-        return sorted(problems, key=lambda problem: str(problem.path))
+        return [problems[path] for path in sorted(problems)]
 
 
-def make_stored(representation: Representation, track: Track, path: Path) -> None:
+def make_stored(
+    representation: Representation, track: Track, alteration: Alteration, path: Path
+) -> None:
     """Make one track's array and write it, whole or not at all."""
-    array = representation.pack(representation.of_track(track))
+    array = representation.pack(representation.of_track(track, alteration))
     partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
     try:
         with partial.open("wb") as file:

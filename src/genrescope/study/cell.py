@@ -43,7 +43,7 @@ class CellTask:
     splits
         Of ids; those not in ``ids`` cannot be used by this recipe and are left out.
     packed
-        A ``.npy`` file, (tracks, *shape), shared by all processes.
+        A ``.npy`` file, (versions × tracks, *shape), shared by all processes.
     ids, labels
         Of the packed tracks; labels index ``genres``.
     folder
@@ -123,6 +123,7 @@ def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) ->
         np.array([place[i] for i in part if i in place], dtype=np.int64)
         for part in (split.train, split.valid, split.test)
     )
+    versions = 1 + len(recipe.alterations)
     folder = task.folder / f"fold-{number}"
     done = folder / "probabilities.npy"
     if not done.exists():
@@ -135,8 +136,8 @@ def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) ->
 
         fitted = fit(
             recipe,
-            PackedTracks(representation, packed, train, labels[train]),
-            PackedTracks(representation, packed, valid, labels[valid]),
+            PackedTracks(representation, packed, train, labels[train], versions),
+            PackedTracks(representation, packed, valid, labels[valid], versions),
             shape=representation.shape,
             genres=len(task.genres),
             seed=task.seed,

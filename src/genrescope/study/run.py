@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.models.encoder import WeightsNotAvailableError, resolve_weights
+from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Collection, Store
 from genrescope.study.cell import PREDICTIONS, RESULT, CellTask, run_cell, usable
 from genrescope.study.plan import Plan
@@ -206,23 +207,31 @@ def _represent(
     recipes: list[Recipe], dataset: Dataset, options: Options, listener: Listener
 ) -> tuple[dict[str, Collection], list[InputError]]:
     store = Store(options.store)
-    by_key: dict[str, Collection] = {}
+    by_key: dict[tuple[str, tuple[str, ...]], Collection] = {}
     for recipe in recipes:
         representation = recipe.make_representation()
-        if representation.key in by_key:
+        if (key := _heard(recipe)) in by_key:
             continue
 
         def progress(done: int, total: int, name: str = representation.name) -> None:
             listener.representing(name, done, total)
 
         collection = store.collect(
-            representation, dataset.tracks, workers=options.jobs, progress=progress
+            representation,
+            dataset.tracks,
+            alterations=get_alterations(recipe.alterations),
+            workers=options.jobs,
+            progress=progress,
         )
         _refuse(options.strict, list(collection.problems))
-        by_key[representation.key] = collection
+        by_key[key] = collection
     problems = {str(p): p for collection in by_key.values() for p in collection.problems}
-    found = {recipe.name: by_key[recipe.make_representation().key] for recipe in recipes}
+    found = {recipe.name: by_key[_heard(recipe)] for recipe in recipes}
     return found, list(problems.values())
+
+
+def _heard(recipe: Recipe) -> tuple[str, tuple[str, ...]]:
+    return recipe.make_representation().key, recipe.alterations
 
 
 def _splits(

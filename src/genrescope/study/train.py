@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
 from genrescope.study.plan import Plan
 from genrescope.study.results import Row
@@ -76,8 +77,11 @@ def train_classifier(
     split = without_test(dataset, seed=0)
     with tempfile.TemporaryDirectory(prefix="genrescope-") as scratch:
         row, protocol = _measure(recipe, dataset, Path(scratch), options, listener)
-        collection = Store(options.store).collect(recipe.make_representation(), dataset.tracks)
         representation = recipe.make_representation()
+        versions = 1 + len(recipe.alterations)
+        collection = Store(options.store).collect(
+            representation, dataset.tracks, alterations=get_alterations(recipe.alterations)
+        )
         place = {track: i for i, track in enumerate(collection.ids)}
         genre_of = {track.id: dataset.genres.index(track.genre) for track in dataset.tracks}
         labels = np.array([genre_of[i] for i in collection.ids], dtype=np.int64)
@@ -89,8 +93,8 @@ def train_classifier(
             raise GenrescopeError("The tracks that can be used are of fewer than two genres.")
         fitted = fit(
             recipe,
-            PackedTracks(representation, collection.packed, train, labels[train]),
-            PackedTracks(representation, collection.packed, valid, labels[valid]),
+            PackedTracks(representation, collection.packed, train, labels[train], versions),
+            PackedTracks(representation, collection.packed, valid, labels[valid], versions),
             shape=representation.shape,
             genres=len(dataset.genres),
             seed=0,

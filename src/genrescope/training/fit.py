@@ -6,6 +6,7 @@ import csv
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,13 @@ class PackedTracks(Dataset[Batch]):
     representation
         Knows how to unpack.
     packed
-        (all tracks, *shape); may be a memory map that several processes share.
+        (versions × all tracks, *shape); may be a memory map that several processes share.
     index
         int (tracks,): which of them.
     labels
         int64 (tracks,), one for each index.
+    versions
+        Of each track, the first of them as it is.
     """
 
     def __init__(
@@ -80,10 +83,13 @@ class PackedTracks(Dataset[Batch]):
         packed: Array,
         index: NDArray[np.int64],
         labels: NDArray[np.int64],
+        versions: int = 1,
     ) -> None:
+        steps = np.arange(versions)[:, None] * (len(packed) // versions)
         self._unpack = representation.unpack
-        self._packed = np.ascontiguousarray(packed[index])
-        self._labels = torch.from_numpy(labels)
+        self._packed = np.ascontiguousarray(packed[(steps + index).ravel()])
+        self._labels = torch.from_numpy(np.tile(labels, versions))
+        self._tracks = len(index)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -94,6 +100,13 @@ class PackedTracks(Dataset[Batch]):
     def __getitems__(self, rows: list[int]) -> Batch:
         arrays = torch.from_numpy(self._unpack(self._packed[rows]))
         return arrays, self._labels[rows]
+
+    @property
+    def plain(self) -> PackedTracks:
+        """The tracks as they are, without their other versions."""
+        tracks = copy(self)
+        tracks._packed, tracks._labels = self._packed[: self._tracks], self._labels[: self._tracks]
+        return tracks
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -269,7 +282,7 @@ def fit(
     recipe
         What to fit.
     train, valid
-        Tracks to learn from and to validate on.
+        Tracks to learn from, in all their versions, and to validate on, as they are.
     shape
         Of one track's array.
     genres
@@ -307,10 +320,10 @@ def fit(
     )
     curves = CurveFile(folder / "curves.csv", on_epoch)
     module = GenreModule(network, recipe, recipe.optimiser, seed, curves)
-    _train(recipe, module, train, valid, seed, folder, trainer_flags)
+    _train(recipe, module, train, valid.plain, seed, folder, trainer_flags)
     network = network.cpu().eval()
     if recipe.calibrate:
-        network = nn.Sequential(network, _temperature(network, valid)).eval()
+        network = nn.Sequential(network, _temperature(network, valid.plain)).eval()
     return Fitted(network, read_curves(folder / "curves.csv"))
 
 
@@ -340,13 +353,13 @@ def _fit_classical(
     if not recipe.calibrate:
         return refitted
     first = fitted(train.arrays, train.labels)
-    return nn.Sequential(refitted, _temperature(first, valid)).eval()
+    return nn.Sequential(refitted, _temperature(first, valid.plain)).eval()
 
 
-def _temperature(network: nn.Module, valid: PackedTracks) -> Temperature:
+def _temperature(network: nn.Module, tracks: PackedTracks) -> Temperature:
     with torch.no_grad():
-        logits = network(valid.arrays).numpy()
-    return Temperature(fit_temperature(logits, valid.labels))
+        logits = network(tracks.arrays).numpy()
+    return Temperature(fit_temperature(logits, tracks.labels))
 
 
 def _train(

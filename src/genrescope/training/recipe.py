@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import Representation, make_representation
+from genrescope.representations.alteration import get_alterations
 
 
 class _Strict(BaseModel):
@@ -45,6 +46,8 @@ class Recipe(_Strict):
 
     Attributes
     ----------
+    alterations
+        Ways to hear every training track beside as it is; the test tracks stay as they are.
     normalise
         First layer: ``none``, ``l2-rows`` (each track's row to norm 1), ``standardise``
         (each column by the training tracks' mean and standard deviation) or ``signed-log``.
@@ -65,6 +68,7 @@ class Recipe(_Strict):
     name: str = Field(pattern=r"^[\w][\w .,()+-]*$")
     about: str = ""
     representation: Component
+    alterations: tuple[str, ...] = ()
     normalise: Literal["none", "l2-rows", "standardise", "signed-log"] = "none"
     model: Component
     double_softmax: bool = False
@@ -80,6 +84,7 @@ class Recipe(_Strict):
     def _known_parts(self) -> Recipe:
         try:
             self.make_representation()
+            get_alterations(self.alterations)
         except GenrescopeError as error:
             raise ValueError(str(error)) from error
         given = [part is not None for part in (self.optimiser, self.batch_size, self.epochs)]
@@ -95,8 +100,9 @@ class Recipe(_Strict):
     def hash(self) -> str:
         """12 hex digits over all that decides the result: not the name, nor what is told of it."""
         told = {"name", "about", "parallel"}
-        # Off, it leaves the hash of a recipe that does not name it as it always was.
-        settings = self.model_dump(exclude=told if self.calibrate else told | {"calibrate"})
+        # Off, a setting leaves the hash of a recipe that does not name it as it always was.
+        off = {name for name in ("calibrate", "alterations") if not getattr(self, name)}
+        settings = self.model_dump(exclude=told | off)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def quick(self) -> Recipe:
