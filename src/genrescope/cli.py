@@ -86,6 +86,10 @@ def study(
         str | None, typer.Option(help="Protocols, separated by commas; see `genrescope list`.")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Iterations of every fit.")] = None,
+    extents: Annotated[
+        str | None,
+        typer.Option(help="Only tracks whose audio is: full, full-16k, excerpt (with commas)."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few epochs, two seeds: to see that everything runs.")
     ] = False,
@@ -119,7 +123,13 @@ def study(
     from genrescope.study.plan import load_plan
     from genrescope.study.progress import StudyProgress
 
-    what = load_plan(plan, recipes=_names(recipes), protocols=_names(protocols), seeds=seeds)
+    what = load_plan(
+        plan,
+        recipes=_names(recipes),
+        protocols=_names(protocols),
+        seeds=seeds,
+        extents=_names(extents),
+    )
     if quick:
         what = what.made_quick()
     if data is None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.tracks.splits import get_protocol
+from genrescope.tracks.track import Extent
 from genrescope.training.recipe import Recipe, load_recipe, read_yaml
 
 
@@ -28,6 +29,8 @@ class Plan(BaseModel):
         In the order of the table: the honest ones first.
     seeds
         How many iterations.
+    extents
+        Only tracks whose audio is of one of these: full, full-16k, excerpt; None takes all tracks.
     quick
         Whether epochs were cut to see that everything runs.
     """
@@ -39,6 +42,7 @@ class Plan(BaseModel):
     recipes: list[Recipe] = Field(min_length=1)
     protocols: list[str] = Field(default=["filtered", "report"], min_length=1)
     seeds: int = Field(default=5, ge=1)
+    extents: tuple[Extent, ...] | None = None
     quick: bool = False
 
     def made_quick(self) -> Plan:
@@ -61,6 +65,7 @@ def load_plan(
     recipes: list[str] | None = None,
     protocols: list[str] | None = None,
     seeds: int | None = None,
+    extents: list[str] | None = None,
 ) -> Plan:
     """Read a study; what is given beside it replaces what it says.
 
@@ -69,7 +74,7 @@ def load_plan(
     reference
         A bundled study's name or a YAML file's path. Its recipes are names, paths, or settings
         that say what they extend.
-    recipes, protocols, seeds
+    recipes, protocols, seeds, extents
         See ``Plan``.
 
     Raises
@@ -100,6 +105,8 @@ def load_plan(
         settings["protocols"] = protocols
     if seeds is not None:
         settings["seeds"] = seeds
+    if extents is not None:
+        settings["extents"] = extents
     try:
         plan = Plan.model_validate(settings)
     except ValidationError as error:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.managers import SyncManager
 from pathlib import Path
@@ -144,6 +144,7 @@ def run_study(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(out, f"it cannot be written ({error})", "Give another --out") from error
+    dataset = _of_extents(dataset, plan)
     _refuse(options.strict, list(dataset.problems))
     unavailable: list[Unavailable] = []
     ready = _with_weights(plan, options, unavailable, listener)
@@ -170,6 +171,16 @@ def run_study(
     )
     _write(study, out)
     return study
+
+
+def _of_extents(dataset: Dataset, plan: Plan) -> Dataset:
+    if plan.extents is None:
+        return dataset
+    tracks = tuple(t for t in dataset.tracks if t.audio and t.extent in plan.extents)
+    if not tracks:
+        raise GenrescopeError(f"No track has audio that is {' or '.join(plan.extents)}.")
+    note = f"Only the {len(tracks)} tracks whose audio is {' or '.join(plan.extents)} are used."
+    return replace(dataset, tracks=tracks, notes=(*dataset.notes, note))
 
 
 def _refuse(strict: bool, problems: list[InputError]) -> None:
