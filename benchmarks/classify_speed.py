@@ -1,11 +1,11 @@
 """Time the default classifier on one core, each step against a stated baseline, in one run.
 
     python benchmarks/classify_speed.py --data /path/to/gtzan
-    python benchmarks/classify_speed.py --data /path/to/gtzan \\
-        --wheel musicnn-0.1.0-py3-none-any.whl --tensorflow /path/to/python-with-tensorflow
+    python benchmarks/classify_speed.py --data /path/to/gtzan --wheel WHEEL --tensorflow PYTHON
 
-The clips are whole ones of `--data` (30 s); the long tracks are made of them, as MP3 or FLAC. With the
-wheel, the networks as published are timed in PyTorch; with TensorFlow's Python, there, too.
+The clips are whole ones of `--data` (30 s); the long tracks are made of them, as MP3 or FLAC. With
+musicnn's wheel, the networks as published are timed in PyTorch; with a Python that has TensorFlow,
+there, too.
 """
 
 from __future__ import annotations
