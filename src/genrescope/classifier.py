@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.hub import WeightsNotAvailableError
 from genrescope.representations import Representation, make_representation
 from genrescope.representations.representation import Analysis
 
@@ -176,7 +178,7 @@ class Classifier:
         ValueError
             If a waveform comes without its rate, or is too short.
         """
-        analysis = self._analyse(audio, rate, whole=False)
+        analysis = self._analyse(audio, rate)
         # As in training: the windows are averaged first, then classified.
         mean = analysis.arrays.mean(axis=0, keepdims=True)
         scores = self.probabilities(mean)[0]
@@ -195,14 +197,18 @@ class Classifier:
         timeline
             One row for every whole window; a single row for a model that takes clips as one.
         """
-        analysis = self._analyse(audio, rate, whole=True)
-        return Timeline(self.genres, analysis.window_s, self.probabilities(analysis.arrays))
+        parts: Iterable[Analysis]
+        if isinstance(audio, np.ndarray):
+            parts = [self._analyse(audio, rate)]
+        else:
+            parts = self.representation.analyse_windows(Path(audio))
+        # Part by part: of hours of audio, no more than the genres need be kept.
+        rows = [(part.window_s, self.probabilities(part.arrays)) for part in parts]
+        return Timeline(self.genres, rows[0][0], np.concatenate([shares for _, shares in rows]))
 
-    def _analyse(
-        self, audio: str | os.PathLike[str] | Waveform, rate: int, *, whole: bool
-    ) -> Analysis:
+    def _analyse(self, audio: str | os.PathLike[str] | Waveform, rate: int) -> Analysis:
         if not isinstance(audio, np.ndarray):
-            return self.representation.analyse_file(Path(audio), whole=whole)
+            return self.representation.analyse_file(Path(audio))
         if rate <= 0:
             raise ValueError("a waveform needs its sample rate in Hz")
         return self.representation.analyse(audio, rate)
@@ -255,6 +261,9 @@ def _representation(folder: Path, config: ClassifierConfig) -> Representation:
     name, version = str(settings.pop("name", "")), settings.pop("version", None)
     try:
         representation = make_representation(name, settings)
+    except (InputError, WeightsNotAvailableError) as error:  # a backbone that is not part of it
+        told = f"This classifier ({folder}) hears through a network that it does not hold. {error}"
+        raise GenrescopeError(told) from error
     except GenrescopeError as error:
         raise InputError(folder / CONFIG, str(error).rstrip("."), "Update genrescope") from error
     if version != representation.version:

@@ -66,3 +66,26 @@ def patches(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
         log_mel = np.resize(log_mel, (PATCH, BANDS))  # repeats the rows
     count = len(log_mel) // PATCH
     return log_mel[: count * PATCH].reshape(count, PATCH, BANDS)
+
+
+def hear(waveform: Waveform, *, goes_on: bool = False) -> NDArray[np.float32]:
+    """Make the patches of a waveform at 16 kHz, or of a piece of a longer one.
+
+    Parameters
+    ----------
+    waveform
+        float32 (samples,), mono, in [-1, 1].
+    goes_on
+        Whether its first ``HOP`` samples end the piece before it: then its patches are those that
+        the whole would have here, and there are none if it is too short.
+
+    Returns
+    -------
+    patches
+        float32 (patches, 187, 96).
+    """
+    if not goes_on:
+        return patches(compute(waveform, RATE))
+    if len(waveform) < PATCH * HOP:
+        return np.empty((0, PATCH, BANDS), dtype=np.float32)
+    return patches(compute(waveform, RATE)[1:])  # the first frame meets the piece's edge

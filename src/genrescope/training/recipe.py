@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.hub import WeightsNotAvailableError
 from genrescope.representations import Representation, make_representation
 
 
@@ -80,6 +81,8 @@ class Recipe(_Strict):
     def _known_parts(self) -> Recipe:
         try:
             self.make_representation()
+        except WeightsNotAvailableError:
+            pass  # the recipe is right; what uses it says what is missing
         except GenrescopeError as error:
             raise ValueError(str(error)) from error
         given = [part is not None for part in (self.optimiser, self.batch_size, self.epochs)]
