@@ -92,7 +92,7 @@ def test_what_was_heard_through_is_pinned(
     told = make_representation("embedding", settings).to_json()
     (pinned,) = told["backbones"]
     assert len(pinned["sha256"]) == 64
-    with pytest.raises(GenrescopeError, match="not the .* needed: its sha256 is"):
+    with pytest.raises(GenrescopeError, match=r"not the .* needed: its sha256 is"):
         make_representation(
             "embedding", {**settings, "backbones": [reference(settings, sha256="0" * 64)]}
         )

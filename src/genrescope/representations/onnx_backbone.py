@@ -136,9 +136,7 @@ def _open_session(source: str, content: bytes) -> onnxruntime.InferenceSession:
         told = str(error).splitlines()[0]
         cause = f"ONNX Runtime cannot read it ({told})"
         if "not a registered function/op" in told or "No opset import" in told:
-            cause = (
-                f"it uses operations that ONNX Runtime does not have, and none are loaded ({told})"
-            )
+            cause = f"it uses custom operations, and none are ever loaded ({told})"
         raise InputError(source, cause, _EXPORT) from error
     if [given.type for given in session.get_inputs()] != ["tensor(float)"]:
         raise InputError(source, "it must have one input, of float32", _EXPORT)
