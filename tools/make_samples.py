@@ -21,7 +21,7 @@ def make(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, artist in ARTISTS.items():
-        waveform = render(name, artist, 0, seconds=SECONDS)
+        waveform = 0.8 * render(name, artist, 0, seconds=SECONDS)  # the encoder may overshoot
         end = np.linspace(1, 0, round(FADE_S * RATE), dtype=np.float32)
         waveform[-len(end) :] *= end
         paths.append(folder / f"{name}.mp3")
