@@ -57,7 +57,7 @@ def resolve_weights(
 
     endings = ["*.safetensors", "*.bin"] if pickled else ["*.safetensors"]
     needed = ["*.json", *endings]
-    cached = _cached(weights, revision)
+    cached = _cached(weights, revision, needed)
     if cached is not None and any(any(cached.glob(ending)) for ending in endings):
         return cached
     remedy = (
@@ -130,7 +130,7 @@ def fetch(
             "the name; for a private model, log in first (`hf auth login`)."
         ) from error
     except Exception as error:
-        if (cached := _cached(repo_id, revision)) is not None:
+        if (cached := _cached(repo_id, revision, names)) is not None:
             return cached
         raise GenrescopeError(
             f"{at} is no folder, has not been fetched before, and cannot be had from the "
@@ -185,12 +185,16 @@ def push(
     return str(commit.commit_url)
 
 
-def _cached(repo_id: str, revision: str | None) -> Path | None:
+def _cached(repo_id: str, revision: str | None, wanted: Sequence[str]) -> Path | None:
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        return Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+        return Path(
+            snapshot_download(
+                repo_id, revision=revision, local_files_only=True, allow_patterns=list(wanted)
+            )
+        )
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
 
