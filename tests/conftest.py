@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before anything that reads them is imported; processes that tests start inherit them.
 _CACHE = Path(tempfile.mkdtemp(prefix="genrescope-tests-"))
@@ -26,6 +27,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import soundfile  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
+
+import tiny_backbones  # noqa: E402
 
 Samples = NDArray[np.float32]
 
@@ -77,3 +80,10 @@ def tone() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Give the settings of an embedding through one of ``tiny_backbones.CHECKPOINTS``."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return lambda name: tiny_backbones.settings(name, folder)

@@ -13,6 +13,7 @@ PACKAGE = Path(genrescope.__file__).parent
 FLOORS = {
     "errors": 0,
     "audio": 1,
+    "hub": 1,
     "tracks": 1,
     "models": 1,
     "representations": 2,

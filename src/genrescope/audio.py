@@ -167,6 +167,42 @@ def excerpts(path: Path, rate: int, *, span_s: float, most: int) -> Excerpts:
     return _with_track(path, lambda track: _excerpts(path, track, rate, span_s, most))
 
 
+def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Waveform]:
+    """Decode all of a track piece by piece, in memory that does not grow with it.
+
+    Parameters
+    ----------
+    path
+        Any format that libsndfile or FFmpeg reads.
+    rate
+        The wanted sample rate in Hz.
+    length
+        Of a piece, in samples.
+    margin
+        How many samples of both neighbours each piece has, too.
+
+    Yields
+    ------
+    waveform
+        float32 (samples,), mono: of the whole track as from `load`, samples
+        ``i * length - margin`` to ``(i + 1) * length + margin``, as far as there are any.
+
+    Raises
+    ------
+    InputError
+        As `load`; of a fault late in the track, only then.
+    """
+    held = np.empty(0, np.float32)
+    lead = 0  # samples of ``held`` that come before its piece
+    for block in _resampled_blocks(path, rate):
+        held = np.concatenate([held, block])
+        # Strictly more, so that the last piece is not made of its margins alone.
+        while len(held) > lead + length + margin:
+            yield held[: lead + length + margin]
+            held, lead = held[lead + length - margin :], margin
+    yield held
+
+
 def resample(waveform: Waveform, rate: int, target: int) -> Waveform:
     """Resample with soxr's high quality (what librosa does by default).
 
@@ -228,6 +264,31 @@ def _with_track(path: Path, use: Callable[[_Track], _Result]) -> _Result:
     except (soundfile.LibsndfileError, _RatherFFmpegError):
         with _open_with_av(path) as container:
             return use(_AvTrack(path, container))
+
+
+def _resampled_blocks(path: Path, rate: int) -> Iterator[Waveform]:
+    _refuse_unreadable(path)
+    done = 0
+    try:
+        with soundfile.SoundFile(path) as file:
+            for block in _resampled(path, _SoundfileTrack(path, file), rate):
+                yield block
+                done += len(block)
+    except (soundfile.LibsndfileError, _RatherFFmpegError):
+        with _open_with_av(path) as container:
+            for block in _resampled(path, _AvTrack(path, container), rate):
+                yield block[done:]  # what libsndfile could not
+                done = max(0, done - len(block))
+
+
+def _resampled(path: Path, track: _Track, rate: int) -> Iterator[Waveform]:
+    if track.rate == rate:
+        yield from _decode(path, track)
+        return
+    stream = soxr.ResampleStream(track.rate, rate, 1, dtype="float32", quality="HQ")
+    for block in _decode(path, track):
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 def _decode(path: Path, track: _Track) -> Iterator[Waveform]:

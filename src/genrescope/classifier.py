@@ -8,11 +8,13 @@ The folder holds ``config.json`` (genres, representation, how the model came abo
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import onnxruntime
@@ -21,11 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.hub import WeightsNotAvailableError, fetch, push
 from genrescope.representations import Representation, make_representation
 from genrescope.representations.representation import Analysis
 
 CONFIG, ONNX, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
+_FILES = (CONFIG, ONNX, WEIGHTS, CARD)
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _BATCH = 32
+
+Audio = str | os.PathLike[str] | Waveform
 
 
 class ClassifierConfig(BaseModel):
@@ -138,45 +145,112 @@ class Classifier:
         return cls(Path(str(files("genrescope") / "weights" / "default")), threads=1)
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str]) -> Classifier:
-        """Open a model folder; see the class."""
-        return cls(Path(folder))
+    def from_pretrained(
+        cls,
+        model: str | os.PathLike[str],
+        revision: str | None = None,
+        *,
+        token: str | None = None,
+        threads: int | None = None,
+    ) -> Classifier:
+        """Open a model folder, or fetch one from the Hugging Face hub and open it.
+
+        Parameters
+        ----------
+        model
+            A folder, or the hub's ``user/name``; a folder of that name comes first.
+        revision
+            A branch, tag or commit of the hub; None for the newest. A folder has none.
+        token
+            Of the hub, for a private model; None takes what ``hf auth login`` has kept.
+        threads
+            See the class.
+
+        Raises
+        ------
+        GenrescopeError
+            If there is no such model, the hub cannot be reached, or its files are not what they
+            should be. Fetching needs ``pip install 'genrescope[hub]'``.
+        """
+        folder = Path(model)
+        if not folder.exists() and _HUB_ID.fullmatch(str(model)):
+            folder = fetch(str(model), _FILES, revision=revision, token=token)
+        return cls(folder, threads)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Copy the model's files into a folder, which is made if need be."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        for name in (CONFIG, ONNX, WEIGHTS, CARD):
+        for name in _FILES:
             if (self.folder / name).exists():
                 shutil.copyfile(self.folder / name, Path(folder) / name)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the model's files to the Hugging Face hub.
+
+        Parameters
+        ----------
+        repo_id
+            ``user/name``; made if need be.
+        private
+            Whether a repository that is made is private.
+        token
+            One that may write; None takes what ``hf auth login`` has kept.
+
+        Returns
+        -------
+        url
+            Of the commit.
+
+        Raises
+        ------
+        GenrescopeError
+            If the hub cannot be reached or does not let it be written. Needs
+            ``pip install 'genrescope[hub]'``.
+        """
+        return push(self.folder, _FILES, repo_id, private=private, token=token)
 
     @property
     def genres(self) -> tuple[str, ...]:
         """In the order of the logits."""
         return tuple(self.config.genres)
 
-    def predict(self, audio: str | os.PathLike[str] | Waveform, rate: int = 0) -> Prediction:
-        """Tell the genre of one clip.
+    @overload
+    def predict(self, audio: Audio, rate: int = 0) -> Prediction: ...
+
+    @overload
+    def predict(self, audio: list[Any] | tuple[Any, ...], rate: int = 0) -> list[Prediction]: ...
+
+    def predict(
+        self, audio: Audio | list[Any] | tuple[Any, ...], rate: int = 0
+    ) -> Prediction | list[Prediction]:
+        """Tell the genre of one clip, or of each of several.
 
         Parameters
         ----------
         audio
-            A file, or a waveform: float32 (samples,), mono, in [-1, 1].
+            A file, or a waveform: float32 (samples,), mono, in [-1, 1]; or a list of them.
         rate
-            Of the waveform, in Hz; not needed for a file.
+            Of the waveforms, in Hz; not needed for files.
 
         Returns
         -------
         prediction
-            Genres and their probabilities.
+            Genres and their probabilities; of a list, a list in its order.
 
         Raises
         ------
         InputError
-            If the file cannot be read.
+            If a file cannot be read. A list ends at its first: to go on, and to keep every core
+            busy, use ``genrescope.library.many.classify_files``.
         ValueError
             If a waveform comes without its rate, or is too short.
         """
-        analysis = self._analyse(audio, rate, whole=False)
+        if isinstance(audio, list | tuple):
+            return [self._predict(one, rate) for one in audio]
+        return self._predict(audio, rate)
+
+    def _predict(self, audio: Audio, rate: int) -> Prediction:
+        analysis = self._analyse(audio, rate)
         # As in training: the windows are averaged first, then classified.
         mean = analysis.arrays.mean(axis=0, keepdims=True)
         scores = self.probabilities(mean)[0]
@@ -185,7 +259,7 @@ class Classifier:
         unsure = confidence < self.config.unsure_below
         return Prediction(genre, confidence, unsure, ranked, dict(analysis.tags))
 
-    def timeline(self, audio: str | os.PathLike[str] | Waveform, rate: int = 0) -> Timeline:
+    def timeline(self, audio: Audio, rate: int = 0) -> Timeline:
         """Tell the genres of every window of a clip.
 
         Parameters, errors: see ``predict``.
@@ -195,14 +269,18 @@ class Classifier:
         timeline
             One row for every whole window; a single row for a model that takes clips as one.
         """
-        analysis = self._analyse(audio, rate, whole=True)
-        return Timeline(self.genres, analysis.window_s, self.probabilities(analysis.arrays))
+        parts: Iterable[Analysis]
+        if isinstance(audio, np.ndarray):
+            parts = [self._analyse(audio, rate)]
+        else:
+            parts = self.representation.analyse_windows(Path(audio))
+        # Part by part: of hours of audio, no more than the genres need be kept.
+        rows = [(part.window_s, self.probabilities(part.arrays)) for part in parts]
+        return Timeline(self.genres, rows[0][0], np.concatenate([shares for _, shares in rows]))
 
-    def _analyse(
-        self, audio: str | os.PathLike[str] | Waveform, rate: int, *, whole: bool
-    ) -> Analysis:
+    def _analyse(self, audio: Audio, rate: int) -> Analysis:
         if not isinstance(audio, np.ndarray):
-            return self.representation.analyse_file(Path(audio), whole=whole)
+            return self.representation.analyse_file(Path(audio))
         if rate <= 0:
             raise ValueError("a waveform needs its sample rate in Hz")
         return self.representation.analyse(audio, rate)
@@ -240,7 +318,10 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _read_config(path: Path) -> ClassifierConfig:
     if not path.is_file():
-        remedy = "Give a folder that `genrescope study` has written, such as REPORT/models/NAME"
+        remedy = (
+            "Give a folder that `genrescope train` or `genrescope study` has written, or a model "
+            "of the Hugging Face hub (user/name)"
+        )
         raise InputError(path, "no such file, so this is no model folder", remedy)
     try:
         return ClassifierConfig.model_validate_json(path.read_bytes())
@@ -255,6 +336,9 @@ def _representation(folder: Path, config: ClassifierConfig) -> Representation:
     name, version = str(settings.pop("name", "")), settings.pop("version", None)
     try:
         representation = make_representation(name, settings)
+    except (InputError, WeightsNotAvailableError) as error:  # a backbone that is not part of it
+        told = f"This classifier ({folder}) hears through a network that it does not hold. {error}"
+        raise GenrescopeError(told) from error
     except GenrescopeError as error:
         raise InputError(folder / CONFIG, str(error).rstrip("."), "Update genrescope") from error
     if version != representation.version:

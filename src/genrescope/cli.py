@@ -173,15 +173,25 @@ def study(
     "- `genrescope classify --recursive --jsonl ~/Music > genres.jsonl`\n\n"
     "- `find . -name '*.flac' | genrescope classify -`\n\n"
     "- `genrescope classify song.mp3 --timeline --plot song.png`\n\n"
-    "- `genrescope classify --model report/models/report-cnn-filtered *.wav`"
+    "- `genrescope classify --model report/models/report-cnn-filtered *.wav`\n\n"
+    "- `genrescope classify --model user/name song.mp3` fetches it from the Hugging Face hub\n\n"
+    "- `genrescope classify --sample` tries it on music that comes with the package"
 )
 def classify(
     paths: Annotated[
-        list[str], typer.Argument(help="Audio files and folders; - reads paths, one a line.")
-    ],
-    model: Annotated[
-        Path | None, typer.Option(help="A model folder. [default: the one in the package]")
+        list[str] | None,
+        typer.Argument(help="Audio files and folders; - reads paths, one a line."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model folder, or user/name of the hub. [default: in the package]"),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a hub's model. [default: newest]")
+    ] = None,
+    use_samples: Annotated[
+        bool, typer.Option("--sample", help="The package's own sound samples, too.")
+    ] = False,
     top_k: Annotated[int, typer.Option(min=1, help="Genres and tags to show for each file.")] = 5,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into folders' folders, too.")
@@ -200,26 +210,29 @@ def classify(
         int | None, typer.Option(min=1, help="Files side by side. [default: one per core]")
     ] = None,
 ) -> None:
-    """Tell the genre of audio files. Needs no network.
+    """Tell the genre of audio files. Needs no network, but to fetch a model of the hub.
 
     Ends with code 0 if all went well and 1 if some files failed; those are named, the rest go on.
     """
+    from genrescope import SAMPLES, load, sample
     from genrescope.answers import Writer
-    from genrescope.classifier import Classifier
     from genrescope.library.many import classify_files, find_audio
 
     if as_json + as_jsonl + as_csv > 1:
         raise typer.BadParameter("choose one of --json, --jsonl and --csv")
+    if not paths and not use_samples:
+        raise typer.BadParameter("give audio files or folders, or --sample")
     given = [
         Path(line)
-        for path in paths
+        for path in paths or ()
         for line in (sys.stdin.read().splitlines() if path == "-" else [path])
         if line
     ]
+    given += map(sample, SAMPLES if use_samples else ())
     files = list(find_audio(given, recursive=recursive))
     if plot is not None and len(files) != 1:
         raise typer.BadParameter(f"--plot draws one file, and these are {len(files)}")
-    classifier = Classifier.default() if model is None else Classifier(model, threads=1)
+    classifier = load(model, revision)
     chosen = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     form = next((name for name, asked in chosen.items() if asked), "table")
     failed = 0

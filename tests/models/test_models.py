@@ -20,8 +20,8 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Mode
 
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
+from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.models import MODELS, check_model, make_model
-from genrescope.models.encoder import WeightsNotAvailableError, resolve_weights
 from genrescope.models.normalise import make_normaliser
 from genrescope.representations import Representation, make_representation
 from genrescope.training.export import export
@@ -307,7 +307,7 @@ def test_weights_that_are_not_here_say_so_at_once(
 def test_a_hub_out_of_reach_is_told_soon() -> None:
     code = (
         "import json, time\n"
-        "from genrescope.models.encoder import WeightsNotAvailableError, resolve_weights\n"
+        "from genrescope.hub import WeightsNotAvailableError, resolve_weights\n"
         "start = time.monotonic()\n"
         "try:\n"
         "    resolve_weights('facebook/wav2vec2-base', download=True)\n"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import REPRESENTATIONS, Representation, make_representation
 from genrescope.tracks.track import Track
+from tiny_backbones import CHECKPOINTS
 
 NAMES = sorted(REPRESENTATIONS)
 RATE = 22050
@@ -22,9 +23,12 @@ Samples = NDArray[np.float32]
 MakeMusic = Callable[..., Samples]
 
 
-@pytest.fixture(params=NAMES)
-def representation(request: pytest.FixtureRequest) -> Representation:
-    return make_representation(request.param)
+@pytest.fixture(params=[*NAMES, *(f"embedding by {name}" for name in CHECKPOINTS)])
+def representation(
+    request: pytest.FixtureRequest, checkpoints: Callable[[str], dict[str, object]]
+) -> Representation:
+    name, _, checkpoint = request.param.partition(" by ")
+    return make_representation(name, checkpoints(checkpoint) if checkpoint else None)
 
 
 def test_the_known_ones_are_there() -> None:

@@ -2,84 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
-from genrescope.errors import GenrescopeError
+from genrescope.hub import resolve_weights
 from genrescope.models.model import model
-
-HUB_TIMEOUT_S = 10
-
-
-class WeightsNotAvailableError(GenrescopeError):
-    """Pretrained weights are neither in a folder, nor in the cache, nor to be had from the hub."""
-
-
-def resolve_weights(weights: str, *, download: bool) -> Path:
-    """Find the folder of a checkpoint: a local folder, the Hugging Face cache, or the hub.
-
-    Parameters
-    ----------
-    weights
-        A folder as ``save_pretrained`` writes it, or a hub id such as ``facebook/wav2vec2-base``.
-    download
-        Whether the hub may be asked for what is not on this machine.
-
-    Returns
-    -------
-    folder
-        With ``config.json`` and the weights.
-
-    Raises
-    ------
-    WeightsNotAvailableError
-        If the checkpoint cannot be had; says why and what to do.
-    """
-    folder = Path(weights).expanduser()
-    if (folder / "config.json").is_file():
-        return folder
-    if folder.is_dir():
-        raise WeightsNotAvailableError(
-            f"{folder} holds no checkpoint (config.json is missing). Give a folder written by "
-            "save_pretrained."
-        )
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(HUB_TIMEOUT_S))
-    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
-
-    needed = ["*.json", "*.safetensors", "*.bin"]
-    try:
-        found = Path(snapshot_download(weights, local_files_only=True, allow_patterns=needed))
-        if any(found.glob("*.safetensors")) or any(found.glob("*.bin")):
-            return found
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        pass  # not in the cache: the hub is next
-    remedy = (
-        f"Fetch it where there is a network (`hf download {weights}`) and give its folder, or "
-        "copy the cache"
-    )
-    if not download:
-        raise WeightsNotAvailableError(
-            f"{weights} is not on this machine, and downloads are off. {remedy}."
-        )
-    try:
-        revision = HfApi().model_info(weights, timeout=HUB_TIMEOUT_S)
-        names = {file.rfilename for file in revision.siblings or ()}
-        # The same weights often lie there twice; safetensors is safer and enough.
-        skip = ["*.bin"] if "model.safetensors" in names else []
-        return Path(
-            snapshot_download(
-                weights, revision=revision.sha, allow_patterns=needed, ignore_patterns=skip
-            )
-        )
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsNotAvailableError(
-            f"{weights} cannot be had from the hub ({reason}). {remedy}."
-        ) from error
 
 
 @model("encoder")

@@ -6,6 +6,9 @@ from genrescope.representations import (
     mel_from_image,
     mel_image,
     mfcc,
+    musicnn_backbone,
+    onnx_backbone,
+    transformers_backbone,
     waveform,
 )
 from genrescope.representations.representation import (
@@ -23,5 +26,8 @@ __all__ = [
     "mel_from_image",
     "mel_image",
     "mfcc",
+    "musicnn_backbone",
+    "onnx_backbone",
+    "transformers_backbone",
     "waveform",
 ]

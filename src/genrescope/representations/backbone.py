@@ -1,29 +1,28 @@
-"""Pretrained networks that hear music, and the registry of those there are.
+"""Pretrained networks that hear music, and the registry of the kinds there are.
 
 A backbone takes a waveform and gives, for every stretch of a few seconds, some layers of
-activations and, if it is a tagger, the likelihood of its tags. A further kind is one file with an
-``open_`` function and a ``BACKBONES`` line.
+activations and, if it is a tagger, the likelihood of its tags. A further kind is one file: a
+frozen dataclass that says which network and how to use it, with an ``open`` method and a
+``@backbone`` line, imported in this package's ``__init__.py``.
 """
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from importlib.resources import files
-from typing import Any
+from math import inf
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError
-from genrescope.representations import log_mel
 
-_LEAST = np.float32(1e-6)  # likelihood, so that log-odds stay finite
-_BATCH = 16  # patches; the memory of a forward pass grows with it, its speed hardly
+SEPARATOR = ":"
+"""Between kind and source, where a backbone is named by a single word."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Backbone:
     Attributes
     ----------
     name
-        As registered.
+        For messages.
     rate
         Of the audio it takes, in Hz.
     window_s
@@ -61,7 +60,11 @@ class Backbone:
     licence
         Of its weights.
     hear
-        From a waveform, float32 (samples,) at ``rate``, at least one sample.
+        From a waveform, float32 (samples,) at ``rate``, at least one sample. With ``goes_on``, its
+        first ``margin`` samples have been heard before, and a rest shorter than a window is left
+        out; otherwise a waveform shorter than a window is repeated until it fills it.
+    margin
+        Samples that a window looks at on either side of itself.
     """
 
     name: str
@@ -70,70 +73,116 @@ class Backbone:
     widths: Mapping[str, int]
     tag_names: tuple[str, ...]
     licence: str
-    hear: Callable[[Waveform], Heard]
+    hear: Callable[..., Heard]
+    margin: int = 0
+
+
+@dataclass(frozen=True)
+class Reference(ABC):
+    """Which backbone, and how it is used: what a recipe and a model folder say of it.
+
+    Subclasses are frozen dataclasses of settings, all of which decide what is heard.
+    """
+
+    kind: ClassVar[str] = ""
+
+    @abstractmethod
+    def open(self) -> Backbone:
+        """Open it; `open_backbone` keeps what this gives.
+
+        Raises
+        ------
+        GenrescopeError
+            If it is not there, not what was meant, or not fit: says what is needed.
+        """
+
+    def to_json(self) -> str | dict[str, Any]:
+        """What ``make_reference`` makes it from again."""
+        return {"kind": self.kind, **asdict(self)}
+
+    def _refuse_senseless(self) -> None:
+        for field in fields(self):
+            value, wanted = getattr(self, field.name), type(field.default)
+            numeric = wanted in {int, float}
+            right = isinstance(value, (int, wanted) if numeric else str)
+            if not right or isinstance(value, bool) or (numeric and not 0 < value < inf):
+                what = "a positive number" if numeric else "text"
+                raise GenrescopeError(
+                    f"Backbone {self.kind}: {field.name} must be {what}, not {value!r}."
+                )
+
+
+BACKBONES: dict[str, type[Reference]] = {}
+"""From kind to the class of its references."""
+
+R = TypeVar("R", bound=type[Reference])
+
+
+def backbone(kind: str) -> Callable[[R], R]:
+    """Register a class of references under the name that recipes use."""
+
+    def register(cls: R) -> R:
+        cls.kind = kind
+        BACKBONES[kind] = cls
+        return cls
+
+    return register
+
+
+def make_reference(told: str | Mapping[str, Any] | Reference) -> Reference:
+    """Make a reference from what a recipe says.
+
+    Parameters
+    ----------
+    told
+        ``KIND:SOURCE`` (the kind may be left out for musicnn's networks), or a mapping of
+        ``kind``, ``source`` and the kind's own settings.
+
+    Raises
+    ------
+    GenrescopeError
+        If the kind or a setting is unknown or senseless, or what it refers to is not there.
+    """
+    if isinstance(told, Reference):
+        return told
+    if isinstance(told, str):
+        kind, colon, source = told.partition(SEPARATOR)
+        settings: dict[str, Any] = {"source": source}
+        if not colon:
+            kind, settings = "musicnn", {"source": told}
+    else:
+        settings = dict(told)
+        kind = str(settings.pop("kind", ""))
+    if kind not in BACKBONES:
+        known = ", ".join(sorted(BACKBONES))
+        raise GenrescopeError(f"There is no kind of backbone {kind!r}; there are: {known}.")
+    try:
+        return BACKBONES[kind](**settings)
+    except TypeError as error:
+        raise GenrescopeError(f"Backbone {kind}: {error}.") from error
 
 
 @lru_cache(maxsize=8)
-def open_musicnn(name: str) -> Backbone:
-    """Open one of musicnn's networks, as ``tools/convert_musicnn.py`` has written it."""
-    folder = files("genrescope") / "weights" / "musicnn"
-    options = onnxruntime.SessionOptions()
-    # Parallelism is over files: a thread a file is faster than several for each.
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    content = (folder / f"{name}.onnx").read_bytes()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    tags = json.loads(
-        (folder / f"{name.split('_', maxsplit=1)[0]}_tags.json").read_text(encoding="utf-8")
-    )
-    outputs = [output.name for output in session.get_outputs()]
-    silence = np.zeros((1, log_mel.PATCH, log_mel.BANDS), dtype=np.float32)
-    probe = dict(zip(outputs, session.run(outputs, {"log_mel": silence}), strict=True))
-
-    def hear(waveform: Waveform) -> Heard:
-        spectrogram = log_mel.compute(waveform, log_mel.RATE)
-        short = len(spectrogram) < 2 * log_mel.PATCH
-        patches = (log_mel.views if short else log_mel.patches)(spectrogram)
-        batches = [
-            session.run(outputs, {"log_mel": patches[start : start + _BATCH]})
-            for start in range(0, len(patches), _BATCH)
-        ]
-        joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-        layers = dict(zip(outputs, joined, strict=True))
-        tags = layers["tags"]
-        likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
-        layers["tags"] = np.log(likelihoods / (1 - likelihoods))
-        if short:  # it is one window, seen three times
-            layers = {name: rows.mean(axis=0, keepdims=True) for name, rows in layers.items()}
-            tags = tags.mean(axis=0, keepdims=True)
-        return Heard(layers, tags)
-
-    return Backbone(
-        name=name,
-        rate=log_mel.RATE,
-        window_s=log_mel.PATCH_SECONDS,
-        widths={layer: probe[layer].shape[1] for layer in outputs},
-        tag_names=tuple(tags),
-        licence="ISC",
-        hear=hear,
-    )
+def open_backbone(reference: str | Reference) -> Backbone:
+    """Open a backbone; errors as of ``make_reference`` and ``Reference.open``."""
+    return make_reference(reference).open()
 
 
-BACKBONES: dict[str, Callable[[str], Backbone]] = {
-    "MSD_musicnn": open_musicnn,
-    "MTT_musicnn": open_musicnn,
-    "MSD_vgg": open_musicnn,
-    "MTT_vgg": open_musicnn,
-}
-"""From name to the function that opens it."""
+def cut(waveform: Waveform, samples: int, *, goes_on: bool = False) -> NDArray[np.float32]:
+    """Cut a waveform into windows that follow each other.
 
+    A last window that is not full is left out. A waveform shorter than one window is repeated
+    until it fills it, unless it ``goes_on`` what came before.
 
-def open_backbone(name: str) -> Backbone:
-    """Open a backbone by name; GenrescopeError names those there are."""
-    if name not in BACKBONES:
-        known = ", ".join(sorted(BACKBONES))
-        raise GenrescopeError(f"There is no backbone {name!r}; there are: {known}.")
-    return BACKBONES[name](name)
+    Returns
+    -------
+    windows
+        float32 (windows, samples).
+    """
+    if len(waveform) < samples and not goes_on:
+        waveform = np.resize(waveform, samples)
+    count = len(waveform) // samples
+    return waveform[: count * samples].reshape(count, samples)
 
 
 def tag_ranking(likelihoods: NDArray[np.float32], names: tuple[str, ...]) -> dict[str, float]:

@@ -1,53 +1,66 @@
-"""Embeddings: what pretrained music taggers make of a clip, averaged over its windows."""
+"""Embeddings: what pretrained networks make of a clip, averaged over its windows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import Waveform, excerpts, load, resample
+from genrescope.audio import Waveform, excerpts, pieces, resample
 from genrescope.errors import GenrescopeError
-from genrescope.representations import log_mel
-from genrescope.representations.backbone import open_backbone, tag_ranking
+from genrescope.representations.backbone import (
+    Backbone,
+    Reference,
+    make_reference,
+    open_backbone,
+    tag_ranking,
+)
 from genrescope.representations.representation import Analysis, Representation, representation
 from genrescope.tracks.track import Extent
+
+_PIECE = 32  # windows of a long track that are in memory at once
 
 
 @representation("embedding")
 @dataclass(frozen=True)
 class Embedding(Representation):
-    """Layers of pretrained taggers, averaged over windows of 3 s, side by side.
+    """Layers of pretrained networks, averaged over windows of a few seconds, side by side.
 
     Attributes
     ----------
     backbones
-        Names; see ``genrescope.representations.backbone.BACKBONES``.
+        Such as ``MSD_musicnn``, ``transformers:USER/NAME``, ``onnx:FILE``, or a mapping of a kind
+        and its settings; see ``genrescope.representations.backbone.make_reference``.
     layers
-        Of each of them: ``penultimate``, ``pooled``, ``tags`` (log-odds).
+        Of each of them. musicnn's have ``penultimate``, ``pooled`` and ``tags`` (log-odds).
     windows
         A file of more windows than these is sampled: so many, spread evenly, stand for it.
     """
 
-    backbones: Sequence[str] = ("MSD_musicnn",)
+    backbones: Sequence[str | Mapping[str, Any] | Reference] = ("MSD_musicnn",)
     layers: Sequence[str] = ("penultimate",)
     windows: int = 40
 
     version: ClassVar[int] = 2
-    rate: ClassVar[int] = log_mel.RATE
     extents: ClassVar[frozenset[Extent]] = frozenset({"full", "full-16k", "excerpt"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "backbones", tuple(self.backbones))
+        if isinstance(self.backbones, str | Mapping):
+            raise TypeError("backbones must be a list")
+        object.__setattr__(self, "backbones", tuple(map(make_reference, self.backbones)))
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.backbones or not self.layers:
             raise ValueError("name at least one backbone and one layer")
-        for backbone in map(open_backbone, self.backbones):
+        opened = self._opened()
+        object.__setattr__(self, "rate", opened[0].rate)
+        if len({(backbone.rate, backbone.window_s, backbone.margin) for backbone in opened}) > 1:
+            raise ValueError("backbones side by side must take the same rate and windows")
+        for backbone in opened:
             if unknown := set(self.layers) - set(backbone.widths):
                 known = ", ".join(backbone.widths)
                 raise GenrescopeError(
@@ -57,29 +70,46 @@ class Embedding(Representation):
     @property
     def shape(self) -> tuple[int, ...]:
         """Columns."""
-        opened = map(open_backbone, self.backbones)
+        opened = self._opened()
         return (sum(backbone.widths[layer] for backbone in opened for layer in self.layers),)
+
+    def to_json(self) -> dict[str, Any]:
+        """As of every representation; what the backbones were is pinned."""
+        told = [make_reference(backbone).to_json() for backbone in self.backbones]
+        return {**super().to_json(), "backbones": told}
 
     def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
         """Average the columns over windows; float32 (columns,)."""
         return np.asarray(self.analyse(waveform, rate).arrays.mean(axis=0))
 
     def analyse(self, waveform: Waveform, rate: int) -> Analysis:
-        """Columns of every window of 3 s, and the first backbone's tags."""
-        samples = resample(waveform, rate, self.rate)
-        opened = [open_backbone(name) for name in self.backbones]
-        heard = [backbone.hear(samples) for backbone in opened]
+        """Columns of every window, and the first backbone's tags."""
+        return self._hear(resample(waveform, rate, self.rate))
+
+    def _listen(self, path: Path, rate: int) -> Waveform:
+        # A span is a whole number of frames, so end to end each is a window; where frames overlap,
+        # the last looks a little across the seam.
+        span_s = self._opened()[0].window_s * self.rate / rate
+        return np.concatenate(excerpts(path, rate, span_s=span_s, most=self.windows).waveforms)
+
+    def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
+        first, *_ = self._opened()
+        length = _PIECE * round(first.window_s * first.rate)
+        for index, piece in enumerate(pieces(path, first.rate, length, first.margin)):
+            yield self._hear(piece, goes_on=index > 0)
+
+    def _hear(self, samples: Waveform, *, goes_on: bool = False) -> Analysis:
+        opened = self._opened()
+        heard = [backbone.hear(samples, goes_on=goes_on) for backbone in opened]
         columns = [part.layers[layer] for part in heard for layer in self.layers]
+        arrays = np.concatenate(columns, axis=1)
+        if not goes_on and len(samples) < 2 * opened[0].window_s * opened[0].rate:
+            arrays = arrays.mean(axis=0, keepdims=True)  # it is one window, seen several times
         return Analysis(
-            arrays=np.concatenate(columns, axis=1),
+            arrays=arrays,
             window_s=opened[0].window_s,
-            tags=tag_ranking(heard[0].tags, opened[0].tag_names),
+            tags=tag_ranking(heard[0].tags, opened[0].tag_names) if len(heard[0].tags) else {},
         )
 
-    def _listen(self, path: Path, rate: int, *, whole: bool) -> Waveform:
-        if whole:
-            return load(path, rate)[0]
-        # A span is a whole number of frames, so end to end each is a window; of its 187 frames one
-        # looks a little across the seam.
-        span_s = log_mel.PATCH_SECONDS * self.rate / rate
-        return np.concatenate(excerpts(path, rate, span_s=span_s, most=self.windows).waveforms)
+    def _opened(self) -> list[Backbone]:
+        return [open_backbone(make_reference(backbone)) for backbone in self.backbones]

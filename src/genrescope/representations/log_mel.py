@@ -84,3 +84,27 @@ def views(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.stack([log_mel[spare * i // 2 :][:PATCH] for i in range(3)])
     turned = [np.roll(log_mel, -(len(log_mel) * i // 3), axis=0) for i in range(3)]
     return np.stack([np.resize(part, (PATCH, BANDS)) for part in turned])  # repeats the rows
+
+
+def hear(waveform: Waveform, *, goes_on: bool = False) -> NDArray[np.float32]:
+    """Make the patches of a waveform at 16 kHz, or of a piece of a longer one.
+
+    Parameters
+    ----------
+    waveform
+        float32 (samples,), mono, in [-1, 1].
+    goes_on
+        Whether its first ``HOP`` samples end the piece before it: then its patches are those that
+        the whole would have here, and there are none if it is too short.
+
+    Returns
+    -------
+    patches
+        float32 (patches, 187, 96); of a short waveform, its ``views``.
+    """
+    if goes_on:
+        if len(waveform) < PATCH * HOP:
+            return np.empty((0, PATCH, BANDS), dtype=np.float32)
+        return patches(compute(waveform, RATE)[1:])  # the first frame meets the piece's edge
+    spectrogram = compute(waveform, RATE)
+    return (views if len(spectrogram) < 2 * PATCH else patches)(spectrogram)

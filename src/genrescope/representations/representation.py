@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from math import inf
 from pathlib import Path
@@ -139,36 +140,48 @@ class Representation(ABC):
         InputError
             If the file cannot be read, or gives values that are not finite.
         """
-        return np.asarray(self.analyse_file(path, alteration=alteration).arrays.mean(axis=0))
+        return np.asarray(self.analyse_file(path, alteration).arrays.mean(axis=0))
 
-    def analyse_file(
-        self, path: Path, *, whole: bool = False, alteration: Alteration = PLAIN
-    ) -> Analysis:
+    def analyse_file(self, path: Path, alteration: Alteration = PLAIN) -> Analysis:
         """Make the arrays of an audio file's windows; errors as of ``of_file``.
 
-        Parameters
-        ----------
-        path
-            The file.
-        whole
-            Whether every window is wanted, where a representation would sample a long track.
-        alteration
-            To listen to the file by.
+        A long track may be sampled: ``analyse_windows`` gives every window.
         """
-        try:
-            heard = self._listen(path, alteration.recorded_rate(self.rate), whole=whole)
+        with self._faults_of(path):
+            heard = self._listen(path, alteration.recorded_rate(self.rate))
             analysis = self.analyse(alteration.colour(heard, self.rate), self.rate)
-        except ValueError as error:
-            remedy = "Use a longer clip, or leave the file out"
-            raise InputError(path, str(error), remedy) from error
+            return self._checked(path, analysis)
+
+    def analyse_windows(self, path: Path) -> Iterator[Analysis]:
+        """Make the arrays of every window of an audio file, some windows at a time.
+
+        Memory does not grow with the track, if the representation hears it in windows. Errors as
+        of ``of_file``.
+        """
+        with self._faults_of(path):
+            for analysis in self._analyse_windows(path):
+                yield self._checked(path, analysis)
+
+    def _listen(self, path: Path, rate: int) -> Waveform:
+        return load(path, rate)[0]
+
+    def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
+        # Most representations see all of a clip.
+        yield self.analyse(self._listen(path, self.rate), self.rate)
+
+    def _checked(self, path: Path, analysis: Analysis) -> Analysis:
         if not np.isfinite(analysis.arrays).all():
             cause = f"its {self.name} are not all finite numbers"
             raise InputError(path, cause, "Leave the file out; it may be silent or damaged")
         return analysis
 
-    def _listen(self, path: Path, rate: int, *, whole: bool) -> Waveform:
-        del whole  # most representations see all of a clip
-        return load(path, rate)[0]
+    @contextmanager
+    def _faults_of(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            remedy = "Use a longer clip, or leave the file out"
+            raise InputError(path, str(error), remedy) from error
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """Make the compact form that is stored; ``unpack`` inverts it."""

@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.models.encoder import WeightsNotAvailableError, resolve_weights
+from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Collection, Store
 from genrescope.study.cell import PREDICTIONS, RESULT, CellTask, run_cell, usable
@@ -195,12 +195,13 @@ def _with_weights(
     ready: list[Recipe] = []
     for recipe in plan.recipes:
         weights = recipe.model.parameters.get("weights")
-        if weights is None:
-            ready.append(recipe)
-            continue
-        if options.download:
+        if weights is not None and options.download:
             listener.note(f"Looking for {weights} (this machine first, then the Hugging Face hub).")
         try:
+            recipe.make_representation()  # which may hear through a pretrained network
+            if weights is None:
+                ready.append(recipe)
+                continue
             folder = resolve_weights(weights, download=options.download)
         except WeightsNotAvailableError as error:
             unavailable.append(

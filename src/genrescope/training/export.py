@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import nn
 
@@ -91,6 +92,9 @@ def _card(config: ClassifierConfig) -> str:
         else "not measured"
     )
     lines = [
+        "---",
+        yaml.safe_dump(_metadata(config), sort_keys=False, allow_unicode=True).rstrip(),
+        "---",
         f"# {trained.get('recipe', 'Genre classifier')}",
         "",
         str(trained.get("about", "")),
@@ -99,19 +103,63 @@ def _card(config: ClassifierConfig) -> str:
         "| --- | --- |",
         f"| genres | {', '.join(config.genres)} |",
         f"| sees | {config.representation['name']} |",
+        *_needs(config),
         f"| trained on | {trained.get('dataset')}, {trained.get('n_train')} tracks |",
         f"| protocol | `{trained.get('protocol')}`, seed {trained.get('seed')} |",
         f"| accuracy by that protocol | {measured} |",
         f"| recipe hash | {trained.get('recipe_hash')} |",
         "",
         *_recalls(trained.get("recall") or {}),
-        "Use it: `genrescope classify --model THIS_FOLDER song.wav`.",
+        "Use it: `genrescope classify --model THIS_FOLDER song.wav`, or in Python "
+        '`genrescope.load("THIS_FOLDER").predict("song.wav")`. Instead of a folder, the '
+        "`user/name` of the Hugging Face hub will do.",
         "",
         "The accuracy holds for tracks like those it was tested on, split as the protocol says; "
         "music unlike them will be told apart less well.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _metadata(config: ClassifierConfig) -> dict[str, Any]:
+    # The head of the card, as the Hugging Face hub reads it.
+    trained = config.trained
+    metadata: dict[str, Any] = {
+        "license": str(trained.get("license", "unknown")),
+        "library_name": "genrescope",
+        "pipeline_tag": "audio-classification",
+        "tags": ["music", "genre", "music-genre-classification", "onnx"],
+        "metrics": ["accuracy", "f1"],
+    }
+    protocol = trained.get("protocol")
+    named = {"accuracy": "accuracy", "macro_f1": "f1"}
+    metrics = [
+        {
+            "type": kind,
+            "name": f"{name.replace('_', ' ')} (protocol {protocol})",
+            "value": round(trained[name], 4),
+        }
+        for name, kind in named.items()
+        if isinstance(trained.get(name), float)
+    ]
+    if metrics:
+        result = {
+            "task": {"type": "audio-classification", "name": "Music genre classification"},
+            "dataset": {"name": str(trained.get("dataset")), "type": str(trained.get("dataset"))},
+            "metrics": metrics,
+        }
+        name = str(trained.get("recipe", "Genre classifier"))
+        metadata["model-index"] = [{"name": name, "results": [result]}]
+    return metadata
+
+
+def _needs(config: ClassifierConfig) -> list[str]:
+    # Networks that are no part of the package: whoever uses the model must have them.
+    return [
+        f"| needs | the {told['kind']} network `{told['source']}`, sha256 `{told['sha256']}` |"
+        for told in config.representation.get("backbones", ())
+        if isinstance(told, dict)
+    ]
 
 
 def _recalls(recall: dict[str, float | None]) -> list[str]:

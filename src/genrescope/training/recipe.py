@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.hub import WeightsNotAvailableError
 from genrescope.representations import Representation, make_representation
 from genrescope.representations.alteration import get_alterations
 
@@ -85,6 +86,8 @@ class Recipe(_Strict):
         try:
             self.make_representation()
             get_alterations(self.alterations)
+        except WeightsNotAvailableError:
+            pass  # the recipe is right; what uses it says what is missing
         except GenrescopeError as error:
             raise ValueError(str(error)) from error
         given = [part is not None for part in (self.optimiser, self.batch_size, self.epochs)]

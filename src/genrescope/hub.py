@@ -1,0 +1,214 @@
+"""The Hugging Face hub and its cache on this machine: checkpoints, and model folders to share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from genrescope.errors import GenrescopeError
+
+HUB_TIMEOUT_S = 10
+MOST_BYTES = 2**30
+"""A model folder of more than this is not fetched."""
+
+
+class WeightsNotAvailableError(GenrescopeError):
+    """Pretrained weights cannot be had or used here; the message says what to do."""
+
+
+def resolve_weights(
+    weights: str, *, download: bool, revision: str | None = None, pickled: bool = True
+) -> Path:
+    """Find the folder of a checkpoint: a local folder, the Hugging Face cache, or the hub.
+
+    Parameters
+    ----------
+    weights
+        A folder as ``save_pretrained`` writes it, or a hub id such as ``facebook/wav2vec2-base``.
+    download
+        Whether the hub may be asked for what is not on this machine.
+    revision
+        A branch, tag or commit of the hub; None for the newest. A folder has none.
+    pickled
+        Whether weights that are not in safetensors will do.
+
+    Returns
+    -------
+    folder
+        With ``config.json`` and the weights.
+
+    Raises
+    ------
+    WeightsNotAvailableError
+        If the checkpoint cannot be had; says why and what to do.
+    """
+    folder = Path(weights).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.is_dir():
+        raise WeightsNotAvailableError(
+            f"{folder} holds no checkpoint (config.json is missing). Give a folder written by "
+            "save_pretrained."
+        )
+    _import_hub()
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
+
+    endings = ["*.safetensors", "*.bin"] if pickled else ["*.safetensors"]
+    needed = ["*.json", *endings]
+    cached = _cached(weights, revision, needed)
+    if cached is not None and any(any(cached.glob(ending)) for ending in endings):
+        return cached
+    remedy = (
+        f"Fetch it where there is a network (`hf download {weights}`) and give its folder, or "
+        "copy the cache"
+    )
+    if not download:
+        raise WeightsNotAvailableError(
+            f"{weights} is not on this machine, and downloads are off. {remedy}."
+        )
+    try:
+        info = HfApi().model_info(weights, revision=revision, timeout=HUB_TIMEOUT_S)
+        names = {file.rfilename for file in info.siblings or ()}
+        # The same weights often lie there twice; safetensors is safer and enough.
+        skip = ["*.bin"] if "model.safetensors" in names else []
+        return Path(
+            snapshot_download(
+                weights, revision=info.sha, allow_patterns=needed, ignore_patterns=skip
+            )
+        )
+    except Exception as error:
+        raise WeightsNotAvailableError(
+            f"{weights} cannot be had from the hub ({_reason(error)}). {remedy}."
+        ) from error
+
+
+def fetch(
+    repo_id: str, names: Sequence[str], *, revision: str | None = None, token: str | None = None
+) -> Path:
+    """Fetch files of a hub repository into the cache, all from one commit.
+
+    Parameters
+    ----------
+    repo_id
+        Such as ``user/name``.
+    names
+        The files that are wanted; those that are not there are left out.
+    revision
+        A branch, tag or commit; None for the newest.
+    token
+        Of the hub; None takes the one that ``hf auth login`` has kept.
+
+    Returns
+    -------
+    folder
+        In the cache. If the hub cannot be reached, with what had been fetched before.
+
+    Raises
+    ------
+    GenrescopeError
+        If there is no such repository, if it is too large, or if the hub cannot be reached.
+    """
+    _import_hub()
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    at = f"{repo_id} at {revision}" if revision else repo_id
+    wanted: dict[str, Any] = {"allow_patterns": list(names), "token": token}
+    try:
+        info = HfApi(token=token).model_info(
+            repo_id, revision=revision, timeout=HUB_TIMEOUT_S, files_metadata=True
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise GenrescopeError(
+            f"There is no folder {repo_id} here, and no model {at} on the Hugging Face hub. Check "
+            "the name; for a private model, log in first (`hf auth login`)."
+        ) from error
+    except Exception as error:
+        if (cached := _cached(repo_id, revision, names)) is not None:
+            return cached
+        raise GenrescopeError(
+            f"{at} is no folder, has not been fetched before, and cannot be had from the "
+            f"Hugging Face hub ({_reason(error)}). Check the name and the network."
+        ) from error
+    sizes = [file.size or 0 for file in info.siblings or () if file.rfilename in names]
+    if sum(sizes) > MOST_BYTES:
+        raise GenrescopeError(
+            f"{at} holds {sum(sizes):,} bytes, more than a genre classifier has any use for "
+            f"({MOST_BYTES:,}). Check the name."
+        )
+    try:
+        return Path(snapshot_download(repo_id, revision=info.sha, **wanted))
+    except Exception as error:
+        raise GenrescopeError(
+            f"{at} could not be fetched from the Hugging Face hub ({_reason(error)}). Try again."
+        ) from error
+
+
+def push(
+    folder: Path, names: Sequence[str], repo_id: str, *, private: bool, token: str | None
+) -> str:
+    """Upload files of a folder to a hub repository, which is made if need be, in one commit.
+
+    Returns
+    -------
+    url
+        Of the commit.
+
+    Raises
+    ------
+    GenrescopeError
+        If the hub cannot be reached or does not let it be written.
+    """
+    _import_hub()
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    hub = HfApi(token=token)
+    try:
+        hub.create_repo(repo_id, private=private, exist_ok=True)
+        commit = hub.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=list(names),
+            commit_message="Upload a genrescope classifier",
+        )
+    except Exception as error:
+        raise GenrescopeError(
+            f"{repo_id} cannot be written on the Hugging Face hub ({_reason(error)}). Check the "
+            "name and the network, and log in with a token that may write (`hf auth login`)."
+        ) from error
+    return str(commit.commit_url)
+
+
+def _cached(repo_id: str, revision: str | None, wanted: Sequence[str]) -> Path | None:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        return Path(
+            snapshot_download(
+                repo_id, revision=revision, local_files_only=True, allow_patterns=list(wanted)
+            )
+        )
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+
+
+def _import_hub() -> None:
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(HUB_TIMEOUT_S))
+    try:
+        import huggingface_hub  # noqa: F401, PLC0415
+    except ModuleNotFoundError as error:
+        raise GenrescopeError(
+            "The Hugging Face hub needs more than the base install: pip install 'genrescope[hub]'"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    told = str(error).strip()
+    return told.splitlines()[0].rstrip(".") if told else type(error).__name__

@@ -1,0 +1,80 @@
+"""musicnn's four taggers, which come with the package and need no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+import onnxruntime
+
+from genrescope.audio import Waveform
+from genrescope.errors import GenrescopeError
+from genrescope.representations import log_mel
+from genrescope.representations.backbone import Backbone, Heard, Reference, backbone
+
+NETWORKS = ("MSD_musicnn", "MSD_vgg", "MTT_musicnn", "MTT_vgg")
+"""On the Million Song Dataset or MagnaTagATune."""
+
+_LEAST = np.float32(1e-6)  # likelihood, so that log-odds stay finite
+_BATCH = 16  # patches; the memory of a forward pass grows with it, its speed hardly
+
+
+@backbone("musicnn")
+@dataclass(frozen=True)
+class MusicnnReference(Reference):
+    """One of ``NETWORKS``, as ``tools/convert_musicnn.py`` has written it."""
+
+    source: str = "MSD_musicnn"
+
+    def __post_init__(self) -> None:
+        if self.source not in NETWORKS:
+            known = ", ".join(NETWORKS)
+            raise GenrescopeError(
+                f"There is no backbone {self.source!r}; there are: {known}; for those of other "
+                "kinds write KIND:SOURCE."
+            )
+
+    def to_json(self) -> str:
+        """The name alone, as ever."""
+        return self.source
+
+    def open(self) -> Backbone:
+        """Open it; widths are told by running it on silence."""
+        folder = files("genrescope") / "weights" / "musicnn"
+        options = onnxruntime.SessionOptions()
+        # Parallelism is over files: a thread a file is faster than several for each.
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        content = (folder / f"{self.source}.onnx").read_bytes()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        data_set = self.source.split("_", maxsplit=1)[0]
+        tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))
+        outputs = [output.name for output in session.get_outputs()]
+        silence = np.zeros((1, log_mel.PATCH, log_mel.BANDS), dtype=np.float32)
+        probe = dict(zip(outputs, session.run(outputs, {"log_mel": silence}), strict=True))
+        widths = {layer: probe[layer].shape[1] for layer in outputs}
+
+        def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
+            patches = log_mel.hear(waveform, goes_on=goes_on)
+            batches = [
+                session.run(outputs, {"log_mel": patches[start : start + _BATCH]})
+                for start in range(0, len(patches), _BATCH)
+            ] or [[np.empty((0, widths[layer]), np.float32) for layer in outputs]]
+            joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+            layers = dict(zip(outputs, joined, strict=True))
+            tags = layers["tags"]
+            likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
+            return Heard({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
+
+        return Backbone(
+            name=self.source,
+            rate=log_mel.RATE,
+            window_s=log_mel.PATCH_SECONDS,
+            widths=widths,
+            tag_names=tuple(tags),
+            licence="ISC",
+            hear=hear,
+            margin=log_mel.HOP,
+        )

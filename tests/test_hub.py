@@ -1,0 +1,297 @@
+"""Models are fetched from a hub and pushed to it: here, to a small one of our own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+import genrescope
+from genrescope.errors import GenrescopeError
+
+SHIPPED = Path(genrescope.__file__).parent / "weights" / "default"
+COMMIT = "a" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """What ``huggingface_hub`` asks for, of repositories held in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repositories: dict[str, dict[str, bytes]] = {}
+        self.claims: dict[str, int] = {}  # sizes that are told, where they are not the true ones
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0].strip("/")
+        self.server.asked.append(f"{self.command} {path}")
+        kind, *rest = path.split("/")
+        if kind == "cdn":
+            repository, name = "/".join(rest[:2]), rest[2]
+            self._send(self.server.repositories[repository][name])
+        elif kind == "api" and "tree" in rest:
+            files = self.server.repositories["/".join(rest[1:3])]
+            self._json(
+                [
+                    {"type": "file", "path": name, "size": len(content), "oid": "b" * 40}
+                    for name, content in files.items()
+                ]
+            )
+        elif kind == "api" and rest[0] == "models":
+            self._info("/".join(rest[1:3]), rest[4] if len(rest) > 4 else "main")
+        elif "resolve" in rest:
+            self._file("/".join([kind, rest[0]]), rest[-1])
+        else:
+            self._missing("RepoNotFound")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        path = self.path.partition("?")[0].strip("/")
+        self.server.asked.append(f"POST {path}")
+        if self.headers.get("Authorization") != "Bearer may-write":
+            self._send(b'{"error": "no"}', 401)
+        elif path == "api/repos/create":
+            asked = json.loads(body)
+            name = "/".join(filter(None, [asked.get("organization"), asked["name"]]))
+            self.server.repositories.setdefault(name, {})
+            self._json({"url": f"{self.server.url}/{name}", "id": name})
+        elif path == "api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif "/preupload/" in path:
+            files = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
+            self._json({"files": files})
+        elif "/commit/" in path:
+            repository = "/".join(path.split("/")[2:4])
+            for line in body.splitlines():
+                entry = json.loads(line)
+                if entry["key"] == "file":
+                    content = base64.b64decode(entry["value"]["content"])
+                    self.server.repositories[repository][entry["value"]["path"]] = content
+            url = f"{self.server.url}/{repository}/commit/{COMMIT}"
+            self._json({"success": True, "commitOid": COMMIT, "commitUrl": url})
+        else:
+            self._missing("EntryNotFound")
+
+    def _info(self, repository: str, revision: str) -> None:
+        files = self.server.repositories.get(repository)
+        if files is None:
+            self._missing("RepoNotFound")
+        elif revision not in {"main", "v1", COMMIT}:
+            self._missing("RevisionNotFound")
+        else:
+            siblings = [
+                {"rfilename": name, "size": self.server.claims.get(name, len(content))}
+                for name, content in files.items()
+            ]
+            self._json({"id": repository, "sha": COMMIT, "siblings": siblings, "tags": []})
+
+    def _file(self, repository: str, name: str) -> None:
+        content = self.server.repositories[repository].get(name)
+        if content is None:
+            self._missing("EntryNotFound")
+            return
+        etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        headers = {"X-Repo-Commit": COMMIT, "ETag": etag}
+        if name == "model.onnx":  # large files lie elsewhere
+            headers |= {
+                # By another name: redirects within the hub itself are renamed repositories.
+                "Location": f"http://localhost:{self.server.server_port}/cdn/{repository}/{name}",
+                "X-Linked-Etag": etag,
+                "X-Linked-Size": str(len(content)),
+            }
+            self._send(b"", 302, headers)
+        else:
+            self._send(content, 200, headers)
+
+    def _json(self, content: object) -> None:
+        self._send(json.dumps(content).encode(), 200, {"Content-Type": "application/json"})
+
+    def _missing(self, code: str) -> None:
+        self._send(b"{}", 404, {"X-Error-Code": code, "X-Error-Message": code})
+
+    def _send(self, body: bytes, code: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.send_response(code)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    server.repositories["someone/genres"] = {
+        path.name: path.read_bytes() for path in SHIPPED.iterdir() if path.is_file()
+    } | {"evil.py": b"raise SystemExit"}
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def run(
+    command: list[str], endpoint: str, home: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    settings = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+        **environment,
+    }
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=settings,
+    )
+
+
+def classify(model: str, *options: str) -> list[str]:
+    sound = str(genrescope.sample())
+    return ["-m", "genrescope", "classify", "--csv", "--model", model, *options, sound]
+
+
+def test_a_model_of_the_hub_classifies_and_is_kept(hub: Hub, tmp_path: Path) -> None:
+    own = genrescope.load().predict(genrescope.sample())
+    told = run(classify("someone/genres", "--revision", "v1"), hub.url, tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert f"{own.genre},{own.confidence:.4f}" in told.stdout
+    assert not any("evil.py" in line for line in hub.asked)
+    assert not list(tmp_path.rglob("evil.py"))
+    # Without the hub, what was fetched will do.
+    again = run(classify("someone/genres", "--revision", COMMIT), "http://127.0.0.1:9", tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == told.stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("someone/nothing", [], "no model someone/nothing on the Hugging Face hub"),
+        ("someone/genres", ["--revision", "v9"], "no model someone/genres at v9"),
+        ("someone/genres", [], "more than a genre classifier has any use for"),
+    ],
+)
+def test_what_the_hub_has_not_is_told(
+    model: str, options: list[str], words: str, hub: Hub, tmp_path: Path
+) -> None:
+    hub.claims["model.onnx"] = 2**40
+    told = run(classify(model, *options), hub.url, tmp_path)
+    assert told.returncode == 1
+    assert words in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_hub_that_cannot_be_reached_is_told_soon(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    told = run(classify("someone/genres"), "http://127.0.0.1:9", tmp_path)
+    assert told.returncode == 1
+    assert "cannot be had from the Hugging Face hub" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert time.monotonic() - begun < 30
+
+
+PUSH = """
+import sys, genrescope
+try:
+    print(genrescope.load().push_to_hub(sys.argv[1], private=True, token=sys.argv[2]))
+except genrescope.GenrescopeError as error:
+    print("refused:", error)
+"""
+
+
+def test_a_pushed_model_comes_back_the_same(hub: Hub, tmp_path: Path) -> None:
+    told = run(["-c", PUSH, "me/mine", "may-write"], hub.url, tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert COMMIT in told.stdout
+    shipped = {path.name: path.read_bytes() for path in SHIPPED.iterdir() if path.is_file()}
+    assert hub.repositories["me/mine"] == shipped
+    back = run(classify("me/mine"), hub.url, tmp_path)
+    assert back.returncode == 0, back.stderr
+
+
+def test_without_leave_nothing_is_pushed_and_the_token_is_not_told(
+    hub: Hub, tmp_path: Path
+) -> None:
+    told = run(["-c", PUSH, "me/mine", "may-not"], hub.url, tmp_path)
+    assert told.stdout.startswith("refused: me/mine cannot be written on the Hugging Face hub")
+    assert "may-not" not in told.stdout + told.stderr
+    assert "me/mine" not in hub.repositories
+
+
+def test_without_huggingface_hub_the_extra_is_named(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['huggingface_hub'] = None\nimport genrescope\n"
+    told = run(["-c", code + "genrescope.load('a/b')"], "http://127.0.0.1:9", tmp_path)
+    assert "pip install 'genrescope[hub]'" in told.stderr.splitlines()[-1]
+
+
+def test_a_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    genrescope.load().save_pretrained("my/model")
+    assert genrescope.load("my/model").genres == genrescope.load().genres
+    with pytest.raises(GenrescopeError, match="no model folder"):
+        genrescope.load("gone")
+    with pytest.raises(GenrescopeError, match="cannot be had from the Hugging Face hub"):
+        genrescope.load("my/other")
+
+
+def test_the_card_says_what_the_hub_asks() -> None:
+    from genrescope.classifier import ClassifierConfig
+    from genrescope.training.export import _card
+
+    config = ClassifierConfig.model_validate_json((SHIPPED / "config.json").read_bytes())
+    _, head, text = _card(config).split("---\n", maxsplit=2)
+    told = yaml.safe_load(head)
+    assert told["library_name"] == "genrescope"
+    assert told["pipeline_tag"] == "audio-classification"
+    assert told["license"]
+    (result,) = told["model-index"][0]["results"]
+    assert result["metrics"][0] == {
+        "type": "accuracy",
+        "name": "accuracy (protocol grouped)",
+        "value": 0.75,
+    }
+    assert text.startswith("# default")

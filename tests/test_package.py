@@ -1,0 +1,88 @@
+"""What ``import genrescope`` offers."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import genrescope
+from genrescope import audio
+from genrescope.classifier import Classifier
+from genrescope.errors import GenrescopeError, InputError
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "make_samples.py"
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, genrescope; sys.exit(', '.join({'numpy', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("name", genrescope.SAMPLES)
+def test_samples_are_short_small_music(name: str) -> None:
+    path = genrescope.sample(name)
+    waveform, rate = audio.load(path)
+    assert 8 < len(waveform) / rate <= 10
+    assert path.stat().st_size <= 120_000
+    assert 0.02 < np.sqrt(np.mean(waveform**2)) < 0.5
+    assert np.abs(waveform).max() <= 1
+
+
+def test_samples_are_of_different_characters() -> None:
+    told = genrescope.load().predict([genrescope.sample(name) for name in genrescope.SAMPLES])
+    assert len({prediction.genre for prediction in told}) == len(genrescope.SAMPLES)
+    with pytest.raises(GenrescopeError, match="no sample 'x'; there are: lament"):
+        genrescope.sample("x")
+
+
+def test_the_samples_are_made_by_our_own_script(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("make_samples", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    made = tool.make(tmp_path / "one")
+    again = tool.make(tmp_path / "two")
+    assert [path.stem for path in made] == list(genrescope.SAMPLES)
+    for one, two in zip(made, again, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+        # Another release of the encoder may choose other bytes, not another sound.
+        new, _ = audio.load(one)
+        shipped, _ = audio.load(genrescope.sample(one.stem))
+        assert np.corrcoef(new, shipped)[0, 1] > 0.99
+
+
+def test_files_waveforms_and_lists_are_predicted_alike(tmp_path: Path) -> None:
+    classifier = genrescope.load()
+    path = genrescope.sample()
+    waveform, rate = audio.load(path, 16000)
+    one = classifier.predict(path)
+    assert classifier.predict([path, str(path)]) == [one, one]
+    assert classifier.predict([waveform], rate)[0].genre == one.genre
+    assert classifier.predict([]) == []
+    with pytest.raises(InputError, match="gone"):
+        classifier.predict([path, tmp_path / "gone.mp3", path])
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        genrescope.load,
+        Classifier.predict,
+        Classifier.timeline,
+        Classifier.logits,
+        Classifier.probabilities,
+    ],
+)
+def test_help_tells_shapes_or_units(what: object) -> None:
+    told = inspect.getdoc(what) or ""
+    assert "float32" in told or "see ``predict``" in told.lower()
