@@ -2,6 +2,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,22 @@ def test_a_recipe_without_tracks_is_said(demo: Dataset, store: Path, tmp_path: P
     assert [(u.recipe, u.mark) for u in study.unavailable] == [("small-mlp", NO_TRACKS)]
     assert not study.cells
     write_report(study, tmp_path)
+
+
+def test_only_audio_of_the_wanted_extent_is_used(
+    demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    whole = demo.tracks[::2]
+    tracks = tuple(replace(t, extent="full" if t in whole else "excerpt") for t in demo.tracks)
+    dataset = replace(demo, tracks=tracks, lists={})
+    wanted = plan(MLP, protocols=["report"], seeds=1, extents=["full"])
+    study = run_study(wanted, dataset, tmp_path, options(store), Log())
+    assert sum(study.used["small-mlp"].values()) == len(whole)
+    assert any(str(len(whole)) in note and "full" in note for note in study.dataset.notes)
+    with pytest.raises(GenrescopeError, match="full-16k"):
+        run_study(
+            plan(MLP, extents=["full-16k"]), dataset, tmp_path / "none", options(store), Log()
+        )
 
 
 def cell_of(outcomes: list[list[bool]]) -> Cell:
