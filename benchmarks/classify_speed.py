@@ -33,10 +33,9 @@ from genrescope.audio import load
 from genrescope.classifier import Classifier
 from genrescope.models.musicnn import from_tensorflow
 from genrescope.representations import log_mel
-from genrescope.representations.backbone import BACKBONES, open_backbone
+from genrescope.representations.backbone import open_backbone
+from genrescope.representations.musicnn_backbone import NETWORKS
 from genrescope.tracks.datasets import open_dataset
-
-NETWORKS = [name for name in sorted(BACKBONES) if name.startswith(("MSD_", "MTT_"))]
 
 
 def main() -> None:
