@@ -292,6 +292,6 @@ def test_the_card_says_what_the_hub_asks() -> None:
     assert result["metrics"][0] == {
         "type": "accuracy",
         "name": "accuracy (protocol grouped)",
-        "value": 0.75,
+        "value": round(config.trained["accuracy"], 4),
     }
     assert text.startswith("# default")
