@@ -27,21 +27,24 @@ def main(wheel: str, patches: str, names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder)
+        sys.path.insert(0, folder)  # the package itself does not install any more
         for name in names:
-            seconds[name] = _time(next(Path(folder).glob(f"**/{name}/*.meta")), batch)
+            seconds[name] = _time(Path(folder) / "musicnn" / name, batch)
     print(json.dumps({"tensorflow": tf.version.VERSION, "seconds": seconds}))
 
 
-def _time(meta: Path, batch: np.ndarray) -> float:
+def _time(checkpoint: Path, batch: np.ndarray) -> float:
+    from musicnn import models
+
     one = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-    with tf.Graph().as_default() as graph, tf.Session(config=one) as session:
-        saver = tf.train.import_meta_graph(str(meta))
-        saver.restore(session, str(meta.parent) + "/")
-        holders = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder"]
-        sound = next(h for h in holders if h.shape.rank and h.shape.rank > 1)
-        flag = next(h for h in holders if h.dtype == tf.bool)
-        tags = next(op for op in graph.get_operations() if op.type == "Sigmoid").outputs[0]
-        feed = {sound: batch, flag: False}
+    with tf.Graph().as_default(), tf.Session(config=one) as session:
+        sound = tf.placeholder(tf.float32, (None, *batch.shape[1:]))
+        training = tf.placeholder(tf.bool)
+        with tf.name_scope("model"):
+            logits = models.define_model(sound, training, checkpoint.name, 50)[0]
+        tags = tf.nn.sigmoid(logits)
+        tf.train.Saver().restore(session, f"{checkpoint}/")
+        feed = {sound: batch, training: False}
         session.run(tags, feed)
         times = []
         for _ in range(3):

@@ -158,7 +158,9 @@ def test_classify_imports_neither_torch_nor_librosa(genres: Path, tmp_path: Path
 
 def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> None:
     done = genrescope(
-        *("train", "--data", genres, "--out", "mine", "--store", "store", "--jobs", 1), cwd=tmp_path
+        *("train", "--data", genres, "--out", "mine", "--store", "store", "--jobs", 1),
+        *("--license", "cc0-1.0"),
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "2 genres, 20 tracks; accuracy" in done.stdout
@@ -168,7 +170,9 @@ def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> 
     guessed = [json.loads(line) for line in told.stdout.splitlines()]
     right = [row["genre"] == Path(row["path"]).parent.name for row in guessed]
     assert sum(right) >= 18
-    assert "protocol | `kfold`" in (tmp_path / "mine" / "README.md").read_text()
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "protocol | `kfold`" in card
+    assert "license: cc0-1.0\n" in card
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     refused = genrescope("train", "--data", genres, "--out", "precious", cwd=tmp_path)

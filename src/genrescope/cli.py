@@ -265,6 +265,9 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="The model folder to write.")] = Path("my-model"),
     recipe: Annotated[str, typer.Option(help="A recipe's name or YAML file.")] = "default",
+    licence: Annotated[
+        str | None, typer.Option("--license", help="For the model card, such as apache-2.0.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes. [default: one per core]")
     ] = None,
@@ -294,7 +297,7 @@ def train(
 
         flags = _trainer_flags("auto", "auto", "auto")
         options = Options(jobs=jobs, store=store, strict=strict, trainer_flags=flags)
-        trained = train_classifier(what, dataset, out, options, progress)
+        trained = train_classifier(what, dataset, out, options, progress, licence=licence)
     for problem in trained.problems:
         _err.print(f"Left out or noticed: {problem}", markup=False, highlight=False, soft_wrap=True)
     row = trained.row

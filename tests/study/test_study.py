@@ -12,6 +12,8 @@ from PIL import Image
 
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
+from genrescope.representations.alteration import ALTERATIONS, Alteration
+from genrescope.representations.mel_image import MelImage
 from genrescope.study.plan import Plan, bundled_plans, load_plan
 from genrescope.study.report import write_report
 from genrescope.study.results import COLUMNS, Cell, Outcome, Row
@@ -209,6 +211,22 @@ def test_other_labels_are_not_mixed_with_what_was_done(
     assert len(checksums) == 2
 
 
+@pytest.mark.parametrize("change", ["version", "alteration"])
+def test_what_was_heard_otherwise_is_fitted_again(
+    demo: Dataset, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    recipe = {**MLP, "epochs": 1, "alterations": ["loud"] if change == "alteration" else []}
+    one = plan(recipe, protocols=["report"], seeds=1)
+    first = run_study(one, demo, tmp_path, options(store, jobs=1), Log())
+    if change == "version":
+        monkeypatch.setattr(MelImage, "version", MelImage.version + 1)
+    else:
+        monkeypatch.setitem(ALTERATIONS, "loud", Alteration(gain_db=3))
+    second = run_study(one, demo, tmp_path, options(store, jobs=1), Log())
+    checksums = {study.cells[0].rows[0].data_checksum for study in (first, second)}
+    assert len(checksums) == 2
+
+
 def test_folds_test_every_track_once(demo: Dataset, store: Path, tmp_path: Path) -> None:
     grouped = plan(MLP, protocols=["grouped"], seeds=1)
     study = run_study(grouped, demo, tmp_path, options(store), Log())
@@ -300,6 +318,8 @@ def test_every_bundled_study_is_valid(name: str) -> None:
 def test_faults_of_a_study_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(GenrescopeError, match="why-so-low"):
         load_plan("no-such-study")
+    with pytest.raises(GenrescopeError, match="'whole'; there are: full"):
+        load_plan("report", extents=["full", "whole"])
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\n")
     with pytest.raises(GenrescopeError, match=r"mine.yaml.*recipes"):

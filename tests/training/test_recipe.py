@@ -73,6 +73,15 @@ def test_wrong_settings_are_named(settings: dict, words: str) -> None:
         load_recipe({"extends": "report-mlp", **settings})
 
 
+def test_a_wrong_alteration_is_named_though_the_weights_are_not_there() -> None:
+    backbones = ["transformers:nobody/has-this"]
+    representation = {"name": "embedding", "backbones": backbones, "layers": ["last"]}
+    settings = {"extends": "default", "representation": representation}
+    assert load_recipe({**settings, "alterations": ["loud"]}).alterations == ("loud",)
+    with pytest.raises(GenrescopeError, match="'loudest'"):
+        load_recipe({**settings, "alterations": ["loudest"]})
+
+
 def test_faults_of_files_are_named(tmp_path) -> None:
     with pytest.raises(GenrescopeError, match="report-cnn"):
         load_recipe("no-such")

@@ -185,6 +185,39 @@ def cut(waveform: Waveform, samples: int, *, goes_on: bool = False) -> NDArray[n
     return waveform[: count * samples].reshape(count, samples)
 
 
+def run_batches(
+    run: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]],
+    windows: NDArray[np.float32],
+    size: int,
+    widths: Mapping[str, int],
+) -> dict[str, NDArray[np.float32]]:
+    """Run a network on windows, some at a time.
+
+    Parameters
+    ----------
+    run
+        From windows to layers by name, float32 (windows, width).
+    windows
+        float32 (windows, …); there may be none.
+    size
+        Of a batch.
+    widths
+        Of the layers.
+
+    Returns
+    -------
+    layers
+        By name, float32 (windows, width).
+    """
+    batches = [run(windows[start : start + size]) for start in range(0, len(windows), size)]
+    return {
+        name: np.concatenate(
+            [np.empty((0, width), dtype=np.float32), *(batch[name] for batch in batches)]
+        )
+        for name, width in widths.items()
+    }
+
+
 def tag_ranking(likelihoods: NDArray[np.float32], names: tuple[str, ...]) -> dict[str, float]:
     """Average likelihoods (windows, tags) over windows: tags by name, likeliest first."""
     mean: NDArray[Any] = likelihoods.mean(axis=0)

@@ -8,11 +8,18 @@ from importlib.resources import files
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError
 from genrescope.representations import log_mel
-from genrescope.representations.backbone import Backbone, Heard, Reference, backbone
+from genrescope.representations.backbone import (
+    Backbone,
+    Heard,
+    Reference,
+    backbone,
+    run_batches,
+)
 
 NETWORKS = ("MSD_musicnn", "MSD_vgg", "MTT_musicnn", "MTT_vgg")
 """On the Million Song Dataset or MagnaTagATune."""
@@ -53,17 +60,15 @@ class MusicnnReference(Reference):
         tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))
         outputs = [output.name for output in session.get_outputs()]
         silence = np.zeros((1, log_mel.PATCH, log_mel.BANDS), dtype=np.float32)
-        probe = dict(zip(outputs, session.run(outputs, {"log_mel": silence}), strict=True))
-        widths = {layer: probe[layer].shape[1] for layer in outputs}
+
+        def run(patches: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            return dict(zip(outputs, session.run(outputs, {"log_mel": patches}), strict=True))
+
+        widths = {layer: rows.shape[1] for layer, rows in run(silence).items()}
 
         def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
             patches = log_mel.hear(waveform, goes_on=goes_on)
-            batches = [
-                session.run(outputs, {"log_mel": patches[start : start + _BATCH]})
-                for start in range(0, len(patches), _BATCH)
-            ] or [[np.empty((0, widths[layer]), np.float32) for layer in outputs]]
-            joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-            layers = dict(zip(outputs, joined, strict=True))
+            layers = run_batches(run, patches, _BATCH, widths)
             tags = layers["tags"]
             likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
             return Heard({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)

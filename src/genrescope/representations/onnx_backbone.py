@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from genrescope.audio import Waveform
 from genrescope.errors import InputError
 from genrescope.representations import log_mel
-from genrescope.representations.backbone import Backbone, Heard, Reference, backbone, cut
+from genrescope.representations.backbone import (
+    Backbone,
+    Heard,
+    Reference,
+    backbone,
+    cut,
+    run_batches,
+)
 
 MOST_BYTES = 2**30
 INPUTS = ("waveform", "log-mel")
@@ -92,13 +99,8 @@ class OnnxReference(Reference):
 
         def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
             given = windows(waveform, goes_on=goes_on)
-            parts = [run(given[start : start + batch]) for start in range(0, len(given), batch)]
-            empty = {name: np.empty((0, width), np.float32) for name, width in widths.items()}
-            joined = {
-                name: np.concatenate([empty[name], *(part[name] for part in parts)])
-                for name in widths
-            }
-            return Heard(joined, np.empty((len(given), 0), np.float32))
+            layers = run_batches(run, given, batch, widths)
+            return Heard(layers, np.empty((len(given), 0), np.float32))
 
         return Backbone(
             name=self.source,

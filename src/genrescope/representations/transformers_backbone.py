@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
-from genrescope.representations.backbone import Backbone, Heard, Reference, backbone, cut
+from genrescope.representations.backbone import (
+    Backbone,
+    Heard,
+    Reference,
+    backbone,
+    cut,
+    run_batches,
+)
 
 _BATCH = 4  # windows
 
@@ -80,13 +87,8 @@ class TransformersReference(Reference):
 
         def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
             windows = cut(waveform, samples, goes_on=goes_on)
-            batches = [listen(windows[i : i + _BATCH]) for i in range(0, len(windows), _BATCH)]
-            empty = {name: np.empty((0, width), np.float32) for name, width in widths.items()}
-            joined = {
-                name: np.concatenate([empty[name], *(batch[name] for batch in batches)])
-                for name in widths
-            }
-            return Heard(joined, np.empty((len(windows), 0), np.float32))
+            layers = run_batches(listen, windows, _BATCH, widths)
+            return Heard(layers, np.empty((len(windows), 0), np.float32))
 
         return Backbone(
             name=self.source,

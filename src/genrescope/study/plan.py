@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -80,7 +80,7 @@ def load_plan(
     Raises
     ------
     GenrescopeError
-        If there is no such study, recipe or protocol, or a setting is wrong.
+        If there is no such study, recipe, protocol or extent, or a setting is wrong.
     """
     bundled = bundled_plans()
     path = bundled.get(reference, Path(reference))
@@ -106,6 +106,9 @@ def load_plan(
     if seeds is not None:
         settings["seeds"] = seeds
     if extents is not None:
+        if unknown := [extent for extent in extents if extent not in get_args(Extent)]:
+            known = ", ".join(get_args(Extent))
+            raise GenrescopeError(f"There is no extent {unknown[0]!r}; there are: {known}.")
         settings["extents"] = extents
     try:
         plan = Plan.model_validate(settings)

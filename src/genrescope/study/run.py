@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
-from genrescope.representations.alteration import get_alterations
+from genrescope.representations.alteration import Alteration, get_alterations
 from genrescope.representations.store import Collection, Store
 from genrescope.study.cell import PREDICTIONS, RESULT, CellTask, run_cell, usable
 from genrescope.study.plan import Plan
@@ -219,7 +219,7 @@ def _represent(
     recipes: list[Recipe], dataset: Dataset, options: Options, listener: Listener
 ) -> tuple[dict[str, Collection], list[InputError]]:
     store = Store(options.store)
-    by_key: dict[tuple[str, tuple[str, ...]], Collection] = {}
+    by_key: dict[tuple[str, tuple[Alteration, ...]], Collection] = {}
     for recipe in recipes:
         representation = recipe.make_representation()
         if (key := _heard(recipe)) in by_key:
@@ -242,8 +242,8 @@ def _represent(
     return found, list(problems.values())
 
 
-def _heard(recipe: Recipe) -> tuple[str, tuple[str, ...]]:
-    return recipe.make_representation().key, recipe.alterations
+def _heard(recipe: Recipe) -> tuple[str, tuple[Alteration, ...]]:
+    return recipe.make_representation().key, get_alterations(recipe.alterations)
 
 
 def _splits(
@@ -301,7 +301,8 @@ def _tasks(
             original = originals[recipe.name]
             key = f"{recipe.name} · {protocol} · seed {seed}"
             folder = out / "runs" / f"{_slug(recipe.name)}-{original.hash}" / protocol
-            data = f"{dataset.checksum}{collection.checksum}{labelling}"
+            # The recipe's hash knows the representation's name; its version may have been raised.
+            data = f"{dataset.checksum}{collection.checksum}{labelling}{_heard(recipe)}"
             tasks.append(
                 CellTask(
                     key=key,

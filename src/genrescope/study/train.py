@@ -49,7 +49,13 @@ class Trained:
 
 
 def train_classifier(
-    recipe: Recipe, dataset: Dataset, out: Path, options: Options, listener: Listener
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path,
+    options: Options,
+    listener: Listener,
+    *,
+    licence: str | None = None,
 ) -> Trained:
     """Measure a recipe on a data set, fit it on all of its tracks and write the model folder.
 
@@ -65,6 +71,8 @@ def train_classifier(
         As for a study.
     listener
         Told how it goes.
+    licence
+        Of the model, by its SPDX name in small letters, for the model card.
 
     Raises
     ------
@@ -103,6 +111,8 @@ def train_classifier(
         )
         folder = Path(scratch) / "model"
         told = _told(recipe, dataset, row, protocol, len(labels))
+        if licence:
+            told["license"] = licence
         unsure_below = _UNSURE_BELOW if recipe.calibrate else 0.0
         export(folder, fitted.network, representation, dataset.genres, told, unsure_below)
         out.mkdir(parents=True, exist_ok=True)

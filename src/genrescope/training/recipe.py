@@ -84,8 +84,8 @@ class Recipe(_Strict):
     @model_validator(mode="after")
     def _known_parts(self) -> Recipe:
         try:
-            self.make_representation()
             get_alterations(self.alterations)
+            self.make_representation()
         except WeightsNotAvailableError:
             pass  # the recipe is right; what uses it says what is missing
         except GenrescopeError as error:
