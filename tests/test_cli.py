@@ -55,6 +55,7 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [],
         ["study"],
         ["classify"],
+        ["similar"],
         ["train"],
         ["list"],
         ["data"],

@@ -1,10 +1,11 @@
-"""Shows what came of files: a table on a terminal, plain lines in a pipe, JSON or CSV."""
+"""Shows what came of files: a table on a terminal, plain lines in a pipe, JSON, CSV, a playlist."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +21,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from genrescope.errors import GenrescopeError
 from genrescope.library.many import Answer
+from genrescope.library.similar import Similar
 
 
 class Writer:
@@ -40,16 +43,7 @@ class Writer:
 
     def __init__(self, form: str, top_k: int, total: int, out: Console, err: Console) -> None:
         self._form, self._top_k, self._out, self._err = form, top_k, out, err
-        self._bar = Progress(
-            TextColumn("classifying"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-            disable=total < 2 or not err.is_terminal,
-        )
+        self._bar = bar("classifying", total, err)
         self._task = self._bar.add_task("", total=total)
         self._all: list[dict[str, Any]] = []
         self._table = Table("file", "genre", "", "others", "tags")
@@ -57,7 +51,7 @@ class Writer:
     def __enter__(self) -> Writer:
         self._bar.start()
         if self._form == "csv":
-            self._csv("path", "genre", "confidence", "unsure")
+            _csv("path", "genre", "confidence", "unsure")
         return self
 
     def __exit__(
@@ -81,8 +75,7 @@ class Writer:
         elif self._form == "json":
             self._all.append(as_row(answer, self._top_k))
         elif answer.error is not None:
-            told = escape(str(answer.error))
-            self._err.print(f"[bold red]Error:[/] {told}", highlight=False, soft_wrap=True)
+            print_error(self._err, answer.error)
         else:
             self._show(answer)
 
@@ -91,7 +84,7 @@ class Writer:
         if found is None:
             return
         if self._form == "csv":
-            self._csv(answer.path, found.genre, f"{found.confidence:.4f}", found.unsure)
+            _csv(answer.path, found.genre, f"{found.confidence:.4f}", found.unsure)
             return
         genres = list(found.probabilities.items())[: self._top_k]
         others = ", ".join(f"{name} {share:.2f}" for name, share in genres[1:])
@@ -105,8 +98,126 @@ class Writer:
         if answer.timeline is not None:
             self._err.print(*_steps(answer), sep="\n", markup=False, highlight=False)
 
-    def _csv(self, *cells: object) -> None:
-        csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
+
+class SimilarWriter:
+    """Writes the tracks that are similar to others; errors go to standard error, but in JSON.
+
+    Parameters
+    ----------
+    form
+        ``table``, ``json``, ``csv`` or ``m3u``.
+    out, err
+        Consoles on standard output and standard error.
+    """
+
+    def __init__(self, form: str, out: Console, err: Console) -> None:
+        self._form, self._out, self._err = form, out, err
+        self._all: list[dict[str, Any]] = []
+        self._played: set[Path] = set()
+
+    def __enter__(self) -> SimilarWriter:
+        if self._form == "csv":
+            _csv("track", "rank", "path", "similarity", "genre", "confidence")
+        elif self._form == "m3u":
+            sys.stdout.write("#EXTM3U\n")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._form == "json":
+            sys.stdout.write(json.dumps(self._all, ensure_ascii=False, indent=1) + "\n")
+
+    def write(self, similar: Similar) -> None:
+        """Write what came of one track, or keep it for the end where the form needs them all."""
+        if self._form == "json":
+            self._all.append(similar_row(similar))
+        elif similar.error is not None:
+            print_error(self._err, similar.error)
+        elif self._form == "csv":
+            for rank, near in enumerate(similar.neighbours, start=1):
+                shares = f"{near.similarity:.4f}", near.genre, f"{near.confidence:.4f}"
+                _csv(similar.path, rank, near.path, *shares)
+        elif self._form == "m3u":
+            for near in similar.neighbours:
+                self._play(near.path.absolute())
+        else:
+            self._show(similar)
+
+    def _play(self, path: Path) -> None:
+        # Each once, though it be similar to several tracks.
+        if path not in self._played:
+            self._played.add(path)
+            sys.stdout.write(f"{path}\n")
+
+    def _show(self, similar: Similar) -> None:
+        title = f"{similar.path}: {similar.genre} {similar.confidence:.2f}"
+        if not self._out.is_terminal:
+            lines = [
+                f"  {near.similarity:.3f}  {near.genre} {near.confidence:.2f}  {near.path}\n"
+                for near in similar.neighbours
+            ]
+            sys.stdout.write("".join([f"{title}\n", *lines]))
+            return
+        table = Table("similarity", "genre", "", "file", title=escape(title), title_justify="left")
+        for near in similar.neighbours:
+            genre = escape(near.genre), f"{near.confidence:.2f}"
+            table.add_row(f"{near.similarity:.3f}", *genre, escape(str(near.path)))
+        self._out.print(table)
+
+
+def bar(what: str, total: int, console: Console) -> Progress:
+    """Make a progress bar with the time left, shown for several files on a terminal."""
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=total < 2 or not console.is_terminal,
+    )
+
+
+def print_error(console: Console, error: GenrescopeError) -> None:
+    """Name what went wrong with one file while others go on."""
+    told = escape(str(error))
+    console.print(f"[bold red]Error:[/] {told}", highlight=False, soft_wrap=True)
+
+
+def similar_row(similar: Similar) -> dict[str, Any]:
+    """Give the tracks similar to one as JSON values.
+
+    Returns
+    -------
+    row
+        ``track`` and ``error``, or ``track``, ``genre``, ``confidence`` and ``similar``, a list of
+        ``path``, ``similarity``, ``genre`` and ``confidence``.
+    """
+    if similar.error is not None:
+        return {"track": str(similar.path), "error": str(similar.error)}
+    return {
+        "track": str(similar.path),
+        "genre": similar.genre,
+        "confidence": round(similar.confidence, 6),
+        "similar": [
+            {
+                "path": str(near.path),
+                "similarity": round(near.similarity, 6),
+                "genre": near.genre,
+                "confidence": round(near.confidence, 6),
+            }
+            for near in similar.neighbours
+        ],
+    }
+
+
+def _csv(*cells: object) -> None:
+    csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
 
 
 def as_row(answer: Answer, top_k: int) -> dict[str, Any]:

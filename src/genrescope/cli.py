@@ -116,8 +116,8 @@ def study(
 ) -> None:
     """Train and compare models, and write a report.
 
-    Writes results.csv, results.json, report.md, report.html, figures and models. Stop it and run
-    it again: it goes on where it was.
+    Writes report.html, report.md, results.csv, summary.csv, comparisons.csv, results.json, figures
+    and models. Stop it and run it again: it goes on where it was.
     """
     _require("lightning", "study")
     from genrescope.study.plan import load_plan
@@ -162,7 +162,8 @@ def study(
             raise _StoppedError from interrupt
     html = write_report(done, folder)
     _print_study(done)
-    typer.echo(f"Report: {html} (also report.md, results.csv, results.json, figures/, models/)")
+    beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
+    typer.echo(f"Report: {html} (also {beside})")
     if not done.cells:
         raise GenrescopeError("No model could be run; the report says why.")
 
@@ -255,6 +256,95 @@ def classify(
 
 @app.command(
     epilog="Examples:\n\n"
+    "- `genrescope similar song.mp3 --in ~/Music`\n\n"
+    "- `genrescope similar song.mp3 --in ~/Music --other-folders -n 30`\n\n"
+    "- `genrescope similar song.mp3 --in ~/Music --m3u | mpv --playlist=-` plays them\n\n"
+    "- `genrescope similar ~/Music/album/ --in ~/Music --m3u > more-like-it.m3u8`\n\n"
+    "- `genrescope similar song.mp3 --in /mnt/read-only --index ~/music-index.npz`\n\n"
+    "- `genrescope similar ~/Music --in ~/Music --csv > neighbours.csv`"
+)
+def similar(
+    tracks: Annotated[
+        list[Path], typer.Argument(metavar="TRACK", help="Audio files, or folders of them.")
+    ],
+    folder: Annotated[Path, typer.Option("--in", help="The folder to look for similar tracks in.")],
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="Similar tracks to show for each.")
+    ] = 10,
+    other_folders: Annotated[
+        bool, typer.Option("--other-folders", help="None from the track's own folder (album).")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Look into folders' folders, too.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="track, rank, path, similarity, genre, confidence.")
+    ] = False,
+    as_m3u: Annotated[
+        bool, typer.Option("--m3u", help="A playlist of the similar tracks, each once.")
+    ] = False,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="File of what has been heard. [default: a hidden one in the folder]"),
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Hear every track again, not only new ones.")
+    ] = False,
+    ann: Annotated[
+        bool | None,
+        typer.Option(
+            "--ann/--exact",
+            help="By an approximate graph, or by every pair. [default: the graph for more than "
+            "100,000 TRACKs among more than 100,000]",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model folder, or user/name of the hub. [default: in the package]"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Files side by side. [default: one per core]")
+    ] = None,
+) -> None:
+    """List the tracks of a folder that sound most like others.
+
+    The first time it hears the whole folder, which can be stopped and gone on with; then only what
+    is new. Ends with code 1 if a TRACK could not be read; what in the folder cannot be read is
+    named and left out.
+    """
+    from genrescope import load
+    from genrescope.answers import SimilarWriter
+    from genrescope.library.many import find_audio
+    from genrescope.library.similar import MANY, Library, has_graph
+
+    if as_json + as_csv + as_m3u > 1:
+        raise typer.BadParameter("choose one of --json, --csv and --m3u")
+    if ann:
+        _require("usearch", "similar")
+    chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
+    form = next((name for name, asked in chosen.items() if asked), "table")
+    library = Library(folder, load(model), index, recursive=recursive, rebuild=rebuild)
+    _hear(library, workers)
+    asked = list(find_audio(tracks, recursive=recursive))
+    if ann is None and min(len(asked), len(library)) > MANY:
+        ann = has_graph()
+        if not ann:
+            _note("Comparing every pair of tracks; pip install 'genrescope[similar]' is quicker.")
+    failed = 0
+    found = library.similar(
+        asked, count, other_folders=other_folders, approximate=bool(ann), workers=workers
+    )
+    with SimilarWriter(form, _out, _err) as writer:
+        for one in found:
+            failed += one.error is not None
+            writer.write(one)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Examples:\n\n"
     "- `genrescope train --data my-genres/ --out my-model`, then "
     "`genrescope classify --model my-model song.mp3`\n\n"
     "- `genrescope train --recipe default --data gtzan --out default`"
@@ -319,10 +409,10 @@ def list_() -> None:
     from genrescope.representations import REPRESENTATIONS
     from genrescope.study.plan import bundled_plans, load_plan
     from genrescope.tracks.splits import PROTOCOLS
-    from genrescope.training.recipe import bundled_recipes, load_recipe
+    from genrescope.training.recipe import bundled_recipes, load_entry
 
     parts = {
-        "recipes": {name: load_recipe(name).about for name in bundled_recipes()},
+        "recipes": {name: load_entry(name).about for name in bundled_recipes()},
         "studies": {name: load_plan(name).about for name in bundled_plans()},
         "protocols": {name: protocol.about for name, protocol in PROTOCOLS.items()},
         "representations": {n: _first_line(cls) for n, cls in sorted(REPRESENTATIONS.items())},
@@ -435,6 +525,32 @@ def _print_check(report: Any, most: int | None) -> None:
     _out.print("", table)
 
 
+def _hear(library: Any, workers: int | None) -> None:
+    from contextlib import closing
+
+    from genrescope.answers import bar, print_error
+
+    if library.note:
+        _note(f"Note: {library.note}")
+    before = len(library)
+    total = len(library.missing)
+    with bar("hearing", total, _err) as bars, closing(library.update(workers)) as every:
+        task = bars.add_task("", total=total)
+        try:
+            for heard in every:
+                bars.advance(task)
+                if heard.error is not None:
+                    print_error(_err, heard.error)
+        except KeyboardInterrupt as interrupt:
+            raise _StoppedError from interrupt
+    if len(library) > before:
+        _note(f"Heard {len(library) - before} tracks; kept in {library.index_file}")
+
+
+def _note(text: str) -> None:
+    _err.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _dataset(path: Path | None, progress: Any) -> Any:
     from genrescope.tracks.datasets import open_dataset, open_demo
 
@@ -457,7 +573,8 @@ def _print_study(study: Any) -> None:
             if line["mark"]
             else [line["accuracy"], line["interval"], line["n_test"], line["seconds"]]
         )
-        table.add_row(line["protocol"], line["recipe"], *cells)
+        protocol = f"{line['protocol']} {line['leaks']}".rstrip()
+        table.add_row(protocol, line["recipe"], *cells)
     _out.print(table)
 
 

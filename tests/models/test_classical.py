@@ -1,12 +1,22 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
+from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
 from genrescope.models.classical import ESTIMATORS, Temperature, fit_estimator, fit_temperature
+from genrescope.representations import make_representation
+from genrescope.training.export import export
 
 
 def rows(classes: int, count: int = 90) -> tuple[np.ndarray, np.ndarray]:
@@ -16,20 +26,71 @@ def rows(classes: int, count: int = 90) -> tuple[np.ndarray, np.ndarray]:
     return (values * [1, 10, 100, 1, 1, 1e-3] + 5).astype(np.float32), labels.astype(np.int64)
 
 
+def new_rows(count: int = 60) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(count, 6)) + 1.5 * np.eye(6)[rng.integers(0, 6, count)]
+    return (values * [1, 10, 100, 1, 1, 1e-3] + 5).astype(np.float32)
+
+
+THEIRS = {
+    "logistic-regression": (LogisticRegression(C=0.01, max_iter=2000), 2e-3),
+    "lda": (LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.8), 2e-3),
+    "knn": (KNeighborsClassifier(5), 1e-5),
+    "naive-bayes": (GaussianNB(), 1e-4),
+    "decision-tree": (DecisionTreeClassifier(random_state=0), 1e-5),
+    "random-forest": (RandomForestClassifier(300, random_state=0), 1e-5),
+    "gradient-boosting": (
+        HistGradientBoostingClassifier(early_stopping=False, random_state=0),
+        1e-5,
+    ),
+}
+TREES = ("decision-tree", "random-forest", "gradient-boosting")
+
+
+def test_every_estimator_is_held_against_scikit_learn() -> None:
+    assert set(THEIRS) | {"svm"} == set(ESTIMATORS)
+
+
 @pytest.mark.parametrize("classes", [2, 3, 5])
-@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+@pytest.mark.parametrize("name", sorted(THEIRS))
 def test_modules_predict_what_scikit_learn_does(name: str, classes: int) -> None:
     values, labels = rows(classes)
     module = fit_estimator(name, values, labels, classes, 0, {})
+    model, tolerance = THEIRS[name]
+    scaler = StandardScaler().fit(values.astype(np.float64))
+    scaled = (lambda x: x) if name in TREES else scaler.transform
+    model.fit(scaled(values), labels)
+    for seen in (values, new_rows()):
+        with torch.no_grad():
+            found = module(torch.from_numpy(seen)).softmax(dim=1).numpy()
+        np.testing.assert_allclose(found, model.predict_proba(scaled(seen)), atol=tolerance)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_support_vectors_decide_as_scikit_learn_does(classes: int) -> None:
+    values, labels = rows(classes)
+    module = fit_estimator("svm", values, labels, classes, 0, {"c": 3, "gamma": 0.1})
+    scaler = StandardScaler().fit(values.astype(np.float64))
+    model = SVC(C=3, gamma=0.1).fit(scaler.transform(values), labels)
     with torch.no_grad():
-        found = module(torch.from_numpy(values)).softmax(dim=1).numpy()
-    theirs = {
-        "logistic-regression": LogisticRegression(C=0.01, max_iter=2000),
-        "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.8),
-    }[name]
-    scaled = StandardScaler().fit_transform(values.astype(np.float64))
-    expected = theirs.fit(scaled, labels).predict_proba(scaled)
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+        found = module(torch.from_numpy(new_rows())).numpy()
+    decisions = model.decision_function(scaler.transform(new_rows()))
+    if classes == 2:
+        np.testing.assert_array_equal(found.argmax(axis=1), decisions > 0)
+    else:
+        np.testing.assert_allclose(found, decisions, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_export_gives_the_same_without_torch(name: str, tmp_path: Path) -> None:
+    values, labels = rows(3)
+    values = np.tile(values, (1, 10))[:, :57]
+    module = fit_estimator(name, values, labels, 3, 0, {})
+    export(tmp_path, module, make_representation("descriptors"), ["a", "b", "c"], trained={})
+    with torch.no_grad():
+        expected = module(torch.from_numpy(values)).numpy()
+    found = Classifier(tmp_path, threads=1).logits(values)
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from genrescope.errors import GenrescopeError
 from genrescope.tracks import gtzan as gtzan_reader
-from genrescope.tracks.splits import PROTOCOLS, Split, get_protocol
+from genrescope.tracks.splits import (
+    PROTOCOLS,
+    SEGMENTS,
+    Split,
+    get_protocol,
+    segment_id,
+    share_of,
+)
 from genrescope.tracks.track import Dataset, SplitLists, Track
 
 
@@ -67,11 +74,17 @@ def test_a_split_is_whole_and_disjoint_or_says_why_not(
         assert train.isdisjoint(valid)
         assert train.isdisjoint(test)
         assert valid.isdisjoint(test)
-        assert train | valid | test == {track.id for track in dataset.tracks}
+        numbers = range(SEGMENTS) if get_protocol(protocol).of_segments else [None]
+        genre_of = {
+            track.id if number is None else segment_id(track.id, number): track.genre
+            for track in dataset.tracks
+            for number in numbers
+        }
+        assert train | valid | test == set(genre_of)
         assert train
         assert valid
         assert test
-        assert {track.genre for track in dataset.tracks if track.id in train} == set(dataset.genres)
+        assert {genre_of[id_] for id_ in train} == set(dataset.genres)
         for part in (split.train, split.valid, split.test):
             assert list(part) == sorted(set(part))
 
@@ -231,3 +244,30 @@ def test_the_real_artists_are_kept_apart(gtzan: Path) -> None:
             train, valid, test = ({artists[id_] for id_ in part} for part in parts(split))
             assert not (train & valid | train & test | valid & test)
             assert {id_.partition(".")[0] for id_ in split.test} == set(dataset.genres)
+
+
+def test_leaky_segments_leak_and_say_so() -> None:
+    dataset = make_dataset({"a": ["x"] * 20, "b": ["y"] * 20})
+    protocol = get_protocol("leaky-segments")
+    (split,) = protocol.splits(dataset, 0)
+    tracks = [{id_.rpartition("#")[0] for id_ in part} for part in parts(split)]
+    assert len(tracks[0] & tracks[2]) > 30  # of 40 tracks
+    assert not protocol.honest
+    assert "LEAKS" in protocol.about
+
+
+@anything_goes
+@given(dataset=datasets(fewest=15), seed=seeds, share=st.floats(0.01, 1))
+def test_a_share_is_of_every_genre_and_spares_the_test(
+    dataset: Dataset, seed: int, share: float
+) -> None:
+    (split,) = splits_or_assume("report", dataset, 0)
+    genre_of = {track.id: track.genre for track in dataset.tracks}
+    some = share_of(split, genre_of, share, seed)
+    assert some.test == split.test
+    assert some == share_of(split, genre_of, share, seed)
+    for whole, part in ((split.train, some.train), (split.valid, some.valid)):
+        assert set(part) <= set(whole)
+        before = Counter(genre_of[id_] for id_ in whole)
+        after = Counter(genre_of[id_] for id_ in part)
+        assert after == {genre: max(1, round(share * n)) for genre, n in before.items()}

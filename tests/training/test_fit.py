@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from genrescope.classifier import Classifier
+from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation
 from genrescope.tracks.gtzan import read
 from genrescope.training.export import export
-from genrescope.training.fit import PackedTracks, fit, read_curves
-from genrescope.training.recipe import Recipe, load_recipe
+from genrescope.training.fit import PackedTracks, fit, rate_factor, read_curves
+from genrescope.training.recipe import Augment, Optimiser, Recipe, Schedule, load_recipe
 
 GENRES = 3
 
@@ -258,3 +260,141 @@ def test_wav2vec2_recipe_overfits_a_handful_of_real_clips(gtzan: Path, tmp_path)
     with torch.no_grad():
         expected = fitted.network(clips.arrays).numpy()
     np.testing.assert_allclose(logits, expected, atol=1e-3)
+
+
+def test_rate_factor_warms_up_and_comes_down() -> None:
+    cosine = Schedule(name="cosine", warmup=0.1)
+    factors = [rate_factor(cosine, step, 100) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == factors[10] == 1
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0, abs=1e-9)
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
+    linear = Schedule(name="linear")
+    assert [rate_factor(linear, step, 4) for step in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+    assert rate_factor(Schedule(warmup=0.5), 9, 10) == 1
+
+
+def modern(**settings: object) -> Recipe:
+    return small(
+        normalise="standardise",
+        double_softmax=False,
+        optimiser={"name": "adamw", "lr": 0.01},
+        schedule={"name": "cosine", "warmup": 0.1},
+        label_smoothing=0.1,
+        augment={"mixup": 0.4},
+        **settings,
+    )
+
+
+def test_members_are_several_networks_averaged(tmp_path) -> None:
+    fitted = run(modern(members=3), tmp_path)
+    networks = list(fitted.network.networks)
+    assert len(networks) == 3
+    assert len({weights(network).tobytes() for network in networks}) == 3
+    seen = tracks(20, seed=1).arrays
+    with torch.no_grad():
+        mean = torch.stack([n(seen).softmax(dim=1) for n in networks]).mean(dim=0)
+        torch.testing.assert_close(fitted.network(seen).exp(), mean)
+    # The first member is what a fit of one would have been.
+    alone = run(modern(), tmp_path / "alone")
+    assert np.array_equal(weights(alone.network), weights(networks[0]))
+
+
+def test_a_refit_learns_from_the_validation_tracks_and_tells_what_it_did_not(tmp_path) -> None:
+    first = run(modern(), tmp_path / "first")
+    again = run(modern(refit=True), tmp_path / "again")
+    assert not np.array_equal(weights(first.network), weights(again.network))
+    # The logits kept are those of the network that had not seen these tracks.
+    assert np.array_equal(first.valid_logits, again.valid_logits)
+    with torch.no_grad():
+        refitted = again.network(tracks(20, seed=1).arrays).numpy()
+    assert not np.allclose(refitted, again.valid_logits)
+    assert [row["epoch"] for row in again.curves] == [1, 2, 3, 4, 5, 6]
+
+
+def test_epochs_of_several_fits_are_told_apart(tmp_path) -> None:
+    told: list[tuple[int, int]] = []
+    run(
+        modern(members=2, refit=True, epochs=2),
+        tmp_path,
+        on_epoch=lambda row: told.append((row["fit"], row["epoch"])),
+    )
+    assert told == [(fit_, epoch) for fit_ in range(4) for epoch in (1, 2)]
+
+
+def test_a_fit_stopped_in_a_later_member_goes_on_to_the_same_bits(tmp_path) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(row: object) -> None:
+        if (row["fit"], row["epoch"]) == (1, 4):
+            raise StopError
+
+    whole = run(modern(members=2), tmp_path / "whole")
+    with pytest.raises(StopError):
+        run(modern(members=2), tmp_path / "stopped", on_epoch=stop)
+    resumed = run(modern(members=2), tmp_path / "stopped")
+    assert np.array_equal(weights(whole.network), weights(resumed.network))
+
+
+def test_validation_may_be_looked_at_now_and_then(tmp_path) -> None:
+    fitted = run(modern(validate_every=3), tmp_path)
+    looked = [row["epoch"] for row in fitted.curves if "valid_loss" in row]
+    assert looked == [3, 6]
+
+
+def test_a_search_takes_what_the_validation_tracks_like_best(tmp_path) -> None:
+    # Two genres in rings: one neighbour tells them apart, as many as half the tracks do not.
+    values = {"neighbours": [50, 1]}
+    settings = {"extends": "knn", "name": "rings", "search": values}
+    angle = np.linspace(0, 40, 80)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (1 + np.arange(80) % 2)[:, None]
+    labels = np.arange(80) % 2
+    made = make_representation("descriptors")
+    parts = [
+        PackedTracks(made, ring.astype(np.float32), rows_, labels[rows_])
+        for rows_ in (np.arange(60), np.arange(60, 80))
+    ]
+    fitted = fit(load_recipe(settings), *parts, shape=(2,), genres=2, seed=0, folder=tmp_path)
+    assert fitted.found == {"neighbours": 1}
+
+
+def test_segments_of_a_track_are_put_together(tmp_path) -> None:
+    # One segment in four tells the genre, and not always the same: only together they tell it.
+    rng = np.random.default_rng(0)
+    labels = (np.arange(120) % 3).astype(np.int64)
+    arrays = rng.normal(size=(120, 4, 57)).astype(np.float32)
+    arrays[np.arange(120), rng.integers(0, 4, 120), labels] += 12
+    made = make_representation("segments", {"count": 4})
+    parts = [
+        PackedTracks(made, arrays, rows_, labels[rows_])
+        for rows_ in (np.arange(60), np.arange(60, 90))
+    ]
+    recipe = load_recipe({"extends": "random-forest-3s", "name": "x", "search": {"leaf": [3]}})
+    fitted = fit(recipe, *parts, shape=(4, 57), genres=3, seed=0, folder=tmp_path, segmented=True)
+    assert fitted.valid_logits.shape == (30, 3)
+    assert (fitted.valid_logits.argmax(axis=1) == labels[60:90]).mean() > 0.8
+    whole, single = arrays[90:], arrays[90:].reshape(-1, 1, 57)
+    with torch.no_grad():
+        together = fitted.network(torch.from_numpy(whole)).argmax(dim=1).numpy()
+        alone = fitted.network(torch.from_numpy(single)).argmax(dim=1).numpy()
+    assert (together == labels[90:]).mean() > 0.8
+    assert (alone == labels[90:].repeat(4)).mean() < 0.7
+    export(tmp_path / "model", fitted.network, made, ["a", "b", "c"], trained={})
+    classifier = Classifier(tmp_path / "model", threads=1)
+    for seen in (whole, single):
+        with torch.no_grad():
+            expected = fitted.network(torch.from_numpy(seen)).numpy()
+        np.testing.assert_allclose(classifier.logits(seen), expected, atol=1e-4)
+
+
+def test_windows_and_masks_are_told_where_they_do_not_fit(tmp_path) -> None:
+    with pytest.raises(GenrescopeError, match="windows of 99 columns"):
+        run(modern(windows={"length": 99}), tmp_path / "a")
+    masked = modern()
+    masked = masked.model_copy(update={"augment": Augment(time_masks=1, time_mask=3)})
+    with pytest.raises(GenrescopeError, match="masks are for"):
+        run(masked, tmp_path / "b")
+    with pytest.raises(GenrescopeError, match="depths"):
+        run(modern().model_copy(update={"optimiser": Optimiser(lr=1, layer_decay=0.5)}), tmp_path)

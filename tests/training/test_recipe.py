@@ -1,7 +1,7 @@
 import pytest
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.training.recipe import bundled_recipes, load_recipe
+from genrescope.training.recipe import Ensemble, bundled_recipes, load_entry, load_recipe
 
 
 def test_the_studys_recipes_are_as_it_gives_them() -> None:
@@ -23,9 +23,11 @@ def test_the_studys_recipes_are_as_it_gives_them() -> None:
 
 @pytest.mark.parametrize("name", sorted(bundled_recipes()))
 def test_every_bundled_recipe_says_what_it_is_and_is_named_like_its_file(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = load_entry(name)
     assert recipe.name == name
     assert recipe.about.endswith(".")
+    if isinstance(recipe, Ensemble):
+        assert set(recipe.of) <= set(bundled_recipes())
 
 
 def test_hash_follows_the_settings_and_nothing_else() -> None:
@@ -97,3 +99,53 @@ def test_faults_of_files_are_named(tmp_path) -> None:
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
     with pytest.raises(InputError, match="circle"):
         load_recipe(str(tmp_path / "a.yaml"))
+
+
+def test_the_hashes_of_what_was_measured_stay_what_they_were() -> None:
+    # Results on disk are found again by them.
+    known = {
+        "default": "a93d5dd4f8fe",
+        "musicnn-head": "d62c2d066c3f",
+        "report-cnn": "3e85330bf119",
+        "report-mlp": "b76dedc5c440",
+        "report-wav2vec2": "74eb5e0d6227",
+    }
+    assert {name: load_recipe(name).hash for name in known} == known
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label_smoothing": 0.1},
+        {"members": 2},
+        {"refit": True},
+        {"accumulate": 2},
+        {"schedule": {"name": "cosine"}},
+        {"augment": {"mixup": 0.2}},
+        {"windows": {"length": 5}},
+        {"validate_every": 2},
+        {"optimiser": {"layer_decay": 0.9}},
+    ],
+)
+def test_every_later_setting_changes_the_hash(change: dict) -> None:
+    assert load_recipe({"extends": "report-mlp", **change}).hash != load_recipe("report-mlp").hash
+
+
+def test_what_is_not_for_a_kind_of_model_is_refused() -> None:
+    with pytest.raises(GenrescopeError, match=r"search: not for a network"):
+        load_recipe({"extends": "report-mlp", "search": {"dropout": [0.1, 0.5]}})
+    with pytest.raises(GenrescopeError, match=r"members, refit: not for a classical model"):
+        load_recipe({"extends": "svm", "members": 2, "refit": True})
+    with pytest.raises(GenrescopeError, match="patience"):
+        load_recipe({"extends": "report-mlp", "refit": True, "patience": 3})
+    with pytest.raises(GenrescopeError, match="patience"):
+        load_recipe({"extends": "report-mlp", "validate_every": 2, "patience": 3})
+
+
+def test_an_ensemble_is_no_recipe_to_train() -> None:
+    with pytest.raises(GenrescopeError, match=r"ensemble is an ensemble.*default"):
+        load_recipe("ensemble")
+    with pytest.raises(GenrescopeError, match="of"):
+        load_entry({"name": "alone", "of": ["svm"]})
+    with pytest.raises(GenrescopeError, match="pool"):
+        load_entry({"name": "odd", "of": ["svm", "knn"], "pool": "vote"})

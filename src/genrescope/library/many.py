@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from genrescope.audio import is_audio
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.errors import GenrescopeError, InputError
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,6 @@ def classify_files(
 ) -> Iterator[Answer]:
     """Classify files side by side; answers come in the order of the paths.
 
-    Decoding and inference leave Python to other threads, so threads are enough. Only a few files
-    more than there are workers are in memory at a time.
-
     Parameters
     ----------
     classifier
@@ -69,12 +69,32 @@ def classify_files(
     timeline
         Whether to add the genres over time.
     """
+    return side_by_side(lambda path: _answer(classifier, path, timeline=timeline), paths, workers)
+
+
+def side_by_side(
+    work: Callable[[Path], _Result], paths: Iterable[Path], workers: int | None = None
+) -> Iterator[_Result]:
+    """Do something with many files; results come in the order of the paths.
+
+    Decoding and inference leave Python to other threads, so threads are enough. Only a few files
+    more than there are workers are in memory at a time.
+
+    Parameters
+    ----------
+    work
+        To be done with each file; must be fit for threads.
+    paths
+        May be endless.
+    workers
+        Threads; by default one per core.
+    """
     count = workers or os.cpu_count() or 1
-    pending: deque[Future[Answer]] = deque()
+    pending: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(count) as pool:
         try:
             for path in paths:
-                pending.append(pool.submit(_answer, classifier, path, timeline=timeline))
+                pending.append(pool.submit(work, path))
                 if len(pending) >= 2 * count:
                     yield pending.popleft().result()
             while pending:

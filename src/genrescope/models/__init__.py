@@ -1,6 +1,6 @@
 """Floor 1: the networks, from arrays to logits. Importing this package fills the registry."""
 
-from genrescope.models import cnn, encoder, mlp
+from genrescope.models import cnn, cnn_1d, encoder, mlp, recurrent
 from genrescope.models.model import MODELS, check_model, make_model
 
-__all__ = ["MODELS", "check_model", "cnn", "encoder", "make_model", "mlp"]
+__all__ = ["MODELS", "check_model", "cnn", "cnn_1d", "encoder", "make_model", "mlp", "recurrent"]

@@ -5,7 +5,8 @@ As modules they are exported and run like every other model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,339 @@ def lda(
     return nn.Sequential(scale, _linear(model, genres))
 
 
+@estimator("knn")
+def knn(
+    arrays: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    genres: int,
+    seed: int,
+    neighbours: int = 5,
+) -> nn.Module:
+    """Votes of the nearest tracks by Euclidean distance, on standardised columns."""
+    from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415
+
+    del seed  # nothing is drawn by lot
+    scale = Standardise(torch.from_numpy(arrays))
+    rows = scale(torch.from_numpy(arrays)).numpy()
+    model = KNeighborsClassifier(min(neighbours, len(rows))).fit(rows, labels)
+    return nn.Sequential(scale, Neighbours(model), Spread(model.classes_, genres))
+
+
+@estimator("naive-bayes")
+def naive_bayes(
+    arrays: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    genres: int,
+    seed: int,
+    smoothing: float = 1e-9,
+) -> nn.Module:
+    """Gaussian naive Bayes on standardised columns; ``smoothing`` is scikit-learn's."""
+    from sklearn.naive_bayes import GaussianNB  # noqa: PLC0415
+
+    del seed  # nothing is drawn by lot
+    scale = Standardise(torch.from_numpy(arrays))
+    model = GaussianNB(var_smoothing=smoothing)
+    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
+    return nn.Sequential(scale, Gaussians(model), Spread(model.classes_, genres))
+
+
+@estimator("decision-tree")
+def decision_tree(
+    arrays: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    genres: int,
+    seed: int,
+    leaf: int = 1,
+) -> nn.Module:
+    """A single tree; ``leaf`` is the least number of tracks in a leaf."""
+    from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415
+
+    model = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=seed).fit(arrays, labels)
+    return nn.Sequential(Forest([model.tree_]), Spread(model.classes_, genres))
+
+
+@estimator("random-forest")
+def random_forest(
+    arrays: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    genres: int,
+    seed: int,
+    trees: int = 300,
+    leaf: int = 1,
+    share: float | str = "sqrt",
+) -> nn.Module:
+    """Many trees; ``share`` of the columns is looked at for every branch (``max_features``)."""
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
+
+    model = RandomForestClassifier(
+        trees, min_samples_leaf=leaf, max_features=share, random_state=seed
+    ).fit(arrays, labels)
+    grown = [tree.tree_ for tree in model.estimators_]
+    return nn.Sequential(Forest(grown), Spread(model.classes_, genres))
+
+
+@estimator("gradient-boosting")
+def gradient_boosting(
+    arrays: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    genres: int,
+    seed: int,
+    lr: float = 0.1,
+    rounds: int = 100,
+    leaves: int = 31,
+    leaf: int = 20,
+    share: float = 1.0,
+) -> nn.Module:
+    """Histogram gradient boosting; ``share`` of the columns is looked at for every branch."""
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
+
+    model = HistGradientBoostingClassifier(
+        learning_rate=lr,
+        max_iter=rounds,
+        max_leaf_nodes=leaves,
+        min_samples_leaf=leaf,
+        max_features=share,
+        early_stopping=False,
+        random_state=seed,
+    ).fit(arrays, labels)
+    return nn.Sequential(Boosted(model), Spread(model.classes_, genres))
+
+
+@estimator("svm")
+def svm(
+    arrays: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    genres: int,
+    seed: int,
+    c: float = 10.0,
+    gamma: float = 0.01,
+) -> nn.Module:
+    """Support vectors with a Gaussian kernel, one genre against one, on standardised columns."""
+    from sklearn.svm import SVC  # noqa: PLC0415
+
+    scale = Standardise(torch.from_numpy(arrays))
+    model = SVC(C=c, gamma=gamma, random_state=seed)
+    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
+    return nn.Sequential(scale, SupportVectors(model), Spread(model.classes_, genres))
+
+
 _NEVER = -1e4  # a logit that leaves nothing, and no infinity that would make a NaN
+_LEAST = 1e-6  # probability, so that its logarithm stays finite
+
+
+class Spread(nn.Module):
+    """From the logits of the genres that there were tracks of to those of all.
+
+    Parameters
+    ----------
+    present
+        Which genres there were tracks of.
+    genres
+        How many there are.
+    """
+
+    present: Tensor
+
+    def __init__(self, present: NDArray[np.int64], genres: int) -> None:
+        super().__init__()
+        place = torch.full((genres,), len(present))
+        place[torch.from_numpy(np.asarray(present))] = torch.arange(len(present))
+        self.register_buffer("present", place)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """float32 (batch, present genres) → (batch, genres)."""
+        padded = nn.functional.pad(logits, (0, 1), value=_NEVER)
+        return padded[:, self.present]
+
+
+class Neighbours(nn.Module):
+    """Logarithms of the share that each genre has of a ``KNeighborsClassifier``'s nearest rows."""
+
+    rows: Tensor
+    votes: Tensor
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self._count = int(model.n_neighbors)
+        self.register_buffer("rows", torch.from_numpy(model._fit_X))
+        places = torch.from_numpy(model._y)
+        self.register_buffer("votes", nn.functional.one_hot(places, len(model.classes_)).float())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 (batch, columns) → logits (batch, genres)."""
+        squares = (self.rows**2).sum(dim=1) - 2 * rows @ self.rows.T  # up to the rows' own norm
+        nearest = squares.topk(self._count, dim=1, largest=False).indices
+        return self.votes[nearest].mean(dim=1).clamp(min=_LEAST).log()
+
+
+class Gaussians(nn.Module):
+    """The log-likelihoods of a fitted ``GaussianNB``, with its priors."""
+
+    mean: Tensor
+    variance: Tensor
+    bias: Tensor
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(model.theta_).float())
+        self.register_buffer("variance", torch.from_numpy(model.var_).float())
+        bias = np.log(model.class_prior_) - 0.5 * np.log(2 * np.pi * model.var_).sum(axis=1)
+        self.register_buffer("bias", torch.from_numpy(bias).float())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 (batch, columns) → logits (batch, genres)."""
+        apart = (rows[:, None] - self.mean) ** 2 / self.variance
+        return self.bias - 0.5 * apart.sum(dim=2)
+
+
+class Trees(nn.Module):
+    """Binary trees of scikit-learn's kind, walked down side by side.
+
+    Parameters
+    ----------
+    trees
+        Of each: the column that a node looks at, its threshold, and its left and right child
+        (a leaf is its own children), each (nodes,); and the values (nodes, …) that leaves give.
+    """
+
+    column: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    value: Tensor
+    root: Tensor
+
+    def __init__(self, trees: Sequence[Tree]) -> None:
+        super().__init__()
+        sizes = np.array([len(column) for column, *_ in trees])
+        roots = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        columns, thresholds, lefts, rights, values = zip(*trees, strict=True)
+        moved = [
+            np.concatenate([child + root for child, root in zip(children, roots, strict=True)])
+            for children in (lefts, rights)
+        ]
+        self._depth = max(_depth(left, right) for _, _, left, right, _ in trees)
+        whole = (np.concatenate(columns), np.concatenate(thresholds), *moved)
+        for name, array in zip(("column", "threshold", "left", "right"), whole, strict=True):
+            self.register_buffer(name, torch.from_numpy(array))
+        self.register_buffer("value", torch.from_numpy(np.concatenate(values)).float())
+        self.register_buffer("root", torch.from_numpy(roots))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 (batch, columns) → the leaves' values (batch, trees, …)."""
+        exact = rows.double()  # as the thresholds are
+        node = self.root.expand(rows.shape[0], -1)
+        for _ in range(self._depth):
+            goes_left = exact.gather(1, self.column[node]) <= self.threshold[node]
+            node = torch.where(goes_left, self.left[node], self.right[node])
+        return self.value[node]
+
+
+class Forest(Trees):
+    """Logarithms of the mean of the shares that each genre has in the trees' leaves."""
+
+    def __init__(self, grown: Sequence[Any]) -> None:
+        super().__init__([_tree_of(tree) for tree in grown])
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 (batch, columns) → logits (batch, genres)."""
+        return super().forward(rows).mean(dim=1).clamp(min=_LEAST).log()
+
+
+class Boosted(Trees):
+    """The sums of a fitted ``HistGradientBoostingClassifier``."""
+
+    start: Tensor
+
+    def __init__(self, model: Any) -> None:
+        # scikit-learn has no other way to its trees.
+        rounds = model._predictors
+        super().__init__([_tree_of_nodes(tree.nodes) for each in rounds for tree in each])
+        self._each = len(rounds[0])
+        self.register_buffer("start", torch.from_numpy(np.ravel(model._baseline_prediction)))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 (batch, columns) → logits (batch, genres)."""
+        leaves = super().forward(rows)
+        sums = leaves.reshape(leaves.shape[0], -1, self._each).double().sum(dim=1) + self.start
+        if self._each == 1:  # of two genres, the odds of the second
+            sums = torch.cat([torch.zeros_like(sums), sums], dim=1)
+        return sums.float()
+
+
+class SupportVectors(nn.Module):
+    """The decisions of a fitted ``SVC``, from one against one to one for each genre."""
+
+    vectors: Tensor
+    weights: Tensor
+    bias: Tensor
+    sides: Tensor
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        genres = len(model.classes_)
+        pairs = list(combinations(range(genres), 2))
+        ends = np.concatenate([[0], np.cumsum(model.n_support_)])
+        weights = np.zeros((ends[-1], len(pairs)))
+        for pair, (one, other) in enumerate(pairs):
+            for mine, theirs in ((one, other - 1), (other, one)):
+                own = slice(ends[mine], ends[mine + 1])
+                weights[own, pair] = model.dual_coef_[theirs, own]
+        # scikit-learn turns the only decision of two genres about.
+        bias = model.intercept_ if genres > 2 else -model.intercept_
+        sides = np.zeros((2, len(pairs), genres))
+        for pair, (one, other) in enumerate(pairs):
+            sides[0, pair, one], sides[1, pair, other] = 1, 1
+        self._gamma = float(model._gamma)
+        self.register_buffer("vectors", torch.from_numpy(model.support_vectors_).float())
+        self.register_buffer(
+            "weights", torch.from_numpy(weights if genres > 2 else -weights).float()
+        )
+        self.register_buffer("bias", torch.from_numpy(bias).float())
+        self.register_buffer("sides", torch.from_numpy(sides).float())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 (batch, columns) → logits (batch, genres), votes first and then how sure."""
+        squares = (rows**2).sum(dim=1, keepdim=True) + (self.vectors**2).sum(dim=1)
+        apart = (squares - 2 * rows @ self.vectors.T).clamp(min=0)
+        decisions = torch.exp(-self._gamma * apart) @ self.weights + self.bias
+        votes = (decisions > 0).float() @ self.sides[0] + (decisions <= 0).float() @ self.sides[1]
+        sure = decisions @ self.sides[0] - decisions @ self.sides[1]
+        return votes + sure / (3 * (sure.abs() + 1))
+
+
+Tree = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+
+
+def _tree_of(tree: Any) -> Tree:
+    counts = tree.value[:, 0, :]
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    leaf, itself = tree.children_left < 0, np.arange(tree.node_count)
+    return (
+        np.where(leaf, 0, tree.feature).astype(np.int64),
+        np.where(leaf, 0.0, tree.threshold),
+        np.where(leaf, itself, tree.children_left),
+        np.where(leaf, itself, tree.children_right),
+        shares,
+    )
+
+
+def _tree_of_nodes(nodes: NDArray[Any]) -> Tree:
+    leaf, itself = nodes["is_leaf"].astype(bool), np.arange(len(nodes))
+    return (
+        np.where(leaf, 0, nodes["feature_idx"]).astype(np.int64),
+        np.where(leaf, 0.0, nodes["num_threshold"]),
+        np.where(leaf, itself, nodes["left"].astype(np.int64)),
+        np.where(leaf, itself, nodes["right"].astype(np.int64)),
+        nodes["value"],
+    )
+
+
+def _depth(left: NDArray[Any], right: NDArray[Any]) -> int:
+    level, depth = np.array([0]), 0
+    while len(level := level[left[level] != level]):
+        level, depth = np.concatenate([left[level], right[level]]), depth + 1
+    return depth
 
 
 def _linear(model: Any, genres: int) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""The study's convolutional network on mel-spectrogram pictures."""
+"""Convolutional networks on mel-spectrogram pictures: the study's, and a residual one."""
 
 from __future__ import annotations
 
@@ -69,3 +69,70 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
         nn.MaxPool2d(2),
         nn.ReLU(),
     )
+
+
+@model("resnet")
+class ResNet(nn.Module):
+    """Residual blocks, pooled over frequency and then over time, so that any length will do.
+
+    K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; the BatchNorm of each
+    band before the first layer and the pooling are those of Q. Kong et al., "PANNs", 2020.
+
+    Parameters
+    ----------
+    shape
+        (bands, columns) of one track's spectrogram.
+    genres
+        Number of logits.
+    width
+        Channels of the first block; each of the three that follow doubles them.
+    dropout
+        Probability, before the last layer.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], genres: int, width: int = 24, dropout: float = 0.3
+    ) -> None:
+        super().__init__()
+        if len(shape) != 2:
+            raise ValueError(f"takes spectrograms (bands, columns), not arrays of {shape}")
+        if min(shape) < 16:
+            raise ValueError(f"four halvings leave nothing of {shape[0]} × {shape[1]}")
+        self.scale = nn.BatchNorm1d(shape[0])
+        channels = [width * 2**i for i in range(4)]
+        self.stem = nn.Sequential(*_convolution(1, width, kernel=5, stride=2), nn.ReLU())
+        blocks: list[nn.Module] = [_Residual(width, width)]
+        for inputs, outputs in pairwise(channels):
+            blocks += [nn.MaxPool2d(2), _Residual(inputs, outputs)]
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * channels[-1], genres))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, spectrograms: Tensor) -> Tensor:
+        """float32 (batch, bands, columns) → logits (batch, genres)."""
+        scaled = self.scale(spectrograms)[:, None]
+        maps = self.blocks(self.stem(scaled.contiguous(memory_format=torch.channels_last)))
+        over_time = maps.mean(dim=2)
+        logits: Tensor = self.head(torch.cat([over_time.mean(dim=2), over_time.amax(dim=2)], dim=1))
+        return logits
+
+
+class _Residual(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_convolution(inputs, outputs), nn.ReLU(), *_convolution(outputs, outputs)
+        )
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.skip = nn.Sequential(*_convolution(inputs, outputs, kernel=1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return nn.functional.relu(self.body(maps) + self.skip(maps))
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return convolution, nn.BatchNorm2d(outputs)

@@ -1,6 +1,13 @@
-"""A pretrained audio encoder from the Hugging Face hub (wav2vec2, HuBERT, …) with a head."""
+"""A pretrained audio encoder from the Hugging Face hub (wav2vec2, HuBERT, …) with a head.
+
+It must read 16 kHz waveforms and be built as a convolutional feature encoder below a transformer:
+wav2vec2, HuBERT with its distilled kin, and WavLM are.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -8,23 +15,50 @@ from torch import Tensor, nn
 from genrescope.hub import resolve_weights
 from genrescope.models.model import model
 
+Freeze = Literal["none", "features", "all"]
+Layers = Literal["last", "weighted"]
+Pool = Literal["mean", "lstm"]
+Head = Literal["batchnorm", "projector"]
+
 
 @model("encoder")
 class Encoder(nn.Module):
-    """An encoder's last hidden state, averaged over time, through a small head.
+    """An encoder's hidden states, averaged over time, through a small head.
 
     Parameters
     ----------
     shape
-        (samples,) of one track's waveform at 16 kHz.
+        (samples,) of one track's waveform, or of a window of it, at 16 kHz.
     genres
         Number of logits.
     weights
         A checkpoint folder, or the hub id of one that is on this machine.
     hidden
-        Width of the head's layer: linear → BatchNorm → ReLU → linear.
+        Width of the head's layer.
     gradient_checkpointing
         Trade time for memory when training; the result is the same.
+    standardise
+        Bring each waveform to zero mean and unit variance first, as the feature extractors of
+        checkpoints with ``do_normalize`` do.
+    freeze
+        ``none``; ``features``: the convolutional feature encoder stays as it was pretrained, as
+        in A. Baevski et al., "wav2vec 2.0", NeurIPS 2020; ``all``: the whole encoder does, and is
+        always in evaluation mode.
+    layers
+        ``last``: the last hidden state; ``weighted``: the sum of what enters the transformer and
+        what leaves each of its layers, by weights that are learned and sum to one (S. Yang et al.,
+        "SUPERB: Speech Processing Universal PERformance Benchmark", Interspeech 2021). No layer is
+        then skipped at random (layerdrop).
+    pool
+        ``mean``: over time; ``lstm``: of what a bidirectional LSTM makes of the sequence.
+    lstm_width
+        Of the LSTM, in each direction.
+    head
+        ``batchnorm``: linear → BatchNorm → ReLU → linear; ``projector``: linear → linear, as
+        ``AutoModelForAudioClassification`` has, fit for batches of any size.
+    masking
+        Whether stretches of time (and channels) are masked in training as the checkpoint's
+        settings say (SpecAugment, on the features); False never masks.
     """
 
     def __init__(
@@ -34,29 +68,119 @@ class Encoder(nn.Module):
         weights: str,
         hidden: int = 768,
         gradient_checkpointing: bool = False,
+        standardise: bool = False,
+        freeze: Freeze = "none",
+        layers: Layers = "last",
+        pool: Pool = "mean",
+        lstm_width: int = 256,
+        head: Head = "batchnorm",
+        masking: bool = True,
     ) -> None:
         super().__init__()
         if len(shape) != 1:
             raise ValueError(f"takes waveforms (samples,), not arrays of shape {shape}")
-        from transformers import AutoConfig, AutoModel, Wav2Vec2Model  # noqa: PLC0415
-
-        folder = resolve_weights(weights, download=False)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        kind = Wav2Vec2Model if config.model_type == "wav2vec2" else AutoModel
-        self.encoder = kind.from_pretrained(folder, local_files_only=True)
+        _refuse_unknown("freeze", freeze, Freeze)
+        _refuse_unknown("layers", layers, Layers)
+        _refuse_unknown("pool", pool, Pool)
+        _refuse_unknown("head", head, Head)
+        self._standardise, self._frozen = standardise, freeze == "all"
+        self.encoder = _load(resolve_weights(weights, download=False))
+        config = self.encoder.config
         if gradient_checkpointing:
-            # transformers 5 has a new name for it
+            # transformers 5 has a new name for it. Reentrant checkpoints, which older ones make
+            # unless told otherwise, complain of what comes from frozen features.
             old = self.encoder.gradient_checkpointing_enable
-            getattr(self.encoder, "activation_checkpointing_enable", old)()
-        self.head = nn.Sequential(
-            nn.Linear(config.hidden_size, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, genres),
-        )
+            enable = getattr(self.encoder, "activation_checkpointing_enable", old)
+            enable({"use_reentrant": False})
+        self.layer_weights = None
+        if layers == "weighted":
+            config.layerdrop = 0.0  # a layer that is skipped would have no state to weigh
+            self.layer_weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1))
+        if not masking:
+            self._mask_nothing()
+        self._freeze(freeze)
+        self.lstm, width = None, config.hidden_size
+        if pool == "lstm":
+            self.lstm = nn.LSTM(width, lstm_width, batch_first=True, bidirectional=True)
+            width = 2 * lstm_width
+        between = [nn.BatchNorm1d(hidden), nn.ReLU()] if head == "batchnorm" else []
+        self.head = nn.Sequential(nn.Linear(width, hidden), *between, nn.Linear(hidden, genres))
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """float32 (batch, samples) → logits (batch, genres)."""
-        states = self.encoder(waveforms, return_dict=True).last_hidden_state
+        if self._standardise:
+            waveforms = _standardised(waveforms)
+        states = self._states(waveforms)
+        if self.lstm is not None:
+            states, _ = self.lstm(states)
         logits: Tensor = self.head(torch.mean(states, dim=1))
         return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all that learns; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self._frozen:
+            self.encoder.eval()
+        return self
+
+    def parameter_depths(self) -> list[tuple[list[nn.Parameter], int]]:
+        """Trainable parameters with their depth below the head.
+
+        Returns
+        -------
+        groups
+            Each trainable parameter once. Depth 0 is all above the encoder, 1 its top layer, and
+            so on; the deepest is all that lies below its layers. What is frozen is left out.
+        """
+        blocks = [list(layer.parameters()) for layer in reversed(self.encoder.encoder.layers)]
+        encoder = {id(parameter) for parameter in self.encoder.parameters()}
+        inside = {id(parameter) for block in blocks for parameter in block}
+        above = [p for p in self.parameters() if id(p) not in encoder]
+        below = [p for p in self.encoder.parameters() if id(p) not in inside]
+        groups = [[p for p in group if p.requires_grad] for group in (above, *blocks, below)]
+        return [(group, depth) for depth, group in enumerate(groups) if group]
+
+    def _states(self, waveforms: Tensor) -> Tensor:
+        # float32 (batch, time, width)
+        weights = self.layer_weights
+        found = self.encoder(waveforms, output_hidden_states=weights is not None, return_dict=True)
+        last: Tensor = found.last_hidden_state
+        if weights is None:
+            return last
+        # Whether the last of the hidden states is normalised as last_hidden_state is depends on
+        # the version of transformers.
+        states = torch.stack([*found.hidden_states[:-1], last])
+        return (weights.softmax(dim=0)[:, None, None, None] * states).sum(dim=0)
+
+    def _mask_nothing(self) -> None:
+        self.encoder.config.apply_spec_augment = False
+        filler = getattr(self.encoder, "masked_spec_embed", None)
+        if filler is not None:
+            filler.requires_grad_(requires_grad=False)  # it has no use, so nothing to learn
+
+    def _freeze(self, freeze: Freeze) -> None:
+        if freeze != "none":
+            # Also keeps it from asking for gradients of its input.
+            self.encoder.feature_extractor._freeze_parameters()
+        if freeze == "all":
+            self.encoder.requires_grad_(requires_grad=False)
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoConfig, AutoModel, Wav2Vec2Model  # noqa: PLC0415
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    kind = Wav2Vec2Model if config.model_type == "wav2vec2" else AutoModel
+    return kind.from_pretrained(folder, local_files_only=True)
+
+
+def _standardised(waveforms: Tensor) -> Tensor:
+    centred = waveforms - waveforms.mean(dim=1, keepdim=True)
+    # What transformers' feature extractors add, so that silence stays silent.
+    return centred / (centred.square().mean(dim=1, keepdim=True) + 1e-7).sqrt()
+
+
+def _refuse_unknown(name: str, value: str, choice: Any) -> None:
+    known = get_args(choice)
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")

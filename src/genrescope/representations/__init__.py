@@ -8,6 +8,8 @@ from genrescope.representations import (
     mfcc,
     musicnn_backbone,
     onnx_backbone,
+    picture_embedding,
+    segments,
     transformers_backbone,
     waveform,
 )
@@ -28,6 +30,8 @@ __all__ = [
     "mfcc",
     "musicnn_backbone",
     "onnx_backbone",
+    "picture_embedding",
+    "segments",
     "transformers_backbone",
     "waveform",
 ]

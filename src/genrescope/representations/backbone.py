@@ -65,6 +65,8 @@ class Backbone:
         out; otherwise a waveform shorter than a window is repeated until it fills it.
     margin
         Samples that a window looks at on either side of itself.
+    hear_log_mel
+        From log-mel patches, float32 (windows, frames, bands), if that is what the network takes.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Backbone:
     licence: str
     hear: Callable[..., Heard]
     margin: int = 0
+    hear_log_mel: Callable[[NDArray[np.float32]], Heard] | None = None
 
 
 @dataclass(frozen=True)

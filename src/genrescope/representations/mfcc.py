@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,30 +18,42 @@ _N_FFT, _HOP, _BANDS = 2048, 512, 128
 
 
 def compute(
-    waveform: Waveform, rate: int, coefficients: int = 20, seconds: float = 30.0
+    waveform: Waveform,
+    rate: int,
+    coefficients: int = 20,
+    seconds: float = 30.0,
+    *,
+    hz: int = RATE,
+    loop: bool = False,
 ) -> NDArray[np.float32]:
     """Make the MFCCs of a clip: the orthonormal DCT-II of a mel spectrogram in dB.
 
     The definition is librosa's (n_fft 2048, hop 512, 128 bands, 80 dB floor), without librosa.
+    n_fft and hop are samples, whatever ``hz``: at 16,000, 128 ms and 32 ms.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
     rate
-        In Hz; resampled to 22,050.
+        In Hz; resampled to ``hz``.
     coefficients
         How many, from the lowest.
     seconds
         The length in s: longer clips are cut at the end, shorter ones padded with silence.
+    hz
+        Rate of the audio that they are made of; the bands reach up to half of it.
+    loop
+        Shorter clips are repeated instead.
 
     Returns
     -------
     mfcc
-        float32 (coefficients, frames), one frame every 23.2 ms.
+        float32 (coefficients, frames), one frame every ``512 / hz`` s.
     """
-    clip = fit_length(resample(waveform, rate, RATE), round(seconds * RATE))
-    mel = mel_spectrogram(clip, RATE, _N_FFT, _HOP, _BANDS)
+    resampled, samples = resample(waveform, rate, hz), round(seconds * hz)
+    clip = np.resize(resampled, samples) if loop else fit_length(resampled, samples)
+    mel = mel_spectrogram(clip, hz, _N_FFT, _HOP, _BANDS)
     # Unlike to_db, the MFCCs keep the clip's level: their first coefficient is its loudness.
     loudest = 10 * np.log10(max(float(mel.max()), 1e-10))
     level = to_db(mel, factor=10) + np.float32(loudest)
@@ -61,23 +73,53 @@ def _cosines(coefficients: int) -> NDArray[np.float64]:
 @representation("mfcc")
 @dataclass(frozen=True)
 class Mfcc(Representation):
-    """MFCCs over time."""
+    """MFCCs over time.
+
+    Attributes
+    ----------
+    coefficients
+        How many, from the lowest.
+    seconds
+        The length in s.
+    loop
+        Whether shorter clips are repeated, rather than padded with silence; then excerpts will do.
+    hz
+        Rate of the audio that they are made of; up to 16,000, clips that hold no more will do.
+    """
 
     coefficients: int = 20
     seconds: float = 30.0
+    loop: bool = False
+    hz: int = RATE
 
     rate: ClassVar[int] = RATE
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.loop not in (True, False):
+            raise ValueError(f"loop must be true or false, not {self.loop!r}")
+        object.__setattr__(self, "loop", bool(self.loop))
+        object.__setattr__(self, "rate", self.hz)
+        # Clips without the highest bands would be told from the others by that.
+        narrow = {"full-16k"} if self.hz <= 16000 else set()
+        short = {"excerpt"} if self.loop else set()
+        object.__setattr__(self, "extents", self.extents | narrow | short)
         if self.coefficients > _BANDS:
             raise ValueError(f"coefficients must be at most {_BANDS}, not {self.coefficients}")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Coefficients, frames."""
-        return (self.coefficients, 1 + round(self.seconds * RATE) // _HOP)
+        return (self.coefficients, 1 + round(self.seconds * self.hz) // _HOP)
 
     def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate, self.coefficients, self.seconds)
+        return compute(waveform, rate, self.coefficients, self.seconds, hz=self.hz, loop=self.loop)
+
+    def to_json(self) -> dict[str, Any]:
+        """As of every representation; ``loop`` and ``hz`` are told only if set to something else.
+
+        They came later, and arrays that were stored before are still good.
+        """
+        told, defaults = super().to_json(), {"loop": False, "hz": RATE}
+        return {key: value for key, value in told.items() if defaults.get(key) != value}

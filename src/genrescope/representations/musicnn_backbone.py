@@ -66,12 +66,14 @@ class MusicnnReference(Reference):
 
         widths = {layer: rows.shape[1] for layer, rows in run(silence).items()}
 
-        def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
-            patches = log_mel.hear(waveform, goes_on=goes_on)
+        def hear_log_mel(patches: NDArray[np.float32]) -> Heard:
             layers = run_batches(run, patches, _BATCH, widths)
             tags = layers["tags"]
             likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
             return Heard({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
+
+        def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
+            return hear_log_mel(log_mel.hear(waveform, goes_on=goes_on))
 
         return Backbone(
             name=self.source,
@@ -82,4 +84,5 @@ class MusicnnReference(Reference):
             licence="ISC",
             hear=hear,
             margin=log_mel.HOP,
+            hear_log_mel=hear_log_mel,
         )

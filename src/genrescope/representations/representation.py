@@ -76,6 +76,7 @@ class Representation(ABC):
     version: ClassVar[int] = 1
     rate: ClassVar[int] = 22050
     extents: ClassVar[frozenset[Extent]] = frozenset({"full"})
+    segmented: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

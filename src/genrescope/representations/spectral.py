@@ -81,11 +81,20 @@ def _hann(n_fft: int) -> NDArray[np.float64]:
 def _mel_filters(rate: int, n_fft: int, bands: int) -> NDArray[np.float32]:
     # float32 (1 + n_fft // 2, bands): each FFT bin's weight in each band.
     frequencies = np.linspace(0, rate / 2, 1 + n_fft // 2)[:, None]
-    edges = _mel_to_hz(np.linspace(0, _hz_to_mel(rate / 2), bands + 2))
+    edges = _edges(rate, bands)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
     triangles = np.maximum(0, np.minimum(rising, falling))
     return (triangles * 2 / (high - low)).astype(np.float32)
+
+
+def mel_centres(rate: int, bands: int) -> NDArray[np.float64]:
+    """Middle frequencies of the mel bands in Hz; float64 (bands,)."""
+    return _edges(rate, bands)[1:-1]
+
+
+def _edges(rate: int, bands: int) -> NDArray[np.float64]:
+    return _mel_to_hz(np.linspace(0, _hz_to_mel(rate / 2), bands + 2))
 
 
 # Slaney's mel scale (Auditory Toolbox, 1998): linear to 1 kHz, then 27 steps a factor 6.4.

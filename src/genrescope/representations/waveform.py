@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ RATE = 16000
 _INT16 = 32767
 
 
-def compute(waveform: Waveform, rate: int, seconds: float = 30.0) -> NDArray[np.float32]:
-    """Resample, bring the peak within [-1, 1] and cut or pad to the length.
+def compute(
+    waveform: Waveform, rate: int, seconds: float = 30.0, *, loop: bool = False
+) -> NDArray[np.float32]:
+    """Resample, bring the peak within [-1, 1] and cut, pad or repeat to the length.
 
     Parameters
     ----------
@@ -27,6 +29,8 @@ def compute(waveform: Waveform, rate: int, seconds: float = 30.0) -> NDArray[np.
         In Hz; resampled to 16,000.
     seconds
         The length in s: longer clips are cut at the end, shorter ones padded with silence.
+    loop
+        Shorter ones are repeated instead.
 
     Returns
     -------
@@ -37,18 +41,37 @@ def compute(waveform: Waveform, rate: int, seconds: float = 30.0) -> NDArray[np.
     peak = float(np.abs(resampled).max(initial=0.0))
     if peak > 1:
         resampled = resampled / np.float32(peak)
-    return fit_length(resampled, round(seconds * RATE)).astype(np.float32)
+    samples = round(seconds * RATE)
+    fitted = np.resize(resampled, samples) if loop else fit_length(resampled, samples)
+    return fitted.astype(np.float32)
 
 
 @representation("waveform")
 @dataclass(frozen=True)
 class WaveformRepresentation(Representation):
-    """16 kHz mono audio of equal length."""
+    """16 kHz mono audio of equal length.
+
+    Attributes
+    ----------
+    seconds
+        The length in s.
+    loop
+        Whether shorter clips are repeated, rather than padded with silence; then excerpts will do.
+    """
 
     seconds: float = 30.0
+    loop: bool = False
 
     rate: ClassVar[int] = RATE
     extents: ClassVar[frozenset[Extent]] = frozenset({"full", "full-16k"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loop not in (True, False):
+            raise ValueError(f"loop must be true or false, not {self.loop!r}")
+        object.__setattr__(self, "loop", bool(self.loop))
+        if self.loop:
+            object.__setattr__(self, "extents", self.extents | {"excerpt"})
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,7 +80,17 @@ class WaveformRepresentation(Representation):
 
     def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate, self.seconds)
+        return compute(waveform, rate, self.seconds, loop=self.loop)
+
+    def to_json(self) -> dict[str, Any]:
+        """As of every representation; ``loop`` is told only if it is on.
+
+        It came later, and arrays that were stored before are still good.
+        """
+        told = super().to_json()
+        if not self.loop:
+            del told["loop"]
+        return told
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """To 16 bits, as most recordings have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import platform
 import shutil
@@ -21,6 +22,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from genrescope.classifier import Classifier
 from genrescope.representations.representation import Array
 from genrescope.study.results import Row
+from genrescope.study.statistics import expected_calibration_error
 from genrescope.tracks.splits import Split
 from genrescope.training.export import describe, export
 from genrescope.training.fit import PackedTracks, fit
@@ -29,7 +31,10 @@ from genrescope.training.recipe import Recipe
 Event = Callable[[str, dict[str, Any]], None]
 """Told a cell's key, and a row of its curves with ``step`` of ``steps`` epochs."""
 
-RESULT, PREDICTIONS = "result.json", "predictions.csv"
+FoldIndex = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Of training, validation and test tracks among those packed."""
+
+RESULT, PREDICTIONS, FOLD = "result.json", "predictions.csv", "fold.npz"
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,12 @@ class CellTask:
         Its model's weights, if it has any, are a folder by now.
     splits
         Of ids; those not in ``ids`` cannot be used by this recipe and are left out.
+    train_share
+        What share of the training tracks the splits hold.
     packed
         A ``.npy`` file, (versions × tracks, *shape), shared by all processes.
+    single_segments
+        Whether ids are those of single segments, the first two axes of ``packed`` taken as one.
     ids, labels
         Of the packed tracks; labels index ``genres``.
     folder
@@ -67,13 +76,41 @@ class CellTask:
     folder: Path
     model_folder: Path | None
     threads: int
+    train_share: float = 1.0
+    single_segments: bool = False
     trainer_flags: dict[str, Any] = field(default_factory=dict)
+
+    def index(self, number: int) -> FoldIndex:
+        """Where the usable training, validation and test tracks of a fold are packed."""
+        place = {track: i for i, track in enumerate(self.ids)}
+        split = self.splits[number]
+        train, valid, test = (
+            np.array([place[i] for i in part if i in place], dtype=np.int64)
+            for part in (split.train, split.valid, split.test)
+        )
+        return train, valid, test
 
 
 @dataclass(frozen=True)
-class _Fold:
-    index: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-    probabilities: NDArray[np.float32]
+class Fold:
+    """What came of a fold.
+
+    Attributes
+    ----------
+    index
+        See ``CellTask.index``.
+    valid
+        float32 (validation tracks, genres): probabilities by a model not fitted on them.
+    test
+        float32 (test tracks, genres): probabilities.
+    segment_accuracy
+        Of the test tracks' segments one by one; None if the model sees tracks whole.
+    """
+
+    index: FoldIndex
+    valid: NDArray[np.float32]
+    test: NDArray[np.float32]
+    segment_accuracy: float | None
 
 
 def run_cell(task: CellTask, tell: Event | None = None) -> Row:
@@ -87,18 +124,39 @@ def run_cell(task: CellTask, tell: Event | None = None) -> Row:
     began = time.monotonic()
     torch.set_num_threads(task.threads)
     packed = np.load(task.packed, mmap_mode="r", allow_pickle=False)
+    if task.single_segments:
+        packed = packed.reshape(-1, 1, *packed.shape[2:])
     folds = [_run_fold(task, packed, number, tell) for number in range(len(task.splits))]
-    test = np.concatenate([fold.index[2] for fold in folds])
-    probabilities = np.concatenate([fold.probabilities for fold in folds])
-    row = _row(task, folds, test, probabilities, time.monotonic() - began)
-    _write_predictions(task, folds)
+    row = write_result(task, folds, time.monotonic() - began)
     if task.model_folder is not None:
         representation = task.recipe.make_representation()
         describe(task.model_folder, representation, task.genres, _trained(task, row))
+    return row
+
+
+def write_result(
+    task: CellTask,
+    folds: list[Fold],
+    seconds: float,
+    weights: dict[str, float] | None = None,
+) -> Row:
+    """Write a cell's predictions and, last, its row; ``weights`` are those of an ensemble."""
+    row = _row(task, folds, seconds, weights)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    _write_predictions(task, folds)
     partial = task.folder / "result.part"
     partial.write_text(row.model_dump_json(indent=1) + "\n", encoding="utf-8")
     partial.replace(task.folder / RESULT)
     return row
+
+
+def read_fold(task: CellTask, number: int) -> Fold:
+    """Read what a fold has come to; FileNotFoundError if it is not done."""
+    with np.load(task.folder / f"fold-{number}" / FOLD, allow_pickle=False) as kept:
+        single = float(kept["segment_accuracy"])
+        return Fold(
+            task.index(number), kept["valid"], kept["test"], None if np.isnan(single) else single
+        )
 
 
 def usable(splits: tuple[Split, ...], ids: tuple[str, ...], labels: tuple[int, ...]) -> str | None:
@@ -114,64 +172,86 @@ def usable(splits: tuple[Split, ...], ids: tuple[str, ...], labels: tuple[int, .
     return None
 
 
-def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) -> _Fold:
+def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) -> Fold:
     recipe, representation = task.recipe, task.recipe.make_representation()
-    place = {track: i for i, track in enumerate(task.ids)}
     labels = np.array(task.labels, dtype=np.int64)
-    split = task.splits[number]
-    train, valid, test = (
-        np.array([place[i] for i in part if i in place], dtype=np.int64)
-        for part in (split.train, split.valid, split.test)
-    )
+    train, valid, test = task.index(number)
     versions = 1 + len(recipe.alterations)
     folder = task.folder / f"fold-{number}"
-    done = folder / "probabilities.npy"
-    if not done.exists():
+    if (folder / FOLD).exists():
+        return read_fold(task, number)
+    shape = representation.shape
+    fitted = fit(
+        recipe,
+        PackedTracks(representation, packed, train, labels[train], versions),
+        PackedTracks(representation, packed, valid, labels[valid], versions),
+        shape=(1, *shape[1:]) if task.single_segments else shape,
+        genres=len(task.genres),
+        seed=task.seed,
+        folder=folder,
+        segmented=representation.segmented,
+        on_epoch=_steps_of(task, number, tell),
+        **task.trainer_flags,
+    )
+    keep = task.model_folder if number == 0 else None
+    model_folder = keep or folder / "model"
+    export(model_folder, fitted.network, representation, task.genres, trained={})
+    # Tested as users will run it: the exported model, through ONNX Runtime.
+    classifier = Classifier(model_folder, threads=task.threads)
+    probabilities = [
+        classifier.probabilities(representation.unpack(packed[rows]))
+        for rows in np.array_split(test, max(1, len(test) // 32))
+    ]
+    single = None
+    if representation.segmented and not task.single_segments:
+        single = _segment_accuracy(classifier, representation.unpack(packed[test]), labels[test])
+    if keep is None:
+        shutil.rmtree(model_folder)
+    for checkpoint in folder.rglob("*.ckpt"):
+        checkpoint.unlink()
+    partial = folder / "fold.part.npz"
+    np.savez(
+        partial,
+        valid=_softmax(fitted.valid_logits),
+        test=np.concatenate(probabilities),
+        segment_accuracy=np.nan if single is None else single,
+        found=json.dumps(fitted.found),
+    )
+    partial.replace(folder / FOLD)
+    return read_fold(task, number)
 
-        def on_epoch(row: Any) -> None:
-            if tell:
-                epochs = recipe.epochs or 1
-                place = {"step": number * epochs + row["epoch"], "steps": len(task.splits) * epochs}
-                tell(task.key, {**row, **place})
 
-        fitted = fit(
-            recipe,
-            PackedTracks(representation, packed, train, labels[train], versions),
-            PackedTracks(representation, packed, valid, labels[valid], versions),
-            shape=representation.shape,
-            genres=len(task.genres),
-            seed=task.seed,
-            folder=folder,
-            on_epoch=on_epoch,
-            **task.trainer_flags,
-        )
-        keep = task.model_folder if number == 0 else None
-        model_folder = keep or folder / "model"
-        export(model_folder, fitted.network, representation, task.genres, trained={})
-        # Tested as users will run it: the exported model, through ONNX Runtime.
-        classifier = Classifier(model_folder, threads=task.threads)
-        probabilities = np.concatenate(
-            [
-                classifier.probabilities(representation.unpack(packed[rows]))
-                for rows in np.array_split(test, max(1, len(test) // 32))
-            ]
-        )
-        if keep is None:
-            shutil.rmtree(model_folder)
-        (folder / "last.ckpt").unlink(missing_ok=True)
-        (folder / "best.ckpt").unlink(missing_ok=True)
-        np.save(folder / "probabilities.part.npy", probabilities)
-        (folder / "probabilities.part.npy").replace(done)
-    return _Fold((train, valid, test), np.load(done, allow_pickle=False))
+def _steps_of(task: CellTask, number: int, tell: Event | None) -> Any:
+    if tell is None:
+        return None
+    recipe = task.recipe
+    epochs = recipe.epochs or 1
+    fits = recipe.members * (1 + recipe.refit)
+
+    def on_epoch(row: Any) -> None:
+        done = (number * fits + row["fit"]) * epochs + row["epoch"]
+        tell(task.key, {**row, "step": done, "steps": len(task.splits) * fits * epochs})
+
+    return on_epoch
+
+
+def _segment_accuracy(
+    classifier: Classifier, arrays: NDArray[np.float32], labels: NDArray[np.int64]
+) -> float:
+    single = arrays.reshape(-1, 1, *arrays.shape[2:])
+    predicted = classifier.logits(single).argmax(axis=1)
+    return float((predicted == labels.repeat(arrays.shape[1])).mean())
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(torch.from_numpy(logits).softmax(dim=1).numpy())
 
 
 def _row(
-    task: CellTask,
-    folds: list[_Fold],
-    test: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    seconds: float,
+    task: CellTask, folds: list[Fold], seconds: float, weights: dict[str, float] | None
 ) -> Row:
+    test = np.concatenate([fold.index[2] for fold in folds])
+    probabilities = np.concatenate([fold.test for fold in folds])
     labels = np.array(task.labels, dtype=np.int64)[test]
     predicted = probabilities.argmax(axis=1)
     present = np.unique(labels)
@@ -182,6 +262,8 @@ def _row(
         for i, genre in enumerate(task.genres)
     }
     f1 = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
+    sizes = [len(fold.index[2]) for fold in folds]
+    singles = [fold.segment_accuracy for fold in folds if fold.segment_accuracy is not None]
     return Row(
         recipe=task.recipe.name,
         protocol=task.protocol,
@@ -198,40 +280,19 @@ def _row(
         recall=recall,
         confusion=matrix.tolist(),
         environment=_environment(task),
-        ece=expected_calibration_error(probabilities, labels),
+        ece=expected_calibration_error(probabilities.max(axis=1), predicted == labels),
+        train_share=task.train_share,
+        segment_accuracy=float(np.average(singles, weights=sizes)) if singles else None,
+        weights=weights,
     )
 
 
-def expected_calibration_error(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64], bins: int = 15
-) -> float:
-    """Mean gap between confidence and accuracy over bins of confidence, weighted by their size.
-
-    M. Naeini, G. Cooper and M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
-    Binning", AAAI 2015.
-
-    Parameters
-    ----------
-    probabilities
-        float32 (tracks, genres), rows sum to 1.
-    labels
-        (tracks,).
-    bins
-        Of equal width over [0, 1].
-    """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(right[place == b].sum() - confidence[place == b].sum()) for b in range(bins)]
-    return float(np.sum(gaps) / len(labels))
-
-
-def _write_predictions(task: CellTask, folds: list[_Fold]) -> None:
+def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
     with (task.folder / PREDICTIONS).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "fold", "genre", "predicted", *task.genres])
         for number, fold in enumerate(folds):
-            for i, scores in zip(fold.index[2], fold.probabilities, strict=True):
+            for i, scores in zip(fold.index[2], fold.test, strict=True):
                 genre, predicted = task.genres[task.labels[i]], task.genres[scores.argmax()]
                 shares = [f"{score:.6f}" for score in scores]
                 writer.writerow([task.ids[i], number, genre, predicted, *shares])

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from genrescope.audio import load
 from genrescope.classifier import Timeline
 from genrescope.representations.spectral import mel_spectrogram, to_db
-from genrescope.study.results import Cell
+from genrescope.study.results import Cell, of_segments
+from genrescope.study.statistics import reliability
 from genrescope.training.fit import Curves
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart.
 _TRAIN, _VALID = "#0072B2", "#D55E00"
-_HONEST, _LEAKING = "#009E73", "#999999"
+_HONEST, _LEAKING, _WARNING = "#009E73", "#999999", "#C1121F"
 _SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+_LINES = (*_SERIES, "#D55E00", "#000000")
+
+LEAKS = "LEAKS"
+"""Written wherever a figure stands of a protocol that splits segments."""
 
 
 def class_balance(counts: Mapping[str, int], name: str) -> Figure:
@@ -36,32 +45,147 @@ def class_balance(counts: Mapping[str, int], name: str) -> Figure:
 
 
 def accuracies(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure:
-    """Dots with 95 % intervals: test accuracy of every recipe under every protocol."""
-    recipes = list(dict.fromkeys(cell.recipe for cell in cells))
+    """Dots with 95 % intervals: test accuracy of every recipe, a panel for each protocol.
+
+    The recipes stand in the order of their accuracy under the first protocol.
+    """
+    recipes = _ranked(cells)
     protocols = list(dict.fromkeys(cell.protocol for cell in cells))
-    figure = Figure(figsize=(8, 1.4 + 0.32 * len(recipes) * len(protocols)), layout="constrained")
+    columns = min(2, len(protocols))
+    lines = -(-len(protocols) // columns)
+    figure = Figure(figsize=(9, 0.8 + lines * (0.9 + 0.24 * len(recipes))), layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, protocol in zip(grid.flat, protocols, strict=False):
+        _panel(axes, [cell for cell in cells if cell.protocol == protocol], recipes, honest)
+    for axes in grid.flat[len(protocols) :]:
+        axes.set_visible(False)
+    grid[0, 0].set_yticks(range(len(recipes)), recipes)
+    grid[0, 0].set_ylim(len(recipes) - 0.5, -0.5)
+    grid[0, 0].set(xlim=(0, 1.15), xticks=np.linspace(0, 1, 6))
+    figure.suptitle(title)
+    figure.supxlabel("test accuracy, mean of seeds with 95 % interval", fontsize="medium")
+    return figure
+
+
+def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure:
+    """Dumbbells: what a random split promises, and what is left where artists cannot leak.
+
+    Parameters
+    ----------
+    cells
+        Of at least one honest protocol and, but for segments, one that is not; the first of each
+        is set beside the other.
+    honest
+        By protocol.
+    title
+        Of the figure.
+    """
+    strict, random = gap_protocols(cells, honest)
+    found = {(cell.protocol, cell.recipe): cell.mean for cell in cells}
+    recipes = _ranked([cell for cell in cells if cell.protocol == strict] + list(cells))
+    figure = Figure(figsize=(9, 1.7 + 0.26 * len(recipes)), layout="constrained")
     axes = figure.subplots()
-    for cell in cells:
-        offset = (protocols.index(cell.protocol) - (len(protocols) - 1) / 2) * 0.22
-        y = recipes.index(cell.recipe) + offset
-        low, high = cell.interval()
-        colour = _HONEST if honest[cell.protocol] else _LEAKING
-        axes.plot([low, high], [y, y], color=colour, linewidth=2)
-        axes.plot(cell.mean, y, "o" if honest[cell.protocol] else "D", color=colour)
-        axes.annotate(
-            f"{cell.mean:.2f} {cell.protocol}",
-            (high, y),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
+    for y, recipe in enumerate(recipes):
+        _dumbbell(axes, y, found.get((strict, recipe)), found.get((random, recipe)))
+    _columns(axes, -1, (strict, random, "gap"), weight="bold")
+    for protocol, style, label in _gap_marks(cells, honest):
+        points = [(found[protocol, r], y) for y, r in enumerate(recipes) if (protocol, r) in found]
+        axes.plot(*zip(*points, strict=True), label=label, linestyle="none", **style)
+        if of_segments(protocol):
+            for point in points:
+                _beside(axes, point, LEAKS, color=_WARNING, fontsize=7, fontweight="bold")
     axes.set_yticks(range(len(recipes)), recipes)
     axes.set_ylim(len(recipes) - 0.5, -0.5)
-    axes.set(xlim=(0, 1.12), xlabel="test accuracy, mean of seeds with 95 % interval", title=title)
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.grid(axis="x", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    least = min(cell.mean for cell in cells)
+    axes.set(xlim=(max(0, np.floor(least * 10 - 0.5) / 10), 1.1), xlabel="test accuracy")
+    axes.set_xticks([tick for tick in np.linspace(0, 1, 11) if tick >= axes.get_xlim()[0]])
+    figure.suptitle(title)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    _tidy(axes, grid="x")
+    return figure
+
+
+def gap_protocols(cells: Sequence[Cell], honest: Mapping[str, bool]) -> tuple[str, str]:
+    """The first honest protocol and the first random one, segments aside; empty where none is."""
+    present = [cell.protocol for cell in cells if not of_segments(cell.protocol)]
+    strict = next((protocol for protocol in present if honest[protocol]), "")
+    return strict, next((protocol for protocol in present if not honest[protocol]), "")
+
+
+def learning(cells: Sequence[Cell], title: str) -> Figure:
+    """Lines: accuracy against the number of training tracks, which is on a logarithmic axis.
+
+    The best at their largest number are in colour, the others grey; each is named at its end.
+
+    Parameters
+    ----------
+    cells
+        Of one protocol: every recipe with several shares of the training tracks.
+    title
+        Of the figure.
+    """
+    lines = {
+        recipe: sorted((c.n_train, c.mean) for c in cells if c.recipe == recipe)
+        for recipe in dict.fromkeys(cell.recipe for cell in cells)
+    }
+    best = sorted(lines, key=lambda recipe: -lines[recipe][-1][1])
+    height = max(4.5, 1.2 + 0.2 * len(lines))
+    figure = Figure(figsize=(9, height), layout="constrained")
+    axes = figure.subplots()
+    for recipe in reversed(best):  # the best on top of the others
+        shown = best.index(recipe) < len(_LINES)
+        colour = _LINES[best.index(recipe)] if shown else _LEAKING
+        style = {"linewidth": 1.8, "marker": "o", "markersize": 4} if shown else {"linewidth": 0.9}
+        axes.plot(*zip(*lines[recipe], strict=True), color=colour, label=recipe, **style)
+    sizes = [size for line in lines.values() for size, _ in line]
+    _log_ticks(axes, min(sizes), max(sizes))
+    _name_ends(axes, {recipe: lines[recipe][-1] for recipe in best}, height - 1.1)
+    axes.set(xlabel="training tracks", ylabel="test accuracy, mean of seeds", title=title)
+    _tidy(axes, grid="both")
+    return figure
+
+
+def calibration(cells: Sequence[Cell], title: str) -> Figure:
+    """Small reliability diagrams: how often predictions of like confidence are right.
+
+    A point on the diagonal keeps its word; below it, the model is surer than it is right. Points
+    are bins of confidence, the larger the more predictions; all seeds are taken together (A.
+    Niculescu-Mizil and R. Caruana, "Predicting Good Probabilities With Supervised Learning", ICML
+    2005).
+
+    Parameters
+    ----------
+    cells
+        Of one protocol, with known confidences.
+    title
+        Of the figure.
+    """
+    columns = min(5, len(cells))
+    lines = -(-len(cells) // columns)
+    size = (max(4.5, 1.8 * columns), 1.0 + 2.1 * lines)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, cell in zip(grid.flat, cells, strict=False):
+        outcomes = [outcome for tested in cell.tested for outcome in tested]
+        bins = reliability([o.confidence for o in outcomes], [o.right for o in outcomes])
+        points = [(one.confidence, one.accuracy) for one in bins]
+        areas = [4 + 120 * one.count / len(outcomes) for one in bins]
+        axes.plot([0, 1], [0, 1], color=_LEAKING, linewidth=0.8)
+        axes.plot(*zip(*points, strict=True), color=_TRAIN, linewidth=1)
+        axes.scatter(*zip(*points, strict=True), s=areas, color=_TRAIN, alpha=0.8, linewidth=0)
+        error = "–" if cell.ece is None else f"{cell.ece:.2f}"
+        name = textwrap.fill(cell.recipe, 22)
+        axes.set_title(f"{name}\nECE {error}", fontsize=8)
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+        axes.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
+        axes.tick_params(labelsize=7)
+        _tidy(axes, grid="both")
+    for axes in grid.flat[len(cells) :]:
+        axes.set_visible(False)
+    figure.suptitle(title)
+    figure.supxlabel("confidence", fontsize="medium")
+    figure.supylabel("share that is right", fontsize="medium")
     return figure
 
 
@@ -132,6 +256,118 @@ def timeline(path: Path, times: Timeline) -> Figure:
     lower.set(xlim=(0, seconds), ylim=(0, 1), xlabel="time / s", ylabel="probability")
     lower.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
+
+
+def _ranked(cells: Sequence[Cell]) -> list[str]:
+    # Best first, by the first protocol that tells of a recipe; those of later ones follow.
+    order = list(dict.fromkeys(cell.protocol for cell in cells))
+    key: dict[str, tuple[int, float]] = {}
+    for cell in cells:
+        key.setdefault(cell.recipe, (order.index(cell.protocol), -cell.mean))
+    return sorted(key, key=lambda recipe: key[recipe])
+
+
+def _panel(
+    axes: Axes, cells: Sequence[Cell], recipes: Sequence[str], honest: Mapping[str, bool]
+) -> None:
+    protocol = cells[0].protocol
+    marker, colour, size = ("o", _HONEST, 6) if honest[protocol] else ("D", _LEAKING, 5)
+    if of_segments(protocol):
+        marker, colour, size = "X", _WARNING, 8
+    for cell in cells:
+        y = recipes.index(cell.recipe)
+        low, high = cell.interval()
+        axes.plot([low, high], [y, y], color=colour, linewidth=2)
+        axes.plot(cell.mean, y, marker, color=colour, markersize=size)
+        _beside(axes, (high, y), f"{cell.mean:.2f}", fontsize=8)
+    kind = {True: "honest", False: "optimistic"}[honest[protocol]]
+    kind = LEAKS if of_segments(protocol) else kind
+    axes.set_title(f"{protocol}: {kind}", fontsize=10, color=_WARNING if kind == LEAKS else "black")
+    _tidy(axes, grid="x")
+
+
+def _dumbbell(axes: Axes, y: int, strict: float | None, random: float | None) -> None:
+    told = ["" if share is None else f"{share:.2f}" for share in (strict, random)]
+    if strict is not None and random is not None:
+        axes.plot([strict, random], [y, y], color=_LEAKING, linewidth=1.5, zorder=1)
+        told.append(f"{random - strict:+.2f}")
+    _columns(axes, y, told)
+
+
+def _gap_marks(
+    cells: Sequence[Cell], honest: Mapping[str, bool]
+) -> list[tuple[str, dict[str, Any], str]]:
+    # Protocol, mark and what the legend says of it.
+    strict, random = gap_protocols(cells, honest)
+    present = list(dict.fromkeys(cell.protocol for cell in cells))
+    others = [name for name in present if honest[name] and name != strict]
+    hollow = {"marker": "D", "markeredgecolor": "#666666", "markerfacecolor": "white"}
+    marks: list[tuple[str, dict[str, Any], str]] = [
+        (random, {**hollow, "markersize": 6}, f"{random}: random split, artists leak"),
+        *(
+            (name, {"marker": "|", "color": _HONEST, "markersize": 13}, f"{name}: honest, too")
+            for name in others
+        ),
+        (strict, {"marker": "o", "color": _HONEST, "markersize": 7}, f"{strict}: honest"),
+    ]
+    cross = {"marker": "x", "color": _WARNING, "markersize": 6, "markeredgewidth": 1.6}
+    marks += [(name, cross, f"{name}: {LEAKS}") for name in present if of_segments(name)]
+    return marks
+
+
+def _columns(axes: Axes, y: float, texts: Sequence[str], **style: Any) -> None:
+    # A table's line right of the axes.
+    for i, text in enumerate(texts):
+        axes.annotate(
+            text,
+            (1, y),
+            xytext=(44 + 46 * i, 0),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=8,
+            annotation_clip=False,
+            **style,
+        )
+
+
+def _beside(axes: Axes, point: tuple[float, float], text: str, **style: Any) -> None:
+    axes.annotate(text, point, xytext=(6, 0), textcoords="offset points", va="center", **style)
+
+
+def _log_ticks(axes: Axes, least: int, most: int) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(least / 1.1, most * 1.1)
+    wanted = [step * 10**power for power in range(7) for step in (1, 2, 5)]
+    ticks = [tick for tick in wanted if least / 1.1 <= tick <= most * 1.1]
+    axes.xaxis.set_major_locator(FixedLocator(ticks or [least, most]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+
+
+def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], inches: float) -> None:
+    # Names stand right of the axes, which are so many inches high, moved no further than it takes
+    # not to touch each other.
+    low, high = axes.get_ylim()
+    step = (high - low) / max(len(ends), inches / 0.17)
+    names = sorted(ends, key=lambda recipe: ends[recipe][1])
+    ladder = step * np.arange(len(names))
+    places = isotonic_regression([ends[name][1] for name in names] - ladder).x + ladder
+    places += min(0, high - places[-1]) + max(0, low - places[0])
+    colours = {line.get_label(): line.get_color() for line in axes.get_lines()}
+    edge = axes.get_xlim()[1]
+    for name, place in zip(names, places, strict=True):
+        x, y = ends[name]
+        axes.plot([x, edge], [y, place], ":", color=colours[name], linewidth=0.7)
+        _beside(axes, (edge, place), name, fontsize=8, color=colours[name], annotation_clip=False)
+    axes.set_ylim(low, high)
+
+
+def _tidy(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
+    axes.grid(axis=grid, alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _band(axes: Axes, runs: Sequence[Curves], column: str, colour: str, label: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.tracks.splits import get_protocol
 from genrescope.tracks.track import Extent
-from genrescope.training.recipe import Recipe, load_recipe, read_yaml
+from genrescope.training.recipe import Ensemble, Recipe, load_entry, load_recipe, read_yaml
 
 
 class Plan(BaseModel):
@@ -25,12 +25,19 @@ class Plan(BaseModel):
         A sentence or two under the title.
     recipes
         In the order of the table.
+    ensembles
+        Of these recipes; after them in the table.
     protocols
         In the order of the table: the honest ones first.
     seeds
         How many iterations.
     extents
         Only tracks whose audio is of one of these: full, full-16k, excerpt; None takes all tracks.
+    skip
+        By a recipe's name, protocols under which it takes too long.
+    train_shares
+        Shares of the training tracks to fit with, too, under the first protocol: for learning
+        curves.
     quick
         Whether epochs were cut to see that everything runs.
     """
@@ -40,10 +47,18 @@ class Plan(BaseModel):
     name: str = "The study"
     about: str = ""
     recipes: list[Recipe] = Field(min_length=1)
+    ensembles: list[Ensemble] = []
     protocols: list[str] = Field(default=["filtered", "report"], min_length=1)
     seeds: int = Field(default=5, ge=1)
     extents: tuple[Extent, ...] | None = None
+    skip: dict[str, tuple[str, ...]] = {}
+    train_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     quick: bool = False
+
+    @property
+    def entries(self) -> list[Recipe | Ensemble]:
+        """All lines of the table under a protocol, in their order."""
+        return [*self.recipes, *self.ensembles]
 
     def made_quick(self) -> Plan:
         """The same with at most two seeds and few epochs."""
@@ -94,8 +109,13 @@ def load_plan(
     if not isinstance(references, list) or not references:
         raise InputError(path, "it lists no recipes", "Add `recipes:` with at least one")
     source = None if recipes is not None else path
-    settings["recipes"] = [load_recipe(reference, source) for reference in references]
-    names = [recipe.name for recipe in settings["recipes"]]
+    entries = [load_entry(reference, source) for reference in references]
+    settings["ensembles"] = [entry for entry in entries if isinstance(entry, Ensemble)]
+    settings["recipes"] = [entry for entry in entries if isinstance(entry, Recipe)]
+    for ensemble in settings["ensembles"]:  # what it is made of is run with it
+        there = {recipe.name for recipe in settings["recipes"]}
+        settings["recipes"] += [load_recipe(name) for name in ensemble.of if name not in there]
+    names = [entry.name for entry in (*settings["recipes"], *settings["ensembles"])]
     if twice := {name for name in names if names.count(name) > 1}:
         remedy = "Give each recipe a name of its own"
         raise InputError(path, f"recipes share a name: {', '.join(sorted(twice))}", remedy)

@@ -1,19 +1,27 @@
-"""The report on a study: ``report.md``, a self-contained ``report.html``, and the figures."""
+"""The report on a study: ``report.md``, a self-contained ``report.html``, figures and tables."""
 
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 from matplotlib.figure import Figure
 
 from genrescope import __version__
 from genrescope.study import figures
-from genrescope.study.results import Cell
+from genrescope.study.figures import LEAKS
+from genrescope.study.results import (
+    Cell,
+    compare,
+    of_segments,
+    write_comparisons,
+    write_summary,
+)
 from genrescope.study.run import Study
 from genrescope.tracks.splits import PROTOCOLS
 
@@ -54,6 +62,10 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
 """Test accuracy by random split over five iterations, as the study printed it, on GTZAN."""
 
 
+NO_AUDIO = "no test track with audio"
+"""Marks a recipe that cannot be measured where the others are."""
+
+
 @dataclass(frozen=True)
 class _Picture:
     file: str
@@ -69,7 +81,8 @@ def write_report(study: Study, out: Path) -> Path:
     study
         With its results.
     out
-        The folder; ``report.md``, ``report.html`` and ``figures/`` are written anew.
+        The folder; ``report.md``, ``report.html``, ``summary.csv``, ``comparisons.csv`` and
+        ``figures/`` are written anew.
 
     Returns
     -------
@@ -80,7 +93,11 @@ def write_report(study: Study, out: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
-    content = _content(study, folder)
+    restricted = _on_audio(study)
+    used = {recipe: sum(counts.values()) for recipe, counts in study.used.items()}
+    write_summary(out / "summary.csv", {"all": study.cells, "audio": restricted}, used)
+    write_comparisons(out / "comparisons.csv", study.cells)
+    content = _content(study, restricted, folder)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("genrescope.study", "templates"),
         autoescape=jinja2.select_autoescape(["html.j2"]),
@@ -94,31 +111,145 @@ def write_report(study: Study, out: Path) -> Path:
     return out / "report.html"
 
 
-def _content(study: Study, folder: Path) -> dict[str, Any]:
+def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str, Any]:
     plan, dataset = study.plan, study.dataset
-    honest = {name: PROTOCOLS[name].honest for name in plan.protocols}
-    stamp = f"{dataset.name}, {_seeds(plan.seeds)}" + (", quick" if plan.quick else "")
-    pictures: dict[str, Any] = {
-        "balance": _save(
-            figures.class_balance(dataset.counts, dataset.name),
-            folder / "class-balance.png",
-            f"Bar chart: tracks per genre in {dataset.name}.",
-        ),
-        "accuracy": None,
-        "cells": [],
+    names = _protocols(study)
+    return {
+        "plan": plan,
+        "dataset": dataset,
+        "version": __version__,
+        "protocols": [PROTOCOLS[name] for name in names],
+        "honest": {name for name in names if PROTOCOLS[name].honest},
+        "leaks": {name: LEAKS for name in names if of_segments(name)},
+        "table": summary(study),
+        "segments": [
+            {
+                "recipe": cell.recipe,
+                "protocol": cell.protocol,
+                "single": f"{cell.segment_accuracy:.3f}",
+                "averaged": f"{cell.mean:.3f}",
+            }
+            for cell in _ordered(study, study.cells)
+            if cell.segment_accuracy is not None
+        ],
+        "weights": [
+            {
+                "recipe": cell.recipe,
+                "protocol": cell.protocol,
+                "shares": ", ".join(f"{n} {share:.2f}" for n, share in cell.weights.items()),
+            }
+            for cell in _ordered(study, study.cells)
+            if cell.weights
+        ],
+        "on_audio": _lines(study, restricted) if restricted else [],
+        "n_audio": len(study.audio),
+        "against_best": _against_best(study),
+        "learning": _learning(study),
+        "is_gtzan": dataset.name == "gtzan",
+        "against": _against(study),
+        "recall": [_recall(cell) for cell in _ordered(study, study.cells)],
+        "genres": dataset.genres,
+        "used": [
+            {"recipe": recipe, "counts": counts, "total": sum(counts.values()), "sources": sources}
+            for recipe, counts in study.used.items()
+            for sources in [study.sources[recipe]]
+        ],
+        "unavailable": study.unavailable,
+        "left_out": [str(problem) for problem in study.problems],
+        "pictures": _pictures(study, folder),
+        "environment": study.cells[0].rows[0].environment if study.cells else {},
+        "seeds": _seeds(plan.seeds),
     }
-    if study.cells:
+
+
+def _protocols(study: Study) -> list[str]:
+    # Whatever the plan's order: the honest ones lead, and what leaks by design comes last.
+    return sorted(
+        study.plan.protocols, key=lambda name: (not PROTOCOLS[name].honest, of_segments(name))
+    )
+
+
+def _ordered(study: Study, cells: Iterable[Cell]) -> list[Cell]:
+    order = _protocols(study)
+    return sorted(cells, key=lambda cell: order.index(cell.protocol))
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seeds" if count > 1 else "one seed"
+
+
+def _stamp(study: Study) -> str:
+    quick = ", quick" if study.plan.quick else ""
+    return f"{study.dataset.name}, {_seeds(study.plan.seeds)}{quick}"
+
+
+def _pictures(study: Study, folder: Path) -> dict[str, Any]:
+    dataset, stamp = study.dataset, _stamp(study)
+    honest = {name: PROTOCOLS[name].honest for name in study.plan.protocols}
+    cells = _ordered(study, study.cells)
+    pictures: dict[str, Any] = dict.fromkeys(("accuracy", "gap", "learning", "calibration"))
+    pictures["balance"] = _save(
+        figures.class_balance(dataset.counts, dataset.name),
+        folder / "class-balance.png",
+        f"Bar chart: tracks per genre in {dataset.name}.",
+    )
+    if cells:
         pictures["accuracy"] = _save(
-            figures.accuracies(study.cells, honest, f"Test accuracy on {stamp}"),
+            figures.accuracies(cells, honest, f"Test accuracy on {stamp}"),
             folder / "accuracy.png",
             "Test accuracy of every recipe under every protocol, with 95 % intervals.",
         )
-    for cell in study.cells:
-        title = f"{cell.recipe}, protocol {cell.protocol}, {stamp}"
+    strict, random = figures.gap_protocols(cells, honest)
+    if strict and random:
+        pictures["gap"] = _save(
+            figures.gap(cells, honest, f"What a random split promises, {stamp}"),
+            folder / "gap.png",
+            f"Every recipe's test accuracy by {strict} and by {random}: "
+            f"{_mean_gap(cells, strict, random)}.",
+        )
+    if study.learning:
+        pictures["learning"] = _save(
+            figures.learning(
+                _learnt(study),
+                f"Accuracy by number of training tracks, protocol "
+                f"{study.learning[0].protocol}, {stamp}",
+            ),
+            folder / "learning.png",
+            "Test accuracy against the number of training tracks, a line for each recipe; the "
+            "numbers are in the table beside it.",
+        )
+    first = [cell for cell in cells if cell.protocol == cells[0].protocol]
+    if known := [cell for cell in first if cell.ece is not None]:
+        pictures["calibration"] = _save(
+            figures.calibration(known, f"Calibration, protocol {known[0].protocol}, {stamp}"),
+            folder / "calibration.png",
+            "Reliability diagrams. Expected calibration error: "
+            + ", ".join(f"{cell.recipe} {cell.ece:.2f}" for cell in known)
+            + ".",
+        )
+    pictures["recipes"] = _cell_pictures(study, cells, folder)
+    return pictures
+
+
+def _mean_gap(cells: Sequence[Cell], strict: str, random: str) -> str:
+    mean = {(cell.protocol, cell.recipe): cell.mean for cell in cells}
+    both = [recipe for name, recipe in mean if name == strict and (random, recipe) in mean]
+    if not both:
+        return "no recipe has both"
+    gap = sum(mean[random, recipe] - mean[strict, recipe] for recipe in both) / len(both)
+    return f"the second minus the first is {gap:+.2f} on average over {len(both)} recipes"
+
+
+def _cell_pictures(study: Study, cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
+    # By recipe: a page that shows hundreds of pictures at once is read by nobody.
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for cell in cells:
+        leaks = f" {LEAKS}" if of_segments(cell.protocol) else ""
+        title = f"{cell.recipe}, protocol {cell.protocol}{leaks}, {_stamp(study)}"
         name = f"{cell.recipe}-{cell.protocol}".replace(" ", "-")
-        pictures["cells"].append(
+        found[cell.recipe].append(
             {
-                "title": f"{cell.recipe}, protocol {cell.protocol}",
+                "protocol": cell.protocol,
                 "curves": any(cell.curves)
                 and _save(
                     figures.curves(cell, title),
@@ -132,60 +263,125 @@ def _content(study: Study, folder: Path) -> dict[str, Any]:
                 ),
             }
         )
-    return {
-        "plan": plan,
-        "dataset": dataset,
-        "version": __version__,
-        "protocols": [PROTOCOLS[name] for name in plan.protocols],
-        "table": summary(study),
-        "is_gtzan": dataset.name == "gtzan",
-        "against": _against(study),
-        "recall": [_recall(cell) for cell in study.cells],
-        "genres": dataset.genres,
-        "used": [
-            {"recipe": recipe, "counts": counts, "total": sum(counts.values()), "sources": sources}
-            for recipe, counts in study.used.items()
-            for sources in [study.sources[recipe]]
-        ],
-        "unavailable": study.unavailable,
-        "left_out": [str(problem) for problem in study.problems],
-        "pictures": pictures,
-        "environment": study.cells[0].rows[0].environment if study.cells else {},
-        "seeds": _seeds(plan.seeds),
-    }
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seeds" if count > 1 else "one seed"
+    plan = [entry.name for entry in study.plan.entries]
+    return {recipe: found[recipe] for recipe in sorted(found, key=plan.index)}
 
 
 def summary(study: Study) -> list[dict[str, str]]:
-    """The table's lines, as text, in its order; ``mark`` tells why a line has no figures."""
-    cells = {(cell.protocol, cell.recipe): cell for cell in study.cells}
+    """The table's lines, as text, in its order: honest protocols first.
+
+    ``mark`` tells why a line has no figures, ``leaks`` is ``LEAKS`` or empty.
+    """
+    return _lines(study, study.cells)
+
+
+def _lines(study: Study, among: Sequence[Cell]) -> list[dict[str, str]]:
+    cells = {(cell.protocol, cell.recipe): cell for cell in among}
+    whole = {(cell.protocol, cell.recipe) for cell in study.cells}
     lines: list[dict[str, str]] = []
-    for protocol in study.plan.protocols:
-        for recipe in study.plan.recipes:
-            cell = cells.get((protocol, recipe.name))
+    for protocol in _protocols(study):
+        for recipe in study.plan.entries:
             line = {"recipe": recipe.name, "about": recipe.about, "protocol": protocol}
-            if cell is not None:
-                low, high = cell.interval()
-                line |= {
-                    "mark": "",
-                    "accuracy": _plus_minus(cell.mean, cell.sd),
-                    "interval": f"{low:.3f} to {high:.3f}",
-                    "macro_f1": f"{cell.macro_f1:.3f}",
-                    "n_test": str(cell.n_test),
-                    "n": f"{cell.rows[0].n_train} / {cell.rows[0].n_valid} / {cell.n_test}",
-                    "seconds": f"{np.mean([row.seconds for row in cell.rows]):.0f}",
-                }
+            line["leaks"] = LEAKS if of_segments(protocol) else ""
+            if (cell := cells.get((protocol, recipe.name))) is not None:
+                line |= {"mark": ""} | _figures(cell)
+                line["used"] = str(sum(study.used[recipe.name].values()))
+            elif (protocol, recipe.name) in whole:
+                line["mark"] = NO_AUDIO
+            elif mark := _mark(study, recipe.name, protocol):
+                line["mark"] = mark
             else:
-                line["mark"] = next(
-                    entry.mark
-                    for entry in study.unavailable
-                    if entry.recipe in (recipe.name, "") and entry.protocol in (protocol, None)
-                )
+                continue  # the protocol is for other recipes
             lines.append(line)
     return lines
+
+
+def _figures(cell: Cell) -> dict[str, str]:
+    segments = " segments" if of_segments(cell.protocol) else ""
+    return {
+        "accuracy": _plus_minus(cell.mean, cell.sd),
+        "interval": _to(cell.interval()),
+        "method": cell.interval_method,
+        "macro_f1": f"{cell.macro_f1:.3f}",
+        "n_test": str(cell.n_test),
+        "n": f"{cell.n_train} / {cell.n_valid} / {cell.n_test}{segments}",
+        "seconds": f"{cell.seconds:.0f}",
+    }
+
+
+def _mark(study: Study, recipe: str, protocol: str) -> str:
+    marks = (
+        entry.mark
+        for entry in study.unavailable
+        if entry.recipe in (recipe, "") and entry.protocol in (protocol, None)
+    )
+    return next(marks, "")
+
+
+def _on_audio(study: Study) -> list[Cell]:
+    # Recipes that hear are tested on fewer tracks than those that read a table or a picture; only
+    # then does the report need both on the same ones.
+    tracks: defaultdict[str, set[str]] = defaultdict(set)
+    for cell in study.cells:
+        tracks[cell.recipe] |= cell.tracks()
+    hears = [tested <= study.audio for tested in tracks.values()]
+    if all(hears) or not any(hears):
+        return []
+    return [left for cell in study.cells if (left := cell.restricted(study.audio)) is not None]
+
+
+def _against_best(study: Study) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = []
+    for protocol in _protocols(study):
+        cells = [cell for cell in study.cells if cell.protocol == protocol]
+        best = max(cells, key=lambda cell: cell.mean, default=None)
+        lines = [_behind(cell, best) for cell in cells if best is not None and cell is not best]
+        if best is not None and lines:
+            lines.sort(key=lambda line: -line["sort"])
+            groups.append({"protocol": protocol, "best": best.recipe, "lines": lines})
+    return groups
+
+
+def _behind(cell: Cell, best: Cell) -> dict[str, Any]:
+    found = compare(cell, best)
+    if found is None:
+        return {"recipe": cell.recipe, "mark": "no test track in common", "sort": float("-inf")}
+    return {
+        "recipe": cell.recipe,
+        "mark": "",
+        "difference": f"{found.difference:+.3f}",
+        "interval": _to((found.low, found.high), sign="+"),
+        "p": "–" if found.mcnemar_p is None else _p_value(found.mcnemar_p),
+        "n_tracks": found.n_tracks,
+        "sort": found.difference,
+    }
+
+
+def _learnt(study: Study) -> list[Cell]:
+    # With the whole cells of the same recipes, where the lines end.
+    recipes = {cell.recipe for cell in study.learning}
+    protocol = study.learning[0].protocol
+    whole = [c for c in study.cells if c.recipe in recipes and c.protocol == protocol]
+    return [*study.learning, *whole]
+
+
+def _learning(study: Study) -> dict[str, Any] | None:
+    if not study.learning:
+        return None
+    cells = _learnt(study)
+    shares = sorted({cell.train_share for cell in cells})
+    lines: defaultdict[str, dict[float, str]] = defaultdict(dict)
+    for cell in cells:
+        told = f"{_plus_minus(cell.mean, cell.sd)} ({cell.n_train} tracks)"
+        lines[cell.recipe][cell.train_share] = told
+    return {
+        "protocol": cells[0].protocol,
+        "shares": [f"{100 * share:.3g} %" for share in shares],
+        "lines": [
+            {"recipe": recipe, "figures": [found.get(share, "") for share in shares]}
+            for recipe, found in lines.items()
+        ],
+    }
 
 
 def _against(study: Study) -> list[dict[str, Any]]:
@@ -215,12 +411,16 @@ def _ours(study: Study, cell: Cell | None) -> str:
 
 
 def _recall(cell: Cell) -> dict[str, Any]:
-    shares: dict[str, str] = {}
-    for genre in cell.rows[0].genres:
-        found = [row.recall[genre] for row in cell.rows]
-        known = [share for share in found if share is not None]
-        shares[genre] = f"{np.mean(known):.2f}" if known else "–"
+    shares = {g: "–" if share is None else f"{share:.2f}" for g, share in cell.recall.items()}
     return {"recipe": cell.recipe, "protocol": cell.protocol, "shares": shares}
+
+
+def _to(ends: tuple[float, float], sign: str = "") -> str:
+    return f"{ends[0]:{sign}.3f} to {ends[1]:{sign}.3f}"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _plus_minus(mean: float, sd: float | None) -> str:

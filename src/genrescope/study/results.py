@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from genrescope.study.statistics import (
+    bootstrap,
+    expected_calibration_error,
+    mcnemar,
+    paired_bootstrap,
+    wilson,
+)
+from genrescope.tracks.splits import PROTOCOLS
 from genrescope.training.fit import Curves
 
 COLUMNS = (
@@ -27,10 +38,31 @@ COLUMNS = (
     "seconds",
     "recipe_hash",
     "data_checksum",
+    "train_share",
 )
 """Of ``results.csv``."""
 
-_RESAMPLES = 2000
+SUMMARY_COLUMNS = (
+    "recipe",
+    "protocol",
+    "scope",
+    "seeds",
+    "accuracy_mean",
+    "accuracy_sd",
+    "low",
+    "high",
+    "interval_method",
+    "macro_f1",
+    "ece",
+    "n_train",
+    "n_valid",
+    "n_test",
+    "tracks_used",
+    "seconds",
+)
+"""Of ``summary.csv``; one ``recall_<genre>`` for each genre follows."""
+
+_DIGITS = 6  # of what is written to tables for machines
 
 
 class Row(BaseModel):
@@ -49,6 +81,13 @@ class Row(BaseModel):
     ece
         Expected calibration error of the probabilities, in 15 bins of confidence; None in results
         of older versions.
+    train_share
+        Which share of the training tracks it was fitted on; below 1 for learning curves.
+    segment_accuracy
+        Accuracy of single segments of 3 s, where a track's prediction is their average; None
+        elsewhere.
+    weights
+        What an ensemble gave its members; None for what is no ensemble.
     recall
         Per genre; None where the test holds no track of it.
     confusion
@@ -73,6 +112,9 @@ class Row(BaseModel):
     confusion: list[list[int]]
     environment: dict[str, str]
     ece: float | None = None
+    train_share: float = 1.0
+    segment_accuracy: float | None = None
+    weights: dict[str, float] | None = None
 
 
 class Unavailable(BaseModel):
@@ -86,11 +128,21 @@ class Unavailable(BaseModel):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One line of ``predictions.csv``."""
+    """One line of ``predictions.csv``.
+
+    Attributes
+    ----------
+    confidence
+        Probability of the predicted genre; NaN if it is not known.
+    fold
+        By which fold's model it was predicted; None if that is not known.
+    """
 
     id: str
     genre: str
     predicted: str
+    confidence: float = math.nan
+    fold: int | None = None
 
     @property
     def right(self) -> bool:
@@ -135,31 +187,230 @@ class Cell:
         return float(np.mean([row.macro_f1 for row in self.rows]))
 
     @property
+    def ece(self) -> float | None:
+        """Mean over seeds of the expected calibration error; None if one is not known."""
+        return _mean([row.ece for row in self.rows], of_all=True)
+
+    @property
+    def segment_accuracy(self) -> float | None:
+        """Mean over seeds of the accuracy of single segments; None if one is not known."""
+        return _mean([row.segment_accuracy for row in self.rows], of_all=True)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What an ensemble gave its members, mean over seeds; empty for what is no ensemble."""
+        given = [row.weights for row in self.rows if row.weights is not None]
+        return {name: float(np.mean([one[name] for one in given])) for name in (given or [{}])[0]}
+
+    @property
+    def recall(self) -> dict[str, float | None]:
+        """Per genre, mean over the seeds whose test holds it; None where none does."""
+        genres = self.rows[0].genres
+        return {genre: _mean([row.recall[genre] for row in self.rows]) for genre in genres}
+
+    @property
+    def train_share(self) -> float:
+        """Which share of the training tracks it was fitted on."""
+        return self.rows[0].train_share
+
+    @property
+    def n_train(self) -> int:
+        """Training tracks of a seed."""
+        return round(float(np.mean([row.n_train for row in self.rows])))
+
+    @property
+    def n_valid(self) -> int:
+        """Validation tracks of a seed."""
+        return round(float(np.mean([row.n_valid for row in self.rows])))
+
+    @property
     def n_test(self) -> int:
         """Test tracks of a seed."""
         return round(float(np.mean([row.n_test for row in self.rows])))
+
+    @property
+    def seconds(self) -> float:
+        """Mean over seeds."""
+        return float(np.mean([row.seconds for row in self.rows]))
 
     @property
     def confusion(self) -> NDArray[np.int64]:
         """Summed over seeds; int (genres, genres), true × predicted."""
         return np.asarray(np.sum([row.confusion for row in self.rows], axis=0))
 
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy, by bootstrap over tracks.
+    @property
+    def interval_method(self) -> str:
+        """How ``interval`` came about: ``Wilson`` or ``bootstrap``.
 
-        A track that several seeds tested is drawn with all its outcomes, for seeds are no
-        substitute for tracks (percentile method; B. Efron, 1979).
+        Wilson's needs tracks that each stand for themselves: tested once, by one fit a seed, and
+        the same ones by every seed. Folds, segments and test sets drawn anew are resampled, and so
+        are results that do not tell their folds.
         """
+        tests = [[self._track(outcome) for outcome in tested] for tested in self.tested]
+        same = all(set(test) == set(tests[0]) for test in tests)
+        once = all(len(test) == len(set(test)) for test in tests)
+        folds = {outcome.fold for tested in self.tested for outcome in tested}
+        return "Wilson" if same and once and len(folds) == 1 and None not in folds else "bootstrap"
+
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy, by ``interval_method``.
+
+        Wilson's is that of the mean number right. For the bootstrap, a track that several seeds
+        tested is drawn with all its outcomes, for seeds are no substitute for tracks.
+        """
+        if self.interval_method == "Wilson":
+            right = sum(outcome.right for tested in self.tested for outcome in tested)
+            return wilson(right / len(self.tested), len(self.tested[0]))
         outcomes: defaultdict[str, list[bool]] = defaultdict(list)
         for tested in self.tested:
-            for track in tested:
-                outcomes[track.id].append(track.right)
-        right = np.array([sum(track) for track in outcomes.values()])
-        count = np.array([len(track) for track in outcomes.values()])
-        drawn = np.random.default_rng(0).integers(len(right), size=(_RESAMPLES, len(right)))
-        accuracies = right[drawn].sum(axis=1) / count[drawn].sum(axis=1)
-        low, high = np.quantile(accuracies, [0.025, 0.975])
-        return float(low), float(high)
+            for outcome in tested:
+                outcomes[self._track(outcome)].append(outcome.right)
+        right_of = [sum(track) for track in outcomes.values()]
+        return bootstrap(right_of, [len(track) for track in outcomes.values()])
+
+    def restricted(self, ids: Collection[str]) -> Cell | None:
+        """The same fits, measured on some of their test tracks.
+
+        Parameters
+        ----------
+        ids
+            Of tracks.
+
+        Returns
+        -------
+        cell
+            Without the seeds that tested none of these tracks; None if no seed did. Accuracies of
+            single segments are not known of it, for predictions are kept by track.
+        """
+        rows: list[Row] = []
+        kept: list[list[Outcome]] = []
+        for row, tested in zip(self.rows, self.tested, strict=True):
+            if left := [outcome for outcome in tested if self._track(outcome) in ids]:
+                rows.append(_measured(row, left))
+                kept.append(left)
+        return replace(self, rows=rows, tested=kept) if rows else None
+
+    def tracks(self) -> set[str]:
+        """Ids of the tracks that it was tested on."""
+        return {self._track(outcome) for tested in self.tested for outcome in tested}
+
+    def _track(self, outcome: Outcome) -> str:
+        # Elsewhere a # is part of the name of somebody's file.
+        return outcome.id.rpartition("#")[0] if of_segments(self.protocol) else outcome.id
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two recipes on the test tracks that both could use.
+
+    Attributes
+    ----------
+    n_tracks
+        That both tested, in the same seed.
+    difference
+        Accuracy of a minus that of b on these tracks, over the seeds that both have.
+    low, high
+        Its 95 % interval, by paired bootstrap over tracks.
+    mcnemar_p
+        Of the exact McNemar test on the first seed; not corrected for how many pairs are compared.
+        None for segments, which are not independent of each other.
+    """
+
+    recipe_a: str
+    recipe_b: str
+    protocol: str
+    n_tracks: int
+    difference: float
+    low: float
+    high: float
+    mcnemar_p: float | None
+
+
+def of_segments(protocol: str) -> bool:
+    """Whether a protocol splits segments, so that every track leaks from training to test."""
+    return protocol in PROTOCOLS and PROTOCOLS[protocol].of_segments
+
+
+def compare(cell_a: Cell, cell_b: Cell) -> Comparison | None:
+    """Compare two recipes under one protocol, track by track.
+
+    Returns
+    -------
+    comparison
+        None if they were tested on no track in common.
+
+    Raises
+    ------
+    ValueError
+        If the protocols differ: their test tracks are not to be set beside each other.
+    """
+    if cell_a.protocol != cell_b.protocol:
+        raise ValueError(f"{cell_a.protocol} and {cell_b.protocol} are not comparable")
+    pairs = _pairs(cell_a, cell_b)
+    if not pairs:
+        return None
+    by_track: defaultdict[str, list[tuple[bool, bool]]] = defaultdict(list)
+    for _, track, *right in pairs:
+        by_track[track].append((right[0], right[1]))
+    found = paired_bootstrap(
+        [[a for a, _ in outcomes] for outcomes in by_track.values()],
+        [[b for _, b in outcomes] for outcomes in by_track.values()],
+    )
+    first = [pair for pair in pairs if pair[0] == pairs[0][0]]
+    p = mcnemar([a for _, _, a, _ in first], [b for *_, b in first])
+    return Comparison(
+        cell_a.recipe,
+        cell_b.recipe,
+        cell_a.protocol,
+        len(by_track),
+        found.difference,
+        found.low,
+        found.high,
+        None if of_segments(cell_a.protocol) else p,
+    )
+
+
+def _pairs(cell_a: Cell, cell_b: Cell) -> list[tuple[int, str, bool, bool]]:
+    # Seed, track, and whether either recipe is right; by seed.
+    theirs = {row.seed: tested for row, tested in zip(cell_b.rows, cell_b.tested, strict=True)}
+    pairs: list[tuple[int, str, bool, bool]] = []
+    for row, tested in zip(cell_a.rows, cell_a.tested, strict=True):
+        right = {outcome.id: outcome.right for outcome in theirs.get(row.seed, [])}
+        pairs += [
+            (row.seed, cell_a._track(outcome), outcome.right, right[outcome.id])
+            for outcome in tested
+            if outcome.id in right
+        ]
+    return pairs
+
+
+def _measured(row: Row, outcomes: Sequence[Outcome]) -> Row:
+    place = {genre: i for i, genre in enumerate(row.genres)}
+    matrix = np.zeros((len(place), len(place)), dtype=np.int64)
+    for outcome in outcomes:
+        matrix[place[outcome.genre], place[outcome.predicted]] += 1
+    hits, true, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    present = true > 0
+    confidence = [outcome.confidence for outcome in outcomes]
+    known = not any(math.isnan(share) for share in confidence)
+    right = [outcome.right for outcome in outcomes]
+    return row.model_copy(
+        update={
+            "accuracy": float(hits.sum() / len(outcomes)),
+            "macro_f1": float(np.mean((2 * hits / np.maximum(true + predicted, 1))[present])),
+            "recall": {g: float(hits[i] / true[i]) if true[i] else None for g, i in place.items()},
+            "confusion": matrix.tolist(),
+            "n_test": len(outcomes),
+            "ece": expected_calibration_error(confidence, right) if known else None,
+            "segment_accuracy": None,
+        }
+    )
+
+
+def _mean(values: Iterable[float | None], *, of_all: bool = False) -> float | None:
+    given = list(values)
+    known = [value for value in given if value is not None]
+    return float(np.mean(known)) if known and not (of_all and len(known) < len(given)) else None
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:
@@ -168,6 +419,55 @@ def write_csv(path: Path, rows: list[Row]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
+
+
+def write_summary(
+    path: Path, scopes: Mapping[str, Sequence[Cell]], used: Mapping[str, int]
+) -> None:
+    """Write ``summary.csv``: one line a cell, ``SUMMARY_COLUMNS`` and the recall of each genre.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    scopes
+        Cells by what their test tracks were restricted to: ``all``, ``audio``.
+    used
+        Per recipe, how many tracks it could use.
+    """
+    cells = [(scope, cell) for scope, several in scopes.items() for cell in several]
+    genres = list(dict.fromkeys(genre for _, cell in cells for genre in cell.rows[0].genres))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*SUMMARY_COLUMNS, *(f"recall_{genre}" for genre in genres)])
+        for scope, cell in cells:
+            recall = cell.recall
+            low, high = cell.interval()
+            figures = (cell.mean, cell.sd, low, high)
+            line = [cell.recipe, cell.protocol, scope, len(cell.rows), *map(_rounded, figures)]
+            line += [cell.interval_method, _rounded(cell.macro_f1), _rounded(cell.ece)]
+            line += [cell.n_train, cell.n_valid, cell.n_test, used[cell.recipe]]
+            line += [round(cell.seconds, 2), *(_rounded(recall.get(genre)) for genre in genres)]
+            writer.writerow(line)
+
+
+def write_comparisons(path: Path, cells: Sequence[Cell]) -> None:
+    """Write ``comparisons.csv``: every pair of recipes under the same protocol.
+
+    One line a ``Comparison``; pairs with no test track in common have none.
+    """
+    columns = [field.name for field in fields(Comparison)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for a, b in combinations(cells, 2):
+            if a.protocol == b.protocol and (found := compare(a, b)) is not None:
+                values = [getattr(found, column) for column in columns]
+                writer.writerow([_rounded(v) if isinstance(v, float) else v for v in values])
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _DIGITS)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -181,5 +481,12 @@ def read_tested(path: Path) -> list[Outcome]:
     """Read ``predictions.csv``."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            Outcome(line["id"], line["genre"], line["predicted"]) for line in csv.DictReader(file)
+            Outcome(
+                line["id"],
+                line["genre"],
+                line["predicted"],
+                float(line[line["predicted"]]),
+                int(line["fold"]),
+            )
+            for line in csv.DictReader(file)
         ]

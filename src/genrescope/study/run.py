@@ -31,16 +31,22 @@ from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.representations.alteration import Alteration, get_alterations
 from genrescope.representations.store import Collection, Store
 from genrescope.study.cell import PREDICTIONS, RESULT, CellTask, run_cell, usable
+from genrescope.study.ensemble import ensemble_task, run_ensemble
 from genrescope.study.plan import Plan
 from genrescope.study.results import Cell, Row, Unavailable, read_tested, write_csv, write_json
-from genrescope.tracks.splits import Split, get_protocol
+from genrescope.tracks.splits import SEGMENTS, Split, get_protocol, segment_id, share_of
 from genrescope.tracks.track import Dataset
 from genrescope.training.fit import read_curves
-from genrescope.training.recipe import Component, Recipe
+from genrescope.training.recipe import Component, Ensemble, Recipe
 
 NO_WEIGHTS = "weights not available"
 NO_TRACKS = "no usable tracks"
 NO_SPLIT = "protocol not possible"
+NO_MEMBERS = "not possible"
+SKIPPED = "left out"
+TOO_LONG = (
+    "It takes long, and this study leaves it out; run it alone with --recipes and --protocols"
+)
 
 
 class Listener(Protocol):
@@ -95,6 +101,10 @@ class Study:
     ----------
     cells
         In the order of protocols, then recipes.
+    learning
+        Those that were fitted on a share of the training tracks, smallest share first.
+    audio
+        Ids of the tracks that have audio.
     used
         Per recipe: tracks per genre that it could use.
     sources
@@ -110,6 +120,8 @@ class Study:
     used: dict[str, dict[str, int]]
     sources: dict[str, dict[str, int]]
     problems: list[InputError]
+    learning: list[Cell] = field(default_factory=list)
+    audio: frozenset[str] = frozenset()
 
 
 def run_study(
@@ -160,14 +172,23 @@ def run_study(
         todo = [task for task in tasks if _done_row(task) is None]
         listener.planned(len(tasks), len(tasks) - len(todo))
         _run(todo, options, listener)
+        together = _run_ensembles(plan, tasks, unavailable)
+    used = {recipe: _used(dataset, c.ids) for recipe, c in collections.items()}
+    sources = {recipe: c.sources for recipe, c in collections.items()}
+    for task in together:
+        used[task.recipe.name], sources[task.recipe.name] = _used(dataset, task.ids), {}
+    shares = (*sorted(plan.train_shares), 1.0)
+    cells = {share: _gather(plan, [*tasks, *together], share) for share in shares}
     study = Study(
         plan=plan,
         dataset=dataset,
-        cells=_gather(plan, tasks),
+        cells=cells.pop(1.0),
         unavailable=unavailable,
-        used={recipe: _used(dataset, c) for recipe, c in collections.items()},
-        sources={recipe: c.sources for recipe, c in collections.items()},
+        used=used,
+        sources=sources,
         problems=[*dataset.problems, *problems],
+        learning=[cell for found in cells.values() for cell in found],
+        audio=frozenset(track.id for track in dataset.tracks if track.audio),
     )
     _write(study, out)
     return study
@@ -204,9 +225,7 @@ def _with_weights(
                 continue
             folder = resolve_weights(weights, download=options.download)
         except WeightsNotAvailableError as error:
-            unavailable.append(
-                Unavailable(recipe=recipe.name, protocol=None, mark=NO_WEIGHTS, reason=str(error))
-            )
+            unavailable.append(_lack(recipe, None, NO_WEIGHTS, str(error)))
             listener.note(f"{recipe.name}: {NO_WEIGHTS}. {error}")
             continue
         settings = {**recipe.model.parameters, "weights": str(folder)}
@@ -246,22 +265,26 @@ def _heard(recipe: Recipe) -> tuple[str, tuple[Alteration, ...]]:
     return recipe.make_representation().key, get_alterations(recipe.alterations)
 
 
-def _splits(
-    plan: Plan, dataset: Dataset, unavailable: list[Unavailable]
-) -> dict[tuple[str, int], tuple[Split, ...]]:
-    splits: dict[tuple[str, int], tuple[Split, ...]] = {}
+Splits = dict[tuple[str, int, float], tuple[Split, ...]]
+"""By protocol, seed and share of the training tracks."""
+
+
+def _splits(plan: Plan, dataset: Dataset, unavailable: list[Unavailable]) -> Splits:
+    splits: Splits = {}
+    genre_of = {track.id: track.genre for track in dataset.tracks}
     for name in plan.protocols:
+        shares = plan.train_shares if name == plan.protocols[0] else ()
         try:
-            made = {
-                (name, seed): tuple(get_protocol(name).splits(dataset, seed))
-                for seed in range(plan.seeds)
-            }
+            for seed in range(plan.seeds):
+                whole = tuple(get_protocol(name).splits(dataset, seed))
+                splits[name, seed, 1.0] = whole
+                for share in shares:
+                    some = tuple(share_of(split, genre_of, share, seed) for split in whole)
+                    splits[name, seed, share] = some
         except GenrescopeError as error:
             unavailable.append(
                 Unavailable(recipe="", protocol=name, mark=NO_SPLIT, reason=str(error))
             )
-        else:
-            splits |= made
     if not splits:
         raise GenrescopeError(unavailable[-1].reason)
     return splits
@@ -274,44 +297,56 @@ def _tasks(
     options: Options,
     recipes: list[Recipe],
     collections: dict[str, Collection],
-    splits: dict[tuple[str, int], tuple[Split, ...]],
+    splits: Splits,
     scratch: Path,
     unavailable: list[Unavailable],
 ) -> list[CellTask]:
     genre_of = {track.id: track.genre for track in dataset.tracks}
     originals = {recipe.name: recipe for recipe in plan.recipes}
-    labelling = hashlib.sha256(repr(sorted(splits.items())).encode()).hexdigest()
+    for name, protocols in plan.skip.items():
+        skipped = [protocol for protocol in protocols if protocol in plan.protocols]
+        unavailable += [_lack(originals[name], p, SKIPPED, TOO_LONG) for p in skipped]
     tasks: list[CellTask] = []
     files: dict[int, Path] = {}
     for recipe in recipes:
         collection = collections[recipe.name]
-        labels = tuple(dataset.genres.index(genre_of[i]) for i in collection.ids)
+        representation = recipe.make_representation()
         if id(collection) not in files:  # recipes that see the same share one file
             files[id(collection)] = scratch / f"{len(files)}.npy"
             np.save(files[id(collection)], collection.packed, allow_pickle=False)
-        for (protocol, seed), parts in splits.items():
-            if (reason := usable(parts, collection.ids, labels)) is not None:
+        for (protocol, seed, share), parts in splits.items():
+            if protocol in plan.skip.get(recipe.name, ()):
+                continue
+            ids = collection.ids
+            labels = tuple(dataset.genres.index(genre_of[i]) for i in ids)
+            if single := get_protocol(protocol).of_segments:
+                if not representation.segmented:
+                    continue  # there is nothing of this track that could stand on both sides
+                if recipe.alterations or representation.shape[0] != SEGMENTS:
+                    told = f"{protocol} is of {SEGMENTS} segments a track, unaltered"
+                    unavailable.append(_lack(recipe, protocol, NO_SPLIT, told))
+                    continue
+                ids = tuple(segment_id(i, n) for i in ids for n in range(SEGMENTS))
+                labels = tuple(label for label in labels for _ in range(SEGMENTS))
+            if (reason := usable(parts, ids, labels)) is not None:
                 if not any(u.recipe == recipe.name and u.protocol == protocol for u in unavailable):
-                    unavailable.append(
-                        Unavailable(
-                            recipe=recipe.name, protocol=protocol, mark=NO_TRACKS, reason=reason
-                        )
-                    )
+                    unavailable.append(_lack(recipe, protocol, NO_TRACKS, reason))
                 continue
             original = originals[recipe.name]
-            key = f"{recipe.name} · {protocol} · seed {seed}"
-            folder = out / "runs" / f"{_slug(recipe.name)}-{original.hash}" / protocol
+            percent = "" if share == 1 else f"-{share * 100:g}-percent"
+            folder = out / "runs" / f"{_slug(recipe.name)}-{original.hash}" / f"{protocol}{percent}"
             # The recipe's hash knows the representation's name; its version may have been raised.
-            data = f"{dataset.checksum}{collection.checksum}{labelling}{_heard(recipe)}"
+            data = f"{dataset.checksum}{collection.checksum}{parts!r}{_heard(recipe)}"
+            kept = seed == 0 and share == 1 and not single
             tasks.append(
                 CellTask(
-                    key=key,
+                    key=f"{recipe.name} · {protocol}{percent} · seed {seed}",
                     recipe=recipe,
                     protocol=protocol,
                     seed=seed,
                     splits=parts,
                     packed=files[id(collection)],
-                    ids=collection.ids,
+                    ids=ids,
                     labels=labels,
                     genres=dataset.genres,
                     dataset=dataset.name,
@@ -319,13 +354,45 @@ def _tasks(
                     data_checksum=hashlib.sha256(data.encode()).hexdigest()[:16],
                     folder=folder / f"seed-{seed}",
                     model_folder=(
-                        out / "models" / f"{_slug(recipe.name)}-{protocol}" if seed == 0 else None
+                        out / "models" / f"{_slug(recipe.name)}-{protocol}" if kept else None
                     ),
                     threads=1 if recipe.parallel else os.cpu_count() or 1,
+                    train_share=share,
+                    single_segments=single,
                     trainer_flags={"accelerator": "cpu", **options.trainer_flags},
                 )
             )
     return tasks
+
+
+def _lack(recipe: Recipe | Ensemble, protocol: str | None, mark: str, reason: str) -> Unavailable:
+    return Unavailable(recipe=recipe.name, protocol=protocol, mark=mark, reason=reason)
+
+
+def _run_ensembles(
+    plan: Plan, tasks: list[CellTask], unavailable: list[Unavailable]
+) -> list[CellTask]:
+    # Quick enough to be done anew each time, from what their members have kept.
+    of = {(t.recipe.name, t.protocol, t.seed, t.train_share): t for t in tasks}
+    made: list[CellTask] = []
+    for ensemble in plan.ensembles:
+        for protocol, seed, share in dict.fromkeys(key[1:] for key in of):
+            members = [of.get((name, protocol, seed, share)) for name in ensemble.of]
+            if get_protocol(protocol).of_segments:
+                continue
+            there = [member for member in members if member is not None]
+            reason: str | None
+            if len(there) < len(members):
+                missing = [n for n, m in zip(ensemble.of, members, strict=True) if m is None]
+                reason = f"{', '.join(missing)} could not be run"
+            else:
+                task = ensemble_task(ensemble, there)
+                if (reason := run_ensemble(ensemble, task, there)) is None:
+                    made.append(task)
+            known = {(u.recipe, u.protocol) for u in unavailable}
+            if reason is not None and (ensemble.name, protocol) not in known:
+                unavailable.append(_lack(ensemble, protocol, NO_MEMBERS, reason))
+    return made
 
 
 def _done_row(task: CellTask) -> Row | None:
@@ -433,11 +500,12 @@ def _clear_stale(task: CellTask) -> None:
         shutil.rmtree(task.folder / "fold-0", ignore_errors=True)
 
 
-def _gather(plan: Plan, tasks: list[CellTask]) -> list[Cell]:
+def _gather(plan: Plan, tasks: list[CellTask], share: float) -> list[Cell]:
     cells: list[Cell] = []
     for protocol in plan.protocols:
-        for recipe in plan.recipes:
-            own = [t for t in tasks if (t.recipe.name, t.protocol) == (recipe.name, protocol)]
+        for recipe in plan.entries:
+            wanted = (recipe.name, protocol, share)
+            own = [t for t in tasks if (t.recipe.name, t.protocol, t.train_share) == wanted]
             if not own:
                 continue
             rows = [row for task in own if (row := _done_row(task)) is not None]
@@ -453,14 +521,14 @@ def _gather(plan: Plan, tasks: list[CellTask]) -> list[Cell]:
     return cells
 
 
-def _used(dataset: Dataset, collection: Collection) -> dict[str, int]:
+def _used(dataset: Dataset, ids: tuple[str, ...]) -> dict[str, int]:
     genre_of = {track.id: track.genre for track in dataset.tracks}
-    counter = Counter(genre_of[i] for i in collection.ids)
+    counter = Counter(genre_of[i] for i in ids)
     return {genre: counter[genre] for genre in dataset.genres}
 
 
 def _write(study: Study, out: Path) -> None:
-    rows = [row for c in study.cells for row in c.rows]
+    rows = [row for c in (*study.cells, *study.learning) for row in c.rows]
     write_csv(out / "results.csv", rows)
     write_json(
         out / "results.json",
@@ -479,11 +547,15 @@ def _write(study: Study, out: Path) -> None:
                     "protocol": c.protocol,
                     "accuracy_mean": c.mean,
                     "accuracy_sd": c.sd,
+                    "train_share": c.train_share,
                     "interval_95": c.interval(),
+                    "interval_method": c.interval_method,
                     "macro_f1_mean": c.macro_f1,
+                    "ece": c.ece,
+                    "weights": c.weights,
                     "n_test": c.n_test,
                 }
-                for c in study.cells
+                for c in (*study.cells, *study.learning)
             ],
             "unavailable": [entry.model_dump() for entry in study.unavailable],
             "used": study.used,

@@ -107,6 +107,7 @@ def train_classifier(
             genres=len(dataset.genres),
             seed=0,
             folder=Path(scratch) / "fit",
+            segmented=representation.segmented,
             **options.trainer_flags,
         )
         folder = Path(scratch) / "model"

@@ -6,8 +6,8 @@ can use which track; so recipes that can use different tracks still share every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +39,14 @@ class Protocol:
         One clause for tables and reports.
     honest
         Whether neither artists nor segments can leak from training to test.
+    of_segments
+        Whether what is split are segments, ids as of ``segment_id``, and not whole tracks.
     """
 
     name: str
     about: str
     honest: bool
+    of_segments: bool
     _make: Callable[[Dataset, int], list[Split]]
 
     def splits(self, dataset: Dataset, seed: int) -> list[Split]:
@@ -69,11 +72,13 @@ PROTOCOLS: dict[str, Protocol] = {}
 Maker = Callable[[Dataset, int], list[Split]]
 
 
-def protocol(name: str, about: str, *, honest: bool) -> Callable[[Maker], Maker]:
+def protocol(
+    name: str, about: str, *, honest: bool, of_segments: bool = False
+) -> Callable[[Maker], Maker]:
     """Register a function from dataset and seed to splits."""
 
     def register(make: Maker) -> Maker:
-        PROTOCOLS[name] = Protocol(name, about, honest, make)
+        PROTOCOLS[name] = Protocol(name, about, honest, of_segments, make)
         return make
 
     return register
@@ -119,6 +124,62 @@ def grouped(dataset: Dataset, seed: int) -> list[Split]:
     """Every track is tested once by a model that has not heard its artist."""
     folds = _folds(dataset.tracks, 5, seed, grouped=True)
     return [_with_validation(train, test, seed, grouped=True) for train, test in folds]
+
+
+@protocol(
+    "leaky-segments",
+    "3 s segments split at random 64/16/20: every track LEAKS, to show how much that inflates",
+    honest=False,
+    of_segments=True,
+)
+def leaky_segments(dataset: Dataset, seed: int) -> list[Split]:
+    """What some papers report: parts of one and the same track on both sides."""
+    segments = [
+        replace(track, id=segment_id(track.id, number))
+        for track in dataset.tracks
+        for number in range(SEGMENTS)
+    ]
+    train, test = _folds(segments, 5, seed, grouped=False)[0]
+    return [_with_validation(train, test, seed, grouped=False)]
+
+
+SEGMENTS = 10
+"""Segments of a track by ``leaky-segments``: as many as of 3 s as fit into 30 s."""
+
+
+def segment_id(track: str, number: int) -> str:
+    """Name a segment, numbered from 0, of a track."""
+    return f"{track}#{number}"
+
+
+def share_of(split: Split, genre_of: Mapping[str, str], share: float, seed: int) -> Split:
+    """Keep a share of every genre's training and validation tracks; the test stays as it is.
+
+    Parameters
+    ----------
+    split
+        Of ids.
+    genre_of
+        By id.
+    share
+        In (0, 1]; of each genre at least one track is kept.
+    seed
+        Decides which.
+    """
+    lots = np.random.default_rng(seed)
+
+    def some(ids: tuple[str, ...]) -> tuple[str, ...]:
+        by_genre: dict[str, list[str]] = {}
+        for track in ids:
+            by_genre.setdefault(genre_of[track], []).append(track)
+        kept = [
+            track
+            for _, own in sorted(by_genre.items())
+            for track in lots.permutation(own)[: max(1, round(share * len(own)))].tolist()
+        ]
+        return tuple(sorted(kept))
+
+    return Split(some(split.train), some(split.valid), split.test)
 
 
 def without_test(dataset: Dataset, seed: int) -> Split:

@@ -43,6 +43,7 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros((1, *representation.shape))
+    free = {0: "batch", 1: "segments"} if representation.segmented else {0: "batch"}
     with warnings.catch_warnings():
         # The exporter that traces is deprecated, but the newer one needs a package more.
         warnings.simplefilter("ignore")
@@ -52,7 +53,7 @@ def export(
             str(folder / ONNX),
             input_names=["input"],
             output_names=["logits"],
-            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+            dynamic_axes={"input": free, "logits": {0: "batch"}},
             opset_version=17,
             dynamo=False,
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,16 @@ from genrescope.models.classical import (
     fit_temperature,
 )
 from genrescope.models.normalise import make_normaliser
+from genrescope.models.windows import Average, Masks, Segments, Windows
 from genrescope.representations import Representation
 from genrescope.representations.representation import Array
-from genrescope.training.recipe import Optimiser, Recipe
+from genrescope.training.recipe import Optimiser, Recipe, Schedule
 
 Batch = tuple[Tensor, Tensor]
 Curves = list[dict[str, float]]
 """One row an epoch: epoch, train_loss, train_accuracy, valid_loss, valid_accuracy."""
 
+CURVES = "curves.csv"
 CURVE_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
 EpochDone = Callable[[Mapping[str, float]], None]
 
@@ -53,11 +57,17 @@ class Fitted:
         Representation's arrays, float32 (batch, *shape), to logits (batch, genres); on the CPU,
         in evaluation mode.
     curves
-        Loss and accuracy after each epoch.
+        Loss and accuracy after each epoch; of the first, where several networks are averaged.
+    valid_logits
+        float32 (validation tracks, genres), by a model that was not fitted on them.
+    found
+        The parameters that a search has found best.
     """
 
     network: nn.Module
     curves: Curves
+    valid_logits: NDArray[np.float32]
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 class PackedTracks(Dataset[Batch]):
@@ -104,9 +114,22 @@ class PackedTracks(Dataset[Batch]):
     @property
     def plain(self) -> PackedTracks:
         """The tracks as they are, without their other versions."""
-        tracks = copy(self)
-        tracks._packed, tracks._labels = self._packed[: self._tracks], self._labels[: self._tracks]
-        return tracks
+        return self.first(self._tracks)
+
+    def first(self, tracks: int) -> PackedTracks:
+        """Only so many of them, as they are."""
+        some = copy(self)
+        some._packed, some._labels = self._packed[:tracks], self._labels[:tracks]
+        some._tracks = tracks
+        return some
+
+    def joined(self, others: PackedTracks) -> PackedTracks:
+        """These, and others of the same representation, in all their versions."""
+        both = copy(self)
+        both._packed = np.concatenate([self._packed, others._packed])
+        both._labels = torch.cat([self._labels, others._labels])
+        both._tracks = len(both._labels)  # each version is a track of its own from here
+        return both
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -192,24 +215,32 @@ class GenreModule(lightning.LightningModule):
         self,
         network: nn.Module,
         recipe: Recipe,
-        optimiser: Optimiser,
         seed: int,
         curves: CurveFile,
     ) -> None:
         super().__init__()
         self.network = network
-        self._recipe, self._optimiser = recipe, optimiser
+        self._recipe, self._optimiser = recipe, recipe.optimiser or Optimiser(lr=1e-3)
         self._seed, self._curves = seed, curves
         self._train, self._valid = _Tally(), _Tally()
         self._means: dict[str, Tensor] = {}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """One batch's loss."""
-        return self._step(batch, self._train)
+        arrays, labels = batch
+        augment = self._recipe.augment
+        if augment is None or not augment.mixup:
+            return self._loss(self.network(arrays), labels, self._train)
+        share = float(torch.distributions.Beta(augment.mixup, augment.mixup).sample())
+        others = torch.randperm(len(labels))
+        logits = self.network(arrays.lerp(arrays[others], 1 - share))
+        loss = self._loss(logits, labels, self._train)
+        return share * loss + (1 - share) * self._cross_entropy(logits, labels[others])
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count one batch's loss and accuracy."""
-        self._step(batch, self._valid)
+        arrays, labels = batch
+        self._loss(self.network(arrays), labels, self._valid)
 
     def on_train_start(self) -> None:
         """Drop what the curves hold beyond the checkpoint that this fit goes on from."""
@@ -232,22 +263,47 @@ class GenreModule(lightning.LightningModule):
         if self.trainer.is_global_zero:
             means = {name: float(value) for name, value in self._means.items()}
             self._curves.append({"epoch": self.current_epoch + 1, **means})
+        self._means = {}  # not every epoch looks at the validation tracks
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The recipe's optimiser over all parameters."""
-        settings = self._optimiser
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimiser over all parameters that learn, and its schedule."""
+        settings, schedule = self._optimiser, self._recipe.schedule
         kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-        return kind(
-            self.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        optimiser = kind(
+            self._groups(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
+        if schedule is None:
+            return optimiser
+        steps = int(self.trainer.estimated_stepping_batches)
+        moves = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: rate_factor(schedule, step, steps)
+        )
+        return [optimiser], [{"scheduler": moves, "interval": "step"}]
 
-    def _step(self, batch: Batch, tally: _Tally) -> Tensor:
-        arrays, labels = batch
-        logits = self.network(arrays)
-        scores = logits.softmax(dim=1) if self._recipe.double_softmax else logits
-        loss = nn.functional.cross_entropy(scores, labels)
+    def _groups(self) -> Any:
+        decay = self._optimiser.layer_decay
+        if decay == 1:
+            return [parameter for parameter in self.parameters() if parameter.requires_grad]
+        deep: list[Any] = [m for m in self.network.modules() if hasattr(m, "parameter_depths")]
+        if not deep:
+            raise GenrescopeError(
+                f"Recipe {self._recipe.name}: {self._recipe.model.name} does not tell its layers' "
+                "depths; leave layer_decay out."
+            )
+        return [
+            {"params": parameters, "lr": self._optimiser.lr * decay**depth}
+            for parameters, depth in deep[0].parameter_depths()
+        ]
+
+    def _loss(self, logits: Tensor, labels: Tensor, tally: _Tally) -> Tensor:
+        loss = self._cross_entropy(logits, labels)
         tally.add(loss.detach(), logits.detach().argmax(dim=1) == labels)
         return loss
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        scores = logits.softmax(dim=1) if self._recipe.double_softmax else logits
+        smoothing = self._recipe.label_smoothing if self.training else 0.0
+        return nn.functional.cross_entropy(scores.float(), labels, label_smoothing=smoothing)
 
     def _log(self, means: dict[str, Tensor]) -> None:
         self._means |= means
@@ -263,6 +319,16 @@ def read_curves(path: Path) -> Curves:
     return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
 
+def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+    """What the learning rate is multiplied by in step 0 … steps - 1 of a fit."""
+    warmup = round(schedule.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(steps - warmup, 1)
+    moved = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+    return max(moved[schedule.name], 0.0)
+
+
 def fit(
     recipe: Recipe,
     train: PackedTracks,
@@ -272,6 +338,7 @@ def fit(
     genres: int,
     seed: int,
     folder: Path,
+    segmented: bool = False,
     on_epoch: EpochDone | None = None,
     **trainer_flags: Any,
 ) -> Fitted:
@@ -291,6 +358,8 @@ def fit(
         Decides initial weights, order and dropout.
     folder
         For checkpoints, TensorBoard files and ``curves.csv``.
+    segmented
+        Whether the first axis of ``shape`` counts segments of a track.
     on_epoch
         Told each epoch's row of the curves.
     trainer_flags
@@ -307,59 +376,170 @@ def fit(
         If the recipe's model does not take such arrays, or its weights cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lightning.seed_everything(seed, verbose=False)
     # Only a kernel that read memory it never wrote would need it filled, at a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    normaliser = make_normaliser(
-        recipe.normalise, train.arrays if recipe.normalise == "standardise" else torch.empty(0)
-    )
     if recipe.optimiser is None:
-        return Fitted(_fit_classical(recipe, normaliser, train, valid, genres, seed), [])
-    network = nn.Sequential(
-        normaliser, make_model(recipe.model.name, shape, genres, recipe.model.parameters)
+        return _fit_classical(recipe, train, valid, genres, seed, segmented=segmented)
+
+    def fitted(place: int, tracks: PackedTracks, held: PackedTracks) -> nn.Module:
+        own = folder if place == 0 else folder / f"fit-{place}"
+        tell = None if on_epoch is None else lambda row: on_epoch({**row, "fit": place})
+        return _fit_network(
+            recipe,
+            tracks,
+            held,
+            shape=shape,
+            genres=genres,
+            seed=seed + 1000 * (place % recipe.members),
+            folder=own,
+            segmented=segmented,
+            on_epoch=tell,
+            trainer_flags=trainer_flags,
+        )
+
+    places = range(recipe.members)
+    network = _averaged([fitted(place, train, valid.plain) for place in places])
+    logits = _logits(network, valid.plain)
+    if recipe.refit:
+        whole, nothing = train.joined(valid), valid.first(0)
+        network = _averaged([fitted(recipe.members + p, whole, nothing) for p in places])
+    network, logits = _calibrated(recipe, network, logits, valid.plain)
+    return Fitted(network, read_curves(folder / CURVES), logits)
+
+
+def _fit_network(
+    recipe: Recipe,
+    train: PackedTracks,
+    valid: PackedTracks,
+    *,
+    shape: tuple[int, ...],
+    genres: int,
+    seed: int,
+    folder: Path,
+    segmented: bool,
+    on_epoch: EpochDone | None,
+    trainer_flags: dict[str, Any],
+) -> nn.Module:
+    folder.mkdir(parents=True, exist_ok=True)
+    lightning.seed_everything(seed, verbose=False)
+    network: nn.Module = nn.Sequential(
+        _normaliser(recipe, train, segmented=segmented),
+        _model(recipe, shape[1:] if segmented else shape, genres),
     )
-    curves = CurveFile(folder / "curves.csv", on_epoch)
-    module = GenreModule(network, recipe, recipe.optimiser, seed, curves)
-    _train(recipe, module, train, valid.plain, seed, folder, trainer_flags)
-    network = network.cpu().eval()
-    if recipe.calibrate:
-        network = nn.Sequential(network, _temperature(network, valid.plain)).eval()
-    return Fitted(network, read_curves(folder / "curves.csv"))
+    if segmented:
+        network = Segments(network)
+    module = GenreModule(network, recipe, seed, CurveFile(folder / CURVES, on_epoch))
+    _train(recipe, module, train, valid, seed, folder, trainer_flags)
+    return network.cpu().eval()
+
+
+def _normaliser(recipe: Recipe, train: PackedTracks, *, segmented: bool) -> nn.Module:
+    if recipe.normalise != "standardise":
+        return make_normaliser(recipe.normalise, torch.empty(0))
+    return make_normaliser(
+        recipe.normalise, train.arrays.flatten(0, 1) if segmented else train.arrays
+    )
+
+
+def _model(recipe: Recipe, shape: tuple[int, ...], genres: int) -> nn.Module:
+    windows, augment = recipe.windows, recipe.augment
+    if windows is not None and windows.length > shape[-1]:
+        raise GenrescopeError(
+            f"Recipe {recipe.name}: windows of {windows.length} columns do not fit into arrays of "
+            f"shape {shape}."
+        )
+    seen = shape if windows is None else (*shape[:-1], windows.length)
+    network = make_model(recipe.model.name, seen, genres, recipe.model.parameters)
+    if augment is not None and augment.time_masks + augment.frequency_masks:
+        if len(shape) < 2:
+            raise GenrescopeError(
+                f"Recipe {recipe.name}: masks are for arrays of bands and columns, not {shape}."
+            )
+        masks = Masks(
+            (augment.time_masks, augment.time_mask),
+            (augment.frequency_masks, augment.frequency_mask),
+        )
+        network = nn.Sequential(masks, network)
+    return network if windows is None else Windows(network, windows.length, windows.count)
+
+
+def _averaged(networks: list[nn.Module]) -> nn.Module:
+    return networks[0] if len(networks) == 1 else Average(networks).eval()
 
 
 def _fit_classical(
     recipe: Recipe,
-    normaliser: nn.Module,
     train: PackedTracks,
     valid: PackedTracks,
     genres: int,
     seed: int,
-) -> nn.Module:
+    *,
+    segmented: bool,
+) -> Fitted:
     name = recipe.model.name
     if name not in ESTIMATORS:
         raise GenrescopeError(
             f"Recipe {recipe.name}: {name} is a network and needs optimiser, batch_size and epochs "
             f"(classical models are: {', '.join(sorted(ESTIMATORS))})."
         )
+    lightning.seed_everything(seed, verbose=False)
+    normaliser = _normaliser(recipe, train, segmented=segmented)
 
-    def fitted(arrays: Tensor, labels: NDArray[np.int64]) -> nn.Module:
+    def fitted(tracks: PackedTracks, settings: dict[str, Any]) -> nn.Module:
+        arrays, labels = tracks.arrays, tracks.labels
+        if segmented:
+            labels = labels.repeat(arrays.shape[1])
+            arrays = arrays.flatten(0, 1)
         rows = normaliser(arrays).numpy()
-        model = fit_estimator(name, rows, labels, genres, seed, recipe.model.parameters)
-        return nn.Sequential(normaliser, model).eval()
+        parameters = {**recipe.model.parameters, **settings}
+        model = nn.Sequential(
+            normaliser, fit_estimator(name, rows, labels, genres, seed, parameters)
+        )
+        return (Segments(model) if segmented else model).eval()
 
-    # Nothing is chosen by the validation tracks but the temperature; then they are learnt from.
-    arrays = torch.cat([train.arrays, valid.arrays])
-    refitted = fitted(arrays, np.concatenate([train.labels, valid.labels]))
-    if not recipe.calibrate:
-        return refitted
-    first = fitted(train.arrays, train.labels)
-    return nn.Sequential(refitted, _temperature(first, valid.plain)).eval()
+    # What is chosen is chosen by the validation tracks; then they are learnt from, too.
+    logits, settings = _searched(recipe, fitted, train, valid.plain)
+    network, logits = _calibrated(
+        recipe, fitted(train.joined(valid), settings), logits, valid.plain
+    )
+    return Fitted(network, [], logits, settings)
 
 
-def _temperature(network: nn.Module, tracks: PackedTracks) -> Temperature:
+def _searched(
+    recipe: Recipe,
+    fitted: Callable[[PackedTracks, dict[str, Any]], nn.Module],
+    train: PackedTracks,
+    valid: PackedTracks,
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    # The best by accuracy on the validation tracks, then by likelihood; of equals the first.
+    tried: list[tuple[tuple[float, float], NDArray[np.float32], dict[str, Any]]] = []
+    for values in product(*recipe.search.values()):
+        settings = dict(zip(recipe.search, values, strict=True))
+        logits = _logits(fitted(train, settings), valid)
+        scores, labels = torch.from_numpy(logits), torch.from_numpy(valid.labels)
+        right = float((scores.argmax(dim=1) == labels).float().mean())
+        likelihood = -float(nn.functional.cross_entropy(scores, labels))
+        tried.append(((right, likelihood), logits, settings))
+    _, logits, settings = max(tried, key=lambda one: one[0])
+    return logits, settings
+
+
+def _logits(network: nn.Module, tracks: PackedTracks) -> NDArray[np.float32]:
     with torch.no_grad():
-        logits = network(tracks.arrays).numpy()
-    return Temperature(fit_temperature(logits, tracks.labels))
+        parts = [
+            network(tracks.__getitems__(list(rows))[0]).float().numpy()
+            for rows in np.array_split(np.arange(len(tracks)), max(1, len(tracks) // 32))
+        ]
+    return np.concatenate(parts)
+
+
+def _calibrated(
+    recipe: Recipe, network: nn.Module, logits: NDArray[np.float32], valid: PackedTracks
+) -> tuple[nn.Module, NDArray[np.float32]]:
+    if not recipe.calibrate:
+        return network, logits
+    scale = Temperature(fit_temperature(logits, valid.labels))
+    return nn.Sequential(network, scale).eval(), scale(torch.from_numpy(logits)).numpy()
 
 
 def _train(
@@ -391,6 +571,8 @@ def _train(
     with _quiet_lightning():
         trainer = lightning.Trainer(
             max_epochs=epochs,
+            check_val_every_n_epoch=recipe.validate_every,
+            accumulate_grad_batches=recipe.accumulate,
             precision=recipe.precision,
             deterministic=True,
             callbacks=callbacks,
@@ -440,6 +622,7 @@ class _quiet_lightning(warnings.catch_warnings):  # noqa: N801  used like a func
             "ignore", ".*number of training batches.*smaller than the logging.*"
         )
         warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*but have no `val_dataloader`.*")  # in a refit
         warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
         self._level = logging.getLogger("lightning.pytorch").level
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -35,11 +35,67 @@ class Component(BaseModel):
 
 
 class Optimiser(_Strict):
-    """How weights are updated."""
+    """How weights are updated.
+
+    Attributes
+    ----------
+    layer_decay
+        What the learning rate is multiplied by for every layer further below the head; for models
+        that tell their layers' depths.
+    """
 
     name: Literal["adam", "adamw"] = "adam"
     lr: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+
+
+class Schedule(_Strict):
+    """How the learning rate moves from step to step: a linear warm-up, then this.
+
+    Attributes
+    ----------
+    warmup
+        Share of all steps.
+    """
+
+    name: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Windows(_Strict):
+    """Stretches of a track's array along its last axis, time.
+
+    Attributes
+    ----------
+    length
+        Columns; in training each track gives one such stretch from a random place.
+    count
+        How many, evenly spread, a track is tested on; their probabilities are averaged.
+    """
+
+    length: int = Field(ge=1)
+    count: int = Field(default=5, ge=1)
+
+
+class Augment(_Strict):
+    """How training arrays (…, bands, columns) are altered, anew in every step.
+
+    Attributes
+    ----------
+    mixup
+        Both parameters of the Beta distribution by which pairs of tracks are mixed; 0 for none
+        (H. Zhang et al., ICLR 2018).
+    time_masks, time_mask, frequency_masks, frequency_mask
+        How many stretches of columns or bands are hidden, and how wide they are at most (D. S.
+        Park et al., "SpecAugment", Interspeech 2019).
+    """
+
+    mixup: float = Field(default=0.0, ge=0)
+    time_masks: int = Field(default=0, ge=0)
+    time_mask: int = Field(default=0, ge=0)
+    frequency_masks: int = Field(default=0, ge=0)
+    frequency_mask: int = Field(default=0, ge=0)
 
 
 class Recipe(_Strict):
@@ -55,6 +111,19 @@ class Recipe(_Strict):
     optimiser, batch_size, epochs
         For networks; classical models have none of the three, and are fitted on the training and
         validation tracks.
+    search
+        For classical models: values to try of its parameters, in all combinations; the one with
+        the best accuracy on the validation tracks is taken.
+    windows, augment, label_smoothing, schedule
+        For networks; see their classes.
+    accumulate
+        Batches that a step of the optimiser sums over.
+    validate_every
+        Epochs from one look at the validation tracks to the next.
+    members
+        Networks, each from a seed of its own, whose probabilities are averaged.
+    refit
+        When a network is fitted, fit it once more, on the training and the validation tracks.
     calibrate
         Divide the logits by a temperature fitted on the validation tracks.
     double_softmax
@@ -72,10 +141,19 @@ class Recipe(_Strict):
     alterations: tuple[str, ...] = ()
     normalise: Literal["none", "l2-rows", "standardise", "signed-log"] = "none"
     model: Component
+    search: dict[str, tuple[Any, ...]] = {}
+    windows: Windows | None = None
+    augment: Augment | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     double_softmax: bool = False
     optimiser: Optimiser | None = None
+    schedule: Schedule | None = None
     batch_size: int | None = Field(default=None, ge=2)
+    accumulate: int = Field(default=1, ge=1)
     epochs: int | None = Field(default=None, ge=1)
+    validate_every: int = Field(default=1, ge=1)
+    members: int = Field(default=1, ge=1)
+    refit: bool = False
     calibrate: bool = False
     patience: int | None = Field(default=None, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -93,6 +171,14 @@ class Recipe(_Strict):
         given = [part is not None for part in (self.optimiser, self.batch_size, self.epochs)]
         if any(given) != all(given):
             raise ValueError("give optimiser, batch_size and epochs for a network, or none of them")
+        alien = {"search"} if all(given) else _FOR_NETWORKS
+        if found := sorted(alien & self.model_fields_set):
+            kind = "network" if all(given) else "classical model"
+            raise ValueError(f"{', '.join(found)}: not for a {kind}")
+        if self.refit and self.patience is not None:
+            raise ValueError("refit needs a fixed number of epochs: leave patience out")
+        if self.patience is not None and self.validate_every > 1:
+            raise ValueError("patience needs a look at the validation tracks after every epoch")
         return self
 
     def make_representation(self) -> Representation:
@@ -103,9 +189,12 @@ class Recipe(_Strict):
     def hash(self) -> str:
         """12 hex digits over all that decides the result: not the name, nor what is told of it."""
         told = {"name", "about", "parallel"}
-        # Off, a setting leaves the hash of a recipe that does not name it as it always was.
-        off = {name for name in ("calibrate", "alterations") if not getattr(self, name)}
+        # At its default, a setting leaves the hash of a recipe that does not name it as it was.
+        fields = type(self).model_fields
+        off = {name for name in _LATER if getattr(self, name) == fields[name].default}
         settings = self.model_dump(exclude=told | off)
+        if self.optimiser is not None and self.optimiser.layer_decay == 1:
+            del settings["optimiser"]["layer_decay"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def quick(self) -> Recipe:
@@ -115,6 +204,33 @@ class Recipe(_Strict):
         return self.model_copy(update={"epochs": min(self.epochs, max(2, self.epochs // 20))})
 
 
+_FOR_NETWORKS = {
+    "windows", "augment", "label_smoothing", "double_softmax", "schedule", "accumulate",
+    "validate_every", "members", "refit", "patience",
+}  # fmt: skip
+_LATER = (_FOR_NETWORKS - {"double_softmax", "patience"}) | {"calibrate", "alterations", "search"}
+
+
+class Ensemble(_Strict):
+    """Recipes whose probabilities are put together; each is fitted and tested for itself.
+
+    The tracks that it can be tested on are those that all of its recipes can use.
+
+    Attributes
+    ----------
+    of
+        Names of the recipes.
+    pool
+        ``average``: the mean of the probabilities, nothing is fitted. ``weighted``: the weighted
+        geometric mean, with weights of 0 or more fitted on the validation tracks.
+    """
+
+    name: str = Field(pattern=r"^[\w][\w .,()+-]*$")
+    about: str = ""
+    of: tuple[str, ...] = Field(min_length=2)
+    pool: Literal["average", "weighted"] = "weighted"
+
+
 def bundled_recipes() -> dict[str, Path]:
     """Names and files of the recipes in the package."""
     folder = Path(str(files("genrescope") / "recipes"))
@@ -122,7 +238,18 @@ def bundled_recipes() -> dict[str, Path]:
 
 
 def load_recipe(reference: str | dict[str, Any], source: Path | None = None) -> Recipe:
-    """Read a recipe.
+    """Read a recipe; see ``load_entry``. An ensemble of recipes is refused."""
+    entry = load_entry(reference, source)
+    if isinstance(entry, Ensemble):
+        raise GenrescopeError(
+            f"{entry.name} is an ensemble, which only a study can run: it has no model of its own. "
+            f"Take one of its recipes: {', '.join(entry.of)}."
+        )
+    return entry
+
+
+def load_entry(reference: str | dict[str, Any], source: Path | None = None) -> Recipe | Ensemble:
+    """Read a recipe or an ensemble of recipes, which is what has a list ``of``.
 
     Parameters
     ----------
@@ -138,8 +265,9 @@ def load_recipe(reference: str | dict[str, Any], source: Path | None = None) -> 
         If there is no such recipe, or its settings are wrong: names each.
     """
     settings, path = _settings(reference, source)
+    kind = Ensemble if "of" in settings else Recipe
     try:
-        return Recipe.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()

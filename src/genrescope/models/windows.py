@@ -1,0 +1,133 @@
+"""Layers around a network that hears a part of a track at a time, and that put parts together.
+
+Inside one of these a network still gives logits; what they give are the logarithms of averaged
+probabilities, which are logits, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Windows(nn.Module):
+    """One random stretch of each track in training; the average over stretches evenly spread else.
+
+    Parameters
+    ----------
+    network
+        From arrays (batch, …, length) to logits (batch, genres).
+    length
+        Columns of the last axis.
+    count
+        Stretches that are averaged; fewer where the whole has no room for so many places.
+    """
+
+    def __init__(self, network: nn.Module, length: int, count: int) -> None:
+        super().__init__()
+        self.network, self._length, self._count = network, length, count
+
+    def forward(self, arrays: Tensor) -> Tensor:
+        """float32 (batch, …, columns), at least ``length`` → logits (batch, genres)."""
+        spare = int(arrays.shape[-1]) - self._length
+        if self.training:
+            starts = torch.randint(spare + 1, (len(arrays),)).tolist()
+            parts = [
+                array[..., start : start + self._length]
+                for array, start in zip(arrays, starts, strict=True)
+            ]
+            logits: Tensor = self.network(torch.stack(parts))
+            return logits
+        places = sorted({round(spare * i / max(self._count - 1, 1)) for i in range(self._count)})
+        return mean_of_logits([self.network(arrays[..., s : s + self._length]) for s in places])
+
+
+class Segments(nn.Module):
+    """A random segment of each track in training; the average over all of them else.
+
+    Parameters
+    ----------
+    network
+        From the arrays of segments (batch, *shape) to logits (batch, genres).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, arrays: Tensor) -> Tensor:
+        """float32 (batch, segments, *shape) → logits (batch, genres)."""
+        if self.training:
+            chosen = torch.randint(arrays.shape[1], (len(arrays),))
+            logits: Tensor = self.network(arrays[torch.arange(len(arrays)), chosen])
+            return logits
+        each = self.network(arrays.reshape(-1, *arrays.shape[2:]))
+        return _log_mean(each.reshape(arrays.shape[0], arrays.shape[1], -1).log_softmax(2), 1)
+
+
+class Average(nn.Module):
+    """Several networks that see the same.
+
+    Parameters
+    ----------
+    networks
+        From the same arrays to logits (batch, genres).
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, arrays: Tensor) -> Tensor:
+        """float32 (batch, …) → logits (batch, genres)."""
+        return mean_of_logits([network(arrays) for network in self.networks])
+
+
+class Masks(nn.Module):
+    """Hide stretches of time and of frequency in training, filled with the array's mean.
+
+    D. S. Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
+    Recognition", Interspeech 2019.
+
+    Parameters
+    ----------
+    time, frequency
+        How many stretches of the last axis and of the one before, and how wide each is at most.
+    """
+
+    def __init__(self, time: tuple[int, int], frequency: tuple[int, int]) -> None:
+        super().__init__()
+        self._kinds = ((-1, *time), (-2, *frequency))
+
+    def forward(self, arrays: Tensor) -> Tensor:
+        """float32 (batch, …, bands, columns) → the same shape."""
+        if not self.training:
+            return arrays
+        inner = tuple(range(1, arrays.ndim))
+        for axis, count, width in self._kinds:
+            length = arrays.shape[axis]
+            for _ in range(count if width else 0):
+                widths = torch.rand(len(arrays), 1) * min(width, length)
+                starts = torch.rand(len(arrays), 1) * (length - widths)
+                place = torch.arange(length)
+                hidden = (place >= starts.floor()) & (place < (starts + widths).floor())
+                shape = [len(arrays)] + [1] * (arrays.ndim - 1)
+                shape[axis] = length
+                hidden = hidden.reshape(shape).to(arrays.device)
+                arrays = torch.where(hidden, arrays.mean(dim=inner, keepdim=True), arrays)
+        return arrays
+
+
+def mean_of_logits(logits: Sequence[Tensor]) -> Tensor:
+    """Logarithms of the mean probabilities; each of (batch, genres), and so is the result."""
+    if len(logits) == 1:
+        return logits[0]
+    return _log_mean(torch.stack([part.log_softmax(1) for part in logits]), 0)
+
+
+def _log_mean(logarithms: Tensor, axis: int) -> Tensor:
+    return torch.logsumexp(logarithms, dim=axis) - torch.log(
+        torch.tensor(float(logarithms.shape[axis]))
+    )

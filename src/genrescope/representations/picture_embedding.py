@@ -1,0 +1,129 @@
+"""What a pretrained music tagger hears in a track's published mel-spectrogram picture.
+
+The picture holds 128 mel bins of the whole clip every 89 ms. Brought to the bands and frames of the
+network's own input, it is a blurred likeness of what the network was trained on, and of all 30 s:
+so tracks without audio can be heard through it, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform
+from genrescope.representations import log_mel, picture
+from genrescope.representations.backbone import make_reference, open_backbone
+from genrescope.representations.representation import representation
+from genrescope.representations.spectral import mel_centres
+
+_PATCHES = 10
+_FRAMES = _PATCHES * log_mel.PATCH  # 29.92 s
+_CLIP_S = 30.0  # as all of GTZAN's are
+
+
+def to_log_mel(grid: NDArray[np.uint8], loudest: float) -> NDArray[np.float32]:
+    """Bring a picture to the bands, the frames and about the level that the taggers expect.
+
+    Parameters
+    ----------
+    grid
+        uint8 (128, 336), colour indices: mel bin (low first) × column, of a clip of 30 s.
+    loudest
+        What the loudest point becomes, in powers of ten (a picture does not tell how loud its
+        clip was).
+
+    Returns
+    -------
+    log_mel
+        float32 (1870, 96), frames of 16 ms, as of ``genrescope.representations.log_mel``.
+    """
+    shown = np.asarray((grid / 255 - 1) * picture.POWER_RANGE_DB, dtype=np.float32)
+    decibels = _between(_between(shown, *_band_places()).T, *_column_places())
+    return np.log10(10 ** (decibels / 10 + np.float32(loudest)) + 1, dtype=np.float32)
+
+
+@representation("picture-embedding")
+@dataclass(frozen=True)
+class PictureEmbedding(picture.PictureRepresentation):
+    """Layers of musicnn's networks, heard in the published picture, or in one drawn from audio.
+
+    Attributes
+    ----------
+    backbone
+        One of musicnn's networks.
+    layers
+        Such as ``penultimate``, ``pooled`` and ``tags``; side by side, averaged over windows.
+    loudest
+        See ``to_log_mel``.
+    """
+
+    backbone: str = "MSD_musicnn"
+    layers: tuple[str, ...] = ("penultimate", "pooled", "tags")
+    loudest: float = 5.0
+
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "layers", tuple(self.layers))
+        opened = open_backbone(make_reference(self.backbone))
+        if opened.hear_log_mel is None:
+            raise ValueError(f"{self.backbone} does not hear log-mel spectrograms")
+        if unknown := set(self.layers) - set(opened.widths):
+            raise ValueError(f"{self.backbone} has no layer {', '.join(sorted(unknown))}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Columns."""
+        widths = open_backbone(make_reference(self.backbone)).widths
+        return (sum(widths[layer] for layer in self.layers),)
+
+    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+        """Draw the clip's picture and hear it; float32 (columns,)."""
+        return self._hear(picture.grid_of_waveform(waveform, rate))
+
+    def of_picture(self, pixels: picture.Pixels) -> NDArray[np.float32]:
+        """Hear a published picture, uint8 (288, 432, 3); float32 (columns,)."""
+        return self._hear(picture.grid_of_picture(pixels))
+
+    def _hear(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
+        opened = open_backbone(make_reference(self.backbone))
+        assert opened.hear_log_mel is not None  # noqa: S101  see __post_init__
+        layers = opened.hear_log_mel(log_mel.patches(to_log_mel(grid, self.loudest))).layers
+        return np.concatenate([layers[layer].mean(axis=0) for layer in self.layers])
+
+
+Places = tuple[NDArray[np.int_], NDArray[np.float32]]
+
+
+@lru_cache(maxsize=1)
+def _band_places() -> Places:
+    wanted = mel_centres(log_mel.RATE, log_mel.BANDS)
+    held = mel_centres(picture.RATE, picture.BINS)
+    return _places(np.interp(wanted, held, np.arange(picture.BINS)))
+
+
+@lru_cache(maxsize=1)
+def _column_places() -> Places:
+    seconds = (np.arange(_FRAMES) + 0.5) * log_mel.HOP / log_mel.RATE
+    centres = seconds * picture.COLUMNS / _CLIP_S - 0.5
+    return _places(np.clip(centres, 0, picture.COLUMNS - 1))
+
+
+def _places(positions: NDArray[np.float64]) -> Places:
+    below = np.floor(positions).astype(int)
+    share: NDArray[np.float32] = (positions - below).astype(np.float32)[:, None]
+    return below, share
+
+
+def _between(
+    rows: NDArray[np.float32], below: NDArray[np.int_], share: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    # Linear interpolation between neighbouring rows.
+    above = np.minimum(below + 1, len(rows) - 1)
+    between: NDArray[np.float32] = rows[below] * (1 - share) + rows[above] * share
+    return between
