@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation, waveform
+from genrescope.tracks.track import Track
 
 Samples = NDArray[np.float32]
 
@@ -55,3 +59,33 @@ def test_16_bits_lose_no_more_than_half_a_step(clip: Samples) -> None:
     assert packed.dtype == np.int16
     np.testing.assert_allclose(representation.unpack(packed), found, atol=0.51 / 32767)
     np.testing.assert_array_equal(representation.pack(representation.unpack(packed)), packed)
+
+
+def test_a_short_clip_is_repeated_from_start_to_end() -> None:
+    clip = np.arange(1, 6, dtype=np.float32) / 10
+    found = waveform.compute(clip, 16000, seconds=12 / 16000, loop=True)
+    np.testing.assert_array_equal(found, np.concatenate([clip, clip, clip[:2]]))
+    assert found.dtype == np.float32
+    long = waveform.compute(clip, 16000, seconds=3 / 16000, loop=True)
+    np.testing.assert_array_equal(long, clip[:3])
+    nothing = waveform.compute(clip[:0], 16000, seconds=3 / 16000, loop=True)
+    np.testing.assert_array_equal(nothing, np.zeros(3))
+
+
+def test_excerpts_will_do_where_they_are_repeated() -> None:
+    excerpt = Track("a", "pop", audio=Path("a.wav"), extent="excerpt")
+    assert make_representation("waveform", {"loop": True}).source(excerpt) is not None
+    assert make_representation("waveform").source(excerpt) is None
+
+
+def test_without_a_loop_the_key_is_as_it_always_was() -> None:
+    plain = make_representation("waveform", {"loop": False})
+    assert plain.to_json() == {"name": "waveform", "version": 1, "seconds": 30.0}
+    looped = make_representation("waveform", {"loop": True})
+    assert looped.to_json()["loop"] is True
+    assert looped.key != plain.key
+
+
+def test_a_loop_is_on_or_off() -> None:
+    with pytest.raises(GenrescopeError, match="loop must be true or false, not 'no'"):
+        make_representation("waveform", {"loop": "no"})

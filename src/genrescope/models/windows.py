@@ -128,6 +128,5 @@ def mean_of_logits(logits: Sequence[Tensor]) -> Tensor:
 
 
 def _log_mean(logarithms: Tensor, axis: int) -> Tensor:
-    return torch.logsumexp(logarithms, dim=axis) - torch.log(
-        torch.tensor(float(logarithms.shape[axis]))
-    )
+    # The sum, normalised: then how many there are need not be known when the model is exported.
+    return torch.logsumexp(logarithms, dim=axis).log_softmax(dim=-1)
