@@ -21,7 +21,7 @@ study: setup
 	$(BIN)/genrescope study $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -73,6 +73,8 @@ def cases(checkpoint: Path) -> dict[str, Case]:
     return {
         "mlp": Case(make_representation("descriptors"), {"widths": [16, 8]}, (3, 57)),
         "cnn": Case(make_representation("mel-image", {"size": 64}), {"dropout": 0.5}, (57,)),
+        "cnn-1d": Case(make_representation("mfcc", {"seconds": 0.5}), {"channels": [8, 16]}, (57,)),
+        "lstm": Case(make_representation("mfcc", {"seconds": 0.5}), {"width": 16}, (57,)),
         "encoder": Case(
             make_representation("waveform", {"seconds": 0.1}),
             {"weights": str(checkpoint), "hidden": 8},

@@ -109,5 +109,5 @@ def test_senseless_parameters_are_named(name: str, parameters: dict[str, Any], w
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_only_coefficients_over_time_are_taken(name: str) -> None:
-    with pytest.raises(GenrescopeError, match="takes .*not arrays of shape"):
+    with pytest.raises(GenrescopeError, match=r"takes .*not arrays of shape"):
         make(name, (3, 5, 24))

@@ -18,7 +18,7 @@ class Cnn(nn.Module):
     Parameters
     ----------
     shape
-        (channels, rows, columns) of one track's picture.
+        (channels, rows, columns) of one track's picture, or (rows, columns) of a spectrogram.
     genres
         Number of logits.
     channels
@@ -38,8 +38,9 @@ class Cnn(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(shape) != 3:
+        if len(shape) not in {2, 3}:
             raise ValueError(f"takes pictures (channels, rows, columns), not arrays of {shape}")
+        shape = (1, *shape)[-3:]
         shrink = 2 ** len(channels)
         rows, columns = shape[1] // shrink, shape[2] // shrink
         if rows < 1 or columns < 1:
@@ -55,7 +56,9 @@ class Cnn(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """float32 (batch, channels, rows, columns) → logits (batch, genres)."""
+        """float32 (batch, channels, rows, columns) or without channels → logits (batch, genres)."""
+        if pictures.ndim == 3:
+            pictures = pictures[:, None]
         features = self.blocks(pictures.contiguous(memory_format=torch.channels_last))
         logits: Tensor = self.head(features.flatten(1))
         return logits
