@@ -40,7 +40,7 @@ and are the figures to go by; `report` is a random split, in which artists LEAK.
 
 {table}
 
-![Accuracy where artists cannot leak, and by random split, for every system.](images/results-gap.png)
+![Accuracy of every system where artists cannot leak, and by random split.](images/results-gap.png)
 
 **The gap is the message.** {gap}
 
@@ -60,10 +60,10 @@ What an ensemble gives to each of its recipes is fitted on validation tracks, ne
 
 ## Segments of 3 s
 
-The same classical models on the descriptors of 3 s segments, of the {full22} tracks with a whole clip
-at 22 kHz. *Honest*: all segments of a track on one side, `grouped`; averaging the segments'
-probabilities over the track is worth what stands between the second and the third column. *Leaking*:
-segments split at random, as in many a paper that reports 90 %.
+The same classical models on the descriptors of 3 s segments, of the {full22} tracks with a whole
+clip at 22 kHz. The first three columns are by `grouped`, all segments of a track on one side:
+averaging a track's segments is worth the step from *single segments* to *segments averaged*.
+*LEAKING* is `leaky-segments`: segments split at random, as in many a paper that reports 90 %.
 
 {segments}
 
@@ -79,8 +79,8 @@ Under `filtered`, with a quarter, half and all of the training tracks:
 
 ## What the errors look like
 
-By genre under `grouped`, recall, the likeliest confusions, and the tracks that every seed gets wrong
-and is surest of:
+By genre under `grouped`: recall, the likeliest confusions, and the tracks that every seed gets
+wrong and is surest of.
 
 {errors}
 """

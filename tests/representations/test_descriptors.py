@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from genrescope.audio import load
 from genrescope.errors import InputError
 from genrescope.representations import descriptors, make_representation
+from genrescope.tracks.datasets import open_dataset
 from genrescope.tracks.track import Track
 
 RATE = descriptors.RATE
@@ -171,3 +172,13 @@ def test_a_published_row_wins_over_audio(tmp_path: Path) -> None:
     found = make_representation("descriptors").of_track(track)
     assert found.dtype == np.float32
     assert tuple(found) == row
+
+
+def test_dividing_rows_by_their_norm_leaves_one_column(gtzan: Path) -> None:
+    # What docs/why.md says of the study's normalisation.
+    table = np.array([track.descriptors for track in open_dataset(gtzan).tracks])
+    rows = table / np.linalg.norm(table, axis=1, keepdims=True)
+    loudest = np.median(np.abs(rows), axis=0)
+    assert descriptors.COLUMNS[int(loudest.argmax())] == "rolloff_var"
+    assert loudest.max() == pytest.approx(0.968, abs=0.001)
+    assert int((rows.std(axis=0) < 1e-4).sum()) == 39

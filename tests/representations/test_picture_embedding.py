@@ -46,6 +46,11 @@ def test_layers_are_those_asked_for(music: Callable[..., np.ndarray]) -> None:
     clip = music(5.0)
     np.testing.assert_array_equal(both.compute(clip, RATE)[:50], tags.compute(clip, RATE))
     assert both.shape == (250,)
+    networks = ["MTT_musicnn", "MSD_musicnn"]
+    beside = make_representation("picture-embedding", {"backbones": networks, "layers": ["tags"]})
+    np.testing.assert_array_equal(beside.compute(clip, RATE)[50:], tags.compute(clip, RATE))
+    with pytest.raises(GenrescopeError, match="list"):
+        make_representation("picture-embedding", {"backbones": "MSD_musicnn"})
     with pytest.raises(GenrescopeError, match="colour"):
         make_representation("picture-embedding", {"layers": ["colour"]})
 

@@ -17,7 +17,14 @@ from genrescope.representations.mel_image import MelImage
 from genrescope.study.plan import Plan, bundled_plans, load_plan
 from genrescope.study.report import write_report
 from genrescope.study.results import COLUMNS, Cell, Outcome, Row
-from genrescope.study.run import NO_SPLIT, NO_TRACKS, NO_WEIGHTS, Options, run_study
+from genrescope.study.run import (
+    NO_SPLIT,
+    NO_TRACKS,
+    NO_WEIGHTS,
+    SKIPPED,
+    Options,
+    run_study,
+)
 from genrescope.tracks.demo import make
 from genrescope.tracks.track import Dataset, Track
 from genrescope.training.recipe import load_recipe
@@ -333,3 +340,32 @@ def test_faults_of_a_study_file_are_named(tmp_path: Path) -> None:
     file.write_text("recipes: [report-mlp]\nseed: 3\n")
     with pytest.raises(GenrescopeError, match="seed"):
         load_plan(str(file))
+
+
+def test_what_takes_too_long_is_left_out_and_said_to_be(
+    demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    chosen = plan(protocols=["report", "filtered"], seeds=1, skip={"small-mlp": ["report"]})
+    done = run_study(chosen.made_quick(), demo, tmp_path, options(store), Log())
+    ran = {(cell.recipe, cell.protocol) for cell in done.cells}
+    assert ran == {("small-cnn", "report"), ("small-cnn", "filtered"), ("small-mlp", "filtered")}
+    (entry,) = done.unavailable
+    assert (entry.recipe, entry.protocol, entry.mark) == ("small-mlp", "report", SKIPPED)
+    write_report(done, tmp_path)
+    assert "| small-mlp | left out |" in (tmp_path / "report.md").read_text()
+
+
+def test_more_seeds_or_protocols_leave_what_is_done_as_it_is(
+    demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    small = plan(MLP, protocols=["report"], seeds=1).made_quick()
+    run_study(small, demo, tmp_path, options(store), Log())
+    log = Log()
+    larger = small.model_copy(update={"protocols": ["filtered", "report"], "seeds": 2})
+    run_study(larger, demo, tmp_path, options(store), log)
+    assert log.before == 1
+    assert sorted(log.fits) == [
+        "small-mlp · filtered · seed 0",
+        "small-mlp · filtered · seed 1",
+        "small-mlp · report · seed 1",
+    ]

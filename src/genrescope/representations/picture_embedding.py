@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.representations import log_mel, picture
-from genrescope.representations.backbone import make_reference, open_backbone
+from genrescope.representations.backbone import Backbone, make_reference, open_backbone
 from genrescope.representations.representation import representation
 from genrescope.representations.spectral import mel_centres
 
@@ -53,15 +53,15 @@ class PictureEmbedding(picture.PictureRepresentation):
 
     Attributes
     ----------
-    backbone
-        One of musicnn's networks.
+    backbones
+        Of musicnn's networks, side by side.
     layers
-        Such as ``penultimate``, ``pooled`` and ``tags``; side by side, averaged over windows.
+        Of each of them, such as ``penultimate``, ``pooled`` and ``tags``; averaged over windows.
     loudest
         See ``to_log_mel``.
     """
 
-    backbone: str = "MSD_musicnn"
+    backbones: tuple[str, ...] = ("MSD_musicnn",)
     layers: tuple[str, ...] = ("penultimate", "pooled", "tags")
     loudest: float = 5.0
 
@@ -69,18 +69,22 @@ class PictureEmbedding(picture.PictureRepresentation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "layers", tuple(self.layers))
-        opened = open_backbone(make_reference(self.backbone))
-        if opened.hear_log_mel is None:
-            raise ValueError(f"{self.backbone} does not hear log-mel spectrograms")
-        if unknown := set(self.layers) - set(opened.widths):
-            raise ValueError(f"{self.backbone} has no layer {', '.join(sorted(unknown))}")
+        for name in ("backbones", "layers"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a list")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.backbones or not self.layers:
+            raise ValueError("name at least one backbone and one layer")
+        for backbone in self._opened():
+            if backbone.hear_log_mel is None:
+                raise ValueError(f"{backbone.name} does not hear log-mel spectrograms")
+            if unknown := set(self.layers) - set(backbone.widths):
+                raise ValueError(f"{backbone.name} has no layer {', '.join(sorted(unknown))}")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Columns."""
-        widths = open_backbone(make_reference(self.backbone)).widths
-        return (sum(widths[layer] for layer in self.layers),)
+        return (sum(b.widths[layer] for b in self._opened() for layer in self.layers),)
 
     def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
         """Draw the clip's picture and hear it; float32 (columns,)."""
@@ -91,10 +95,12 @@ class PictureEmbedding(picture.PictureRepresentation):
         return self._hear(picture.grid_of_picture(pixels))
 
     def _hear(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
-        opened = open_backbone(make_reference(self.backbone))
-        assert opened.hear_log_mel is not None  # noqa: S101  see __post_init__
-        layers = opened.hear_log_mel(log_mel.patches(to_log_mel(grid, self.loudest))).layers
-        return np.concatenate([layers[layer].mean(axis=0) for layer in self.layers])
+        patches = log_mel.patches(to_log_mel(grid, self.loudest))
+        heard = [b.hear_log_mel(patches).layers for b in self._opened() if b.hear_log_mel]
+        return np.concatenate([one[layer].mean(axis=0) for one in heard for layer in self.layers])
+
+    def _opened(self) -> list[Backbone]:
+        return [open_backbone(make_reference(backbone)) for backbone in self.backbones]
 
 
 Places = tuple[NDArray[np.int_], NDArray[np.float32]]

@@ -120,7 +120,7 @@ def load_plan(
         remedy = "Give each recipe a name of its own"
         raise InputError(path, f"recipes share a name: {', '.join(sorted(twice))}", remedy)
     if recipes is not None:
-        settings |= {"name": "Comparison", "about": ""}
+        settings |= {"name": "Comparison", "about": "", "skip": {}}
     if protocols is not None:
         settings["protocols"] = protocols
     if seeds is not None:
@@ -135,6 +135,8 @@ def load_plan(
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InputError(path, faults, "Mend the study") from error
-    for name in plan.protocols:
+    for name in (*plan.protocols, *(p for skipped in plan.skip.values() for p in skipped)):
         get_protocol(name)
+    if alien := sorted(set(plan.skip) - {recipe.name for recipe in plan.recipes}):
+        raise InputError(path, f"skip names what is no recipe here: {', '.join(alien)}", "Mend it")
     return plan
