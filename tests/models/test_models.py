@@ -73,6 +73,7 @@ def cases(checkpoint: Path) -> dict[str, Case]:
     return {
         "mlp": Case(make_representation("descriptors"), {"widths": [16, 8]}, (3, 57)),
         "cnn": Case(make_representation("mel-image", {"size": 64}), {"dropout": 0.5}, (57,)),
+        "resnet": Case(make_representation("mel-from-image"), {"width": 4}, (3, 57, 57)),
         "cnn-1d": Case(make_representation("mfcc", {"seconds": 0.5}), {"channels": [8, 16]}, (57,)),
         "lstm": Case(make_representation("mfcc", {"seconds": 0.5}), {"width": 16}, (57,)),
         "encoder": Case(
@@ -177,8 +178,8 @@ def test_an_unknown_parameter_is_told_which_there_are(name: str, case: Case) -> 
 
 
 def test_an_unknown_model_is_told_which_there_are() -> None:
-    with pytest.raises(GenrescopeError, match=r"no model 'resnet'; .*cnn.*mlp"):
-        make_model("resnet", (57,), 10, {})
+    with pytest.raises(GenrescopeError, match=r"no model 'unheard'; .*cnn.*mlp"):
+        make_model("unheard", (57,), 10, {})
 
 
 def count(network: nn.Module) -> int:
@@ -346,3 +347,12 @@ def test_normalisers_keep_the_shape(name: str) -> None:
 def test_normalising_learns_from_the_training_rows_alone() -> None:
     layer = make_normaliser("standardise", torch.tensor([[0.0], [2.0]]))
     torch.testing.assert_close(layer(torch.tensor([[5.0]])), torch.tensor([[4.0]]))
+
+
+def test_the_cnn_takes_a_spectrogram_as_a_picture_of_one_channel() -> None:
+    torch.manual_seed(0)
+    network = make_model("cnn", (64, 96), 4, {"channels": [4, 8]}).eval()
+    spectrograms = torch.rand(2, 64, 96)
+    found = network(spectrograms)
+    torch.testing.assert_close(found, network(spectrograms[:, None]))
+    assert found.shape == (2, 4)
