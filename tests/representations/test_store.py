@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -355,3 +358,43 @@ def test_progress_is_told_for_what_is_made(store: Store, tracks: list[Track]) ->
 def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere/cache")
     assert Store().root == Path("/somewhere/cache/genrescope/store")
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # ended, though nobody has asked how
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_workers_end_with_a_parent_that_is_killed(music: MakeMusic, tmp_path: Path) -> None:
+    for number in range(40):
+        soundfile.write(tmp_path / f"{number}.wav", music(20.0, seed=number), 22050)
+    code = (
+        "import multiprocessing, pathlib, sys\n"
+        "from genrescope.representations import make_representation\n"
+        "from genrescope.representations.store import Store\n"
+        "from genrescope.tracks.track import Track\n"
+        "def told(done, total):\n"
+        "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    here = pathlib.Path(sys.argv[1])\n"
+        "    tracks = [Track(p.stem, 'pop', audio=p) for p in sorted(here.glob('*.wav'))]\n"
+        "    Store(here / 'store').collect(\n"
+        "        make_representation('mfcc'), tracks, workers=2, progress=told)\n"
+    )
+    script = tmp_path / "collect.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, script, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(alive, workers))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -253,11 +254,28 @@ def _executor(
             yield threads
     else:
         context = get_context("spawn")
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_one_thread) as processes:
+        with ProcessPoolExecutor(
+            count, mp_context=context, initializer=_prepare_worker
+        ) as processes:
             yield processes
 
 
-def _one_thread() -> None:
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone.
+
+    A parent that is killed cannot end its workers, and they would stay, or go on for hours.
+    """
+
+    def wait() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _prepare_worker() -> None:
+    end_with_parent()
     # One process per core is faster than several that each use every core.
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  comes with scikit-learn
 

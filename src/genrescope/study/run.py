@@ -10,14 +10,13 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Empty
@@ -29,7 +28,7 @@ from pydantic import ValidationError
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.representations.alteration import Alteration, get_alterations
-from genrescope.representations.store import Collection, Store
+from genrescope.representations.store import Collection, Store, end_with_parent
 from genrescope.study.cell import PREDICTIONS, RESULT, CellTask, run_cell, usable
 from genrescope.study.ensemble import ensemble_task, run_ensemble
 from genrescope.study.plan import Plan
@@ -463,14 +462,7 @@ def _workers(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
 
 def _prepare_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to interrupts
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # A parent that is killed cannot end its workers, and they would go on for hours.
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _in_worker(task: CellTask, events: Any) -> Row:
