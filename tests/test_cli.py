@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -67,7 +68,7 @@ def test_help_of_every_command(command: list[str], tmp_path: Path) -> None:
     done = genrescope(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage: genrescope" in done.stdout
-    if command not in ([], ["data"], ["list"]):
+    if command not in ([], ["data"]):
         assert "Examples" in done.stdout
 
 
@@ -76,6 +77,17 @@ def test_list_shows_every_kind(tmp_path: Path) -> None:
     assert done.returncode == 0
     for word in ("report-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"):
         assert word in done.stdout
+
+
+def test_list_of_one_kind(tmp_path: Path) -> None:
+    recipes = genrescope("list", "recipes", cwd=tmp_path)
+    assert recipes.returncode == 0
+    for name in ("knn", "gradient-boosting-3s", "mlp", "cnn", "wav2vec2-lstm", "ensemble"):
+        assert re.search(rf"^ {name} ", recipes.stdout, re.MULTILINE), name
+    assert "leaky-segments" not in recipes.stdout
+    wrong = genrescope("list", "colours", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "no kind 'colours' to list; there are: recipes, studies" in wrong.stderr
 
 
 def test_version(tmp_path: Path) -> None:

@@ -399,13 +399,24 @@ def train(
     typer.echo(f"{trained.folder}: {len(dataset.genres)} genres, {trained.used} tracks; {measured}")
 
 
-@app.command("list")
-def list_() -> None:
+@app.command(
+    "list",
+    epilog="Examples:\n\n- `genrescope list` shows everything\n\n- `genrescope list recipes`",
+)
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="recipes, studies, protocols, representations or models. [default: all]"
+        ),
+    ] = None,
+) -> None:
     """Show the recipes, studies, protocols, representations and models there are."""
     _require("lightning", "train")
     from rich.table import Table
 
     from genrescope.models import MODELS
+    from genrescope.models.classical import ESTIMATORS
     from genrescope.representations import REPRESENTATIONS
     from genrescope.study.plan import bundled_plans, load_plan
     from genrescope.tracks.splits import PROTOCOLS
@@ -416,9 +427,13 @@ def list_() -> None:
         "studies": {name: load_plan(name).about for name in bundled_plans()},
         "protocols": {name: protocol.about for name, protocol in PROTOCOLS.items()},
         "representations": {n: _first_line(cls) for n, cls in sorted(REPRESENTATIONS.items())},
-        "models": {n: _first_line(cls) for n, cls in sorted(MODELS.items())},
+        "models": {n: _first_line(made) for n, made in sorted({**MODELS, **ESTIMATORS}.items())},
     }
+    if kind is not None and kind not in parts:
+        raise GenrescopeError(f"There is no kind {kind!r} to list; there are: {', '.join(parts)}.")
     for title, entries in parts.items():
+        if kind not in {None, title}:
+            continue
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, about in entries.items():
             table.add_row(name, escape(about))
@@ -606,8 +621,8 @@ def _names(text: str | None) -> list[str] | None:
     return names
 
 
-def _first_line(cls: type) -> str:
-    return (cls.__doc__ or "").strip().splitlines()[0]
+def _first_line(documented: Any) -> str:
+    return str(documented.__doc__ or "").strip().splitlines()[0]
 
 
 def _require(package: str, extra: str) -> None:
