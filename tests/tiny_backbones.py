@@ -27,8 +27,8 @@ SPEECH = {
 CHECKPOINTS = ("wav2vec2", "hubert", "wavlm", "ast", "clap", "onnx-waveform", "onnx-log-mel")
 
 
-def save_checkpoint(kind: str, folder: Path) -> Path:
-    """Save an encoder with random weights and its feature extractor."""
+def save_checkpoint(kind: str, folder: Path, **settings: int) -> Path:
+    """Save an encoder with random weights, speech encoders with settings; and its extractor."""
     import torch
     import transformers as hf
 
@@ -64,7 +64,7 @@ def save_checkpoint(kind: str, folder: Path) -> Path:
             "wavlm": (hf.WavLMConfig, hf.WavLMModel),
         }
         config, network = make[kind]
-        network(config(**SPEECH)).save_pretrained(folder)
+        network(config(**{**SPEECH, **settings})).save_pretrained(folder)
         hf.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
     return folder
 

@@ -34,7 +34,8 @@ class Plan(BaseModel):
     extents
         Only tracks whose audio is of one of these: full, full-16k, excerpt; None takes all tracks.
     skip
-        By a recipe's name, protocols under which it takes too long.
+        By a recipe's name, protocols under which it takes too long; it has no learning curve,
+        either.
     train_shares
         Shares of the training tracks to fit with, too, under the first protocol: for learning
         curves.

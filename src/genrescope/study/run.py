@@ -314,7 +314,7 @@ def _tasks(
             files[id(collection)] = scratch / f"{len(files)}.npy"
             np.save(files[id(collection)], collection.packed, allow_pickle=False)
         for (protocol, seed, share), parts in splits.items():
-            if protocol in plan.skip.get(recipe.name, ()):
+            if recipe.name in plan.skip and (share < 1 or protocol in plan.skip[recipe.name]):
                 continue
             ids = collection.ids
             labels = tuple(dataset.genres.index(genre_of[i]) for i in ids)

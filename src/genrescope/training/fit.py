@@ -622,6 +622,7 @@ class _quiet_lightning(warnings.catch_warnings):  # noqa: N801  used like a func
             "ignore", ".*number of training batches.*smaller than the logging.*"
         )
         warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*in eval mode at the start.*")  # frozen encoders
         warnings.filterwarnings("ignore", ".*but have no `val_dataloader`.*")  # in a refit
         warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
         self._level = logging.getLogger("lightning.pytorch").level
