@@ -35,14 +35,15 @@ LABELS = np.arange(60) % 3
 def test_who_knows_is_believed() -> None:
     knows, guesses = shares(LABELS, np.full(60, 0.8)), noise(60, 0)
     found = fit_weights(np.stack([knows, guesses]), LABELS)
-    assert found[0] > 1
-    assert found[1] < found[0] / 4
+    assert found[0] > 0.6  # equal weights would be 0.5
+    assert found[1] < 0.4
 
 
 def test_the_contrary_is_not_listened_to() -> None:
     knows, wrong = shares(LABELS, np.full(60, 0.7)), shares((LABELS + 1) % 3, np.full(60, 0.9))
     found = fit_weights(np.stack([knows, wrong]), LABELS)
-    assert found[1] == 0
+    assert found[1] < 0.1
+    assert found[0] > 0.5
 
 
 def test_alike_are_weighted_alike() -> None:

@@ -15,7 +15,7 @@ from genrescope.study.cell import CellTask, Fold, read_fold, usable, write_resul
 from genrescope.training.recipe import Ensemble
 
 _LEAST = 1e-6  # probability, so that its logarithm stays finite
-_PULL = 0.1  # towards equal weights: a fold has few validation tracks to fit them on
+_PULL = 0.5  # towards equal weights: a fold has few validation tracks to fit them on
 
 
 def ensemble_task(ensemble: Ensemble, members: Sequence[CellTask]) -> CellTask:
