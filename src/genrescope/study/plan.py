@@ -34,8 +34,8 @@ class Plan(BaseModel):
     extents
         Only tracks whose audio is of one of these: full, full-16k, excerpt; None takes all tracks.
     skip
-        By a recipe's name, protocols under which it takes too long; it has no learning curve,
-        either.
+        By a recipe's name, protocols that it is left out of, for it takes too long there or too
+        few tracks are left to test; it has no learning curve, either.
     train_shares
         Shares of the training tracks to fit with, too, under the first protocol: for learning
         curves.

@@ -43,8 +43,9 @@ NO_TRACKS = "no usable tracks"
 NO_SPLIT = "protocol not possible"
 NO_MEMBERS = "not possible"
 SKIPPED = "left out"
-TOO_LONG = (
-    "It takes long, and this study leaves it out; run it alone with --recipes and --protocols"
+SKIP_REASON = (
+    "The study's file leaves it out here, where it takes long or too few tracks are left to test; "
+    "run it with --recipes and --protocols"
 )
 
 
@@ -304,7 +305,7 @@ def _tasks(
     originals = {recipe.name: recipe for recipe in plan.recipes}
     for name, protocols in plan.skip.items():
         skipped = [protocol for protocol in protocols if protocol in plan.protocols]
-        unavailable += [_lack(originals[name], p, SKIPPED, TOO_LONG) for p in skipped]
+        unavailable += [_lack(originals[name], p, SKIPPED, SKIP_REASON) for p in skipped]
     tasks: list[CellTask] = []
     files: dict[int, Path] = {}
     for recipe in recipes:

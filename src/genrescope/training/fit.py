@@ -34,7 +34,7 @@ from genrescope.models.normalise import make_normaliser
 from genrescope.models.windows import Average, Masks, Segments, Windows
 from genrescope.representations import Representation
 from genrescope.representations.representation import Array
-from genrescope.training.recipe import Optimiser, Recipe, Schedule
+from genrescope.training.recipe import Recipe, Schedule
 
 Batch = tuple[Tensor, Tensor]
 Curves = list[dict[str, float]]
@@ -219,8 +219,9 @@ class GenreModule(lightning.LightningModule):
         curves: CurveFile,
     ) -> None:
         super().__init__()
+        assert recipe.optimiser is not None  # noqa: S101  classical recipes are fitted elsewhere
         self.network = network
-        self._recipe, self._optimiser = recipe, recipe.optimiser or Optimiser(lr=1e-3)
+        self._recipe, self._optimiser = recipe, recipe.optimiser
         self._seed, self._curves = seed, curves
         self._train, self._valid = _Tally(), _Tally()
         self._means: dict[str, Tensor] = {}
