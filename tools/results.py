@@ -77,6 +77,40 @@ Under `filtered`, with a quarter, half and all of the training tracks:
 
 ![Reliability of every recipe's probabilities, filtered lists.](images/results-calibration.png)
 
+## How the recipes were chosen
+
+The networks, `picture-lda` and what the ensembles are made of were settled on the training and
+validation lists of `filtered` alone, by artist-grouped folds of those 640 tracks (`picture-lda`
+with one network 0.695, with two 0.711; the CNN with 60 epochs on 427 tracks 0.62, without mixup,
+with shifted bands, shorter or longer windows, a smaller learning rate or two thirds of the channels
+no better), and then run here once. Two exceptions: the head of `default` was chosen earlier on all
+tracks with audio (see [accuracy.md](accuracy.md)); and the ensembles were changed after a first run
+on the test tracks had printed 0.794 (`grouped`) for one with `svm` in place of `mlp`. The change
+was chosen on halves of the validation tracks (0.771 to 0.781), where other recipes and plain
+averages were tried, too. The `grouped` folds test all tracks, those 640 included. A third seed of
+the CNN was fitted for `filtered` alone, 0.617; with it the mean is 0.597.
+
+Averaging five networks for `mlp` gives 0.780 ± 0.028 where one alone has 0.755 ± 0.021 by `report`,
+and 0.550 ± 0.003 against 0.548 ± 0.008 by `grouped`: it pays where artists leak.
+
+## What was aimed at
+
+| aim | reached |
+| --- | --- |
+| `mlp`: 0.75 by `report` | {mlp_report} |
+| `cnn`: 0.78 by `report` | {cnn_report} |
+| `cnn`: 0.60 by `filtered` | {cnn_filtered} |
+| `cnn`: 0.65 by `grouped`, all tracks | {cnn_grouped} |
+| picture and table together: 0.70 by `grouped`, all tracks | {both_grouped} |
+| best recipe: 0.78 by `grouped`, tracks with audio | {best_grouped} |
+| `ensemble`: 0.82 by `grouped`, tracks with audio | {ensemble_grouped} |
+
+The CNN had 40 epochs, for the time that its fits take on two cores; its accuracy in training (about
+0.5, on mixed and masked windows) says that it was not done. Of the 84 tracks that the ensemble gets
+wrong with both seeds, 68 are wrong in at least three of its four recipes and 38 in all four; 23 are
+rock, taken for country, metal and blues. `rock.00016`, the surest error, is the same recording as
+`metal.00058`: one of the two labels must come out wrong.
+
 ## What the errors look like
 
 By genre under `grouped`: recall, the likeliest confusions, and the tracks that every seed gets
@@ -125,6 +159,7 @@ def text(out: Path, data: Path) -> str:
         missing=missing(results),
         weights=weights(results),
         segments=segments(out, results, lines),
+        **aims(lines),
         errors="\n\n".join(errors(out, results, name) for name in ("ensemble", "cnn")),
     )
 
@@ -170,6 +205,34 @@ def accuracy(line: Line | None) -> str:
     return f"{float(line['accuracy_mean']):.3f}{spread} ({interval})"
 
 
+def aims(lines: list[Line]) -> dict[str, str]:
+    """What was reached of what was aimed at."""
+
+    def reached(recipe: str, protocol: str, aim: float, scope: str = "all") -> str:
+        line = found(lines, recipe, protocol, scope)
+        value = float(line["accuracy_mean"]) if line else 0.0
+        short = "" if value >= aim else f", {aim - value:.3f} short"
+        return f"{accuracy(line)}{short}"
+
+    single = [
+        line
+        for line in lines
+        if (line["protocol"], line["scope"]) == ("grouped", "audio")
+        and not line["recipe"].startswith("ensemble")
+        and int(line["n_test"]) > 400
+    ]
+    best = max(single, key=lambda line: float(line["accuracy_mean"]))["recipe"]
+    return {
+        "mlp_report": reached("mlp", "report", 0.75),
+        "cnn_report": reached("cnn", "report", 0.78),
+        "cnn_filtered": reached("cnn", "filtered", 0.60),
+        "cnn_grouped": reached("cnn", "grouped", 0.65),
+        "both_grouped": reached("ensemble-no-audio", "grouped", 0.70),
+        "best_grouped": f"`{best}` {reached(best, 'grouped', 0.78, 'audio')}",
+        "ensemble_grouped": reached("ensemble", "grouped", 0.82, "audio"),
+    }
+
+
 def gap(lines: list[Line]) -> str:
     """The mean gap, and where it is widest."""
     pairs = {
@@ -192,11 +255,16 @@ def gap(lines: list[Line]) -> str:
 
 def missing(results: dict[str, Any]) -> str:
     """What could not be run, and why."""
-    told = []
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for entry in results["unavailable"]:
-        under = f", `{entry['protocol']}`" if entry["protocol"] else ""
-        reason = entry["reason"].splitlines()[0]
-        told.append(f"- {entry['recipe'] or 'every recipe'}{under}: **{entry['mark']}**. {reason}")
+        under = f" under `{entry['protocol']}`" if entry["protocol"] else ""
+        reason = entry["reason"].splitlines()[0].rstrip(".")
+        name = entry["recipe"] or "every recipe"
+        alike.setdefault((entry["mark"], under, reason), []).append(name)
+    told = [
+        f"- {', '.join(names)}{under}: **{mark}**. {reason}."
+        for (mark, under, reason), names in alike.items()
+    ]
     return "Not run here:\n\n" + "\n".join(told) if told else ""
 
 
