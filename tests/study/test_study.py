@@ -369,3 +369,10 @@ def test_more_seeds_or_protocols_leave_what_is_done_as_it_is(
         "small-mlp · filtered · seed 1",
         "small-mlp · report · seed 1",
     ]
+
+
+def test_learning_curves_are_not_of_segments(demo: Dataset, store: Path, tmp_path: Path) -> None:
+    chosen = plan(MLP, protocols=["leaky-segments", "report"], seeds=1, train_shares=[0.5])
+    done = run_study(chosen.made_quick(), demo, tmp_path, options(store), Log())
+    assert [(cell.recipe, cell.protocol) for cell in done.cells] == [("small-mlp", "report")]
+    assert done.learning == []

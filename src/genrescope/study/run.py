@@ -273,7 +273,9 @@ def _splits(plan: Plan, dataset: Dataset, unavailable: list[Unavailable]) -> Spl
     splits: Splits = {}
     genre_of = {track.id: track.genre for track in dataset.tracks}
     for name in plan.protocols:
-        shares = plan.train_shares if name == plan.protocols[0] else ()
+        # Segments leak: how many tracks a model has learned from tells nothing there.
+        first = name == plan.protocols[0] and not get_protocol(name).of_segments
+        shares = plan.train_shares if first else ()
         try:
             for seed in range(plan.seeds):
                 whole = tuple(get_protocol(name).splits(dataset, seed))
@@ -324,7 +326,8 @@ def _tasks(
                     continue  # there is nothing of this track that could stand on both sides
                 if recipe.alterations or representation.shape[0] != SEGMENTS:
                     told = f"{protocol} is of {SEGMENTS} segments a track, unaltered"
-                    unavailable.append(_lack(recipe, protocol, NO_SPLIT, told))
+                    if seed == 0:
+                        unavailable.append(_lack(recipe, protocol, NO_SPLIT, told))
                     continue
                 ids = tuple(segment_id(i, n) for i in ids for n in range(SEGMENTS))
                 labels = tuple(label for label in labels for _ in range(SEGMENTS))
