@@ -22,6 +22,8 @@ FLOORS = {
     "study": 5,
     "library": 4,
     "answers": 5,
+    "terminal": 5,
+    "cli_library": 6,
     "cli": 6,
     "__main__": 7,
 }

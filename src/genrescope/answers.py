@@ -15,11 +15,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from genrescope.errors import GenrescopeError
 from genrescope.library.many import Answer
@@ -170,17 +173,23 @@ class SimilarWriter:
 
 
 def bar(what: str, total: int, console: Console) -> Progress:
-    """Make a progress bar with the time left, shown for several files on a terminal."""
+    """Make a progress bar with speed and time left, shown for several files on a terminal."""
     return Progress(
         TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        _Speed(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=total < 2 or not console.is_terminal,
     )
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
 
 def print_error(console: Console, error: GenrescopeError) -> None:

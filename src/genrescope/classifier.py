@@ -7,11 +7,14 @@ The folder holds ``config.json`` (genres, representation, how the model came abo
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -208,6 +211,14 @@ class Classifier:
             ``pip install 'genrescope[hub]'``.
         """
         return push(self.folder, _FILES, repo_id, private=private, token=token)
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits that change with anything that its predictions depend on."""
+        told = {"representation": self.representation.to_json(), "genres": self.genres}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        digest.update((self.folder / ONNX).read_bytes())
+        return digest.hexdigest()[:16]
 
     @property
     def genres(self) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from genrescope import __version__
+from genrescope import __version__, cli_library
 from genrescope.errors import GenrescopeError
+from genrescope.terminal import ERR, OUT, StoppedError, note, require
 
 app = typer.Typer(
     name="genrescope",
@@ -23,15 +23,9 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Get and check data sets.")
 app.add_typer(data_app, name="data")
-
-_out = Console()
-_err = Console(stderr=True)
+app.add_typer(cli_library.app)
 
 GET_GTZAN = "`genrescope data get gtzan`"
-
-
-class _StoppedError(Exception):
-    """Ctrl-C in a command that can be gone on with; typer has no words for that."""
 
 
 def main() -> None:
@@ -39,10 +33,10 @@ def main() -> None:
     try:
         app(prog_name="genrescope")
     except GenrescopeError as error:
-        _err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        ERR.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except _StoppedError:
-        _err.print("Stopped. Run the same command again to go on where it was.")
+    except StoppedError as stopped:
+        note(str(stopped) or "Stopped. Run the same command again to go on where it was.")
         sys.exit(130)
 
 
@@ -119,7 +113,7 @@ def study(
     Writes report.html, report.md, results.csv, summary.csv, comparisons.csv, results.json, figures
     and models. Stop it and run it again: it goes on where it was.
     """
-    _require("lightning", "study")
+    require("lightning", "study")
     from genrescope.study.plan import load_plan
     from genrescope.study.progress import StudyProgress
 
@@ -133,13 +127,13 @@ def study(
     if quick:
         what = what.made_quick()
     if data is None:
-        _err.print(
+        ERR.print(
             "No data given: using the embedded synthetic demo set, with no network. Get the real "
             f"set with {GET_GTZAN} and give it with --data (or make study DATA=…).",
             markup=False,
             highlight=False,
         )
-    with StudyProgress(_err) as progress:
+    with StudyProgress(ERR) as progress:
         dataset = _dataset(data, progress)
         # Loading torch takes seconds; by now what is asked for and the data are known to be right.
         from genrescope.study.report import write_report
@@ -159,7 +153,7 @@ def study(
         try:
             done = run_study(what, dataset, folder, options, progress)
         except KeyboardInterrupt as interrupt:
-            raise _StoppedError from interrupt
+            raise StoppedError from interrupt
     html = write_report(done, folder)
     _print_study(done)
     beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
@@ -176,7 +170,9 @@ def study(
     "- `genrescope classify song.mp3 --timeline --plot song.png`\n\n"
     "- `genrescope classify --model report/models/report-cnn-filtered *.wav`\n\n"
     "- `genrescope classify --model user/name song.mp3` fetches it from the Hugging Face hub\n\n"
-    "- `genrescope classify --sample` tries it on music that comes with the package"
+    "- `genrescope classify --sample` tries it on music that comes with the package\n\n"
+    "- `genrescope classify --cluster auto --input s3://bucket/music --output "
+    "s3://bucket/genres.parquet` uses every node of a Ray cluster (docs/cluster.md)"
 )
 def classify(
     paths: Annotated[
@@ -210,6 +206,24 @@ def classify(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Files side by side. [default: one per core]")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Use a Ray cluster: auto, HOST:PORT, or local for this machine."
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="URI",
+            help="With --cluster: a folder, s3://…, gs://…, or a .txt, .csv or .parquet list.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="With --cluster: folder of Parquet files to write."),
+    ] = None,
 ) -> None:
     """Tell the genre of audio files. Needs no network, but to fetch a model of the hub.
 
@@ -219,6 +233,17 @@ def classify(
     from genrescope.answers import Writer
     from genrescope.library.many import classify_files, find_audio
 
+    if cluster is not None:
+        alone = [paths, use_samples, as_json, as_jsonl, as_csv, timeline, plot, workers]
+        if any(alone) or source is None or output is None:
+            raise typer.BadParameter(
+                "--cluster takes --input and --output, perhaps --model, and no others"
+            )
+        require("ray", "cluster")
+        _classify_on_cluster(cluster, source, output, load(model, revision))
+        return
+    if source is not None or output is not None:
+        raise typer.BadParameter("--input and --output go with --cluster")
     if as_json + as_jsonl + as_csv > 1:
         raise typer.BadParameter("choose one of --json, --jsonl and --csv")
     if not paths and not use_samples:
@@ -237,7 +262,7 @@ def classify(
     chosen = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     form = next((name for name, asked in chosen.items() if asked), "table")
     failed = 0
-    with Writer(form, top_k, len(files), _out, _err) as writer:
+    with Writer(form, top_k, len(files), OUT, ERR) as writer:
         answers = classify_files(
             classifier, files, workers=workers, timeline=timeline or plot is not None
         )
@@ -245,11 +270,11 @@ def classify(
             failed += answer.error is not None
             writer.write(answer)
             if plot is not None and answer.timeline is not None:
-                _require("matplotlib", "study")
+                require("matplotlib", "study")
                 from genrescope.study.figures import timeline as draw
 
                 draw(answer.path, answer.timeline).savefig(plot, dpi=110)
-                _err.print(f"Drawn: {plot}", markup=False, highlight=False)
+                ERR.print(f"Drawn: {plot}", markup=False, highlight=False)
     if failed:
         raise typer.Exit(1)
 
@@ -321,7 +346,7 @@ def similar(
     if as_json + as_csv + as_m3u > 1:
         raise typer.BadParameter("choose one of --json, --csv and --m3u")
     if ann:
-        _require("usearch", "similar")
+        require("usearch", "similar")
     chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
     form = next((name for name, asked in chosen.items() if asked), "table")
     library = Library(folder, load(model), index, recursive=recursive, rebuild=rebuild)
@@ -330,12 +355,12 @@ def similar(
     if ann is None and min(len(asked), len(library)) > MANY:
         ann = has_graph()
         if not ann:
-            _note("Comparing every pair of tracks; pip install 'genrescope[similar]' is quicker.")
+            note("Comparing every pair of tracks; pip install 'genrescope[similar]' is quicker.")
     failed = 0
     found = library.similar(
         asked, count, other_folders=other_folders, approximate=bool(ann), workers=workers
     )
-    with SimilarWriter(form, _out, _err) as writer:
+    with SimilarWriter(form, OUT, ERR) as writer:
         for one in found:
             failed += one.error is not None
             writer.write(one)
@@ -374,13 +399,13 @@ def train(
     Measures it by cross-validation first (artists kept apart if they are known), then fits it on
     every track.
     """
-    _require("lightning", "train")
+    require("lightning", "train")
     from genrescope.study.progress import StudyProgress
     from genrescope.tracks.datasets import open_dataset
     from genrescope.training.recipe import load_recipe
 
     what = load_recipe(recipe)
-    with StudyProgress(_err) as progress:
+    with StudyProgress(ERR) as progress:
         dataset = open_dataset(data)
         from genrescope.study.run import Options
         from genrescope.study.train import train_classifier
@@ -389,7 +414,7 @@ def train(
         options = Options(jobs=jobs, store=store, strict=strict, trainer_flags=flags)
         trained = train_classifier(what, dataset, out, options, progress, licence=licence)
     for problem in trained.problems:
-        _err.print(f"Left out or noticed: {problem}", markup=False, highlight=False, soft_wrap=True)
+        ERR.print(f"Left out or noticed: {problem}", markup=False, highlight=False, soft_wrap=True)
     row = trained.row
     measured = (
         f"accuracy {row.accuracy:.3f} (protocol {row.protocol}, {row.n_test} tracks)"
@@ -412,7 +437,7 @@ def list_(
     ] = None,
 ) -> None:
     """Show the recipes, studies, protocols, representations and models there are."""
-    _require("lightning", "train")
+    require("lightning", "train")
     from rich.table import Table
 
     from genrescope.models import MODELS
@@ -437,7 +462,7 @@ def list_(
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, about in entries.items():
             table.add_row(name, escape(about))
-        _out.print(table, "")
+        OUT.print(table, "")
 
 
 @data_app.command(
@@ -471,7 +496,7 @@ def get(
     if name != "gtzan":
         raise GenrescopeError(f"There is no data set {name!r} to get; there is: gtzan.")
     columns = (TextColumn("gtzan"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=_err) as bars:
+    with Progress(*columns, TimeRemainingColumn(), console=ERR) as bars:
         bar = bars.add_task("gtzan", total=None)
 
         def progress(done: int, total: int | None) -> None:
@@ -499,7 +524,7 @@ def check(
 
     from genrescope.tracks.check import check as check_folder
 
-    with Progress(console=_err, transient=True, disable=not _err.is_terminal) as bars:
+    with Progress(console=ERR, transient=True, disable=not ERR.is_terminal) as bars:
         bar = bars.add_task("opening files", total=None)
         report = check_folder(
             folder, progress=lambda done, total: bars.update(bar, completed=done, total=total)
@@ -537,7 +562,42 @@ def _print_check(report: Any, most: int | None) -> None:
     for name, c in report.coverage.items():
         cells = (c.tracks, c.rows, c.images, c.full, c.full_16k, c.excerpts)
         table.add_row(name, *map(str, cells))
-    _out.print("", table)
+    OUT.print("", table)
+
+
+def _classify_on_cluster(address: str, source: str, output: str, classifier: Any) -> None:
+    # Ends with a line of JSON, for whatever has started it.
+    import json
+    from time import monotonic
+
+    from genrescope.answers import bar
+    from genrescope.library.cluster import classify_parts, connected, prepare
+
+    try:
+        with connected(address):
+            job = prepare(source, output, classifier)
+            if job.finished:
+                note(f"{job.finished:,} of {job.files:,} files are finished; going on.")
+            begin, files, failed = monotonic(), 0, 0
+            with bar("classifying", job.files, ERR) as progress:
+                task = progress.add_task("", total=job.files, completed=job.finished)
+                for part in classify_parts(job):
+                    files, failed = files + part.files, failed + part.failed
+                    progress.advance(task, part.files)
+            seconds = monotonic() - begin
+    except KeyboardInterrupt as interrupt:
+        raise StoppedError from interrupt
+    told = {
+        "output": output,
+        "files": files,
+        "failed": failed,
+        "finished_before": job.finished,
+        "seconds": round(seconds, 2),
+        "files_per_s": round(files / seconds, 2),
+    }
+    typer.echo(json.dumps(told, ensure_ascii=False))
+    if failed:
+        raise typer.Exit(1)
 
 
 def _hear(library: Any, workers: int | None) -> None:
@@ -546,24 +606,20 @@ def _hear(library: Any, workers: int | None) -> None:
     from genrescope.answers import bar, print_error
 
     if library.note:
-        _note(f"Note: {library.note}")
+        note(f"Note: {library.note}")
     before = len(library)
     total = len(library.missing)
-    with bar("hearing", total, _err) as bars, closing(library.update(workers)) as every:
+    with bar("hearing", total, ERR) as bars, closing(library.update(workers)) as every:
         task = bars.add_task("", total=total)
         try:
             for heard in every:
                 bars.advance(task)
                 if heard.error is not None:
-                    print_error(_err, heard.error)
+                    print_error(ERR, heard.error)
         except KeyboardInterrupt as interrupt:
-            raise _StoppedError from interrupt
+            raise StoppedError from interrupt
     if len(library) > before:
-        _note(f"Heard {len(library) - before} tracks; kept in {library.index_file}")
-
-
-def _note(text: str) -> None:
-    _err.print(text, markup=False, highlight=False, soft_wrap=True)
+        note(f"Heard {len(library) - before} tracks; kept in {library.index_file}")
 
 
 def _dataset(path: Path | None, progress: Any) -> Any:
@@ -590,7 +646,7 @@ def _print_study(study: Any) -> None:
         )
         protocol = f"{line['protocol']} {line['leaks']}".rstrip()
         table.add_row(protocol, line["recipe"], *cells)
-    _out.print(table)
+    OUT.print(table)
 
 
 def _trainer_flags(accelerator: str, devices: str, strategy: str) -> dict[str, Any]:
@@ -623,12 +679,3 @@ def _names(text: str | None) -> list[str] | None:
 
 def _first_line(documented: Any) -> str:
     return str(documented.__doc__ or "").strip().splitlines()[0]
-
-
-def _require(package: str, extra: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise GenrescopeError(
-            f"This command needs more than the base install: pip install 'genrescope[{extra}]'"
-        )

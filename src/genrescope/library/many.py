@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from genrescope.audio import is_audio
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.errors import GenrescopeError, InputError
 
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -73,9 +74,13 @@ def classify_files(
 
 
 def side_by_side(
-    work: Callable[[Path], _Result], paths: Iterable[Path], workers: int | None = None
-) -> Iterator[_Result]:
-    """Do something with many files; results come in the order of the paths.
+    work: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    workers: int | None = None,
+    *,
+    in_order: bool = True,
+) -> Generator[_Result]:
+    """Do something with many files; results come in the order of the files.
 
     Decoding and inference leave Python to other threads, so threads are enough. Only a few files
     more than there are workers are in memory at a time.
@@ -84,21 +89,31 @@ def side_by_side(
     ----------
     work
         To be done with each file; must be fit for threads.
-    paths
-        May be endless.
+    items
+        Files, or whatever stands for them; may be endless.
     workers
         Threads; by default one per core.
+    in_order
+        Without, results come as they are done, and a long file keeps no worker waiting.
     """
     count = workers or os.cpu_count() or 1
     pending: deque[Future[_Result]] = deque()
+
+    def one_done() -> _Result:
+        if not in_order and not pending[0].done():
+            first = next(iter(wait(pending, return_when=FIRST_COMPLETED).done))
+            pending.remove(first)
+            return first.result()
+        return pending.popleft().result()
+
     with ThreadPoolExecutor(count) as pool:
         try:
-            for path in paths:
-                pending.append(pool.submit(work, path))
+            for item in items:
+                pending.append(pool.submit(work, item))
                 if len(pending) >= 2 * count:
-                    yield pending.popleft().result()
+                    yield one_done()
             while pending:
-                yield pending.popleft().result()
+                yield one_done()
         finally:
             pool.shutdown(cancel_futures=True)
 

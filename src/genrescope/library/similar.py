@@ -8,7 +8,6 @@ is kept in an index (``genrescope.library.index``).
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.classifier import ONNX, Classifier
+from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library import index
 from genrescope.library.many import find_audio, side_by_side
@@ -480,11 +479,4 @@ def _index_name(classifier: Classifier, model: str) -> str:
 
 def _model_key(classifier: Classifier) -> str:
     # 16 hex digits that change with anything that vectors or genres depend on.
-    told = {
-        "representation": classifier.representation.to_json(),
-        "genres": classifier.genres,
-        "compared": LAYER,
-    }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    digest.update((classifier.folder / ONNX).read_bytes())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(f"{classifier.key} {LAYER}".encode()).hexdigest()[:16]

@@ -1,0 +1,160 @@
+"""Fills beets' ``genres`` with what genrescope hears: ``plugins: genrescope``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import confuse
+from beets import ui
+from beets.library import Album, Item
+from beets.plugins import BeetsPlugin
+
+import genrescope
+from genrescope.errors import GenrescopeError
+from genrescope.library.choice import Policy, choose
+from genrescope.library.taxonomy import Taxonomy, load_taxonomy
+
+if TYPE_CHECKING:
+    from optparse import Values
+
+    from beets.importer import ImportSession, ImportTask
+    from beets.library import Library
+
+    from genrescope.classifier import Classifier
+
+
+_OPTIONS = (
+    ("-p", "--pretend", "pretend", True, "show what would be done, and do nothing"),
+    ("-f", "--force", "force", True, "replace the genres that there are"),
+    ("-F", "--no-force", "force", False, "do not replace them"),
+    ("-k", "--keep-existing", "keep_existing", True, "add to the genres that there are"),
+    ("-K", "--no-keep-existing", "keep_existing", False, "do not add to them"),
+    ("-w", "--write", "write", True, "write tags to files"),
+    ("-W", "--nowrite", "write", False, "write nothing to files"),
+)
+
+
+class GenrescopePlugin(BeetsPlugin):
+    """``beet genrescope``, and a stage of ``beet import``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config.add(
+            {
+                "auto": True,
+                "force": False,
+                "keep_existing": False,
+                "pretend": False,
+                "min_confidence": Policy.min_confidence,
+                "max_genres": Policy.max_genres,
+                "map": None,
+                "model": None,
+                "threads": 0,
+            }
+        )
+        if self.config["auto"].get(bool):
+            self.register_listener("import_begin", self._begin)
+            self.import_stages = [self._imported]
+
+    def commands(self) -> list[ui.Subcommand]:
+        """Give ``beet genrescope``."""
+        command = ui.Subcommand("genrescope", help="hear the genres of music without them")
+        for short, long, name, value, text in _OPTIONS:
+            action = "store_true" if value else "store_false"
+            command.parser.add_option(
+                short, long, dest=name, action=action, default=None, help=text
+            )
+        command.func = self._command
+        return [command]
+
+    def _command(self, library: Library, options: Values, query: list[str]) -> None:
+        names = ("pretend", "force", "keep_existing")
+        self.config.set_args({name: getattr(options, name) for name in names})
+        self._begin()
+        items = list(library.items(query))
+        self._process(items, write=ui.should_write(options.write))
+        if self.config["pretend"].get(bool):
+            return
+        for number in sorted({item.album_id for item in items if item.album_id}):
+            if (album := library.get_album(number)) is not None:
+                self._summarise(album)
+
+    def _begin(self, session: ImportSession | None = None) -> None:  # noqa: ARG002  beets gives it
+        """Fail before anything has been done, if it must."""
+        try:
+            _ = self.taxonomy, self.policy, self.classifier
+        except GenrescopeError as error:
+            raise ui.UserError(f"genrescope: {error}") from error  # type: ignore[attr-defined]
+
+    def _imported(self, session: ImportSession, task: ImportTask) -> None:  # noqa: ARG002
+        # What follows in the import writes the tags, if it is to write any.
+        self._process(task.imported_items(), write=False)
+        if task.is_album and task.album is not None:
+            self._summarise(task.album)
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The model, opened once it is needed."""
+        return genrescope.load(self.config["model"].get(confuse.Optional(str)))
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """The default one, or the file that ``map`` names."""
+        named = self.config["map"].get(confuse.Optional(confuse.Filename()))
+        return load_taxonomy(Path(named) if named else None)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """What the settings and options come to."""
+        keep, force = (self.config[name].get(bool) for name in ("keep_existing", "force"))
+        return Policy(
+            "keep" if keep else "replace" if force else "if-empty",
+            self.config["min_confidence"].get(float),
+            self.config["max_genres"].get(int),
+            map_existing=bool(self.config["map"].get()),
+        )
+
+    def _process(self, items: Iterable[Item], *, write: bool) -> None:
+        from genrescope.library.many import classify_files  # noqa: PLC0415  `beet ls` stays quick
+
+        if self.policy.existing == "if-empty":
+            items = (item for item in items if not _genres(item))
+        wanting = list(items)
+        paths = [item.filepath for item in wanting]
+        threads = max(self.config["threads"].get(int), 0)  # 0: one per core
+        answers = classify_files(self.classifier, paths, workers=threads)
+        for item, answer in zip(wanting, answers, strict=True):
+            if answer.prediction is None:
+                self._log.warning("{}", answer.error)
+            elif self._choose(item, answer.prediction.probabilities):
+                item.try_sync(write=write, move=False)
+
+    def _summarise(self, album: Album) -> None:
+        """Give an album the genres that its tracks agree upon."""
+        votes: dict[str, float] = {}
+        items = list(album.items())
+        for genres in map(_genres, items):
+            for genre in genres:
+                votes[genre] = votes.get(genre, 0.0) + 1 / len(genres) / len(items)
+        if self._choose(album, votes):
+            album.store(inherit=False)
+
+    def _choose(self, model: Item | Album, shares: Mapping[str, float]) -> bool:
+        """Set the genres, and tell whether they are to be kept."""
+        choice = choose(_genres(model), shares, self.taxonomy, self.policy)
+        if choice.genres is None:
+            log = self._log.info if isinstance(model, Item) else self._log.debug
+            log("{}: {}", model, choice.reason)
+            return False
+        model.genres = list(choice.genres)
+        ui.show_model_changes(model, fields=["genres"])
+        return not self.config["pretend"].get(bool)
+
+
+def _genres(model: Item | Album) -> list[str]:
+    """What it says itself, not what its album does."""
+    own = {"with_album": False} if isinstance(model, Item) else {}
+    return list(model.get("genres", **own) or [])

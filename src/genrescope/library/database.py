@@ -1,0 +1,160 @@
+"""One SQLite file of genrescope's own: opened, checked, locked, with errors in words for people."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import filelock
+
+from genrescope.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file is for.
+
+    Attributes
+    ----------
+    name
+        For people.
+    option
+        Of the command line, that gives another file.
+    busy
+        What another process is doing that has it locked, as a clause.
+    application
+        SQLite's application_id, which tells it from another program's database.
+    version
+        Of the schema; raised when it changes.
+    schema
+        SQL that makes the tables.
+    synchronous
+        SQLite's: FULL where a commit must wait for the disk, NORMAL where it need not.
+    """
+
+    name: str
+    option: str
+    busy: str
+    application: int
+    version: int
+    schema: str
+    synchronous: str
+
+
+class Database:
+    """A database of genrescope's, open. The base of the catalogue and the journal.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    kind
+        What it must be.
+    write
+        Whether it is made if need be, and locked, so that one process writes at a time. Without, it
+        must be there.
+    missing
+        What to do if it is not there, as a sentence without a final stop.
+
+    Raises
+    ------
+    InputError
+        If it is not there, is something else, was made by a newer genrescope, cannot be opened or
+        is locked.
+    """
+
+    def __init__(self, path: Path, kind: Kind, *, write: bool, missing: str = "") -> None:
+        self.path = path
+        self._kind = kind
+        self._mutex = threading.RLock()
+        self._file_lock = filelock.FileLock(f"{path}.lock")
+        if write:
+            self._lock()
+        elif not path.is_file():
+            raise InputError(path, f"there is no {kind.name}", missing)
+        try:
+            with self._told():
+                self._connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+                self._prepare()
+        except BaseException:
+            self._file_lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Keep what is not yet kept, and close it."""
+        try:
+            with self._told():
+                self._connection.commit()
+        finally:
+            self._connection.close()
+            self._file_lock.release()
+
+    def _lock(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file_lock.acquire(timeout=0)
+        except filelock.Timeout:
+            remedy = f"Wait until it has ended, or give another file with {self._kind.option}"
+            raise InputError(self.path, f"another genrescope {self._kind.busy}", remedy) from None
+        except OSError as error:
+            cause = f"it cannot be written ({error.strerror or error})"
+            remedy = f"Give a file in a folder that you may write to with {self._kind.option}"
+            raise InputError(self.path, cause, remedy) from error
+
+    def _prepare(self) -> None:
+        kind, run = self._kind, self._connection.execute
+        (application,) = run("PRAGMA application_id").fetchone()
+        (version,) = run("PRAGMA user_version").fetchone()
+        (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
+        if not tables:
+            self._connection.executescript(
+                "PRAGMA journal_mode = WAL; BEGIN;"
+                f"PRAGMA application_id = {kind.application}; PRAGMA user_version = {kind.version};"
+                f"{kind.schema} COMMIT;"
+            )
+        elif application != kind.application:
+            remedy = f"Give another file with {kind.option}"
+            raise InputError(self.path, "it is another program's database", remedy)
+        elif version > kind.version:
+            raise InputError(self.path, "a newer genrescope made it", "Update genrescope")
+        run(f"PRAGMA synchronous = {kind.synchronous}")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        # One thread at a time; and whatever goes wrong is said in words for people.
+        with self._mutex:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise InputError(self.path, *self._words(str(error))) from error
+
+    def _words(self, told: str) -> tuple[str, str]:
+        option = self._kind.option
+        if "full" in told:
+            remedy = "Make room and run it again: what was done until now is kept"
+            return "there is no room left on its disk", remedy
+        if "not a database" in told:
+            return f"it is no genrescope {self._kind.name}", f"Give another file with {option}"
+        if "malformed" in told:
+            return "it is damaged", f"Restore it from a copy, or give another file with {option}"
+        if "locked" in told:
+            return "another program holds it", f"Close that, or give another file with {option}"
+        remedy = f"Check that you may write to its folder, or give another file with {option}"
+        return f"it cannot be used ({told})", remedy

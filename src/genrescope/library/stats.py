@@ -1,0 +1,145 @@
+"""What a library is made of: genres, how sure the model is of them, and what failed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.library.catalogue import Catalogue, Known
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BINS = 20
+"""Of the histogram of confidences, from 0 to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Genre:
+    """The tracks that a model takes for one genre.
+
+    Attributes
+    ----------
+    tracks
+        How many.
+    unsure
+        How many of them the model is unsure of.
+    confidences
+        int64 (BINS,): histogram from 0 to 1.
+    mean_confidence
+        In [0, 1].
+    """
+
+    tracks: int
+    unsure: int
+    confidences: NDArray[np.int64]
+    mean_confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Stats:
+    """What a library is made of.
+
+    Attributes
+    ----------
+    counts
+        Of files ``heard``, ``failed``, ``waiting`` and ``gone``.
+    genres
+        By name, the most frequent first.
+    failures
+        How many files failed for each cause, the most frequent first.
+    """
+
+    counts: dict[str, int]
+    genres: dict[str, Genre] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as JSON values."""
+        return {
+            **self.counts,
+            "genres": {
+                name: {
+                    "tracks": genre.tracks,
+                    "unsure": genre.unsure,
+                    "mean_confidence": round(genre.mean_confidence, 4),
+                    "confidences": genre.confidences.tolist(),
+                }
+                for name, genre in self.genres.items()
+            },
+            "failures": self.failures,
+        }
+
+
+def summarise(catalogue: Catalogue, library: Path | None = None) -> Stats:
+    """Summarise a library, or every one of a catalogue."""
+    where = None if library is None else str(library)
+    genres, failures = _tally(catalogue.tracks(where))
+    return Stats(catalogue.counts(where), genres, dict(failures.most_common()))
+
+
+def _tally(tracks: Iterable[Known]) -> tuple[dict[str, Genre], Counter[str]]:
+    bins: dict[str, NDArray[np.int64]] = {}
+    sums: Counter[str] = Counter()
+    unsure: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    for known in tracks:
+        found = known.prediction
+        if found is None:
+            failures[_kind(known.error or "")] += 1
+            continue
+        histogram = bins.setdefault(found.genre, np.zeros(BINS, dtype=np.int64))
+        histogram[min(BINS - 1, int(found.confidence * BINS))] += 1
+        sums[found.genre] += found.confidence  # type: ignore[assignment]  # a sum, not a count
+        unsure[found.genre] += found.unsure
+    genres = {
+        name: Genre(n := int(counts.sum()), unsure[name], counts, sums[name] / n)
+        for name, counts in bins.items()
+    }
+    most_first = sorted(genres.items(), key=lambda item: (-item[1].tracks, item[0]))
+    return dict(most_first), failures
+
+
+def _kind(error: str) -> str:
+    # "it is truncated (12.3 s of 30.0 s can be read). Replace …" is one of many truncated ones.
+    return re.sub(r" \([^)]*\)", "", error.partition(". ")[0]) or "unknown"
+
+
+def draw(stats: Stats, title: str) -> Figure:
+    """Draw the genres and how sure the model is of them. Needs matplotlib."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  an extra
+
+    figure = Figure(figsize=(9, 1.6 + 0.34 * max(4, len(stats.genres))), layout="constrained")
+    bars, sure = figure.subplots(1, 2, width_ratios=(3, 2))
+    names = list(stats.genres)[::-1]
+    genres = [stats.genres[name] for name in names]
+    firm = [genre.tracks - genre.unsure for genre in genres]
+    bars.barh(names, firm, color="#2f6db5", label="sure")
+    bars.barh(names, [genre.unsure for genre in genres], left=firm, color="#b8c9df", label="unsure")
+    for place, genre in enumerate(genres):
+        bars.annotate(
+            f"{genre.tracks:,}",
+            (genre.tracks, place),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    bars.margins(x=0.14)
+    bars.set_xlabel("tracks")
+    bars.legend(frameon=False, loc="lower right")
+    total = np.sum([genre.confidences for genre in genres], axis=0) if genres else np.zeros(BINS)
+    edges = np.arange(BINS) / BINS
+    sure.bar(edges, total, width=1 / BINS, align="edge", color="#2f6db5", edgecolor="white")
+    sure.set(xlim=(0, 1), xlabel="confidence of the first genre", ylabel="tracks")
+    for axes in (bars, sure):
+        axes.spines[["top", "right"]].set_visible(False)
+    counts = ", ".join(f"{count:,} {name}" for name, count in stats.counts.items() if count)
+    figure.suptitle(f"{title}: {counts or 'nothing yet'}", fontsize=11)
+    return figure

@@ -1,0 +1,438 @@
+import random
+import shutil
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import av
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from mutagen.flac import FLAC
+from mutagen.id3 import COMM, ID3, PRIV, TCON, TIT2, TXXX
+from mutagen.mp4 import MP4
+from mutagen.oggvorbis import OggVorbis
+
+import formats
+from genrescope.errors import InputError
+from genrescope.library.patch import make_patch, rebuild
+from genrescope.library.payload import audio_digest, fingerprint
+from genrescope.library.tags import can_write, other_tags, read_genres, write_genres
+
+MANY = [f"A rather long genre, number {number} of forty" for number in range(40)]
+LISTS = {
+    "none": [],
+    "one": ["Rock"],
+    "two": ["Rock", "Hip-Hop"],
+    "not-ascii": ["Müzik 日本 🎸"],
+    "many": MANY,
+}
+REFUSED = {"mp4-fragments": "fragmented", "wav-ignr": "RIFF INFO", "mka-bare": "format"}
+UNSEEN = {"mp3-ape", "tta-id3"}  # FFmpeg looks for no APE tag in MP3, and for no other in TTA
+WRITABLE = [name for name in formats.NAMES if name not in REFUSED]
+KNOWN = {
+    "mp3-bare": (),
+    "mp3-v23-art": ("Rock",),
+    "mp3-v24-two": ("Jazz", "Blues"),
+    "mp3-v22": ("Jazz",),
+    "mp3-v1": ("Rock",),
+    "mp3-v1-none": (),
+    "mp3-ape": ("Ambient", "Drone"),
+    "mp3-v24-v1-ape": ("Metal",),
+    "mp3-v23-unsynchronised": ("Rock",),
+    "mp3-v24-unsynchronised": ("Rock",),
+    "aac-v24": ("Jazz", "Blues"),
+    "m4a-bare": (),
+    "m4a-end": ("Folk",),
+    "m4a-gnre": ("Rock",),
+    "mp4-film": ("Folk",),
+    "mp4-fragments": (),
+    "flac-tight": ("Funk", "Soul"),
+    "flac-id3": ("Funk", "Soul"),
+    "ogg-tagged": ("Funk", "Soul"),
+    "ogg-flac": ("Funk", "Soul"),
+    "ogg-speex": ("Funk", "Soul"),
+    "opus-art": ("Funk", "Soul"),
+    "wav-bare": (),
+    "wav-id3-info": ("Jazz",),
+    "wav-ignr": ("Blues",),
+    "aiff-id3": ("Jazz",),
+    "aifc-id3": ("Jazz",),
+    "wma-tagged": ("Pop", "Disco"),
+    "wv-ape": ("Ambient", "Drone"),
+    "tta-id3": ("House",),
+    "mka-bare": (),
+}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return formats.make_library(tmp_path_factory.mktemp("library"), seconds=1.0)
+
+
+@pytest.fixture
+def copy(library: dict[str, Path], tmp_path: Path):
+    def make(name: str) -> Path:
+        path = tmp_path / f"{name}.tmp"  # a name that tells nothing
+        shutil.copy(library[name], path)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_genres_are_read(library: dict[str, Path], name: str) -> None:
+    assert read_genres(library[name]) == KNOWN[name]
+
+
+@pytest.mark.parametrize("genres", LISTS.values(), ids=LISTS)
+@pytest.mark.parametrize("name", WRITABLE)
+def test_genres_are_written_and_nothing_else(
+    library: dict[str, Path], copy, tmp_path: Path, name: str, genres: list[str]
+) -> None:
+    old, new = library[name], copy(name)
+    assert can_write(new) is None
+    write_genres(new, genres)
+    assert read_genres(new) == tuple(genres)
+    assert can_write(new) is None
+    assert other_tags(new) == other_tags(old)
+    assert audio_digest(new) == audio_digest(old)
+    assert fingerprint(new) == fingerprint(old)
+    if name != "ogg-speex":
+        samples = formats.decoded(new)
+        assert samples == formats.decoded(old)
+        assert samples
+    rebuild(new, make_patch(old, new), tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == old.read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name in WRITABLE if name not in UNSEEN])
+def test_other_programs_read_what_is_written(copy, name: str) -> None:
+    for genre in ("Rock", "Müzik 日本 🎸"):
+        path = copy(name)
+        write_genres(path, [genre])
+        with av.open(str(path)) as file:
+            tags = {**file.metadata, **file.streams.audio[0].metadata}
+        found = {key.casefold(): value for key, value in tags.items()}
+        assert found.get("genre") == genre
+
+
+@pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffprobe is not installed")
+@pytest.mark.parametrize("name", [name for name in WRITABLE if name not in UNSEEN])
+def test_ffprobe_reads_what_is_written(copy, name: str) -> None:
+    path = copy(name)
+    write_genres(path, ["Hip-Hop"])
+    command = ["ffprobe", "-v", "error", "-show_entries", "format_tags:stream_tags", str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "genre=hip-hop" in output.casefold()
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_writing_twice_is_writing_the_last(copy, name: str) -> None:
+    path = copy(name)
+    write_genres(path, MANY)
+    write_genres(path, ["Pop"])
+    size = path.stat().st_size
+    write_genres(path, ["Rap"])
+    assert read_genres(path) == ("Rap",)
+    assert path.stat().st_size == size
+
+
+@pytest.mark.parametrize("name", ["flac-padded", "m4a-end", "m4a-fast", "mp3-v24-two", "mp3-v22"])
+def test_padding_is_used_up_first(library: dict[str, Path], copy, name: str) -> None:
+    path = copy(name)
+    write_genres(path, ["Pop", "Rock"])
+    assert path.stat().st_size == library[name].stat().st_size
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_say_why_and_leave_the_file(library: dict[str, Path], copy, name: str) -> None:
+    path = copy(name)
+    assert REFUSED[name] in str(can_write(path))
+    with pytest.raises(InputError, match=REFUSED[name]):
+        write_genres(path, ["Rock"])
+    assert path.read_bytes() == library[name].read_bytes()
+
+
+def test_no_genre_to_take_out_leaves_the_file_as_it_is(library: dict[str, Path], copy) -> None:
+    for name in ("mp3-bare", "m4a-bare", "flac-bare", "ogg-bare", "wav-bare", "wma-bare"):
+        path = copy(name)
+        write_genres(path, [])
+        assert path.read_bytes() == library[name].read_bytes()
+
+
+def test_a_tag_keeps_its_version(copy) -> None:
+    for name, version in {"mp3-v22": 2, "mp3-v23-art": 3, "mp3-v24-two": 4, "mp3-bare": 3}.items():
+        path = copy(name)
+        write_genres(path, ["Rock", "Pop"])
+        assert path.read_bytes()[3] == version
+        assert ID3(path).getall("TCON")[0].text == (
+            ["Rock", "Pop"] if version == 4 else ["Rock/Pop"]
+        )
+
+
+def test_an_id3v1_byte_follows_and_is_never_added(copy) -> None:
+    for genres, byte in (
+        (["Rock"], 17),
+        (["Nothing known", "metal"], 9),
+        (["Nothing"], 255),
+        ([], 255),
+    ):
+        for name in ("mp3-v1", "mp3-v24-v1-ape"):
+            path = copy(name)
+            before = path.read_bytes()[-128:-1]
+            write_genres(path, genres)
+            assert path.read_bytes()[-128:] == before + bytes([byte])
+    path = copy("mp3-bare")
+    write_genres(path, ["Rock"])
+    assert path.read_bytes()[-128:-125] != b"TAG"
+
+
+def test_the_fields_of_id3v1_come_along_into_a_new_tag(copy) -> None:
+    path = copy("mp3-v1")
+    write_genres(path, ["Techno"])
+    tags = ID3(path, load_v1=False)
+    assert (str(tags["TIT2"]), str(tags["TRCK"])) == ("Only title", "7")
+
+
+def test_ape_in_mp3_follows_where_it_tells_a_genre(copy) -> None:
+    path = copy("mp3-v24-v1-ape")
+    write_genres(path, ["Rock", "Pop"])
+    for item in (b"Genre\0Rock\0Pop", b"TCON"):
+        assert item in path.read_bytes()
+    path = copy("mp3-ape")
+    write_genres(path, ["Rock"])
+    assert b"ID3" not in path.read_bytes()[:3]
+
+
+def test_comments_keep_their_order_and_case(copy) -> None:
+    path = copy("flac-tight")
+    write_genres(path, ["One", "Two", "Three"])
+    names = [key for key, _ in FLAC(path).tags if key != "encoder"]
+    assert names == ["TITLE", "genre", "genre", "genre", "ARTIST", "Artist", "Comment"]
+
+
+def test_mp4_loses_the_number_when_it_gets_a_word(copy) -> None:
+    path = copy("m4a-gnre")
+    assert b"gnre" in path.read_bytes()
+    write_genres(path, ["Rock"])
+    assert b"gnre" not in path.read_bytes()
+    assert MP4(path).tags["\xa9gen"] == ["Rock"]
+
+
+@pytest.mark.parametrize(
+    ("version", "texts", "genres"),
+    [
+        (3, ["(17)"], ("Rock",)),
+        (3, ["17"], ("Rock",)),
+        (3, ["(17)(6)"], ("Rock", "Grunge")),
+        (3, ["(17)Rock"], ("Rock",)),
+        (3, ["(17)Stoner"], ("Rock", "Stoner")),
+        (3, ["(RX)(CR)"], ("Remix", "Cover")),
+        (3, ["RX/CR/17"], ("Remix", "Cover", "Rock")),
+        (3, ["((odd)"], ("(odd)",)),
+        (3, ["Rock/Pop; Jazz"], ("Rock", "Pop", "Jazz")),
+        (4, ["Rock/Pop; Jazz ;"], ("Rock/Pop", "Jazz")),
+        (4, ["17", "Rock", "254", "(254)", " "], ("Rock",)),
+        (4, ["Unknown"], ("Unknown",)),
+    ],
+)
+def test_every_form_of_id3(copy, version: int, texts: list[str], genres: tuple[str, ...]) -> None:
+    path = copy("mp3-bare")
+    tags = ID3()
+    tags.add(TCON(encoding=1, text=texts))
+    tags.save(path, v2_version=version, v23_sep=None)
+    assert read_genres(path) == genres
+
+
+def test_old_sizes_of_frames_in_v24_are_put_right(library: dict[str, Path], tmp_path: Path) -> None:
+    """Some programs wrote plain sizes, where 2.4 wants seven bits to the byte."""
+    picture = b"\0image/jpeg\0\3\0" + formats.picture(90)
+    frames = [(b"APIC", picture), (b"TIT2", b"\3Title"), (b"TCON", b"\3Rock")]
+    body = b"".join(name + struct.pack(">IH", len(data), 0) + data for name, data in frames)
+    path = tmp_path / "a.mp3"
+    shutil.copy(library["mp3-bare"], path)
+    formats.prepend(path, formats.id3_head(4, len(body)) + body)
+    before = other_tags(path)
+    write_genres(path, ["Pop"])
+    assert other_tags(path) == before
+    assert ID3(path)["APIC:"].data == picture[14:]
+    assert read_genres(path) == ("Pop",)
+
+
+def test_what_mutagen_would_lose_is_refused(library: dict[str, Path], copy, tmp_path: Path) -> None:
+    path = copy("mp3-bare")
+    extended = b"ID3\3\0\x40\0\0\0\x15" + struct.pack(">IHI", 6, 0, 0) + b"TIT2\0\0\0\1\0\0x"
+    formats.prepend(path, extended)
+    assert "extended header" in str(can_write(path))
+    path = copy("m4a-fast")
+    data = path.read_bytes()
+    at = data.index(b"stco") - 4  # the last of its parents' boxes, now reaching into the audio
+    path.write_bytes(data[:at] + (len(data) - at - 99).to_bytes(4) + data[at + 4 :])
+    assert "around it" in str(can_write(path))
+    path = copy("m4a-end")
+    path.write_bytes(path.read_bytes().replace(b"sdtp", b"saio").replace(b"stsz", b"saio"))
+    assert "encrypted" in str(can_write(path))
+    path = copy("mp3-bare")
+    formats.prepend(path, b"ID3\3\0\0\0\0\0\x0btit2\0\0\0\1\0\0x")
+    assert "no frames" in str(can_write(path))
+    path = copy("mp3-bare")
+    formats.prepend(path, formats.id3_head(3, 11) + b"TIT2\0\0\0\2\0\0x")
+    assert "middle of a frame" in str(can_write(path))
+    path = copy("flac-tight")
+    path.write_bytes(path.read_bytes().replace(b"TITLE=T\xc3\xad", b"TITLE=T\xff\xff"))
+    assert "UTF-8" in str(can_write(path))
+    path = tmp_path / "chained.ogg"
+    path.write_bytes(library["ogg-bare"].read_bytes() + library["opus-bare"].read_bytes())
+    assert "several streams" in str(can_write(path))
+    path = copy("wav-bare")
+    formats.append(path, b"junk")
+    assert "do not add up" in str(can_write(path))
+    path = copy("wv-bare")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"APETAGEX")] + formats.id3v1("x", 3))
+    assert read_genres(path) == ("Dance",)
+    assert "hide" in str(can_write(path))
+
+
+@pytest.mark.parametrize("wrong", ["", "  ", "a;b", "a\0b", "a\nb", "\ud800"])
+def test_what_is_no_genre_is_refused(library: dict[str, Path], copy, wrong: str) -> None:
+    path = copy("mp3-v24-two")
+    with pytest.raises(ValueError, match="not genres"):
+        write_genres(path, ["Rock", wrong])
+    assert path.read_bytes() == library["mp3-v24-two"].read_bytes()
+
+
+def test_unsynchronised_frames_keep_their_meaning(copy) -> None:
+    for name, length in {"mp3-v23-unsynchronised": 256, "mp3-v24-unsynchronised": 1}.items():
+        path = copy(name)
+        write_genres(path, ["Pop"])
+        tags = ID3(path)
+        assert str(tags["TIT2"]) == "Ti"
+        assert tags.getall("PRIV")[0].data.count(b"\xff") >= length
+        assert tags.getall("PRIV")[0].data.count(b"\0") == 0
+
+
+def test_what_is_no_audio_is_an_input_error(tmp_path: Path) -> None:
+    for name, data in {"empty": b"", "text": b"some text", "zip": b"PK\3\4" + bytes(90)}.items():
+        path = tmp_path / f"{name}.mp3"
+        path.write_bytes(data)
+        for ask in (read_genres, can_write, other_tags):
+            with pytest.raises(InputError, match="not audio"):
+                ask(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_genres(tmp_path / "gone.mp3")
+
+
+def _words() -> st.SearchStrategy[list[str]]:
+    text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=30)
+    clean = text.map(lambda word: word.replace(";", "").replace("/", "").strip())
+    word = clean.filter(lambda word: word and not word.isdecimal() and word not in {"RX", "CR"})
+    return st.lists(word, max_size=5, unique=True)
+
+
+_keys = st.from_regex(r"[ -<>-}]{1,12}", fullmatch=True)
+_values = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    version=st.sampled_from([3, 4]),
+    encoding=st.sampled_from([1, 3]),
+    texts=st.lists(_values, max_size=4),
+    data=st.binary(max_size=600),
+    old=_words(),
+    new=_words(),
+)
+def test_any_id3_tag_comes_through(
+    library, tmp_path, version: int, encoding: int, texts: list[str], data: bytes, old, new
+) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    shutil.copy(library["mp3-v1"], before)
+    tags = ID3()
+    tags.add(TIT2(encoding=encoding, text=["Title", *texts]))
+    tags.add(PRIV(owner="owner", data=data))
+    for number, text in enumerate(texts):
+        tags.add(TXXX(encoding=encoding, desc=f"key {number}", text=[text, text[::-1]]))
+        tags.add(COMM(encoding=encoding, lang="eng", desc=str(number), text=text))
+    if old:
+        tags.add(TCON(encoding=encoding, text=old))
+    tags.save(before, v2_version=version)
+    _check(before, after, new)
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    kind=st.sampled_from([("flac-tight", FLAC), ("ogg-bare", OggVorbis)]),
+    comments=st.lists(st.tuples(_keys, _values), max_size=9),
+    old=_words(),
+    new=_words(),
+)
+def test_any_comments_come_through(library, tmp_path, kind, comments, old, new) -> None:
+    name, form = kind
+    before, after = tmp_path / "before", tmp_path / "after"
+    shutil.copy(library[name], before)
+    file = form(before)
+    file.tags[:] = [*comments[:4], *(("Genre", word) for word in old), *comments[4:]]
+    file.save()
+    assume(not any(key.upper() == "GENRE" for key, _ in comments))
+    _check(before, after, new)
+
+
+def _check(before: Path, after: Path, genres: list[str]) -> None:
+    shutil.copy(before, after)
+    write_genres(after, genres)
+    assert read_genres(after) == tuple(genres)
+    assert other_tags(after) == other_tags(before)
+    out = after.with_name("out")
+    rebuild(after, make_patch(before, after), out)
+    assert out.read_bytes() == before.read_bytes()
+
+
+def _ask_everything(path: Path) -> None:
+    """Do all that can be done with a file; errors are as they come."""
+    for ask in (read_genres, can_write, other_tags):
+        try:
+            ask(path)
+        except InputError as error:
+            assert error.path == path
+    try:
+        write_genres(path, ["Rock"])
+    except InputError as error:
+        assert error.path == path
+    else:
+        assert read_genres(path) == ("Rock",)
+
+
+@pytest.mark.parametrize("name", formats.NAMES)
+def test_a_file_cut_anywhere_is_an_error(
+    library: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    data = library[name].read_bytes()
+    path = tmp_path / "cut.tmp"
+    begun = time.perf_counter()
+    for end in [*range(0, 160, 5), *range(160, len(data), max(len(data) // 20, 1))]:
+        path.write_bytes(data[:end])
+        _ask_everything(path)
+    assert time.perf_counter() - begun < 5
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.sampled_from(formats.NAMES), st.randoms(use_true_random=False))
+def test_corrupt_bytes_are_an_input_error_or_harmless(
+    library: dict[str, Path], tmp_path: Path, name: str, lots: random.Random
+) -> None:
+    data = bytearray(library[name].read_bytes())
+    reach = lots.choice([64, 1000, len(data)])
+    for _ in range(lots.choice([1, 4, 40])):
+        data[lots.randrange(min(len(data), reach))] = lots.randrange(256)
+    path = tmp_path / "corrupt.tmp"
+    path.write_bytes(data)
+    _ask_everything(path)
