@@ -1,0 +1,468 @@
+"""Scanning a library, and what its catalogue tells: by the command line, on real files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pytest
+import soundfile
+from mutagen.id3 import ID3, TCON, TIT2
+
+import genrescope
+from genrescope.classifier import Classifier
+from genrescope.errors import InputError
+from genrescope.library import scan
+from genrescope.library.catalogue import Catalogue
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command with a data folder of its own."""
+
+    def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "COLUMNS": "200", **more}
+        line = [sys.executable, "-m", "genrescope", *map(str, words)]
+        return subprocess.run(line, capture_output=True, text=True, check=False, env=env)
+
+    return command
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Give three samples in two albums, a picture and a text that says it is music."""
+    folder = tmp_path / "music"
+    for place, name in (("a", "lament"), ("a", "pulse"), ("b/live", "shuffle")):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        shutil.copy(genrescope.sample(name), folder / place)
+    (folder / "a" / "cover.jpg").write_bytes(b"no music")
+    (folder / "b" / "letter.mp3").write_text("no music either")
+    return folder
+
+
+def counts(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def scanned(run: Run, library: Path, *options: object, **more: str) -> dict[str, Any]:
+    return counts(run("scan", library, "--json", *options, **more))
+
+
+def rows(run: Run, *options: object) -> dict[str, dict[str, Any]]:
+    done = run("export", "--to", "jsonl", *options)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == len({row["path"] for row in found})
+    return {Path(row["path"]).name: row for row in found}
+
+
+def test_a_scan_hears_everything_once_and_names_what_failed(run: Run, library: Path) -> None:
+    done = run("scan", library)
+    assert done.returncode == 1
+    assert "letter.mp3: it cannot be decoded as audio" in done.stderr
+    assert "4 audio files: 4 new" in done.stdout
+    assert "3 heard, 1 failed" in done.stdout
+    again = run("scan", library, "--json")
+    assert again.returncode == 0
+    assert (counts(again)["heard"], counts(again)["failed"], counts(again)["new"]) == (0, 0, 0)
+
+
+def test_the_catalogue_says_what_classify_says(run: Run, library: Path) -> None:
+    scanned(run, library)
+    found = rows(run)
+    for name in genrescope.SAMPLES:
+        meant = genrescope.load().predict(genrescope.sample(name))
+        row = found[f"{name}.mp3"]
+        assert row["genre"] == meant.genre
+        assert row["confidence"] == pytest.approx(meant.confidence, abs=1e-5)
+        assert row["unsure"] == meant.unsure
+        for kind, known in (("probabilities", meant.probabilities), ("tags", meant.tags)):
+            assert row[kind] == pytest.approx(known, abs=1e-3)
+        assert row["error"] is None
+    letter = found["letter.mp3"]
+    assert letter["genre"] is None
+    assert letter["error"].startswith("it cannot be decoded")
+
+
+def test_renamed_moved_copied_and_retagged_files_are_not_heard_again(
+    run: Run, library: Path
+) -> None:
+    scanned(run, library)
+    before = rows(run)
+    (library / "a").rename(library / "z")
+    (library / "z" / "pulse.mp3").rename(library / "other name.mp3")
+    shutil.copy(library / "b/live/shuffle.mp3", library / "copy.mp3")
+    tags = ID3()
+    tags.add(TIT2(encoding=3, text="A title"))
+    tags.add(TCON(encoding=3, text="Jazz"))
+    tags.save(library / "b/live/shuffle.mp3")
+    told = scanned(run, library)
+    assert (told["heard"], told["known"], told["failed"]) == (0, 4, 0)
+    after = rows(run)
+    assert set(after) == {"lament.mp3", "other name.mp3", "copy.mp3", "shuffle.mp3", "letter.mp3"}
+    for name, was in (("other name", "pulse"), ("copy", "shuffle"), ("shuffle", "shuffle")):
+        assert after[f"{name}.mp3"]["probabilities"] == before[f"{was}.mp3"]["probabilities"]
+    assert after["shuffle.mp3"]["size"] == (library / "b/live/shuffle.mp3").stat().st_size
+
+
+def test_other_audio_under_the_same_name_is_heard_again(run: Run, library: Path) -> None:
+    scanned(run, library)
+    shutil.copy(genrescope.sample("pulse"), library / "a" / "lament.mp3")
+    (library / "b" / "letter.mp3").write_bytes(genrescope.sample("lament").read_bytes()[:-5])
+    told = scanned(run, library)
+    assert told["changed"] == 2
+    found = rows(run)
+    assert found["lament.mp3"]["genre"] == found["pulse.mp3"]["genre"] == "disco"
+    assert found["letter.mp3"]["error"] is None or "truncated" in found["letter.mp3"]["error"]
+
+
+def test_what_is_gone_is_left_out_and_comes_back_unheard(
+    run: Run, library: Path, tmp_path: Path
+) -> None:
+    scanned(run, library)
+    (library / "a").rename(tmp_path / "drive taken out")
+    told = scanned(run, library)
+    assert told["gone"] == 2
+    assert set(rows(run)) == {"shuffle.mp3", "letter.mp3"}
+    (tmp_path / "drive taken out").rename(library / "a")
+    told = scanned(run, library)
+    assert (told["new"], told["heard"], told["known"]) == (0, 0, 0)
+    assert len(rows(run)) == 4
+
+
+def test_only_the_library_asked_for_is_told(run: Run, library: Path) -> None:
+    (library / "ab").mkdir()
+    shutil.copy(genrescope.sample("pulse"), library / "ab" / "near.mp3")
+    scanned(run, library / "a")
+    scanned(run, library / "ab")
+    assert set(rows(run, library / "a")) == {"lament.mp3", "pulse.mp3"}
+    assert set(rows(run, library)) == {"lament.mp3", "pulse.mp3", "near.mp3"}
+    # A scan of one says nothing of the other.
+    shutil.rmtree(library / "ab")
+    assert scanned(run, library / "a")["gone"] == 0
+    assert len(rows(run)) == 3
+
+
+def test_what_failed_waits_for_a_change_or_to_be_asked_again(run: Run, library: Path) -> None:
+    scanned(run, library)
+    assert scanned(run, library)["failed"] == 0
+    assert scanned(run, library, "--retry")["failed"] == 1
+    shutil.copy(genrescope.sample("pulse"), library / "b" / "letter.mp3")
+    assert scanned(run, library)["failed"] == 0
+    assert rows(run)["letter.mp3"]["genre"] == "disco"
+
+
+def test_another_model_hears_everything_again(run: Run, library: Path, tmp_path: Path) -> None:
+    scanned(run, library)
+    model = tmp_path / "model"
+    Classifier.default().save_pretrained(model)
+    config = json.loads((model / "config.json").read_text())
+    config["genres"] = [f"my {genre}" for genre in config["genres"]]
+    (model / "config.json").write_text(json.dumps(config))
+    assert scanned(run, library, "--model", model)["heard"] == 3
+    assert rows(run)["pulse.mp3"]["genre"] == "my disco"
+    assert scanned(run, library, "--model", model)["heard"] == 0
+
+
+def test_hidden_files_are_left_out_and_links_are_told(run: Run, library: Path) -> None:
+    shutil.copy(genrescope.sample("pulse"), library / "._pulse.mp3")
+    (library / ".trash").mkdir()
+    shutil.copy(genrescope.sample("pulse"), library / ".trash" / "old.mp3")
+    (library / "nowhere.mp3").symlink_to(library / "not there.mp3")
+    (library / "linked.mp3").symlink_to(library / "a" / "pulse.mp3")
+    (library / "around").symlink_to(library)
+    done = run("scan", library)
+    assert "nowhere.mp3: it cannot be read (No such file or directory)" in done.stderr
+    assert "6 audio files" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text_is_told_and_the_rest_goes_on(run: Run, library: Path) -> None:
+    odd = os.fsencode(library) + b"/caf\xe9.mp3"
+    Path(os.fsdecode(odd)).write_bytes(genrescope.sample("pulse").read_bytes())
+    folder = Path(os.fsdecode(os.fsencode(library) + b"/\xe9t\xe9"))
+    folder.mkdir()
+    shutil.copy(genrescope.sample("lament"), folder)
+    done = run("scan", library, PYTHONUTF8="1")
+    assert done.returncode == 1
+    assert done.stderr.count("its name is not valid UTF-8") + done.stdout.count("known") >= 1
+    assert "6 audio files: 6 new" in done.stdout
+    assert scanned(run, library)["new"] == 0
+    assert run("stats", library).returncode == 0
+
+
+def test_stats_add_up(run: Run, library: Path, tmp_path: Path) -> None:
+    scanned(run, library)
+    done = run("stats", "--json", "--plot", tmp_path / "stats.png")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["heard"], told["failed"], told["waiting"], told["gone"]) == (3, 1, 0, 0)
+    found = rows(run)
+    for genre, stats in told["genres"].items():
+        of_it = [row for row in found.values() if row["genre"] == genre]
+        assert stats["tracks"] == len(of_it) == sum(stats["confidences"])
+        mean = np.mean([row["confidence"] for row in of_it])
+        assert stats["mean_confidence"] == pytest.approx(mean, abs=1e-3)
+    assert told["failures"] == {"it cannot be decoded as audio": 1}
+    assert (tmp_path / "stats.png").read_bytes().startswith(b"\x89PNG")
+    table = run("stats")
+    assert "disco" in table.stdout
+    assert "3 heard, 1 failed" in table.stdout
+
+
+def test_every_form_of_export_says_the_same(run: Run, library: Path, tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    scanned(run, library)
+    meant = rows(run)
+    lines = list(csv.DictReader(run("export", "--to", "csv").stdout.splitlines()))
+    assert {Path(line["path"]).name: line["genre"] or None for line in lines} == {
+        name: row["genre"] for name, row in meant.items()
+    }
+    out = tmp_path / "genres.parquet"
+    assert run("export", "--to", "parquet", "--out", out).returncode == 0
+    table = pq.read_table(out).to_pylist()
+    for row in table:
+        same = meant[Path(row["path"]).name]
+        assert row["genre"] == same["genre"]
+        shares = row["probabilities"]
+        assert (shares and dict(shares)) == pytest.approx(same["probabilities"])
+    assert len(table) == len(meant)
+
+
+def test_a_playlist_for_each_genre(run: Run, library: Path, tmp_path: Path) -> None:
+    scanned(run, library)
+    folder = tmp_path / "lists"
+    assert run("export", "--to", "m3u", "--out", folder).returncode == 0
+    played = {
+        path.stem: [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        for path in folder.iterdir()
+    }
+    assert played["disco"] == [str(library.resolve() / "a" / "pulse.mp3")]
+    assert sum(map(len, played.values())) == 3
+    sure = tmp_path / "sure"
+    run("export", "--to", "m3u", "--out", sure, "--min-confidence", 0.8)
+    assert {path.stem for path in sure.iterdir()} == {"classical", "jazz"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("scan", "NOWHERE"), "no such folder"),
+        (("scan", "FILE"), "it is a file"),
+        (("stats",), "there is no catalogue"),
+        (("export", "--to", "csv"), "there is no catalogue"),
+        (("export", "--to", "parquet"), "needs a file"),
+        (("scan", "LIBRARY", "--db", "FILE"), "it is no genrescope catalogue"),
+        (("scan", "LIBRARY", "--db", "OTHER"), "another program's database"),
+        (("scan", "LIBRARY", "--db", "NEWER"), "a newer genrescope made it"),
+        (("scan", "LIBRARY", "--db", "LIBRARY"), "Give"),
+        (("stats", "LIBRARY/a", "--db", "EMPTY"), "Nothing is known"),
+    ],
+)
+def test_clear_words(
+    run: Run, library: Path, tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    places = {"NOWHERE": tmp_path / "nowhere", "FILE": tmp_path / "file.db", "LIBRARY": library}
+    places["FILE"].write_text("not a database at all, but a text that is rather long " * 40)
+    for name, pragma in (("OTHER", "application_id = 7"), ("NEWER", "user_version = 99")):
+        places[name] = tmp_path / f"{name}.db"
+        if name == "NEWER":
+            Catalogue(places[name], write=True).close()
+        with sqlite3.connect(places[name]) as database:
+            database.execute("CREATE TABLE mine (a)")
+            database.execute(f"PRAGMA {pragma}")
+    places["EMPTY"] = tmp_path / "empty.db"
+    Catalogue(places["EMPTY"], write=True).close()
+    for name, path in places.items():
+        words = tuple(word.replace(name, str(path)) for word in words)
+    before = places["OTHER"].read_bytes()
+    done = run(*words)
+    assert done.returncode in (1, 2)
+    assert told in " ".join(done.stderr.split()), done.stderr
+    assert "Traceback" not in done.stderr
+    assert places["OTHER"].read_bytes() == before
+
+
+def test_one_scan_at_a_time(run: Run, library: Path, tmp_path: Path) -> None:
+    db = tmp_path / "library.db"
+    with filelock.FileLock(f"{db}.lock"):
+        done = run("scan", library, "--db", db)
+    assert done.returncode == 1
+    assert "another genrescope is writing to this catalogue" in done.stderr
+    assert not db.exists()
+
+
+def test_a_reader_is_not_kept_waiting_by_a_scan(run: Run, library: Path, tmp_path: Path) -> None:
+    db = tmp_path / "library.db"
+    scanned(run, library, "--db", db)
+    with Catalogue(db, write=True) as writer:
+        writer.see(str(library), [], writer.begin_walk())
+        done = run("stats", "--db", db, "--json")
+    assert counts(done)["heard"] == 3
+
+
+def test_a_file_that_kills_its_decoder_ends_one_scan_only(
+    run: Run, library: Path, tmp_path: Path
+) -> None:
+    shutil.copy(genrescope.sample("pulse"), library / "a" / "deadly.mp3")
+    with (library / "a" / "deadly.mp3").open("ab") as file:
+        file.write(b"\0" * 300)
+    # Stands for a crash in a decoder's own code: the process ends at once.
+    (tmp_path / "patch").mkdir()
+    (tmp_path / "patch" / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "import genrescope.audio as audio\n"
+        "real = audio._refuse_unreadable\n"
+        "def refuse(path):\n"
+        "    if path.name == 'deadly.mp3':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(path)\n"
+        "audio._refuse_unreadable = refuse\n"
+    )
+    deadly = {"PYTHONPATH": str(tmp_path / "patch")}
+    first = run("scan", library, **deadly)
+    assert first.returncode == -signal.SIGKILL
+    second = run("scan", library, **deadly)
+    assert second.returncode == 1
+    assert "deadly.mp3: it kills the process that hears it" in second.stderr
+    found = rows(run)
+    assert {name for name, row in found.items() if row["genre"]} == {
+        "lament.mp3",
+        "pulse.mp3",
+        "shuffle.mp3",
+    }
+    assert scanned(run, library, **deadly)["failed"] == 0  # it is known
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    with Catalogue(tmp_path / "library.db", write=True) as opened:
+        yield opened
+
+
+def test_an_unreadable_folder_is_named_and_not_taken_for_empty(
+    catalogue: Catalogue, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = scan.open_library(library)
+    classifier = Classifier.default()
+    scan.look(catalogue, library)
+    list(scan.hear(catalogue, classifier, library))
+    listed = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("/b"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = scan.look(catalogue, library)
+    assert [error.path.name for error in found.unreadable] == ["b"]
+    assert found.changes.gone == 0
+    assert catalogue.counts()["gone"] == 0
+
+
+def test_a_change_is_found_without_a_walk_through_all(catalogue: Catalogue, library: Path) -> None:
+    library = scan.open_library(library)
+    classifier = Classifier.default()
+    scan.look(catalogue, library)
+    list(scan.hear(catalogue, classifier, library))
+    new = library / "new" / "album"
+    new.mkdir(parents=True)
+    shutil.copy(genrescope.sample("lament"), new / "moved here.mp3")
+    (library / "a" / "pulse.mp3").unlink()
+    shutil.rmtree(library / "b")
+    (library / ".hidden.mp3").write_bytes(b"")
+    changed = [library / "new", library / "a" / "pulse.mp3", library / "b", library / ".hidden.mp3"]
+    changes = scan.look_again(catalogue, library, changed)
+    assert (changes.new, changes.changed, changes.gone) == (1, 0, 3)
+    heard = list(scan.hear(catalogue, classifier, library))
+    assert [outcome.path.name for outcome in heard] == ["moved here.mp3"]
+    assert scan.look(catalogue, library).changes == scan.Changes()
+
+
+@pytest.mark.slow
+def test_watching_hears_what_is_added(run: Run, library: Path, tmp_path: Path) -> None:
+    pytest.importorskip("watchfiles")
+    db = tmp_path / "library.db"
+    line = [sys.executable, "-m", "genrescope", "scan", str(library), "--db", str(db), "--watch"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stderr is not None
+        try:
+            lines = iter(watcher.stderr.readline, "")
+            assert any(told.startswith("Watching") for told in lines)
+            time.sleep(0.5)  # it says so just before it does
+            (library / "later").mkdir()
+            shutil.copy(genrescope.sample("lament"), library / "later" / "added.mp3")
+            soundfile.write(library / "later" / "more.wav", np.zeros(66150), 22050)
+            told = [next(lines)]
+            while not any("more.wav" in line for line in told):
+                told.append(next(lines))
+        finally:
+            watcher.send_signal(signal.SIGINT)
+            ended = watcher.wait(20)
+    assert ended == 130
+    assert {"added.mp3", "more.wav"} <= set(rows(run, "--db", db))
+
+
+def test_ten_times_the_library_takes_hardly_more_memory(run: Run, tmp_path: Path) -> None:
+    source = genrescope.sample("pulse").read_bytes()
+    peaks, sizes = [], []
+    for number in (1_000, 10_000):
+        library = tmp_path / str(number)
+        library.mkdir()
+        (library / "first.mp3").write_bytes(source)
+        for i in range(number // 100):
+            album = library / f"an artist with a name {i // 10}" / f"album {i % 10}"
+            album.mkdir(parents=True)
+            for track in range(100):
+                os.link(library / "first.mp3", album / f"{track:02d} a song of usual length.mp3")
+        db = tmp_path / f"{number}.db"
+        told = scanned(run, library, "--db", db)
+        assert told["files"] == told["heard"] + told["known"] == number + 1
+        sizes.append(db.stat().st_size / number)
+        # The second scan walks through all and finds nothing to do.
+        line = [sys.executable, "-c", PEAK, str(library), str(db)]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        peaks.append(float(done.stdout.split()[-1]))
+    assert max(sizes) < 1000
+    assert peaks[1] < peaks[0] + 10
+
+
+PEAK = """
+import resource, sys
+from genrescope.cli import app
+try:
+    app(["scan", sys.argv[1], "--db", sys.argv[2], "--json"])
+except SystemExit:
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def test_scanning_and_hearing_are_one_result(catalogue: Catalogue, library: Path) -> None:
+    library = scan.open_library(library)
+    scan.look(catalogue, library)
+    heard = {
+        outcome.path.name: outcome
+        for outcome in scan.hear(catalogue, Classifier.default(), library, workers=3)
+    }
+    assert isinstance(heard["letter.mp3"].result, InputError)
+    kept = {known.path.name: known for known in catalogue.tracks()}
+    assert set(kept) == set(heard)
+    assert catalogue.find(library / "a" / "pulse.mp3") == kept["pulse.mp3"]
+    assert catalogue.find(library / "a" / "cover.jpg") is None
