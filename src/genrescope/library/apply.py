@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from genrescope.errors import InputError
+from genrescope.errors import GenrescopeError, InputError
 from genrescope.library import patch as patches
 from genrescope.library.journal import Change, Entry, Journal
 from genrescope.library.plan import Plan, stamp
@@ -111,7 +111,7 @@ def take_back(journal: Journal, entry: Entry) -> Iterator[Outcome]:
                 told = _take_back(path, temporary, change)
             except _Skip as reason:
                 yield Outcome(path, "skipped", str(reason))
-            except (InputError, OSError) as error:
+            except (GenrescopeError, OSError) as error:
                 yield Outcome(path, "failed", _words(error))
             else:
                 journal.end(change, "undone", told or None)
@@ -131,7 +131,7 @@ def _carry_out(
     except _Skip as reason:
         journal.end(change, "skipped", str(reason))
         return Outcome(path, "skipped", str(reason))
-    except (InputError, OSError, ValueError) as error:
+    except (GenrescopeError, OSError, ValueError) as error:
         journal.end(change, "failed", _words(error))
         return Outcome(path, "failed", _words(error))
     journal.ready(change, before.st_mtime_ns, patch)
