@@ -1,0 +1,210 @@
+"""Time a library's scan and its tagging, each against a stated baseline, in one run.
+
+    python benchmarks/library_speed.py
+    python benchmarks/library_speed.py --links 100000 --json figures.json
+
+The music is synthetic (chords, beats, noise), as MP3: songs of 4 minutes and clips of 30 s, each
+different. How a scan grows is measured on hard links of one clip, whose audio is heard once.
+"""
+
+from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from genrescope.audio import excerpts
+from genrescope.classifier import Classifier
+from genrescope.library import scan
+from genrescope.library.apply import carry_out, enter, take_back
+from genrescope.library.catalogue import Catalogue
+from genrescope.library.choice import Policy
+from genrescope.library.journal import Journal
+from genrescope.library.many import side_by_side
+from genrescope.library.payload import fingerprint
+from genrescope.library.plan import make_plan, open_plan, write_plan
+from genrescope.library.taxonomy import load_taxonomy
+
+RATE = 44100
+
+
+def main() -> None:
+    """Print every figure, and write them as JSON beside the pretty ones if asked to."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--songs", type=int, default=24, help="of 4 minutes")
+    options.add_argument("--clips", type=int, default=60, help="of 30 s")
+    options.add_argument("--links", type=int, default=10_000, help="files of the largest library")
+    options.add_argument("--json", type=Path, help="file for the figures")
+    given = options.parse_args()
+    figures: dict[str, float] = {"cores": os.cpu_count() or 1}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, count, seconds in (("songs", given.songs, 240), ("clips", given.clips, 30)):
+            music = make(Path(folder, kind).resolve(), count, seconds)
+            figures |= {f"{kind}: {name}": value for name, value in throughput(music).items()}
+            figures |= {f"{kind}: {name}": value for name, value in tagging(music).items()}
+        for number in (given.links // 10, given.links):
+            figures |= growth(Path(folder, f"links-{number}").resolve(), number)
+    for name, value in figures.items():
+        print(f"{name:58s} {value:10.4g}")
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def make(folder: Path, count: int, seconds: int) -> Path:
+    """Write different pieces of what sounds a little like music."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        lots = np.random.default_rng((seconds, number))
+        at = np.arange(seconds * RATE) / RATE
+        notes = 110 * 2 ** (lots.integers(0, 36, 4) / 12)
+        chord = sum(np.sin(2 * np.pi * note * at) for note in notes) / 8
+        beat = (at * lots.uniform(1, 3) % 1 < 0.05) * lots.standard_normal(len(at)) / 4
+        both = np.stack([chord + beat, chord - beat], axis=1)
+        soundfile.write(folder / f"{number:03d}.mp3", both.astype(np.float32), RATE)
+    return folder
+
+
+def seconds_of(job: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one run."""
+    began = time.perf_counter()
+    job()
+    return time.perf_counter() - began
+
+
+def throughput(music: Path) -> dict[str, float]:
+    """Hearing a library, against one `classify` after the other, and against decoding alone."""
+    files = sorted(music.iterdir())
+    classifier = Classifier.default()
+    representation = classifier.representation
+    heard = partial(
+        excerpts, rate=representation.rate, span_s=3, most=getattr(representation, "windows", 40)
+    )
+    list(side_by_side(classifier.predict, files[:4]))  # to warm up
+    decoding = seconds_of(lambda: list(side_by_side(heard, files)))
+    one_core = seconds_of(lambda: [classifier.predict(path) for path in files])
+    marks = seconds_of(lambda: [fingerprint(path) for path in files])
+    with tempfile.TemporaryDirectory() as folder:
+        db = Path(folder) / "library.db"
+        cold = seconds_of(partial(command, "scan", music, "--db", db))
+        again = seconds_of(partial(command, "scan", music, "--db", db))
+        with Catalogue(Path(folder) / "inside.db", write=True) as catalogue:
+            hot = seconds_of(lambda: hear(catalogue, classifier, music))
+    some = files[: max(4, len(files) // 6)]
+    single = seconds_of(lambda: [command("classify", path) for path in some]) / len(some)
+    count = len(files)
+    return {
+        "scan, tracks/s": count / hot,
+        "scan as a command, from start to end, tracks/s": count / cold,
+        "decoding alone, tracks/s": count / decoding,
+        "scan / decoding alone, in time": hot / decoding,
+        "predict on one core, tracks/s": count / one_core,
+        "speed-up by all cores": one_core / hot,
+        "one classify after the other, tracks/s": 1 / single,
+        "classify one by one / scan as a command, in time": single * count / cold,
+        "second scan, s": again,
+        "fingerprint, ms a file": 1000 * marks / count,
+    }
+
+
+def hear(catalogue: Catalogue, classifier: Classifier, music: Path) -> None:
+    """Scan as the command does."""
+    scan.look(catalogue, music)
+    for outcome in scan.hear(catalogue, classifier, music):
+        assert outcome.result is not None
+
+
+def tagging(music: Path) -> dict[str, float]:
+    """Plan, apply and undo, against a plain copy of the same files."""
+    count = sum(1 for _ in music.iterdir())
+    with tempfile.TemporaryDirectory(dir=music.parent) as folder:
+        place = Path(folder)
+        copy = seconds_of(
+            lambda: [(place / p.name).write_bytes(p.read_bytes()) for p in files(music)]
+        )
+        with Catalogue(place / "library.db", write=True) as catalogue:
+            scan.look(catalogue, music)
+            list(scan.hear(catalogue, Classifier.default(), music))
+            policy = Policy("replace", min_confidence=0.0)
+            steps = make_plan(catalogue, music, load_taxonomy(), policy)
+            plan = place / "plan.csv"
+            planning = seconds_of(lambda: write_plan(plan, music, steps))
+        with Journal(place / "journal.db") as journal:
+            entry = enter(journal, open_plan(plan))
+            applying = seconds_of(lambda: list(carry_out(journal, entry)))
+            undoing = seconds_of(lambda: list(take_back(journal, entry)))
+            assert journal.plans()[0].counts == {"undone": count}
+    return {
+        "plan, files/s": count / planning,
+        "apply, files/s": count / applying,
+        "undo, files/s": count / undoing,
+        "apply / a plain copy, in time": applying / copy,
+    }
+
+
+def files(folder: Path) -> list[Path]:
+    """Give the files of a folder."""
+    return sorted(folder.iterdir())
+
+
+def growth(library: Path, number: int) -> dict[str, float]:
+    """Scan many files whose audio is the same, twice; time, memory and size of the catalogue."""
+    source = make(library / "source", 1, 10) / "000.mp3"
+    for i in range(number // 100):
+        album = library / f"an artist with a name {i // 10}" / f"album {i % 10}"
+        album.mkdir(parents=True)
+        for track in range(100):
+            os.link(source, album / f"{track:02d} a song of usual length {i}.mp3")
+    db = library.parent / f"{library.name}.db"
+    first, again = (command("scan", library, "--db", db) for _ in range(2))
+    return {
+        f"{number} files: first scan, s": first[0],
+        f"{number} files: first scan, peak memory, MB": first[1],
+        f"{number} files: second scan, s": again[0],
+        f"{number} files: second scan, peak memory, MB": again[1],
+        f"{number} files: catalogue, bytes a track": db.stat().st_size / number,
+    }
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+began = time.perf_counter()
+sys.argv[0] = "genrescope"
+from genrescope.cli import main
+code = 0
+try:
+    main()
+except SystemExit as ended:
+    code = ended.code
+status = Path("/proc/self/status")  # getrusage also counts the process that started this one
+peak = int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024 if status.exists() else 0
+print(time.perf_counter() - began, peak, code or 0)
+"""
+
+
+def command(*words: object) -> tuple[float, float]:
+    """Run a command; give its seconds and its peak memory in MB."""
+    line = [sys.executable, "-c", RUN, *map(str, words)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    seconds, peak, code = done.stdout.split()[-3:]
+    assert code == "0", done.stderr
+    return float(seconds), float(peak)
+
+
+if __name__ == "__main__":
+    main()
