@@ -73,8 +73,8 @@ _KIND = Kind(
 )
 
 _COLUMNS = (
-    "tracks.id, folders.path, tracks.name, size, mtime_ns, gone, fingerprint, model, genre, "
-    "confidence, probabilities, tracks.tags, error"
+    "tracks.id, folders.path, tracks.name, size, mtime_ns, fingerprint, model, genre, confidence, "
+    "probabilities, tracks.tags, error"
 )
 
 
@@ -127,8 +127,6 @@ class Known:
         What came of it; probabilities and tags are kept to 3 digits.
     error
         Why nothing came of it.
-    gone
-        Whether the file was not there at the last scan.
     """
 
     path: Path
@@ -138,7 +136,6 @@ class Known:
     model: str
     prediction: Prediction | None
     error: str | None
-    gone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +336,12 @@ class Catalogue(Database):
             self._connection.execute("UPDATE tracks SET begun = 1 WHERE id = ?", (row,))
             self._connection.commit()
 
+    def end_hearing(self) -> None:
+        """Note that no file is being heard any more, and keep what is not yet kept."""
+        with self._told():
+            self._connection.execute("UPDATE tracks SET begun = 0 WHERE begun = 1")
+        self.commit()
+
     def keep(self, row: int, stat: os.stat_result, fingerprint: bytes | None) -> None:
         """Note that a file's audio is what it was: its tags have changed, or only its time."""
         with self._told():
@@ -357,11 +360,14 @@ class Catalogue(Database):
             # One that is gone comes first. A sort would read thousands of copies each time.
             twin = None
             for gone in (1, 0):
-                twin = twin or self._connection.execute(
-                    "SELECT id, gone FROM tracks WHERE fingerprint = ? AND gone = ? AND model = ? "
-                    "AND stale = 0 AND error IS NULL AND id != ? LIMIT 1",
-                    (fingerprint, gone, model, row),
-                ).fetchone()
+                twin = (
+                    twin
+                    or self._connection.execute(
+                        "SELECT id, gone FROM tracks WHERE fingerprint = ? AND gone = ? AND model = ? "
+                        "AND stale = 0 AND error IS NULL AND id != ? LIMIT 1",
+                        (fingerprint, gone, model, row),
+                    ).fetchone()
+                )
             if twin is None:
                 return False
             self._connection.execute(
@@ -422,24 +428,21 @@ class Catalogue(Database):
 
     # What is known.
 
-    def tracks(self, library: str | None = None, *, gone: bool = False) -> Iterator[Known]:
-        """Give what is known of every file that has been heard, in the order of the rows.
+    def tracks(self, library: str | None = None) -> Iterator[Known]:
+        """Give what is known of every file that has been heard and is there, as they were found.
 
         Parameters
         ----------
         library
             Absolute path of a folder; None for every library.
-        gone
-            Whether to give files that are no longer there, too.
         """
         where, values = _under(library) if library is not None else ("1", ())
-        present = "1" if gone else "gone = 0"
         last = 0
         while True:
             with self._told():
                 page = self._connection.execute(
                     f"SELECT {_COLUMNS} FROM tracks JOIN folders ON folders.id = tracks.folder "
-                    f"WHERE tracks.id > ? AND {where} AND {present} AND stale = 0 "
+                    f"WHERE tracks.id > ? AND {where} AND gone = 0 AND stale = 0 "
                     f"ORDER BY tracks.id LIMIT {_PAGE}",
                     (last, *values),
                 ).fetchall()
@@ -447,16 +450,6 @@ class Catalogue(Database):
                 return
             yield from map(self._known, page)
             last = page[-1][0]
-
-    def find(self, path: Path) -> Known | None:
-        """Give what is known of one file, or None if it has not been heard as it is now."""
-        with self._told():
-            row = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM tracks JOIN folders ON folders.id = tracks.folder "
-                "WHERE folders.path = ? AND tracks.name = ? AND stale = 0 AND gone = 0",
-                (_stored(str(path.parent)), _stored(path.name)),
-            ).fetchone()
-        return None if row is None else self._known(row)
 
     def counts(self, library: str | None = None) -> dict[str, int]:
         """Count files: ``heard``, ``failed``, ``waiting`` and ``gone``."""
@@ -475,7 +468,7 @@ class Catalogue(Database):
         }
 
     def _known(self, row: tuple[Any, ...]) -> Known:
-        _, folder, name, size, mtime_ns, gone, fingerprint, model, genre, sure, *packed, error = row
+        _, folder, name, size, mtime_ns, fingerprint, model, genre, sure, *packed, error = row
         known = self._model(model)
         prediction = None
         if genre is not None:
@@ -483,7 +476,7 @@ class Catalogue(Database):
             unsure = sure < known.unsure_below
             prediction = Prediction(known.genres[genre], sure, unsure, shares, tags)
         path = _path(folder, name)
-        return Known(path, size, mtime_ns, fingerprint, known.key, prediction, error, bool(gone))
+        return Known(path, size, mtime_ns, fingerprint, known.key, prediction, error)
 
     def _model(self, number: int) -> _Model:
         if number not in self._models:

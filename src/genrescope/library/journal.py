@@ -219,7 +219,8 @@ class Journal(Database):
             with self._told():
                 page = self._connection.execute(
                     "SELECT id, path, stamp, old, new, state, told, mtime_ns, patch "
-                    f"FROM steps WHERE plan = ? AND id {after} ? AND state IN ({marks}) ORDER BY id {order} LIMIT {_PAGE}",
+                    f"FROM steps WHERE plan = ? AND id {after} ? AND state IN ({marks}) "
+                    f"ORDER BY id {order} LIMIT {_PAGE}",
                     (plan, last, *states),
                 ).fetchall()
             if not page:

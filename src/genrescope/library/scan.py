@@ -150,7 +150,7 @@ def hear(
                 catalogue.commit(now=False)
                 yield outcome
     finally:
-        catalogue.commit()
+        catalogue.end_hearing()
 
 
 def watch(
