@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutagen.flac import FLAC, Picture
 from mutagen.ogg import OggPage
 
 import formats
@@ -32,6 +33,21 @@ def test_pictures_cost_nothing(library: dict[str, Path], tmp_path: Path, name: s
     for genres in ([], ["Rock"], [f"A long genre number {i}" for i in range(40)]):
         patch = make_patch(library[name], tagged(library[name], tmp_path, genres))
         assert len(patch) < 1000
+
+
+def test_very_large_pictures_cost_nothing(library: dict[str, Path], tmp_path: Path) -> None:
+    old = tmp_path / "old.flac"
+    shutil.copy(library["flac-bare"], old)
+    file = FLAC(old)
+    for seed in range(2):
+        picture = Picture()
+        picture.data = np.random.default_rng(seed).bytes(8_000_000)
+        file.add_picture(picture)
+    file.save()
+    new = tagged(old, tmp_path, ["Rock"])
+    patch = make_patch(old, new)
+    assert len(patch) < 5000
+    check(new, patch)
 
 
 def test_ogg_pages_that_move_cost_little(library: dict[str, Path], tmp_path: Path) -> None:
@@ -113,6 +129,8 @@ def test_a_patch_knows_its_two_files(library: dict[str, Path], tmp_path: Path) -
     patch = make_patch(old, new)
     assert digests(patch) == (digest(old), digest(new))
     check(new, patch)
+    with pytest.raises(InputError, match="damaged"):
+        check(new, patch[:1] + bytes(32) + patch[33:])
     with pytest.raises(InputError, match="not the file that it was"):
         check(old, patch)
     with pytest.raises(InputError, match="cannot be read"):

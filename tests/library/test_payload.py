@@ -78,6 +78,16 @@ def test_a_wav_of_unknown_length_goes_to_the_end(library: dict[str, Path], tmp_p
     assert audio_ranges(path) == audio_ranges(library["wav-bare"])
 
 
+def test_chunks_of_odd_length_have_a_byte_behind_them(
+    library: dict[str, Path], tmp_path: Path
+) -> None:
+    data = library["wav-bare"].read_bytes()
+    at = data.index(b"data")
+    path = tmp_path / "a.wav"
+    path.write_bytes(data[:at] + b"note" + struct.pack("<I", 3) + b"abc\0" + data[at:])
+    assert audio_digest(path) == audio_digest(library["wav-bare"])
+
+
 def test_sizes_of_mp4_in_all_forms(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     front = struct.pack(">I4s8x", 16, b"ftyp")
@@ -195,3 +205,59 @@ def test_what_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
     lying.write_bytes(b"ID3\3\0\0\x7f\x7f\x7f\x7f" + bytes(100))
     with pytest.raises(InputError, match="longer than the file"):
         audio_ranges(lying)
+    lying.write_bytes(
+        b"\xff\xfb" + bytes(90) + b"APETAGEX" + struct.pack("<5I4x", 2000, 999, 1, 0, 0)
+    )
+    with pytest.raises(InputError, match="longer than the file"):
+        audio_ranges(lying)
+
+
+def test_mpeg_audio_behind_junk_is_told_by_its_frames(
+    library: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.bin"
+    data = library["mp3-v1"].read_bytes()
+    half = bytes(random.Random(1).randbytes(200))
+    for junk in (bytes(1), bytes(60_000), b"\0" + half, b"\xff\xff" * 50, data[700:]):
+        path.write_bytes(junk[: 60_000 if junk[0] != data[700] else 500] + data)
+        assert kind_of(path) is Kind.FRAMES
+        [(start, stop)] = audio_ranges(path)
+        assert (start, stop) == (0, path.stat().st_size - 128)
+
+
+def test_frames_of_every_sort_are_followed(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    for codec, rates in {"libmp3lame": (8000, 12000, 22050, 48000), "mp2": (16000, 44100)}.items():
+        for rate in rates:
+            formats.encode(path, codec, 1.0, rate, form="mp3" if codec != "mp2" else "mp2")
+            data = path.read_bytes()
+            data = data[data.index(b"\xff") :]
+            path.write_bytes(bytes(100) + data)
+            assert kind_of(path) is Kind.FRAMES, (codec, rate)
+
+
+def test_other_formats_that_hold_mpeg_audio_are_not_taken_for_it(
+    library: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mp3"
+    data = library["mp3-bare"].read_bytes()
+    for front, back in (
+        (b"caff\0\1\0\0" + bytes(60), b""),
+        (b"EA3\2\0\x60" + bytes(90), b""),
+        (bytes(300), b"the index of an archive"),
+        (bytes(300), bytes(512)),
+        (bytes(70_000), b""),
+    ):
+        path.write_bytes(front + data + back)
+        assert kind_of(path) is Kind.OTHER
+    path.write_bytes(bytes(300) + data[:2000])
+    assert kind_of(path) is Kind.OTHER
+
+
+def test_much_that_looks_like_frames_takes_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    frames = (b"\xff\xfb\x10\xc4" + bytes(100)) * 7 + b"\0" * 200
+    path.write_bytes(b"\0\0" + frames * 5000)
+    begun = time.perf_counter()
+    assert kind_of(path) is Kind.OTHER
+    assert time.perf_counter() - begun < 0.5

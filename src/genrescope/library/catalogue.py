@@ -358,15 +358,15 @@ class Catalogue(Database):
         """
         with self._told():
             # One that is gone comes first. A sort would read thousands of copies each time.
+            select = (
+                "SELECT id, gone FROM tracks WHERE fingerprint = ? AND gone = ? AND model = ? "
+                "AND stale = 0 AND error IS NULL AND id != ? LIMIT 1"
+            )
             twin = None
             for gone in (1, 0):
                 twin = (
                     twin
-                    or self._connection.execute(
-                        "SELECT id, gone FROM tracks WHERE fingerprint = ? AND gone = ? AND model = ? "
-                        "AND stale = 0 AND error IS NULL AND id != ? LIMIT 1",
-                        (fingerprint, gone, model, row),
-                    ).fetchone()
+                    or self._connection.execute(select, (fingerprint, gone, model, row)).fetchone()
                 )
             if twin is None:
                 return False

@@ -277,11 +277,14 @@ def _dictionary(reference: bytes) -> zstandard.ZstdCompressionDict:
 
 
 def _compressor(reference: bytes, size: int) -> zstandard.ZstdCompressor:
-    window = max(10, (len(reference) + size).bit_length())
+    # The tables must have room for all of the reference, or large pictures are not found in it.
+    room = max(17, min(len(reference).bit_length(), 26))
     settings = zstandard.ZstdCompressionParameters.from_level(
         _LEVEL,
-        window_log=min(window, zstandard.WINDOWLOG_MAX),
-        enable_ldm=len(reference) > 2**17,
+        window_log=max(17, min((len(reference) + size).bit_length(), zstandard.WINDOWLOG_MAX)),
+        hash_log=room,
+        chain_log=20,
+        strategy=zstandard.STRATEGY_GREEDY,
         write_content_size=True,
         write_checksum=True,
     )

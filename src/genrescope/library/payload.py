@@ -7,6 +7,7 @@ against the file's own before it is believed, and no more than a block of a file
 from __future__ import annotations
 
 import os
+import re
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,15 @@ _PIECE, _PIECES = 2**16, 16  # of a fingerprint
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _APE_MAGICS = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"OFR ", b"tBaK")
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
+_JUNK, _FEWEST = 2**16, 8  # bytes in which MPEG audio begins; frames that are no coincidence
+_KBITS = (  # of MPEG frames: MPEG-1 layers 1, 2 and 3, then MPEG-2 layer 1 and others
+    (),
+    (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+)
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what is written to a pipe cannot tell its length
 _REMEDY = "Replace the file with an intact copy or remove it"
 
@@ -194,7 +204,53 @@ def _kind(file: BinaryIO, size: int) -> tuple[Kind, int]:
         return Kind.APE, start
     if start or head.startswith(b"TTA1") or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):
         return Kind.FRAMES, start
-    return _kind_untagged(head, _read(file, 0, 16)), 0
+    kind = _kind_untagged(head, _read(file, 0, 16))
+    return (Kind.FRAMES if kind is Kind.OTHER and _has_frames(file, size) else kind), 0
+
+
+def _has_frames(file: BinaryIO, size: int) -> bool:
+    """Tell whether a file is MPEG audio from somewhere near its beginning to its very end.
+
+    What begins with letters may be another format that has such audio inside, which a tag in front
+    would break.
+    """
+    front = _read(file, 0, _JUNK)
+    if front[:3].isalnum():
+        return False
+    stop = _without_tail(file, 0, size)
+    for found in re.finditer(rb"\xff[\xe2-\xff]", front):
+        head = _read(file, at := found.start(), 4)
+        first, count = _mark(head), 0
+        while at + 4 <= stop and (length := _frame_length(head)) and _mark(head) == first:
+            at, count = at + length, count + 1
+            head = _read(file, at, 4)
+        if count >= _FEWEST:
+            return at + 4 > stop
+    return False
+
+
+def _mark(head: bytes) -> tuple[int, int]:
+    """Give what all the frames of a file have in common: version and layer, sampling rate."""
+    return head[1] & 0xFE, head[2] & 0x0C
+
+
+def _frame_length(head: bytes) -> int:
+    """Give the length of an MPEG frame in bytes by its first four, 0 if they begin none."""
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bits, rate = head[2] >> 4, head[2] >> 2 & 3
+    if (
+        head[0] != 0xFF
+        or head[1] < 0xE0
+        or version == 1
+        or layer == 4
+        or bits in {0, 15}
+        or rate == 3
+    ):
+        return 0
+    kbits = _KBITS[layer if version == 3 else min(layer + 3, 5)][bits]
+    hertz = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    slots = 12 if layer == 1 else 72 if layer == 3 and version != 3 else 144
+    return (slots * kbits * 1000 // hertz + (head[2] >> 1 & 1)) * (4 if layer == 1 else 1)
 
 
 def _kind_untagged(head: bytes, start: bytes) -> Kind:
@@ -247,7 +303,7 @@ def _tail_size(file: BinaryIO, start: int, stop: int) -> int:
 
 def _id3v1_size(file: BinaryIO, start: int, stop: int) -> int:
     if stop - start >= 128 and _read(file, stop - 128, 3) == b"TAG":
-        return 128
+        return 0 if _read(file, stop - 131, 8) == b"APETAGEX" else 128
     return 227 if stop - start >= 227 and _read(file, stop - 227, 4) == b"TAG+" else 0
 
 
