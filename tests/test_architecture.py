@@ -14,6 +14,7 @@ FLOORS = {
     "errors": 0,
     "audio": 1,
     "hub": 1,
+    "inference": 1,
     "tracks": 1,
     "models": 1,
     "representations": 2,

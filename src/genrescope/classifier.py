@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, fetch, push
+from genrescope.inference import on_gpu, open_session
 from genrescope.representations import Representation, make_representation
 from genrescope.representations.representation import Analysis
 
@@ -225,6 +226,11 @@ class Classifier:
         """In the order of the logits."""
         return tuple(self.config.genres)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its networks run on a GPU, as they do where onnxruntime-gpu finds one."""
+        return on_gpu(self._session)
+
     @overload
     def predict(self, audio: Audio, rate: int = 0) -> Prediction: ...
 
@@ -361,14 +367,8 @@ def _representation(folder: Path, config: ClassifierConfig) -> Representation:
 def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise InputError(path, "no such file", "Get an intact copy of the model")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3
     try:
-        # Bytes, not a path: then no file outside the folder can be drawn in as external data.
-        return onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        return open_session(path.read_bytes(), threads)
     except Exception as error:
         cause = f"ONNX Runtime cannot read it ({str(error).splitlines()[0]})"
         raise InputError(path, cause, "Get an intact copy of the model") from error

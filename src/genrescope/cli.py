@@ -568,13 +568,14 @@ def _print_check(report: Any, most: int | None) -> None:
 def _classify_on_cluster(address: str, source: str, output: str, classifier: Any) -> None:
     # Ends with a line of JSON, for whatever has started it.
     import json
+    from contextlib import redirect_stdout
     from time import monotonic
 
     from genrescope.answers import bar
     from genrescope.library.cluster import classify_parts, connected, prepare
 
     try:
-        with connected(address):
+        with redirect_stdout(sys.stderr), connected(address):  # where Ray prints what goes wrong
             job = prepare(source, output, classifier)
             if job.finished:
                 note(f"{job.finished:,} of {job.files:,} files are finished; going on.")

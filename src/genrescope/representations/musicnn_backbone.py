@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.errors import GenrescopeError
+from genrescope.inference import open_session
 from genrescope.representations import log_mel
 from genrescope.representations.backbone import (
     Backbone,
@@ -50,12 +50,7 @@ class MusicnnReference(Reference):
     def open(self) -> Backbone:
         """Open it; widths are told by running it on silence."""
         folder = files("genrescope") / "weights" / "musicnn"
-        options = onnxruntime.SessionOptions()
-        # Parallelism is over files: a thread a file is faster than several for each.
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        content = (folder / f"{self.source}.onnx").read_bytes()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = open_session((folder / f"{self.source}.onnx").read_bytes())
         data_set = self.source.split("_", maxsplit=1)[0]
         tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))
         outputs = [output.name for output in session.get_outputs()]

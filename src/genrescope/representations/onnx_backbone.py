@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.errors import InputError
+from genrescope.inference import open_session
 from genrescope.representations import log_mel
 from genrescope.representations.backbone import (
     Backbone,
@@ -128,12 +129,8 @@ def _read(source: str) -> bytes:
 
 
 def _open_session(source: str, content: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        # Bytes, not a path: then no other file can be drawn in as external data.
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = open_session(content)
     except Exception as error:
         told = str(error).splitlines()[0]
         cause = f"ONNX Runtime cannot read it ({told})"
