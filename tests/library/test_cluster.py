@@ -249,6 +249,37 @@ def test_a_node_that_makes_another_model_is_named(
     assert not parts(output)
 
 
+@on_ray
+@pytest.mark.slow
+def test_gpus_get_the_actors_only_where_the_model_runs_on_them(
+    music: Path, classifier: Classifier, environment: dict[str, str], tmp_path: Path
+) -> None:
+    line = [sys.executable, "-c", GPUS, str(music), str(tmp_path / "out.parquet")]
+    done = subprocess.run(
+        line, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert_complete(tmp_path / "out.parquet", music, classifier)
+
+
+# Ray reads its token once a process. Two GPUs are declared and there is none, which only the model
+# itself can tell.
+GPUS = """
+import sys
+import ray
+from genrescope.classifier import Classifier
+from genrescope.library import cluster
+
+job = cluster.prepare(sys.argv[1], sys.argv[2], Classifier.default())
+memory = 100 * 2**20
+ray.init("local", num_cpus=4, num_gpus=2, include_dashboard=False, object_store_memory=memory)
+assert cluster._needs(job) == cluster._Needs(actors=4, cores=1, gpus=0)
+cluster._runs_on_gpu = lambda _: True
+assert cluster._needs(job) == cluster._Needs(actors=2, cores=2, gpus=1)
+assert sum(part.files for part in cluster.classify_parts(job)) == 84
+"""
+
+
 @pytest.fixture
 def bucket(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A bucket on a server that speaks S3, and what the AWS tools find it by."""

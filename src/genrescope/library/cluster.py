@@ -470,7 +470,7 @@ def _run(job: Job) -> Iterator[Mapping[str, Any]]:
     done = ray.data.from_items(numbers, override_num_blocks=count).map_batches(
         _Hearer,
         fn_constructor_args=(job.output, job.key, need.cores),
-        batch_size=None,
+        batch_size=1,
         compute=pool,
         num_cpus=need.cores,
         num_gpus=need.gpus,
