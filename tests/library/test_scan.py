@@ -10,8 +10,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +376,56 @@ def test_an_unreadable_folder_is_named_and_not_taken_for_empty(
     assert [error.path.name for error in found.unreadable] == ["b"]
     assert found.changes.gone == 0
     assert catalogue.counts()["gone"] == 0
+
+
+def test_many_threads_at_once_learn_the_names_of_tags_once(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = scan.open_library(library)
+    answer = genrescope.load().predict(genrescope.sample())
+    for number in range(44):  # with the four that there are, three times sixteen
+        (library / f"{number}.mp3").write_bytes(bytes([number]) * 100)
+    classifier = Classifier.default()
+    together = threading.Barrier(16)
+
+    def hear(_: Path) -> Any:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(1)  # the last ones find nobody to wait for
+        return answer
+
+    monkeypatch.setattr(classifier, "predict", hear)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(4):
+            together.reset()
+            with Catalogue(tmp_path / f"{number}.db", write=True) as catalogue:
+                scan.look(catalogue, library)
+                heard = list(scan.hear(catalogue, classifier, library, workers=16))
+                assert len(heard) == 48
+                tags = {tuple(sorted(known.prediction.tags)) for known in catalogue.tracks()}
+                assert tags == {tuple(sorted(answer.tags))}
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_no_fault_of_one_file_ends_a_scan(
+    catalogue: Catalogue, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = scan.open_library(library)
+    classifier = Classifier.default()
+    predict = classifier.predict
+
+    def hear(path: Path) -> Any:
+        if path.name == "pulse.mp3":
+            raise RuntimeError("a fault in somebody's decoder")
+        return predict(path)
+
+    monkeypatch.setattr(classifier, "predict", hear)
+    scan.look(catalogue, library)
+    results = {one.path.name: one.result for one in scan.hear(catalogue, classifier, library)}
+    assert "RuntimeError: a fault in somebody's decoder" in str(results["pulse.mp3"])
+    assert catalogue.counts() == {"heard": 2, "failed": 2, "waiting": 0, "gone": 0}
 
 
 def test_a_change_is_found_without_a_walk_through_all(catalogue: Catalogue, library: Path) -> None:

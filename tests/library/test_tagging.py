@@ -66,7 +66,8 @@ def three(tmp_path: Path) -> Path:
 
 def planned(run: Run, library: Path, *options: object) -> list[dict[str, str]]:
     """Scan, plan and read the plan."""
-    run("scan", library)
+    done = run("scan", library)
+    assert "Traceback" not in done.stderr, done.stderr
     plan = library.parent / "plan.csv"
     plan.unlink(missing_ok=True)
     done = run("tag", "plan", library, "--out", plan, *options)

@@ -80,7 +80,7 @@ def carry_out(journal: Journal, entry: Entry) -> Iterator[Outcome]:
     for change in journal.changes(entry.number, "ready", "waiting"):
         path = entry.library / change.path
         with _tidy(path, entry, change) as temporary:
-            if change.state == "ready" and _is_new(path, change):
+            if change.state == "ready" and _was_written(path, change):
                 journal.end(change, "done")
                 yield Outcome(path, "written")
                 continue
@@ -99,23 +99,16 @@ def take_back(journal: Journal, entry: Entry) -> Iterator[Outcome]:
         If the library is gone, or the journal cannot be written; what is not undone can still be.
     """
     _refuse_missing(entry)
-    for change in journal.changes(entry.number, "ready"):
+    for change in journal.changes(entry.number, "ready", "waiting"):
         path = entry.library / change.path
         with _tidy(path, entry, change):
-            journal.end(change, "done" if _is_new(path, change) else "waiting")
+            if change.state == "ready":
+                journal.end(change, "done" if _was_written(path, change) else "waiting")
     journal.call_off(entry.number)
     for change in journal.changes(entry.number, "done", newest_first=True):
         path = entry.library / change.path
         with _tidy(path, entry, change) as temporary:
-            try:
-                told = _take_back(path, temporary, change)
-            except _Skip as reason:
-                yield Outcome(path, "skipped", str(reason))
-            except (GenrescopeError, OSError) as error:
-                yield Outcome(path, "failed", _words(error))
-            else:
-                journal.end(change, "undone", told or None)
-                yield Outcome(path, "undone", told)
+            yield _take_back(journal, entry, change, path, temporary)
 
 
 def _carry_out(
@@ -123,7 +116,7 @@ def _carry_out(
 ) -> Outcome:
     # Errors of the file end this step only; those of the journal end the run.
     try:
-        before = _refuse(path, change)
+        before = _refuse(path, entry, change)
         patch = _make(path, temporary, change.new, before)
         if entry.preserve_mtime:
             os.utime(temporary, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -141,25 +134,35 @@ def _carry_out(
         journal.end(change, "skipped", str(reason))
         return Outcome(path, "skipped", str(reason))
     except OSError as error:
-        journal.end(change, "failed", _words(error))
+        if temporary.exists():  # else it is in the file's place, and the step stays ready
+            journal.end(change, "failed", _words(error))
         return Outcome(path, "failed", _words(error))
     journal.end(change, "done")
     return Outcome(path, "written")
 
 
-def _refuse(path: Path, change: Change) -> os.stat_result:
+def _refuse(path: Path, entry: Entry, change: Change) -> os.stat_result:
     # Why a file had better be left alone, or how it is now.
-    try:
-        before = path.lstat()
-    except FileNotFoundError:
-        raise _Skip("it is not there any more") from None
-    if modes.S_ISLNK(before.st_mode):
-        raise _Skip("it is a link")
+    before = _refuse_other_things(path, entry)
     if stamp(before) != change.stamp or read_genres(path) != change.old:
         raise _Skip("it has changed since the plan was made")
     _refuse_read_only(path, before)
     if (obstacle := can_write(path)) is not None:
         raise _Skip(obstacle)
+    return before
+
+
+def _refuse_other_things(path: Path, entry: Entry) -> os.stat_result:
+    try:
+        before = path.lstat()
+    except FileNotFoundError:
+        raise _Skip("it is not there any more: it was moved or removed") from None
+    if modes.S_ISLNK(before.st_mode):
+        raise _Skip("it is a link")
+    if not modes.S_ISREG(before.st_mode):
+        raise _Skip("it is no file any more")
+    if not path.parent.resolve().is_relative_to(entry.library.resolve()):
+        raise _Skip("it does not lie in the library: one of its folders is a link")
     return before
 
 
@@ -207,42 +210,78 @@ def _swap(path: Path, temporary: Path, before: os.stat_result) -> None:
     _sync(path.parent)
 
 
-def _take_back(path: Path, temporary: Path, change: Change) -> str:
+def _take_back(
+    journal: Journal, entry: Entry, change: Change, path: Path, temporary: Path
+) -> Outcome:
+    # As on the way there, only errors of the journal end the run.
     assert change.patch is not None  # noqa: S101  for the types: a step that is done has one
     assert change.mtime_ns is not None  # noqa: S101
     try:
-        before = path.lstat()
-    except FileNotFoundError:
-        raise _Skip("it is not there any more: it was moved or removed") from None
-    old, new = patches.digests(change.patch)
+        before = _refuse_other_things(path, entry)
+        told = _make_former(path, temporary, before, change, change.patch, change.mtime_ns)
+    except _Skip as reason:
+        return Outcome(path, "skipped", str(reason))
+    except (GenrescopeError, OSError, ValueError) as error:
+        return Outcome(path, "failed", _words(error))
+    if temporary.exists():
+        # After a kill here, which of the two the file is must be found out.
+        journal.ready(change, change.mtime_ns, change.patch)
+        try:
+            _swap(path, temporary, before)
+        except _Skip as reason:
+            return Outcome(path, "skipped", str(reason))
+        except OSError as error:
+            return Outcome(path, "failed", _words(error))
+    journal.end(change, "undone", told or None)
+    return Outcome(path, "undone", told)
+
+
+def _make_former(
+    path: Path,
+    temporary: Path,
+    before: os.stat_result,
+    change: Change,
+    patch: bytes,
+    mtime_ns: int,
+) -> str:
+    # The former file, or this one with its former genre; none where nothing is to be done.
+    old, new = patches.digests(patch)
     now = patches.digest(path)
     if now == old:
         return ""
     _refuse_read_only(path, before)
     if now != new:
-        return _take_genre_back(path, temporary, change, before)
+        return _put_genre_back(path, temporary, before, change)
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     _give_to_owner(temporary, before)
-    patches.rebuild(path, change.patch, temporary)
+    patches.rebuild(path, patch, temporary)
     shutil.copystat(path, temporary)
-    os.utime(temporary, ns=(before.st_atime_ns, change.mtime_ns))
+    os.utime(temporary, ns=(before.st_atime_ns, mtime_ns))
     _sync(temporary)
-    _swap(path, temporary, before)
     return ""
 
 
-def _take_genre_back(path: Path, temporary: Path, change: Change, before: os.stat_result) -> str:
-    if read_genres(path) != change.new:
+def _put_genre_back(path: Path, temporary: Path, before: os.stat_result, change: Change) -> str:
+    genres = read_genres(path)
+    if genres == change.old:
+        return "it has been changed since, and has its former genre"
+    if genres != change.new:
         raise _Skip("its genre has been changed by another program since")
     _make(path, temporary, change.old, before)
     _sync(temporary)
-    _swap(path, temporary, before)
     return "it has been changed since: only its genre was put back"
 
 
-def _is_new(path: Path, change: Change) -> bool:
+def _was_written(path: Path, change: Change) -> bool:
+    # Where a kill left it open. Another program may have changed the new file since.
+    if change.patch is None:
+        return False
     try:
-        return change.patch is not None and patches.digest(path) == patches.digests(change.patch)[1]
+        if not modes.S_ISREG(path.lstat().st_mode):
+            return False
+        old, new = patches.digests(change.patch)
+        now = patches.digest(path)
+        return now == new or (now != old and read_genres(path) == change.new != change.old)
     except (InputError, OSError):
         return False
 
@@ -293,6 +332,9 @@ _CAUSES = {
 
 
 def _words(error: Exception) -> str:
+    within = error.__cause__
+    if isinstance(within, OSError) and within.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _CAUSES[within.errno]
     if isinstance(error, InputError):
         return error.cause
     if isinstance(error, OSError):

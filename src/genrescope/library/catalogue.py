@@ -489,17 +489,15 @@ class Catalogue(Database):
         return self._models[number]
 
     def _tag_names(self, model: _Model, tags: Mapping[str, float]) -> tuple[str, ...]:
-        # The names are learned from the first result.
-        if tags and not model.tags:
-            names = sorted(tags)
-            with self._told():
-                self._connection.execute(
-                    "UPDATE models SET tags = ? WHERE id = ?",
-                    (json.dumps(names, ensure_ascii=False), model.number),
-                )
-            del self._models[model.number]
+        # The names are learned from the first result; several threads may come with one at once.
+        with self._told():
+            known = self._model(model.number)
+            if tags and not known.tags:
+                names = json.dumps(sorted(tags), ensure_ascii=False)
+                update = "UPDATE models SET tags = ? WHERE id = ?"
+                self._connection.execute(update, (names, model.number))
+                del self._models[model.number]
             return self._model(model.number).tags
-        return model.tags
 
     def _folder(self, folder: str, walk: int) -> int:
         found = self._connection.execute(

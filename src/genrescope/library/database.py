@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Self
 import filelock
 
 from genrescope.errors import InputError
+
+_ROOM = 2**17  # bytes; SQLite needs more than 2**15 at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,9 @@ class Database:
 
     def _words(self, told: str) -> tuple[str, str]:
         option = self._kind.option
-        if "full" in told:
+        # What SQLite keeps beside the file it calls an I/O error where there is no room for it.
+        no_room = "I/O" in told and shutil.disk_usage(self.path.parent).free < _ROOM
+        if "full" in told or no_room:
             remedy = "Make room and run it again: what was done until now is kept"
             return "there is no room left on its disk", remedy
         if "not a database" in told:

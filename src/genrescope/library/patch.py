@@ -261,6 +261,11 @@ def _unpacked(patch: bytes, reference: bytes) -> tuple[Ranges, bytes]:
     if reference_size != len(reference):
         raise _DamagedError
     try:
+        # What a damaged one claims must not be taken for memory that is needed.
+        claimed = zstandard.get_frame_parameters(patch[_HEAD.size :])
+        most = max(2**18, 4 * (len(reference) + whole_size))
+        if claimed.content_size != whole_size or claimed.window_size > most:
+            raise _DamagedError
         dictionary = _dictionary(reference)
         decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=2**31)
         whole = decompressor.decompress(patch[_HEAD.size :])

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
@@ -87,7 +88,7 @@ class Plan:
             At the first line that is not as it should be.
         """
         with closing(_open(self.file)) as text:
-            reader = csv.reader(text)
+            reader = csv.reader(text, delimiter=_delimiter(text))
             header: list[str] | None = None
             for cells in _told(self.file, reader):
                 if not any(cells) or (header is None and cells[0].startswith("#")):
@@ -171,12 +172,12 @@ def open_plan(path: Path) -> Plan:
     """
     with closing(_open(path)) as text:
         try:
-            head = [text.readline().rstrip("\r\n") for _ in range(6)]
-        except ValueError as error:  # not UTF-8
+            rows = csv.reader(text, delimiter=_delimiter(text))
+            # Spreadsheets break such lines into cells at their commas, and add empty ones.
+            head = [",".join(cells).strip().rstrip(",") for cells in islice(rows, 6)]
+        except (ValueError, csv.Error) as error:  # ValueError: not UTF-8
             raise InputError(path, "it is no plan", _NO_PLAN) from error
-    # Spreadsheets put quotes around such lines, and commas behind them.
-    head = [line.strip().rstrip(",").strip('"') for line in head]
-    if head[0] != _MARK:
+    if head[:1] != [_MARK]:
         raise InputError(path, "it is no plan of this genrescope", _NO_PLAN)
     library = next((line[len(_LIBRARY) :] for line in head if line.startswith(_LIBRARY)), "")
     if not library:
@@ -184,7 +185,7 @@ def open_plan(path: Path) -> Plan:
         raise InputError(path, cause, "Make the plan again")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Plan(path, Path(library.replace('""', '"')), digest[:12])
+    return Plan(path, Path(library), digest[:12])
 
 
 def _decide(
@@ -236,6 +237,13 @@ def _open(path: Path) -> IO[str]:
         raise InputError(path, cause, _NO_PLAN) from error
 
 
+def _delimiter(text: IO[str]) -> str:
+    # Of the line of column names; where a comma is for decimals, spreadsheets take something else.
+    header = next((line for line in islice(text, 99) if not line.startswith(("#", '"#'))), "")
+    text.seek(0)
+    return max(",;\t", key=header.count)
+
+
 def _told(path: Path, rows: Iterator[list[str]]) -> Iterator[list[str]]:
     try:
         yield from rows
@@ -259,7 +267,7 @@ def _step(path: Path, line: int, cells: dict[str, str]) -> Step:
     if action not in ("write", "leave"):
         raise wrong(f"the action is {action!r}; there are write and leave")
     name = PurePosixPath(cells.get("path", ""))
-    if not name.parts or name.is_absolute() or ".." in name.parts:
+    if not name.parts or name.is_absolute() or {"..", "\0"} & {*name.parts, *str(name)}:
         raise wrong("the path does not lie in the library")
     new = _genres(cells.get("new", ""))
     if action == "write" and not new:

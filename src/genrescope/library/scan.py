@@ -13,8 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from genrescope.audio import is_audio
 from genrescope.classifier import Classifier, Prediction
@@ -255,25 +256,39 @@ def _entry(item: os.DirEntry[str]) -> Entry:
 
 
 def _hear(catalogue: Catalogue, classifier: Classifier, model: int, file: Waiting) -> Outcome:
-    path, stat, mark = file.path, None, None
-    result: Prediction | GenrescopeError
+    # Errors of the file are its result; those of the catalogue end the scan.
     try:
-        stat = path.stat()  # before it is heard: if it changes meanwhile, it will be heard again
-        mark = _mark(path)
-        if mark is not None:
-            if mark == file.fingerprint:
-                catalogue.keep(file.row, stat, mark)
-                return Outcome(path, None)
-            if catalogue.copy_twin(file.row, stat, mark, model):
-                return Outcome(path, None)
-        result = (_hear_apart if file.suspect else _predict)(classifier, path)
-    except GenrescopeError as error:
-        result = error
+        stat = file.path.stat()  # before it is heard: if it changes meanwhile, it is heard again
+        mark = _mark(file.path)
     except OSError as error:
-        cause = f"it cannot be read ({error.strerror or error})"
-        result = InputError(path, cause, "Check that it is there and that you may read it")
+        fault = _fault(file.path, error)
+        catalogue.save(file.row, None, None, model, fault)
+        return Outcome(file.path, fault)
+    if mark is not None and mark == file.fingerprint:
+        catalogue.keep(file.row, stat, mark)
+        return Outcome(file.path, None)
+    if mark is not None and catalogue.copy_twin(file.row, stat, mark, model):
+        return Outcome(file.path, None)
+    result = _result(classifier, file)
     catalogue.save(file.row, stat, mark, model, result)
-    return Outcome(path, result)
+    return Outcome(file.path, result)
+
+
+def _result(classifier: Classifier, file: Waiting) -> Prediction | GenrescopeError:
+    try:
+        return (_hear_apart if file.suspect else _predict)(classifier, file.path)
+    except GenrescopeError as error:
+        return error
+    except OSError as error:
+        return _fault(file.path, error)
+    except Exception as error:  # noqa: BLE001  a fault in a decoder must not end hours of work
+        cause = f"it cannot be heard ({type(error).__name__}: {error})"
+        return InputError(file.path, cause, "Convert it, replace it or remove it")
+
+
+def _fault(path: Path, error: OSError) -> InputError:
+    cause = f"it cannot be read ({error.strerror or error})"
+    return InputError(path, cause, "Check that it is there and that you may read it")
 
 
 def _mark(path: Path) -> bytes | None:
@@ -289,12 +304,25 @@ def _predict(classifier: Classifier, path: Path) -> Prediction:
 
 def _hear_apart(classifier: Classifier, path: Path) -> Prediction:
     # A decoder that crashes takes its process with it.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_scan) as pool:
         try:
             return pool.submit(_open_and_predict, classifier.folder, path).result()
         except BrokenProcessPool:
             cause = "it kills the process that hears it (a crash of its decoder, or no memory left)"
             raise InputError(path, cause, "Convert it, replace it or remove it") from None
+
+
+def _end_with_scan() -> None:
+    # After a kill of the scan, this process would wait for it for ever.
+    scan = parent_process()
+
+    def follow() -> None:
+        if scan is not None:
+            scan.join()
+            os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def _open_and_predict(folder: Path, path: Path) -> Prediction:
