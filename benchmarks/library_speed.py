@@ -163,12 +163,12 @@ def files(folder: Path) -> list[Path]:
 
 def growth(library: Path, number: int) -> dict[str, float]:
     """Scan many files whose audio is the same, twice; time, memory and size of the catalogue."""
-    source = make(library / "source", 1, 10) / "000.mp3"
+    sources = files(make(library / "source", 4, 10))  # a file has at most 65,000 links on ext4
     for i in range(number // 100):
         album = library / f"an artist with a name {i // 10}" / f"album {i % 10}"
         album.mkdir(parents=True)
         for track in range(100):
-            os.link(source, album / f"{track:02d} a song of usual length {i}.mp3")
+            os.link(sources[track % 4], album / f"{track:02d} a song of usual length {i}.mp3")
     db = library.parent / f"{library.name}.db"
     first, again = (command("scan", library, "--db", db) for _ in range(2))
     return {

@@ -597,23 +597,24 @@ def _pause(target: str, number: int, flag: str) -> None:
 
 
 def _together() -> None:
+    from genrescope.classifier import Classifier
     from genrescope.library import scan
 
-    scan._hear_apart = scan._predict
+    scan._hear_apart = lambda folder, path: Classifier(folder, threads=1).predict(path)
 
 
 def _late() -> None:
     """Let processes that hear what an earlier run died of take their time."""
     from genrescope.library import scan
 
-    scan._open_and_predict = _predict_late
+    scan._predict = _predict_late
 
 
-def _predict_late(folder: Path, path: Path) -> Any:
+def _predict_late(path: Path) -> Any:
     from genrescope.library import scan
 
     time.sleep(5)
-    return scan._open_and_predict(folder, path)
+    return scan._predict(path)
 
 
 _HOOKS: dict[str, Callable[..., None]] = {

@@ -64,6 +64,7 @@ EXTENSIONS = frozenset(
 """File name endings, in lower case, that are taken for audio."""
 
 _RATES = range(1_000, 1_000_001)  # Hz; outside, a header is corrupt and resampling would run away
+_PLANES = 8  # channels, on more of which PyAV crashes where each has a plane of its own
 _BLOCK = 2**22  # values (samples × channels) decoded at once
 _CONTEXT_S = 0.02  # read on both sides of a span, so that resampling meets no edge
 _PADDING_S = 0.5  # a compressed header may promise a little more than the codec delivers
@@ -512,9 +513,15 @@ def _mono_blocks(frames: Iterable[AudioFrame], rate: int) -> Iterator[Waveform]:
 
     form = None
     for frame in frames:
+        planes = frame.layout.nb_channels
+        if frame.format.name == "fltp" and planes <= _PLANES and frame.sample_rate == rate:
+            # As most codecs have it; the detour below would cost as much again, and keep Python
+            # from other threads.
+            yield _mono(frame.to_ndarray().T.astype(np.float32, copy=False))
+            continue
         now = (frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate)
         if form != now:  # at the start; in a joined or corrupt file again later
-            # Interleaved, as PyAV crashes on more than 8 planes.
+            # Interleaved, for there may be more than _PLANES.
             form, to_float = now, av.AudioResampler(format="flt", rate=rate)
         for block in to_float.resample(frame):
             samples = block.to_ndarray().astype(np.float32, copy=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -687,7 +688,11 @@ def test_damaged_plans_are_refused_whole(
     assert faults.steps(tagged.journal).total() == 0
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary\x80" * 99, b"", os.urandom(5000)])
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe\x00binary\x80" * 99, b"", random.Random(0).randbytes(5000)],
+    ids=["binary", "empty", "random"],
+)
 def test_other_files_are_no_plans(content: bytes, tagged: faults.Tagged) -> None:
     tagged.plan.write_bytes(content)
     assert "it is no plan" in fine(tagged.tag("apply", tagged.plan), 1)
@@ -709,7 +714,7 @@ def test_edited_plans_do_what_they_say(tagged: faults.Tagged) -> None:
     assert list(tagged.complaints("old")) == []
 
 
-@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["unix", "windows"])
 def test_plans_from_spreadsheets_are_read(ending: str, tagged: faults.Tagged) -> None:
     with tagged.plan.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))

@@ -324,19 +324,7 @@ def test_a_file_that_kills_its_decoder_ends_one_scan_only(
     shutil.copy(genrescope.sample("pulse"), library / "a" / "deadly.mp3")
     with (library / "a" / "deadly.mp3").open("ab") as file:
         file.write(b"\0" * 300)
-    # Stands for a crash in a decoder's own code: the process ends at once.
-    (tmp_path / "patch").mkdir()
-    (tmp_path / "patch" / "sitecustomize.py").write_text(
-        "import os, signal\n"
-        "import genrescope.audio as audio\n"
-        "real = audio._refuse_unreadable\n"
-        "def refuse(path):\n"
-        "    if path.name == 'deadly.mp3':\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    real(path)\n"
-        "audio._refuse_unreadable = refuse\n"
-    )
-    deadly = {"PYTHONPATH": str(tmp_path / "patch")}
+    deadly = deadly_at(tmp_path, "deadly.mp3")
     first = run("scan", library, **deadly)
     assert first.returncode == -signal.SIGKILL
     second = run("scan", library, **deadly)
@@ -349,6 +337,50 @@ def test_a_file_that_kills_its_decoder_ends_one_scan_only(
         "shuffle.mp3",
     }
     assert scanned(run, library, **deadly)["failed"] == 0  # it is known
+
+
+@pytest.mark.slow
+def test_many_files_are_heard_by_processes_and_a_crash_ends_none_of_the_rest(
+    run: Run, library: Path, tmp_path: Path
+) -> None:
+    source = genrescope.sample("pulse").read_bytes()
+    for number in range(60):  # of different audio
+        (library / f"{number:02d}.mp3").write_bytes(source[: 60_000 + 500 * number])
+    deadly = deadly_at(tmp_path, "deadly.mp3")
+    shutil.copy(genrescope.sample("lament"), library / "deadly.mp3")
+    with (library / "deadly.mp3").open("ab") as file:
+        file.write(b"\0" * 300)
+    done = run("scan", library, "--workers", 2, **deadly)
+    assert done.returncode == 1, done.stderr
+    assert "deadly.mp3: it kills the process that hears it" in done.stderr
+    apart = rows(run)
+    # In threads, a few at a time, the same comes of them.
+    plain = tmp_path / "plain.db"
+    (library / "deadly.mp3").unlink()
+    for file in sorted(library.glob("[0-9]*.mp3"))[:20]:
+        (tmp_path / "few").mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / "few")
+    scanned(run, tmp_path / "few", "--db", plain)
+    for name, row in rows(run, "--db", plain).items():
+        for key in ("genre", "probabilities", "tags", "error", "fingerprint"):
+            assert row[key] == apart[name][key]
+    assert sum(row["error"] is None for row in apart.values()) >= 60
+
+
+def deadly_at(folder: Path, name: str) -> dict[str, str]:
+    """Give the environment in which a decoder crashes at one file: its process ends at once."""
+    (folder / "patch").mkdir()
+    (folder / "patch" / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "import genrescope.audio as audio\n"
+        "real = audio._refuse_unreadable\n"
+        "def refuse(path):\n"
+        f"    if path.name == {name!r}:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(path)\n"
+        "audio._refuse_unreadable = refuse\n"
+    )
+    return {"PYTHONPATH": str(folder / "patch")}
 
 
 @pytest.fixture

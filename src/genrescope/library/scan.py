@@ -7,6 +7,7 @@ is heard. Both go on where they were after a kill, in memory that does not grow 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 from genrescope.audio import is_audio
 from genrescope.classifier import Classifier, Prediction
@@ -24,6 +25,7 @@ from genrescope.library.catalogue import Catalogue, Changes, Entry, Waiting
 from genrescope.library.many import side_by_side
 from genrescope.library.payload import fingerprint
 
+_MANY = 50  # files that pay for the half second that processes take to start
 _SETTLE_S = 2.0  # a file that is still being copied changes more often than that
 
 
@@ -143,7 +145,10 @@ def hear(
         As they come. Results are on the disk a second later, or when this ends or is closed.
     """
     model = catalogue.model(classifier)
-    work = partial(_hear, catalogue, classifier, model)
+    are_many = catalogue.count_waiting(str(library), model) >= _MANY
+    ears = _Processes(classifier.folder, workers) if are_many else None
+    predict = ears.predict if ears else classifier.predict
+    work = partial(_hear, catalogue, classifier.folder, predict, model)
     every = side_by_side(work, catalogue.waiting(str(library), model), workers, in_order=False)
     try:
         with closing(every):
@@ -152,6 +157,8 @@ def hear(
                 yield outcome
     finally:
         catalogue.end_hearing()
+        if ears:
+            ears.close()
 
 
 def watch(
@@ -255,7 +262,13 @@ def _entry(item: os.DirEntry[str]) -> Entry:
     return Entry(item.name, stat.st_size, stat.st_mtime_ns)
 
 
-def _hear(catalogue: Catalogue, classifier: Classifier, model: int, file: Waiting) -> Outcome:
+def _hear(
+    catalogue: Catalogue,
+    model_folder: Path,
+    predict: Callable[[Path], Prediction],
+    model: int,
+    file: Waiting,
+) -> Outcome:
     # Errors of the file are its result; those of the catalogue end the scan.
     try:
         stat = file.path.stat()  # before it is heard: if it changes meanwhile, it is heard again
@@ -269,21 +282,21 @@ def _hear(catalogue: Catalogue, classifier: Classifier, model: int, file: Waitin
         return Outcome(file.path, None)
     if mark is not None and catalogue.copy_twin(file.row, stat, mark, model):
         return Outcome(file.path, None)
-    result = _result(classifier, file)
+    result = _result(partial(_hear_apart, model_folder) if file.suspect else predict, file.path)
     catalogue.save(file.row, stat, mark, model, result)
     return Outcome(file.path, result)
 
 
-def _result(classifier: Classifier, file: Waiting) -> Prediction | GenrescopeError:
+def _result(predict: Callable[[Path], Prediction], path: Path) -> Prediction | GenrescopeError:
     try:
-        return (_hear_apart if file.suspect else _predict)(classifier, file.path)
+        return predict(path)
     except GenrescopeError as error:
         return error
     except OSError as error:
-        return _fault(file.path, error)
+        return _fault(path, error)
     except Exception as error:  # noqa: BLE001  a fault in a decoder must not end hours of work
         cause = f"it cannot be heard ({type(error).__name__}: {error})"
-        return InputError(file.path, cause, "Convert it, replace it or remove it")
+        return InputError(path, cause, "Convert it, replace it or remove it")
 
 
 def _fault(path: Path, error: OSError) -> InputError:
@@ -298,32 +311,65 @@ def _mark(path: Path) -> bytes | None:
         return None
 
 
-def _predict(classifier: Classifier, path: Path) -> Prediction:
-    return classifier.predict(path)
+class _Processes:
+    """Hears files in processes of their own: those of one scan, started when they are needed.
 
+    Threads of one process get in each other's way, for decoding takes turns with Python. And a
+    decoder that crashes takes a process with it, which had better not be the scan's.
+    """
 
-def _hear_apart(classifier: Classifier, path: Path) -> Prediction:
-    # A decoder that crashes takes its process with it.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_scan) as pool:
+    def __init__(self, model_folder: Path, workers: int | None) -> None:
+        self._folder, self._workers = model_folder, workers
+        self._mutex = Lock()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def predict(self, path: Path) -> Prediction:
+        with self._mutex:
+            self._pool = self._pool or _pool(self._folder, self._workers)
+            pool = self._pool
         try:
-            return pool.submit(_open_and_predict, classifier.folder, path).result()
+            return pool.submit(_predict, path).result()
+        except BrokenProcessPool:
+            with self._mutex:
+                if self._pool is pool:
+                    self._pool = None
+            # One of those that were being heard has done it; each finds out for itself.
+            return _hear_apart(self._folder, path)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def _hear_apart(model_folder: Path, path: Path) -> Prediction:
+    with _pool(model_folder, 1) as pool:
+        try:
+            return pool.submit(_predict, path).result()
         except BrokenProcessPool:
             cause = "it kills the process that hears it (a crash of its decoder, or no memory left)"
             raise InputError(path, cause, "Convert it, replace it or remove it") from None
 
 
-def _end_with_scan() -> None:
-    # After a kill of the scan, this process would wait for it for ever.
+def _pool(model_folder: Path, workers: int | None) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, get_context("spawn"), _start, (model_folder,))
+
+
+_opened: list[Classifier] = []  # of a process that hears
+
+
+def _start(model_folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the scan, which ends this one
     scan = parent_process()
 
     def follow() -> None:
+        # After a kill of the scan, this process would wait for it for ever.
         if scan is not None:
             scan.join()
             os._exit(1)
 
     Thread(target=follow, daemon=True).start()
+    _opened.append(Classifier(model_folder, threads=1))
 
 
-def _open_and_predict(folder: Path, path: Path) -> Prediction:
-    return Classifier(folder, threads=1).predict(path)
+def _predict(path: Path) -> Prediction:
+    return _opened[0].predict(path)
