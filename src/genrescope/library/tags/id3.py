@@ -26,7 +26,7 @@ class _Whole:
 
     @staticmethod
     def _fromData(*_: object) -> None:  # noqa: N802
-        raise NotImplementedError
+        raise NotImplementedError  # by this mutagen knows to keep a frame's bytes untouched
 
 
 _WHOLE = dict.fromkeys([*Frames, *Frames_2_2], _Whole)
