@@ -11,6 +11,7 @@ and the model's prediction goes to a study, a library or a page.
 
 from __future__ import annotations
 
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,13 @@ from typing import TYPE_CHECKING
 from genrescope.errors import GenrescopeError, InputError
 
 if TYPE_CHECKING:
-    import os
-
     from genrescope.classifier import Classifier
 
 __all__ = ["SAMPLES", "GenrescopeError", "InputError", "__version__", "load", "sample"]
 __version__ = "0.1.0"
+
+# Otherwise ONNX Runtime keeps a mark of this machine and may report how it is used to its maker.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 SAMPLES = ("lament", "pulse", "shuffle")
 """Names of the sound samples in the package: a slow quartet, a machine beat, a swinging band."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -24,9 +26,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from genrescope.classifier import Prediction, Timeline
 from genrescope.errors import GenrescopeError
 from genrescope.library.many import Answer
 from genrescope.library.similar import Similar
+
+_CERTAIN, _PART = 0.95, 1 / 7
 
 
 class Writer:
@@ -236,7 +241,8 @@ def as_row(answer: Answer, top_k: int) -> dict[str, Any]:
     -------
     row
         ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags`` and, if it
-        was asked for, ``timeline``: ``step_s`` and the genre of each step.
+        was asked for, ``timeline``: ``step_s`` (None if the clip is taken as one) and the genre of
+        each step.
     """
     path, found = str(answer.path), answer.prediction
     if found is None:
@@ -250,8 +256,38 @@ def as_row(answer: Answer, top_k: int) -> dict[str, Any]:
     }
     if (times := answer.timeline) is not None:
         genres = [times.genres[i] for i in times.probabilities.argmax(axis=1)]
-        row["timeline"] = {"step_s": round(times.step_s, 3), "genres": genres}
+        step_s = round(times.step_s, 3) if isfinite(times.step_s) else None
+        row["timeline"] = {"step_s": step_s, "genres": genres}
     return row
+
+
+def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
+    """Tell a prediction in words, such as "Probably metal (0.86); parts sound like rock.".
+
+    Parameters
+    ----------
+    prediction
+        Of the whole clip.
+    timeline
+        Adds what at least a seventh of the clip sounds like, if it has not been named.
+    """
+    first, *rest = prediction.likely
+    named = {first}
+    told = f"{first} ({prediction.confidence:.2f})"
+    if prediction.unsure:
+        others = f", or {' or '.join(rest[:2])}" if rest else ""
+        named |= set(rest[:2])
+        text = f"Hard to tell: perhaps {told}{others}"
+    else:
+        text = f"{'Almost certainly' if prediction.confidence >= _CERTAIN else 'Probably'} {told}"
+    if timeline is not None:
+        best = timeline.probabilities.argmax(axis=1)
+        shares = {timeline.genres[i]: (best == i).mean() for i in np.unique(best)}
+        ranked = sorted(shares, key=lambda genre: -shares[genre])
+        parts = [name for name in ranked if name not in named and shares[name] >= _PART]
+        if parts:
+            text += f"; parts sound like {' and '.join(parts[:2])}"
+    return f"{text}."
 
 
 def _scores(shares: dict[str, float], top_k: int) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from genrescope import __version__, cli_library
+from genrescope import __version__, cli_library, cli_web
 from genrescope.errors import GenrescopeError
-from genrescope.terminal import ERR, OUT, StoppedError, note, require
+from genrescope.terminal import ERR, OUT, StoppedError, hear_missing, note, require
 
 app = typer.Typer(
     name="genrescope",
@@ -24,6 +24,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Get and check data sets.")
 app.add_typer(data_app, name="data")
 app.add_typer(cli_library.app)
+app.add_typer(cli_web.app)
 
 GET_GTZAN = "`genrescope data get gtzan`"
 
@@ -350,7 +351,7 @@ def similar(
     chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
     form = next((name for name, asked in chosen.items() if asked), "table")
     library = Library(folder, load(model), index, recursive=recursive, rebuild=rebuild)
-    _hear(library, workers)
+    hear_missing(library, workers)
     asked = list(find_audio(tracks, recursive=recursive))
     if ann is None and min(len(asked), len(library)) > MANY:
         ann = has_graph()
@@ -372,14 +373,27 @@ def similar(
     epilog="Examples:\n\n"
     "- `genrescope train --data my-genres/ --out my-model`, then "
     "`genrescope classify --model my-model song.mp3`\n\n"
-    "- `genrescope train --recipe default --data gtzan --out default`"
+    "- `genrescope train --recipe default --data gtzan --out default`\n\n"
+    "- `genrescope train --encoder facebook/wav2vec2-base --data gtzan --out tuned` fine-tunes it, "
+    "and writes tuned/transformers, too, for `transformers.pipeline`"
 )
 def train(
     data: Annotated[
         Path, typer.Option(help="A folder of genre folders, a CSV file, or GTZAN in any layout.")
     ],
     out: Annotated[Path, typer.Option(help="The model folder to write.")] = Path("my-model"),
-    recipe: Annotated[str, typer.Option(help="A recipe's name or YAML file.")] = "default",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="A recipe's name or YAML file. [default: default; distilhubert with --encoder]"
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Fine-tune this checkpoint: of the Hugging Face hub, or a folder."
+        ),
+    ] = None,
     licence: Annotated[
         str | None, typer.Option("--license", help="For the model card, such as apache-2.0.")
     ] = None,
@@ -402,9 +416,17 @@ def train(
     require("lightning", "train")
     from genrescope.study.progress import StudyProgress
     from genrescope.tracks.datasets import open_dataset
-    from genrescope.training.recipe import load_recipe
+    from genrescope.training.recipe import load_encoder_recipe, load_recipe
 
-    what = load_recipe(recipe)
+    if encoder is None:
+        what = load_recipe(recipe or "default")
+    else:
+        what = load_encoder_recipe(encoder, recipe or "distilhubert")
+        from genrescope.hub import resolve_weights
+        from genrescope.models.encoder import encoder_config
+
+        note(f"Looking for {encoder} (this machine first, then the Hugging Face hub).")
+        encoder_config(resolve_weights(encoder, download=True))
     with StudyProgress(ERR) as progress:
         dataset = open_dataset(data)
         from genrescope.study.run import Options
@@ -422,6 +444,10 @@ def train(
         else "too few tracks to measure it"
     )
     typer.echo(f"{trained.folder}: {len(dataset.genres)} genres, {trained.used} tracks; {measured}")
+    if what.model.name == "encoder":
+        plain = trained.folder / "transformers"
+        lacks = f"{what.name} has a head that transformers has not, so only genrescope opens it."
+        note(f"For transformers.pipeline: {plain}" if plain.is_dir() else f"Note: {lacks}")
 
 
 @app.command(
@@ -599,28 +625,6 @@ def _classify_on_cluster(address: str, source: str, output: str, classifier: Any
     typer.echo(json.dumps(told, ensure_ascii=False))
     if failed:
         raise typer.Exit(1)
-
-
-def _hear(library: Any, workers: int | None) -> None:
-    from contextlib import closing
-
-    from genrescope.answers import bar, print_error
-
-    if library.note:
-        note(f"Note: {library.note}")
-    before = len(library)
-    total = len(library.missing)
-    with bar("hearing", total, ERR) as bars, closing(library.update(workers)) as every:
-        task = bars.add_task("", total=total)
-        try:
-            for heard in every:
-                bars.advance(task)
-                if heard.error is not None:
-                    print_error(ERR, heard.error)
-        except KeyboardInterrupt as interrupt:
-            raise StoppedError from interrupt
-    if len(library) > before:
-        note(f"Heard {len(library) - before} tracks; kept in {library.index_file}")
 
 
 def _dataset(path: Path | None, progress: Any) -> Any:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from genrescope.errors import GenrescopeError
+
+if TYPE_CHECKING:
+    from genrescope.library.similar import Library
 
 OUT = Console()
 ERR = Console(stderr=True)
@@ -33,3 +39,30 @@ def require(package: str, extra: str) -> None:
         raise GenrescopeError(
             f"This command needs more than the base install: pip install 'genrescope[{extra}]'"
         )
+
+
+def hear_missing(library: Library, workers: int | None) -> None:
+    """Hear what a library's index lacks, with a bar; name what cannot be heard, and go on.
+
+    Raises
+    ------
+    StoppedError
+        If it is interrupted; what has been heard is kept.
+    """
+    from genrescope.answers import bar, print_error  # noqa: PLC0415  `genrescope --help` is instant
+
+    if library.note:
+        note(f"Note: {library.note}")
+    before = len(library)
+    total = len(library.missing)
+    with bar("hearing", total, ERR) as bars, closing(library.update(workers)) as every:
+        task = bars.add_task("", total=total)
+        try:
+            for heard in every:
+                bars.advance(task)
+                if heard.error is not None:
+                    print_error(ERR, heard.error)
+        except KeyboardInterrupt as interrupt:
+            raise StoppedError from interrupt
+    if len(library) > before:
+        note(f"Heard {len(library) - before} tracks; kept in {library.index_file}")

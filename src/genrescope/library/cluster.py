@@ -15,16 +15,13 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from genrescope.audio import is_audio
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.library.apart import Apart, CrashedError
 from genrescope.library.many import side_by_side
 
 _T = TypeVar("_T")
@@ -580,7 +578,8 @@ class _Hearer:
             predict: Callable[[Path], Prediction] = self._classifier.predict
             workers = self._workers
             if is_careful:
-                predict, workers = stack.enter_context(_Solitary(self._output)).predict, 1
+                process = stack.enter_context(Apart(_open_model, self._output))
+                predict, workers = partial(_ask, process), 1
             # Emptied after each part: Ray ends its workers without leave.
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="genrescope-")))
             # The next ones are on their way while one is heard.
@@ -628,40 +627,12 @@ def _heard(fetched: _Fetched, predict: Callable[[Path], Prediction]) -> dict[str
             fetched.local.unlink(missing_ok=True)
 
 
-class _Solitary:
-    """Hears in a process of its own, which a file may take down with it."""
-
-    def __init__(self, output: str) -> None:
-        self._output = output
-        self._pool: Executor | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-
-    def predict(self, path: Path) -> Prediction:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, get_context("spawn"), _open, (self._output,))
-        try:
-            return self._pool.submit(_predict, path).result()
-        except BrokenProcessPool as error:
-            self._pool = None
-            cause = "the process that heard it has crashed"
-            raise InputError(path, cause, "Replace the file or remove it") from error
-
-
-_opened: list[Classifier] = []  # of a process of ``_Solitary``
-
-
-def _open(output: str) -> None:
-    _opened.append(_open_model(output))
-
-
-def _predict(path: Path) -> Prediction:
-    return _opened[0].predict(path)
+def _ask(process: Apart, path: Path) -> Prediction:
+    try:
+        return process.do(Classifier.predict, path)
+    except CrashedError as error:
+        cause = "the process that heard it has crashed"
+        raise InputError(path, cause, "Replace the file or remove it") from error
 
 
 def _schema(genres: Iterable[str]) -> pa.Schema:

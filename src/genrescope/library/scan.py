@@ -7,20 +7,16 @@ is heard. Both go on where they were after a kill, in memory that does not grow 
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Lock, Thread
 
 from genrescope.audio import is_audio
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.library.apart import Apart, CrashedError, Team
 from genrescope.library.catalogue import Catalogue, Changes, Entry, Waiting
 from genrescope.library.many import side_by_side
 from genrescope.library.payload import fingerprint
@@ -146,8 +142,9 @@ def hear(
     """
     model = catalogue.model(classifier)
     are_many = catalogue.count_waiting(str(library), model) >= _MANY
-    ears = _Processes(classifier.folder, workers) if are_many else None
-    predict = ears.predict if ears else classifier.predict
+    # Threads of one process get in each other's way, for decoding takes turns with Python.
+    ears = Team(workers or os.cpu_count() or 1, _open, classifier.folder) if are_many else None
+    predict = partial(_ask, ears) if ears else classifier.predict
     work = partial(_hear, catalogue, classifier.folder, predict, model)
     every = side_by_side(work, catalogue.waiting(str(library), model), workers, in_order=False)
     try:
@@ -311,65 +308,18 @@ def _mark(path: Path) -> bytes | None:
         return None
 
 
-class _Processes:
-    """Hears files in processes of their own: those of one scan, started when they are needed.
-
-    Threads of one process get in each other's way, for decoding takes turns with Python. And a
-    decoder that crashes takes a process with it, which had better not be the scan's.
-    """
-
-    def __init__(self, model_folder: Path, workers: int | None) -> None:
-        self._folder, self._workers = model_folder, workers
-        self._mutex = Lock()
-        self._pool: ProcessPoolExecutor | None = None
-
-    def predict(self, path: Path) -> Prediction:
-        with self._mutex:
-            self._pool = self._pool or _pool(self._folder, self._workers)
-            pool = self._pool
-        try:
-            return pool.submit(_predict, path).result()
-        except BrokenProcessPool:
-            with self._mutex:
-                if self._pool is pool:
-                    self._pool = None
-            # One of those that were being heard has done it; each finds out for itself.
-            return _hear_apart(self._folder, path)
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-
-
 def _hear_apart(model_folder: Path, path: Path) -> Prediction:
-    with _pool(model_folder, 1) as pool:
-        try:
-            return pool.submit(_predict, path).result()
-        except BrokenProcessPool:
-            cause = "it kills the process that hears it (a crash of its decoder, or no memory left)"
-            raise InputError(path, cause, "Convert it, replace it or remove it") from None
+    with Apart(_open, model_folder) as process:
+        return _ask(process, path)
 
 
-def _pool(model_folder: Path, workers: int | None) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, get_context("spawn"), _start, (model_folder,))
+def _ask(process: Apart | Team, path: Path) -> Prediction:
+    try:
+        return process.do(Classifier.predict, path)
+    except CrashedError:
+        cause = "it kills the process that hears it (a crash of its decoder, or no memory left)"
+        raise InputError(path, cause, "Convert it, replace it or remove it") from None
 
 
-_opened: list[Classifier] = []  # of a process that hears
-
-
-def _start(model_folder: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the scan, which ends this one
-    scan = parent_process()
-
-    def follow() -> None:
-        # After a kill of the scan, this process would wait for it for ever.
-        if scan is not None:
-            scan.join()
-            os._exit(1)
-
-    Thread(target=follow, daemon=True).start()
-    _opened.append(Classifier(model_folder, threads=1))
-
-
-def _predict(path: Path) -> Prediction:
-    return _opened[0].predict(path)
+def _open(model_folder: Path) -> Classifier:
+    return Classifier(model_folder, threads=1)

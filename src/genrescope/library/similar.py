@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -110,6 +110,28 @@ def comparable(classifier: Classifier, arrays: NDArray[np.float32]) -> NDArray[n
         values = logits - logits.mean(axis=1, keepdims=True)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     return np.asarray(values / np.maximum(length, _LEAST), dtype=np.float32)
+
+
+def hear_track(classifier: Classifier, path: Path) -> index.Row:
+    """Hear a file: what it is compared by, and its genre.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    stat = path.stat()  # before it is heard: if it changes meanwhile, it will be heard again
+    analysis = classifier.representation.analyse_file(path)
+    mean = analysis.arrays.mean(axis=0, keepdims=True)
+    shares = classifier.probabilities(mean)[0]
+    best = int(shares.argmax())
+    return index.Row(
+        size=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        vector=comparable(classifier, mean)[0].astype(np.float16),
+        genre=classifier.genres[best],
+        confidence=float(shares[best]),
+    )
 
 
 def nearest(
@@ -259,13 +281,14 @@ class Library:
         for name in dropped:
             del self._rows[name]
         self._changed = rebuild or bool(dropped)
+        self._matrix: tuple[list[str], NDArray[np.float16]] | None = None
         self.missing = [path for name, path in self._names.items() if name not in self._rows]
 
     def __len__(self) -> int:
         """Tracks that can be compared."""
         return sum(name in self._rows for name in self._names)
 
-    def update(self, workers: int | None = None) -> Iterator[Heard]:
+    def update(self, workers: int | None = None) -> Generator[Heard]:
         """Hear the missing tracks, and keep the index.
 
         What has been heard is kept every half minute and at the end, also when this is closed or
@@ -295,6 +318,7 @@ class Library:
             for heard in side_by_side(self._hear, self.missing, workers):
                 if heard.row is not None:
                     self._rows[names[heard.path]] = heard.row
+                    self._matrix = None
                     unsaved += 1
                 if unsaved and time.monotonic() - saved > _SAVE_EVERY_S:
                     self._write()
@@ -339,11 +363,7 @@ class Library:
         GenrescopeError
             If it needs usearch, and that is not installed.
         """
-        names = [name for name in self._names if name in self._rows]
-        if not names:
-            cause = "none of its audio files can be read, so there is nothing to compare with"
-            raise InputError(self.folder, cause, "Give another folder with --in")
-        vectors = np.stack([self._rows[name].vector for name in names])
+        names, vectors = self._compared()
         places = _Places(self.folder, names)
         search = Graph(vectors).nearest if approximate else partial(nearest, vectors)
 
@@ -365,13 +385,41 @@ class Library:
                 neighbours = tuple(self._neighbour(names[i], cosine) for i, cosine in near)
                 yield Similar(one.path, one.row.genre, one.row.confidence, neighbours)
 
+    def near(self, vector: NDArray[np.float16], count: int = 10) -> tuple[Neighbour, ...]:
+        """Find the tracks nearest to one that has been heard already, by comparing every pair.
+
+        Parameters
+        ----------
+        vector
+            float16 (width,), as ``hear_track`` makes it.
+        count
+            Neighbours.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to compare with.
+        """
+        names, vectors = self._compared()
+        ((rows, cosines),) = nearest(vectors, vector.astype(np.float32)[np.newaxis], count, [()])
+        return tuple(self._neighbour(names[i], c) for i, c in zip(rows, cosines, strict=True))
+
+    def _compared(self) -> tuple[list[str], NDArray[np.float16]]:
+        if self._matrix is None:
+            names = [name for name in self._names if name in self._rows]
+            if not names:
+                cause = "none of its audio files can be read, so there is nothing to compare with"
+                raise InputError(self.folder, cause, "Give another folder with --in")
+            self._matrix = names, np.stack([self._rows[name].vector for name in names])
+        return self._matrix
+
     def _neighbour(self, name: str, cosine: np.float32) -> Neighbour:
         row = self._rows[name]
         return Neighbour(self._names[name], float(cosine), row.genre, row.confidence)
 
     def _hear(self, path: Path) -> Heard:
         try:
-            return Heard(path, _row(self._classifier, path))
+            return Heard(path, hear_track(self._classifier, path))
         except GenrescopeError as error:
             return Heard(path, error=error)
         except OSError as error:
@@ -432,21 +480,6 @@ class _Places:
 
 def _album(name: str) -> str:
     return name.rpartition("/")[0]
-
-
-def _row(classifier: Classifier, path: Path) -> index.Row:
-    stat = path.stat()  # before it is heard: if it changes meanwhile, it will be heard again
-    analysis = classifier.representation.analyse_file(path)
-    mean = analysis.arrays.mean(axis=0, keepdims=True)
-    shares = classifier.probabilities(mean)[0]
-    best = int(shares.argmax())
-    return index.Row(
-        size=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
-        vector=comparable(classifier, mean)[0].astype(np.float16),
-        genre=classifier.genres[best],
-        confidence=float(shares[best]),
-    )
 
 
 def _columns(embedding: Embedding) -> NDArray[np.bool_]:

@@ -1,0 +1,6 @@
+"""The page and its API: hear what people upload, in bounded time, memory and disk (an extra)."""
+
+from genrescope.web.app import create_app, is_local, serve
+from genrescope.web.service import Limits
+
+__all__ = ["Limits", "create_app", "is_local", "serve"]

@@ -1,0 +1,131 @@
+"""An answer as HTML: the sentence, the genres, what it sounds like over time, tags, neighbours."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from genrescope.answers import sentence
+from genrescope.classifier import Timeline
+from genrescope.library.similar import Neighbour
+from genrescope.web.hearing import Heard
+
+_NAMED = 5  # genres of the strip that have a colour
+_HEIGHT, _LENGTH = 100, 1000  # of the strip's drawing, in its own units
+_TAGS = 12
+_LIKELY = 0.1  # a tag less likely than this is not shown
+
+
+@dataclass(frozen=True)
+class _Layer:
+    # One genre in the strip.
+    name: str
+    path: str
+
+
+def render(heard: Heard, name: str, near: Sequence[Neighbour] = (), calibration: str = "") -> str:
+    """Give what has been heard as a piece of HTML; names in it are escaped.
+
+    Parameters
+    ----------
+    heard
+        With the timeline, the picture and the sound.
+    name
+        Of the file.
+    near
+        Similar tracks.
+    calibration
+        A sentence on how far the percentages can be believed.
+    """
+    found = heard.prediction
+    layers = _layers(heard.timeline, heard.seconds) if heard.timeline else []
+    content: dict[str, Any] = {
+        "name": name,
+        "sentence": sentence(found, heard.timeline),
+        "found": found,
+        "genres": list(found.probabilities.items()),
+        "seconds": heard.seconds,
+        "length": _clock(heard.seconds),
+        "middle": _clock(heard.seconds / 2),
+        "picture": _data("image/png", heard.picture),
+        "sound": _data("audio/mpeg", heard.sound),
+        "layers": layers,
+        "told": _told(heard.timeline, heard.seconds) if heard.timeline else "",
+        "tags": [(tag, share) for tag, share in found.tags.items() if share >= _LIKELY][:_TAGS],
+        "near": near,
+        "calibration": calibration,
+    }
+    return _template("answer.html.j2").render(content)
+
+
+def render_fault(text: str) -> str:
+    """Give what went wrong as a piece of HTML."""
+    return _template("fault.html.j2").render(text=text)
+
+
+@cache
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("genrescope.web", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode()}" if content else ""
+
+
+def _layers(timeline: Timeline, seconds: float) -> list[_Layer]:
+    # Steps lie one on another, the strongest genre at the bottom.
+    shares = timeline.probabilities
+    strongest = np.argsort(-shares.mean(axis=0), kind="stable")[:_NAMED]
+    rows = [*shares[:, strongest].T, 1 - shares[:, strongest].sum(axis=1)]
+    names = [*(timeline.genres[i] for i in strongest), "other"]
+    edges = _edges(timeline, seconds) / max(seconds, 1e-9) * _LENGTH
+    below = np.zeros(len(shares))
+    layers = []
+    for name, row in zip(names, rows, strict=True):
+        above = np.clip(below + row, 0, 1)
+        layers.append(_Layer(name, _outline(edges, below, above)))
+        below = above
+    return layers
+
+
+def _outline(edges: Any, below: Any, above: Any) -> str:
+    top = [(x, y) for i, y in enumerate(above) for x in (edges[i], edges[i + 1])]
+    bottom = [(x, y) for i, y in enumerate(below) for x in (edges[i], edges[i + 1])]
+    points = [f"{x:.1f} {_HEIGHT * (1 - y):.1f}" for x, y in [*top, *reversed(bottom)]]
+    return f"M{' L'.join(points)}Z"
+
+
+def _edges(timeline: Timeline, seconds: float) -> Any:
+    step = min(timeline.step_s, seconds)
+    return np.minimum(np.arange(len(timeline.probabilities) + 1) * step, seconds)
+
+
+def _told(timeline: Timeline, seconds: float) -> str:
+    # The strip in words, for those who do not see it: stretches of the same genre.
+    best, edges = timeline.probabilities.argmax(axis=1), _edges(timeline, seconds)
+    starts = [0, *(np.flatnonzero(np.diff(best)) + 1), len(best)]
+    stretches = [
+        f"{timeline.genres[best[a]]} from {_clock(edges[a])} to {_clock(edges[b])}"
+        for a, b in pairwise(starts)
+    ]
+    more = f" and {len(stretches) - 12} more changes" if len(stretches) > 12 else ""
+    return "; ".join(stretches[:12]) + more
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"

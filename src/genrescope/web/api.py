@@ -1,0 +1,254 @@
+"""The JSON API: one file in, its genres out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from genrescope import __version__
+from genrescope.answers import as_row, sentence
+from genrescope.audio import EXTENSIONS
+from genrescope.errors import InputError
+from genrescope.library.many import Answer as Found
+from genrescope.web.hearing import Heard, TooLongError, Wanted
+from genrescope.web.service import Service, TooSlowError
+from genrescope.web.turns import FullError
+
+_BLOCK = 2**20
+_AGAIN_S = "5"
+
+
+class Score(BaseModel):
+    """A genre or tag and its share."""
+
+    label: str
+    score: float = Field(ge=0, le=1)
+
+
+class OverTime(BaseModel):
+    """The most likely genre of every step."""
+
+    step_s: float | None = Field(description="Seconds; null where the clip is taken as one.")
+    genres: list[str]
+
+
+class Near(BaseModel):
+    """A track of the server's library that sounds like the file."""
+
+    path: str
+    similarity: float = Field(ge=-1, le=1)
+    genre: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class Answer(BaseModel):
+    """What came of a file."""
+
+    file: str
+    seconds: float = Field(ge=0)
+    genre: str
+    confidence: float = Field(ge=0, le=1)
+    unsure: bool = Field(description="The model had better not be believed.")
+    sentence: str
+    scores: list[Score]
+    tags: list[Score]
+    timeline: OverTime | None = None
+    similar: list[Near] | None = Field(default=None, description="With a library only.")
+
+
+class Health(BaseModel):
+    """That the server answers, and how busy it is."""
+
+    status: str
+    inside: int = Field(description="Requests that are received, wait or are heard.")
+    at_most: int
+
+
+class Version(BaseModel):
+    """What answers here."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    genrescope: str
+    model: str = Field(description="Changes with anything that predictions depend on.")
+    genres: list[str]
+    megabytes: float
+    minutes: float
+
+
+class Fault(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+_FAULTS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Fault, "description": "The request is malformed."},
+    401: {"model": Fault, "description": "The token is missing or wrong."},
+    408: {"model": Fault, "description": "The upload took too long."},
+    413: {"model": Fault, "description": "The file is too large or too long."},
+    422: {"model": Fault, "description": "The file cannot be heard, or a parameter is wrong."},
+    503: {"model": Fault, "description": "Too many requests; try again later."},
+    504: {"model": Fault, "description": "Hearing the file took too long."},
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "Audio in any usual format.",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def add_routes(app: FastAPI, service: Service, folder: Path) -> None:
+    """Add the API to an application.
+
+    Parameters
+    ----------
+    app
+        The application.
+    service
+        That hears.
+    folder
+        For files while they are heard.
+    """
+    router = APIRouter()
+
+    @router.post(
+        "/api/classify",
+        summary="Tell the genre of a file",
+        response_model=Answer,
+        responses=_FAULTS,
+        openapi_extra=_BODY,
+    )
+    async def classify(
+        request: Request,
+        top_k: Annotated[int, Query(ge=1, le=100, description="Genres and tags to give.")] = 10,
+        timeline: Annotated[bool, Query(description="Give the genre over time, too.")] = False,
+        similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks to give.")] = 5,
+    ) -> Answer:
+        try:
+            with service.turns.place():
+                async with _upload(request, folder) as (path, name):
+                    client = request.client.host if request.client else ""
+                    heard = await service.hear(path, name, client, Wanted(timeline=timeline))
+                return _answer(service, heard, name, top_k, similar)
+        except FullError:
+            told = "Too many requests are waiting; try again in a few seconds."
+            raise HTTPException(503, told, {"Retry-After": _AGAIN_S}) from None
+
+    @router.get("/api/version", summary="Tell what answers here", responses={401: _FAULTS[401]})
+    async def version() -> Version:
+        limits, classifier = service.limits, service.classifier
+        return Version(
+            genrescope=__version__,
+            model=classifier.key,
+            genres=list(classifier.genres),
+            megabytes=limits.megabytes,
+            minutes=limits.minutes,
+        )
+
+    @router.get("/healthz", summary="Tell that the server answers")
+    async def health() -> Health:
+        return Health(status="ok", inside=service.turns.inside, at_most=service.limits.inside)
+
+    app.include_router(router)
+    for route in router.routes:
+        if isinstance(route, APIRoute) and route.methods:
+            # Else the page, which takes every path, would answer.
+            allowed = {"allow": ", ".join(sorted(route.methods))}
+            refusal = JSONResponse({"detail": "Method Not Allowed"}, 405, allowed)
+            app.router.routes.append(Route(route.path, refusal))
+    app.add_exception_handler(HTTPException, _told)
+    app.add_exception_handler(RequestValidationError, _told_invalid)
+    app.add_exception_handler(InputError, _told_fault)
+
+
+@asynccontextmanager
+async def _upload(request: Request, folder: Path) -> AsyncIterator[tuple[Path, str]]:
+    # The file under a name of ours, while it is needed.
+    path = folder / secrets.token_hex(16)
+    try:
+        async with request.form(max_files=1, max_fields=10) as form:
+            sent = form.get("file")
+            if not isinstance(sent, UploadFile):
+                told = "There is no file: send it as multipart/form-data, in a field named file."
+                raise HTTPException(422, told)
+            # Some programs send whole paths, of either kind.
+            name = PurePosixPath((sent.filename or "").replace("\\", "/")).name or "the file"
+            ending = PurePosixPath(name).suffix.lower()
+            path = path.with_suffix(ending if ending in EXTENSIONS else "")
+            async with await anyio.open_file(path, "xb") as file:
+                while block := await sent.read(_BLOCK):
+                    await file.write(block)
+        yield path, name
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _answer(service: Service, heard: Heard, name: str, top_k: int, similar: int) -> Answer:
+    found = heard.prediction
+    row = as_row(Found(Path(name), found, heard.timeline), top_k)
+    near = None
+    if service.library is not None:
+        near = [
+            Near(
+                path=track.path.relative_to(service.library.folder).as_posix(),
+                similarity=max(-1.0, min(1.0, track.similarity)),
+                genre=track.genre,
+                confidence=track.confidence,
+            )
+            for track in service.near(heard, similar)
+        ]
+    return Answer(
+        file=name,
+        seconds=round(heard.seconds, 3),
+        genre=found.genre,
+        confidence=round(found.confidence, 6),
+        unsure=found.unsure,
+        sentence=sentence(found, heard.timeline),
+        scores=row["scores"],
+        tags=row["tags"],
+        timeline=row.get("timeline"),
+        similar=near,
+    )
+
+
+async def _told(_: Request, error: Any) -> JSONResponse:
+    return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
+
+
+async def _told_invalid(_: Request, error: Any) -> JSONResponse:
+    told = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+    return JSONResponse({"detail": f"{told}."}, 422)
+
+
+async def _told_fault(_: Request, error: Any) -> JSONResponse:
+    kinds = {TooLongError: 413, TooSlowError: 504}
+    return JSONResponse({"detail": str(error)}, kinds.get(type(error), 422))

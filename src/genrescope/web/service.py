@@ -1,0 +1,136 @@
+"""Hears what clients send, in turn and within limits: what the page and the API share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from genrescope.classifier import Classifier
+from genrescope.errors import InputError
+from genrescope.library.apart import CrashedError, Team
+from genrescope.library.similar import Library, Neighbour
+from genrescope.web.hearing import Heard, Wanted, hear
+from genrescope.web.turns import Turns
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may ask of a server.
+
+    Attributes
+    ----------
+    megabytes
+        Of a request's body, in units of 10⁶ bytes.
+    minutes
+        Of audio in a file.
+    at_once
+        Files heard at a time, each in a process of its own (some 200 MB).
+    inside
+        Requests that are received, wait or are heard; further ones are refused.
+    upload_s
+        To receive a request's body, in s.
+    hear_s
+        To hear a file, in s.
+    """
+
+    megabytes: float = 100.0
+    minutes: float = 15.0
+    at_once: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
+    inside: int = 100
+    upload_s: float = 60.0
+    hear_s: float = 60.0
+
+    @property
+    def size(self) -> int:
+        """Of a request's body, in bytes."""
+        return round(self.megabytes * 1e6)
+
+
+class TooSlowError(InputError):
+    """A file that takes longer to hear than is allowed."""
+
+
+class Service:
+    """A classifier that hears for many clients.
+
+    Parameters
+    ----------
+    classifier
+        Whose folder each process opens.
+    limits
+        See there.
+    library
+        Where to look for similar tracks; has been updated.
+
+    Attributes
+    ----------
+    turns
+        Of those who want something heard.
+    """
+
+    def __init__(
+        self, classifier: Classifier, limits: Limits, library: Library | None = None
+    ) -> None:
+        self.classifier, self.limits, self.library = classifier, limits, library
+        self.turns = Turns(limits.at_once, limits.inside)
+        self._team = Team(limits.at_once, _open, classifier.folder)
+
+    def start(self) -> None:
+        """Start the processes, so that the first client need not wait for them."""
+        self._team.start()
+
+    def close(self) -> None:
+        """End the processes."""
+        self._team.close()
+
+    async def hear(self, path: Path, name: str, client: str, wanted: Wanted) -> Heard:
+        """Hear a file when it is its client's turn.
+
+        Parameters
+        ----------
+        path
+            Of the file, which is left where it is.
+        name
+            By which the client knows it.
+        client
+            Who asks: an address.
+        wanted
+            What to make; its length is set by the limits.
+
+        Raises
+        ------
+        InputError
+            If it cannot be heard: it is no audio, damaged, too long (``TooLongError``), takes too
+            long (``TooSlowError``), or crashes its decoder.
+        """
+        limit = 60 * self.limits.minutes
+        wanted = Wanted(wanted.timeline, self.library is not None, wanted.show, limit)
+        work = partial(self._team.do, hear, path, name, wanted, timeout_s=self.limits.hear_s)
+        async with self.turns.turn(client):
+            try:
+                # To the end, though the client may go: the turn is over when the process is free.
+                return await asyncio.shield(task := asyncio.create_task(asyncio.to_thread(work)))
+            except asyncio.CancelledError:
+                with suppress(Exception):
+                    await task
+                raise
+            except TimeoutError as error:
+                cause = f"hearing it takes longer than {self.limits.hear_s:g} s"
+                raise TooSlowError(name, cause, "Send a part of it") from error
+            except CrashedError as error:
+                cause = "its decoder crashes on it"
+                raise InputError(name, cause, "Convert it to another format") from error
+
+    def near(self, heard: Heard, count: int = 5) -> tuple[Neighbour, ...]:
+        """Find the library's tracks that sound most like one; none without a library."""
+        if self.library is None or heard.vector is None:
+            return ()
+        return self.library.near(heard.vector, count)
+
+
+def _open(folder: Path) -> Classifier:
+    return Classifier(folder, threads=1)

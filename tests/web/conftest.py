@@ -1,0 +1,18 @@
+"""Servers of the page, each in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from web_server import running
+
+pytest.importorskip("gradio", reason="needs genrescope[web]")
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Start a server with options; a context manager."""
+    return lambda *options, **env: running(tmp_path_factory.mktemp("server"), *options, **env)
