@@ -1,10 +1,11 @@
 # make study [DATA=/path/to/gtzan] [OUT=report] [ARGS="--quick"]   train, compare, report
 # make test                                                        everything's tests
+# make docs                                                        the site, into site/
 # make setup                                                       just .venv
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup study test lint bench clean
+.PHONY: setup study test lint bench docs clean
 
 setup: .venv/ready
 
@@ -33,5 +34,8 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/study_speed.py $(if $(DATA),--data $(DATA)) $(ARGS)
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv
+	rm -rf .venv site

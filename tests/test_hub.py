@@ -253,6 +253,25 @@ def test_a_pushed_model_comes_back_the_same(hub: Hub, tmp_path: Path) -> None:
     assert back.returncode == 0, back.stderr
 
 
+def test_a_transformers_model_is_pushed_too_but_not_fetched(hub: Hub, tmp_path: Path) -> None:
+    folder, names = tmp_path / "mine", ("config.json", "model.safetensors")
+    genrescope.load().save_pretrained(folder)
+    (folder / "transformers").mkdir()
+    for name in names:
+        (folder / "transformers" / name).write_bytes(b"{}")
+    (folder / "notes.txt").write_text("nobody else's business")
+    told = run(
+        ["-c", PUSH.replace("load()", f"load({str(folder)!r})"), "me/mine", "may-write"],
+        hub.url,
+        tmp_path,
+    )
+    assert told.returncode == 0, told.stderr
+    pushed = {path.name for path in SHIPPED.iterdir() if path.is_file()}
+    assert set(hub.repositories["me/mine"]) == pushed | {f"transformers/{name}" for name in names}
+    assert run(classify("me/mine"), hub.url, tmp_path).returncode == 0
+    assert not [asked for asked in hub.asked if "/transformers/" in asked]
+
+
 def test_without_leave_nothing_is_pushed_and_the_token_is_not_told(
     hub: Hub, tmp_path: Path
 ) -> None:

@@ -2,7 +2,8 @@
 
 The folder holds ``config.json`` (genres, representation, how the model came about),
 ``model.onnx`` (one input, float32 (batch, *shape); one output ``logits`` (batch, genres)),
-``model.safetensors`` and ``README.md``, the model card.
+``model.safetensors`` and ``README.md``, the model card. A fine-tuned encoder's folder may hold
+``transformers/``, the same network for those who use it through ``transformers``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ from genrescope.representations import Representation, make_representation
 from genrescope.representations.representation import Analysis
 
 CONFIG, ONNX, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
+TRANSFORMERS = "transformers"
 _FILES = (CONFIG, ONNX, WEIGHTS, CARD)
+_SHARED = (  # what is handed on but, being the same network again, not fetched
+    *_FILES,
+    *(f"{TRANSFORMERS}/{name}" for name in (CONFIG, WEIGHTS, "preprocessor_config.json")),
+)
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _BATCH = 32
 
@@ -183,9 +189,9 @@ class Classifier:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Copy the model's files into a folder, which is made if need be."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
+        for name in _SHARED:
             if (self.folder / name).exists():
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.folder / name, Path(folder) / name)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
@@ -211,7 +217,7 @@ class Classifier:
             If the hub cannot be reached or does not let it be written. Needs
             ``pip install 'genrescope[hub]'``.
         """
-        return push(self.folder, _FILES, repo_id, private=private, token=token)
+        return push(self.folder, _SHARED, repo_id, private=private, token=token)
 
     @cached_property
     def key(self) -> str:

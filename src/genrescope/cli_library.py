@@ -149,20 +149,24 @@ class Form(StrEnum):
     jsonl = "jsonl"
     parquet = "parquet"
     m3u = "m3u"
+    jams = "jams"
 
 
 @app.command(
     epilog="Examples:\n\n"
     "- `genrescope export --to csv > genres.csv`\n\n"
     "- `genrescope export ~/Music --to m3u --out ~/Playlists --min-confidence 0.8`\n\n"
-    "- `genrescope export --to parquet --out genres.parquet`"
+    "- `genrescope export --to parquet --out genres.parquet`\n\n"
+    "- `genrescope export ~/Music --to jams --out annotations`"
 )
 def export(
-    to: Annotated[Form, typer.Option(help="Kind of file; m3u makes a playlist for each genre.")],
+    to: Annotated[
+        Form, typer.Option(help="Kind of file; m3u: one for each genre, jams: one for each track.")
+    ],
     library: SomeLibraryArgument = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write, or folder of playlists. [default: standard output]"),
+        typer.Option(help="File to write; folder for m3u and jams. [default: standard output]"),
     ] = None,
     db: DbOption = None,
     min_confidence: Annotated[
@@ -174,7 +178,10 @@ def export(
 
     if to is Form.parquet:
         require("pyarrow", "library")
-    if out is None and to in (Form.parquet, Form.m3u):
+    if to is Form.jams:
+        require("jams", "jams")
+    to_paths = (Form.parquet, Form.m3u, Form.jams)
+    if out is None and to in to_paths:
         what = "a file" if to is Form.parquet else "a folder"
         raise typer.BadParameter(f"--to {to} needs {what}: --out PATH")
     with _open(db) as catalogue:
@@ -187,7 +194,7 @@ def export(
         )
         if out is None:
             FORMS[to](tracks, sys.stdout)
-        elif to in (Form.parquet, Form.m3u):
+        elif to in to_paths:
             _print_written(FORMS[to](tracks, out), out)
         else:
             with write_text(out) as file:

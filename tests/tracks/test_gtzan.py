@@ -19,6 +19,7 @@ from PIL import Image
 
 from genrescope.errors import InputError
 from genrescope.tracks import gtzan
+from genrescope.tracks.datasets import open_dataset
 from genrescope.tracks.gtzan import GENRES, TABLE_COLUMNS
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "gtzan"
@@ -96,6 +97,43 @@ def test_the_original_archive_is_read_from_its_folder_or_from_around_it(
     dataset = gtzan.read(tmp_path)
     assert ids(dataset) == ["disco.00002", "metal.00001"]
     assert {track.extent for track in dataset.tracks} == {"full"}
+
+
+@pytest.mark.parametrize("archive", ["gtzan_genre", "gtzan_mini-main"])
+def test_what_mirdata_has_downloaded_is_read_and_its_track_ids_find_the_tracks(
+    tmp_path: Path, archive: str
+) -> None:
+    # Paths and ids as in mirdata's indexes 1.0 and mini.
+    index = {
+        f"{genre}.00000": {
+            "audio": f"{archive}/genres/{genre}/{genre}.00000.wav",
+            "beats": f"gtzan_tempo_beat-main/beats/gtzan_{genre}_00000.beats",
+            "tempo": f"gtzan_tempo_beat-main/tempo/gtzan_{genre}_00000.bpm",
+        }
+        for genre in GENRES
+    }
+    for files in index.values():
+        write_clip(tmp_path / files["audio"])
+        for kind in ("beats", "tempo"):
+            (tmp_path / files[kind]).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / files[kind]).write_text("120\n")
+    dataset = open_dataset(tmp_path)
+    assert dataset.name == "gtzan"
+    assert dataset.problems == ()
+    tracks = {track.id: track for track in dataset.tracks}
+    assert len(tracks) == len(GENRES)
+    for mirdata_id, files in index.items():
+        assert tracks[gtzan.track_id(mirdata_id)].audio == tmp_path / files["audio"]
+        assert gtzan.track_id(Path(files["beats"]).name) == mirdata_id
+        assert gtzan.track_id(Path(files["tempo"]).stem) == mirdata_id
+    assert ids(open_dataset(tmp_path / archive)) == sorted(tracks)
+
+
+def test_a_name_means_one_of_the_thousand_tracks_or_none() -> None:
+    assert [gtzan.track_id(track) for track in gtzan.track_ids()] == list(gtzan.track_ids())
+    assert gtzan.track_id("hip-hop.00042") == gtzan.track_id("hiphop00042.png") == "hiphop.00042"
+    for name in ("blues.00100", "blues.0000", "soul.00000", "blues", "my blues.00001.wav", ""):
+        assert gtzan.track_id(name) is None
 
 
 @pytest.mark.parametrize(

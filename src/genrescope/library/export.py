@@ -1,8 +1,9 @@
-"""Write what a catalogue knows for other programs: CSV, JSON lines, Parquet, playlists."""
+"""Write what a catalogue knows for other programs: CSV, JSON lines, Parquet, playlists, JAMS."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -12,9 +13,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import mutagen
+import soundfile
+
+from genrescope import __version__
+from genrescope.classifier import Prediction
 from genrescope.errors import InputError
 from genrescope.library.catalogue import Known
+from genrescope.tracks import gtzan
 
+_TAGS = 5  # that are named where a file has no room, or no use, for all of them
+_NAME_BYTES = 150
 _ROWS = 10_000  # of a Parquet row group
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
 
@@ -55,7 +64,7 @@ def write_csv(tracks: Iterable[Known], out: IO[str]) -> int:
         if found is None:
             writer.writerow((known.path, "", "", "", "", known.error))
         else:
-            tags = "; ".join(list(found.tags)[:5])
+            tags = "; ".join(list(found.tags)[:_TAGS])
             shares = f"{found.confidence:.4f}", str(found.unsure).lower()
             writer.writerow((known.path, found.genre, *shares, tags, ""))
         count += 1
@@ -131,6 +140,101 @@ def write_playlists(tracks: Iterable[Known], folder: Path) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def write_jams(tracks: Iterable[Known], folder: Path) -> dict[str, int]:
+    """Write a JAMS file for each track; give how many, and how many were left out. Needs jams.
+
+    Genres are observations of ``tag_gtzan``, if the model knows only GTZAN's ten, else of
+    ``tag_open``: those at least half as probable as the first, with their probability as
+    confidence. The five likeliest tags of the backbone are another annotation, of ``tag_open``.
+    All probabilities stand in the annotations' sandboxes.
+
+    Parameters
+    ----------
+    tracks
+        Those without a prediction are left out, and those whose length cannot be read (JAMS asks
+        for it): of files that are gone, say.
+    folder
+        Made if need be. Files are named after the track's file and, as names repeat, 8 hex digits
+        of its path; they replace those of the same track.
+
+    References
+    ----------
+    E. J. Humphrey et al., "JAMS: A JSON Annotated Music Specification for Reproducible MIR
+    Research", ISMIR 2014.
+    """
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    counts = {"tracks": 0}
+    for known in tracks:
+        if known.prediction is None:
+            continue
+        seconds = _seconds(known.path)
+        if seconds is None:
+            reason = "left out, as their length cannot be read:"
+            counts[reason] = counts.get(reason, 0) + 1
+            continue
+        with write_text(folder / _jams_name(known.path)) as file:
+            _to_jams(known, known.prediction, seconds).save(file)
+        counts["tracks"] += 1
+    return counts
+
+
+def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
+    import jams  # noqa: PLC0415  an extra
+
+    is_gtzan = set(found.probabilities) <= set(gtzan.GENRES)
+    names = {"hiphop": "hip-hop"} if is_gtzan else {}
+    genres = {names.get(name, name): share for name, share in found.probabilities.items()}
+    observed = {names.get(name, name): found.probabilities[name] for name in found.likely}
+    parts = [("tag_gtzan" if is_gtzan else "tag_open", observed, genres)]
+    if found.tags:
+        parts.append(("tag_open", dict(list(found.tags.items())[:_TAGS]), found.tags))
+    metadata = jams.AnnotationMetadata(
+        version=__version__,
+        annotator={"name": "genrescope", "model": known.model},
+        annotation_tools=f"genrescope {__version__}",
+        data_source="program",
+    )
+    whole = jams.JAMS(
+        file_metadata=jams.FileMetadata(title=_told_name(known.path.name), duration=seconds),
+        sandbox={"path": _told_name(str(known.path)), "unsure": found.unsure},
+    )
+    for namespace, some, every in parts:
+        annotation = jams.Annotation(
+            namespace,
+            annotation_metadata=metadata,
+            sandbox={"probabilities": _rounded(every)},
+            duration=seconds,
+        )
+        for name, share in some.items():
+            annotation.append(time=0.0, duration=seconds, value=name, confidence=round(share, 4))
+        whole.annotations.append(annotation)
+    return whole
+
+
+def _jams_name(path: Path) -> str:
+    stem = _NOT_IN_NAMES.sub("_", _told_name(path.stem)).strip(". ") or "_"
+    short = stem.encode()[:_NAME_BYTES].decode(errors="ignore")
+    return f"{short}.{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}.jams"
+
+
+def _seconds(path: Path) -> float | None:
+    # From the header alone; mutagen knows the more formats, libsndfile AU.
+    try:
+        length = getattr(getattr(mutagen.File(path), "info", None), "length", 0.0)
+        if not length:
+            with path.open("rb") as file:
+                length = soundfile.info(file).duration
+    except (mutagen.MutagenError, soundfile.LibsndfileError, OSError):
+        return None
+    return float(length) if length > 0 else None
+
+
+def _told_name(name: str) -> str:
+    # Names that are no UTF-8 cannot be written as text.
+    return os.fsencode(name).decode(errors="replace")
+
+
 @contextmanager
 def write_text(path: Path) -> Iterator[IO[str]]:
     """Open a text file that appears whole or not at all.
@@ -177,7 +281,7 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _parquet_row(known: Known) -> dict[str, Any]:
     row = to_row(known)
-    row["path"] = os.fsencode(known.path).decode(errors="replace")
+    row["path"] = _told_name(row["path"])
     for shares in ("probabilities", "tags"):
         row[shares] = row[shares] and list(row[shares].items())
     return row
@@ -196,5 +300,6 @@ FORMS: dict[str, Callable[..., Any]] = {
     "jsonl": write_jsonl,
     "parquet": write_parquet,
     "m3u": write_playlists,
+    "jams": write_jams,
 }
 """How each form is written: the first two into an open file, the others to a path."""

@@ -6,15 +6,19 @@ wav2vec2, HuBERT with its distilled kin, and WavLM are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
+from genrescope.errors import InputError
 from genrescope.hub import resolve_weights
 from genrescope.models.model import model
 
+RATE = 16000  # Hz
 Freeze = Literal["none", "features", "all"]
 Layers = Literal["last", "weighted"]
 Pool = Literal["mean", "lstm"]
@@ -84,6 +88,7 @@ class Encoder(nn.Module):
         _refuse_unknown("pool", pool, Pool)
         _refuse_unknown("head", head, Head)
         self._standardise, self._frozen = standardise, freeze == "all"
+        self._as_theirs = (layers, pool, head) == ("last", "mean", "projector")
         self.encoder = _load(resolve_weights(weights, download=False))
         config = self.encoder.config
         if gradient_checkpointing:
@@ -140,6 +145,53 @@ class Encoder(nn.Module):
         groups = [[p for p in group if p.requires_grad] for group in (above, *blocks, below)]
         return [(group, depth) for depth, group in enumerate(groups) if group]
 
+    def save_transformers(
+        self, folder: Path, genres: Sequence[str], temperature: float = 1.0
+    ) -> bool:
+        """Write the same function as a ``transformers`` model, if it can be written as one.
+
+        It can with ``layers: last``, ``pool: mean`` and ``head: projector``: a projection before
+        the mean over time, as ``AutoModelForAudioClassification`` has it, is the same as one after
+        it. A BatchNorm with a ReLU, an LSTM and an encoder's adapter have no counterpart there.
+
+        Parameters
+        ----------
+        folder
+            For ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``.
+        genres
+            In the order of the logits.
+        temperature
+            What the logits are to be divided by.
+
+        Returns
+        -------
+        written
+            Whether it was.
+        """
+        import transformers  # noqa: PLC0415
+
+        hf: Any = transformers  # these classes' methods bear no types
+        config = deepcopy(self.encoder.config)
+        if not self._as_theirs or getattr(config, "add_adapter", False):
+            return False
+        projector, classifier = self.head
+        config.id2label = dict(enumerate(genres))
+        config.label2id = {genre: place for place, genre in enumerate(genres)}
+        config.classifier_proj_size = projector.out_features
+        config.use_weighted_layer_sum = False
+        theirs = hf.AutoModelForAudioClassification.from_config(config)
+        setattr(theirs, theirs.base_model_prefix, self.encoder)
+        theirs.projector.load_state_dict(projector.state_dict())
+        scaled = {name: value / temperature for name, value in classifier.state_dict().items()}
+        theirs.classifier.load_state_dict(scaled)
+        theirs.save_pretrained(folder)
+        hf.Wav2Vec2FeatureExtractor(
+            sampling_rate=RATE,
+            do_normalize=self._standardise,
+            return_attention_mask=config.feat_extract_norm == "layer",  # as the checkpoints do
+        ).save_pretrained(folder)
+        return True
+
     def _states(self, waveforms: Tensor) -> Tensor:
         # float32 (batch, time, width)
         weights = self.layer_weights
@@ -166,12 +218,35 @@ class Encoder(nn.Module):
             self.encoder.requires_grad_(requires_grad=False)
 
 
-def _load(folder: Path) -> Any:
-    from transformers import AutoConfig, AutoModel, Wav2Vec2Model  # noqa: PLC0415
+def encoder_config(folder: Path) -> Any:
+    """Read a checkpoint's settings, and refuse it if it is not of the kind that this module is for.
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    Raises
+    ------
+    InputError
+        If it is not, or its settings cannot be read.
+    """
+    from transformers import AutoConfig  # noqa: PLC0415
+
+    remedy = "Give wav2vec2, HuBERT, WavLM or one of their kin"
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        cause = f"its config.json is of no known network ({str(error).splitlines()[0]})"
+        raise InputError(folder, cause, remedy) from error
+    if not hasattr(config, "conv_stride") or not hasattr(config, "feat_extract_norm"):
+        cause = f"{config.model_type} is no encoder of waveforms"
+        raise InputError(folder, cause, remedy)
+    return config
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoModel, Wav2Vec2Model  # noqa: PLC0415
+
+    config = encoder_config(folder)
     kind = Wav2Vec2Model if config.model_type == "wav2vec2" else AutoModel
-    return kind.from_pretrained(folder, local_files_only=True)
+    # Some checkpoints are kept in half precision, which waveforms and the head are not in.
+    return kind.from_pretrained(folder, local_files_only=True).float()
 
 
 def _standardised(waveforms: Tensor) -> Tensor:

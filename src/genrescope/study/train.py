@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from genrescope.classifier import TRANSFORMERS
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
@@ -18,7 +19,7 @@ from genrescope.study.results import Row
 from genrescope.study.run import Listener, Options, run_study
 from genrescope.tracks.splits import PROTOCOLS, without_test
 from genrescope.tracks.track import Dataset
-from genrescope.training.export import export
+from genrescope.training.export import export, export_transformers
 from genrescope.training.fit import PackedTracks, fit
 from genrescope.training.recipe import Recipe
 
@@ -115,10 +116,12 @@ def train_classifier(
         if licence:
             told["license"] = licence
         unsure_below = _UNSURE_BELOW if recipe.calibrate else 0.0
+        if export_transformers(folder, fitted.network, dataset.genres):
+            samples = recipe.windows.length if recipe.windows else representation.shape[-1]
+            told["transformers_s"] = samples / representation.rate
         export(folder, fitted.network, representation, dataset.genres, told, unsure_below)
-        out.mkdir(parents=True, exist_ok=True)
-        for file in folder.iterdir():
-            shutil.copyfile(file, out / file.name)
+        shutil.rmtree(out / TRANSFORMERS, ignore_errors=True)  # of the model that this replaces
+        shutil.copytree(folder, out, copy_function=shutil.copyfile, dirs_exist_ok=True)
     return Trained(out, row, len(labels), [*dataset.problems, *collection.problems])
 
 

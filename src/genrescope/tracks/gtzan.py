@@ -137,12 +137,15 @@ not always the same recording: told by artist and title in Sturm's index, or by 
 Kind = Literal["missing", "corrupt", "duplicate", "faulty", "unlisted"]
 """What a finding is about: see `Finding`."""
 
-_NAME = re.compile(rf"(?P<genre>{'|'.join(GENRES)})[._]?(?P<number>\d{{5}})(?:\.[A-Za-z]\w*)*")
+_NAME = re.compile(
+    rf"(?:gtzan_)?(?P<genre>{'|'.join(GENRES)}|hip-hop)[._]?(?P<number>\d{{5}})(?:\.[A-Za-z]\w*)*"
+)
 _EXTENTS: Mapping[str, Extent] = {"genres_16k": "full-16k", "excerpts_2s": "excerpt"}
 _CLIP_FOLDERS = ("genres_original", "genres", "images_original", "genres_16k", "excerpts_2s")
 _LAYOUTS = (
     f"the Kaggle folder ({TABLE}, images_original, genres_original), the original archive "
-    "(genres/blues/blues.00000.au), or the ten genre folders themselves"
+    "(genres/blues/blues.00000.au), alone or as mirdata unpacks it, or the ten genre folders "
+    "themselves"
 )
 
 
@@ -219,6 +222,22 @@ class Survey:
 def track_ids() -> tuple[str, ...]:
     """Return the ids of GTZAN's 1000 tracks, sorted."""
     return tuple(_id(genre, number) for genre in GENRES for number in range(CLIPS_PER_GENRE))
+
+
+def track_id(name: str) -> str | None:
+    """Return the id of the track that a name means; None if it is none of the 1000.
+
+    Parameters
+    ----------
+    name
+        An id as mirdata and most others give it (``hiphop.00042``), the name of a clip, picture
+        or table row (``hiphop.00042.wav``, ``hiphop00042.png``), or of one of mirdata's
+        annotations (``gtzan_hiphop_00042.beats``). The genre may be spelt ``hip-hop``, too.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or int(match["number"]) >= CLIPS_PER_GENRE:
+        return None
+    return _id(match["genre"].replace("-", ""), int(match["number"]))
 
 
 def filtered_lists() -> SplitLists:
@@ -373,7 +392,7 @@ def read_table(path: Path) -> tuple[dict[str, tuple[float, ...]], list[Finding]]
     disputed: set[str] = set()
     for line, cells in _table_lines(path):
         where = f"line {line} ({cells['filename'] or 'without a file name'})"
-        track = _parse_name(cells["filename"] or "")
+        track = track_id(cells["filename"] or "")
         values = _finite(cells[column] for column in TABLE_COLUMNS)
         if track is None:
             cause, remedy = "is none of GTZAN's 1000 clips", "Correct the name or delete the line"
@@ -434,14 +453,6 @@ def _restrict(ids: Iterable[str], present: set[str]) -> tuple[str, ...]:
     return tuple(track for track in ids if track in present)
 
 
-def _parse_name(name: str) -> str | None:
-    """Return the track id in a file name such as ``blues.00042.wav`` or ``blues00042.png``."""
-    match = _NAME.fullmatch(name)
-    if match is None or int(match["number"]) >= CLIPS_PER_GENRE:
-        return None
-    return _id(match["genre"], int(match["number"]))
-
-
 def _entries(folder: Path) -> list[Path]:
     """List a folder, sorted and without hidden entries; nothing if it is none or locked."""
     try:
@@ -467,7 +478,7 @@ def _begins_here(folder: Path) -> bool:
 
 def _holds_clips(folder: Path) -> bool:
     return any(
-        _parse_name(path.name) is not None
+        track_id(path.name) is not None
         for genre in GENRES
         for path in _entries(folder / genre)
         if path.suffix.lower() in {*AUDIO_SUFFIXES, ".png"}
@@ -521,7 +532,7 @@ def _scan_genres(folder: Path, findings: list[Finding]) -> Iterator[tuple[str, P
             cause, remedy = "the genre's folder holds no clips", "Fill or delete the folder"
             findings.append(Finding("missing", folder / genre, cause, remedy))
         for path in paths:
-            track = _parse_name(path.name)
+            track = track_id(path.name)
             if track is None:
                 cause = f"the name is none of GTZAN's ({genre}.00000 to {genre}.00099)"
                 findings.append(Finding("unlisted", path, cause, "Rename or remove the file"))
@@ -628,7 +639,7 @@ def _read_artists(root: Path) -> dict[str, str]:
         return artists
     for line in index.read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, rest = line.partition(":::")
-        track = _parse_name(name.strip())
+        track = track_id(name.strip())
         artist = re.sub(r"[.,]", "", rest.partition(":::")[0].casefold().replace("&", " and "))
         if track is not None and artist.strip():
             artists[track] = " ".join(artist.split())

@@ -12,7 +12,10 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from genrescope.classifier import CARD, CONFIG, ONNX, WEIGHTS, ClassifierConfig
+from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
+from genrescope.models.classical import Temperature
+from genrescope.models.encoder import Encoder
+from genrescope.models.windows import Windows
 from genrescope.representations import Representation
 
 
@@ -60,6 +63,41 @@ def export(
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
     describe(folder, representation, genres, trained, unsure_below)
+
+
+def export_transformers(folder: Path, network: nn.Module, genres: Sequence[str]) -> bool:
+    """Write ``transformers/``, the network as ``transformers.pipeline`` opens it, if that can be.
+
+    For a waveform as long as the encoder hears at a time (the representation's length, or the
+    recipe's window) it gives the probabilities that the network gives.
+
+    Parameters
+    ----------
+    folder
+        The model folder, made if need be.
+    network
+        As ``fit`` gives it, on the CPU, in evaluation mode.
+    genres
+        In the order of the logits.
+
+    Returns
+    -------
+    written
+        Whether it was: only a single encoder with a head that transformers has, too, can be.
+    """
+    temperature = 1.0
+    while not isinstance(network, Encoder):
+        if isinstance(network, Windows):
+            network = network.network
+            continue
+        parts = list(network) if isinstance(network, nn.Sequential) else []
+        for part in parts:
+            temperature *= float(part.temperature) if isinstance(part, Temperature) else 1.0
+        whole = [part for part in parts if not isinstance(part, nn.Identity | Temperature)]
+        if len(whole) != 1:
+            return False
+        network = whole[0]
+    return network.save_transformers(folder / TRANSFORMERS, genres, temperature)
 
 
 def describe(
@@ -111,12 +149,25 @@ def _card(config: ClassifierConfig) -> str:
         f"| recipe hash | {trained.get('recipe_hash')} |",
         "",
         *_recalls(trained.get("recall") or {}),
-        "Use it: `genrescope classify --model THIS_FOLDER song.wav`, or in Python "
+        "## Use",
+        "",
+        "`genrescope classify --model THIS_FOLDER song.wav`, or in Python "
         '`genrescope.load("THIS_FOLDER").predict("song.wav")`. Instead of a folder, the '
         "`user/name` of the Hugging Face hub will do.",
         "",
+        *_transformers(config),
+        "## Limits",
+        "",
         "The accuracy holds for tracks like those it was tested on, split as the protocol says; "
-        "music unlike them will be told apart less well.",
+        "music unlike them will be told apart less well. It knows no genres but those above, and "
+        "gives one of them for any sound, speech and noise too. "
+        + _unsure(config)
+        + "Genres overlap, and people disagree on them: take an answer as a suggestion, not as a "
+        "fact about a track or its artist.",
+        "",
+        "## Licence",
+        "",
+        *_licence(config),
         "",
     ]
     return "\n".join(lines)
@@ -160,6 +211,41 @@ def _needs(config: ClassifierConfig) -> list[str]:
         f"| needs | the {told['kind']} network `{told['source']}`, sha256 `{told['sha256']}` |"
         for told in config.representation.get("backbones", ())
         if isinstance(told, dict)
+    ]
+
+
+def _transformers(config: ClassifierConfig) -> list[str]:
+    seconds = config.trained.get("transformers_s")
+    if seconds is None:
+        return []
+    whole = {"name": "waveform", "seconds": seconds}.items() <= config.representation.items()
+    several = "" if whole else ", and genrescope averages over several such stretches of a clip"
+    return [
+        "Without genrescope: "
+        f'`transformers.pipeline("audio-classification", "THIS_FOLDER/{TRANSFORMERS}")` holds the '
+        f"same network. It hears {seconds:g} s at 16 kHz at a time{several}: for so much sound "
+        "the probabilities are the same. The pipeline hears longer clips whole and shorter ones as "
+        "they are, while genrescope cuts, pads or repeats them to the length it was trained on.",
+        "",
+    ]
+
+
+def _unsure(config: ClassifierConfig) -> str:
+    if not config.unsure_below:
+        return ""
+    return f"An answer with less confidence than {config.unsure_below:g} is marked unsure. "
+
+
+def _licence(config: ClassifierConfig) -> list[str]:
+    licence = config.trained.get("license")
+    told = (
+        f"This model: {licence}."
+        if licence
+        else "Whoever made this model has not said under which licence it may be used."
+    )
+    return [
+        f"{told} The music it was trained on ({config.trained.get('dataset')}) is not in it, and "
+        "has terms of its own, as have pretrained networks that it was made from."
     ]
 
 

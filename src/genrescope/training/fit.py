@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
@@ -16,9 +17,11 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from filelock import FileLock
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -374,7 +377,8 @@ def fit(
     Raises
     ------
     GenrescopeError
-        If the recipe's model does not take such arrays, or its weights cannot be read.
+        If the recipe's model does not take such arrays, its weights cannot be read, or there is
+        no getting through to MLflow, which is told of the fit, too, if MLFLOW_TRACKING_URI is set.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Only a kernel that read memory it never wrote would need it filled, at a tenth of the time.
@@ -577,7 +581,7 @@ def _train(
             precision=recipe.precision,
             deterministic=True,
             callbacks=callbacks,
-            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+            logger=_loggers(recipe, seed, folder),
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -594,6 +598,39 @@ def _train(
     if recipe.patience is not None:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
+
+
+def _loggers(recipe: Recipe, seed: int, folder: Path) -> list[Logger]:
+    loggers: list[Logger] = [TensorBoardLogger(folder, name="", version="tensorboard")]
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        loggers.append(_mlflow_logger(uri, recipe, seed))
+    return loggers
+
+
+def _mlflow_logger(uri: str, recipe: Recipe, seed: int) -> MLFlowLogger:
+    # Who gives the address of a server has not agreed to telling MLflow's makers, too.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Half a minute rather than four until a server that is not there is told.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "genrescope")
+    try:
+        logger = MLFlowLogger(experiment, f"{recipe.name}, seed {seed}", uri)
+        settings = recipe.model_dump(exclude={"about"}, exclude_none=True)
+        # Of fits side by side, one at a time may find that there is no such experiment yet.
+        with FileLock(user_cache_path("genrescope", ensure_exists=True) / "mlflow.lock"):
+            logger.log_hyperparams({"seed": seed, "recipe_hash": recipe.hash, **settings})
+    except ImportError as error:
+        raise GenrescopeError(
+            f"MLFLOW_TRACKING_URI is {uri}, but there is no MLflow: pip install "
+            "'genrescope[mlflow]', or unset it."
+        ) from error
+    except Exception as error:  # of whatever kind of store it is
+        told = " ".join(str(error).split())
+        raise GenrescopeError(
+            f"MLFLOW_TRACKING_URI is {uri}, which cannot be written to ({told.rstrip('.')}). Mend "
+            "it, or unset it."
+        ) from error
+    return logger
 
 
 def _loader(tracks: PackedTracks, batch_size: int, sampler: Sampler[int] | None) -> DataLoader[Any]:

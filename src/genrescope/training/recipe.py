@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -246,6 +247,39 @@ def load_recipe(reference: str | dict[str, Any], source: Path | None = None) -> 
             f"Take one of its recipes: {', '.join(entry.of)}."
         )
     return entry
+
+
+def load_encoder_recipe(weights: str, reference: str = "distilhubert") -> Recipe:
+    """Read a recipe that fine-tunes an encoder, with another checkpoint in its place.
+
+    Parameters
+    ----------
+    weights
+        A checkpoint's folder, or its hub id.
+    reference
+        The recipe whose settings are taken: a bundled one's name or a YAML file.
+
+    Raises
+    ------
+    GenrescopeError
+        If there is no such recipe, or it does not fine-tune an encoder.
+    """
+    base = load_recipe(reference)
+    if base.model.name != "encoder":
+        raise GenrescopeError(
+            f"Recipe {base.name} fine-tunes no encoder, so {weights} has no place in it. Give "
+            "distilhubert, wav2vec2 or another recipe with `model: {name: encoder}`."
+        )
+    short = re.sub(r"[^\w.-]+", "-", Path(weights).expanduser().resolve().name)
+    told = short if Path(weights).expanduser().is_dir() else weights
+    return load_recipe(
+        {
+            "extends": reference,
+            "name": f"{base.name} ({short})",
+            "about": f"{told} fine-tuned with the settings of {base.name}.",
+            "model": {"weights": weights},
+        }
+    )
 
 
 def load_entry(reference: str | dict[str, Any], source: Path | None = None) -> Recipe | Ensemble:
