@@ -23,8 +23,10 @@ FLOORS = {
     "study": 5,
     "library": 4,
     "answers": 5,
+    "web": 5,
     "terminal": 5,
     "cli_library": 6,
+    "cli_web": 6,
     "cli": 6,
     "__main__": 7,
 }

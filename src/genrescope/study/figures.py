@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +19,9 @@ from genrescope.classifier import Timeline
 from genrescope.representations.spectral import mel_spectrogram, to_db
 from genrescope.study.results import Cell, of_segments
 from genrescope.study.statistics import reliability
-from genrescope.training.fit import Curves
+
+if TYPE_CHECKING:
+    from genrescope.training.fit import Curves
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart.
 _TRAIN, _VALID = "#0072B2", "#D55E00"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ from genrescope.study.statistics import (
     wilson,
 )
 from genrescope.tracks.splits import PROTOCOLS
-from genrescope.training.fit import Curves
+
+if TYPE_CHECKING:
+    from genrescope.training.fit import Curves
 
 COLUMNS = (
     "recipe",

@@ -16,10 +16,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
-from multiprocessing.managers import SyncManager
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
-from queue import Empty
 from typing import Any, Protocol
 
 import numpy as np
@@ -422,15 +421,13 @@ def _run(tasks: list[CellTask], options: Options, listener: Listener) -> None:
 
 
 def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
-    context = get_context("spawn")
-    manager = SyncManager(ctx=context)
-    manager.start(_prepare_worker)
-    with manager, _workers(jobs, context) as pool:
-        events = manager.Queue()
+    context = _context()
+    events = context.SimpleQueue()
+    with _workers(jobs, context, events) as pool:
         pending: dict[Future[Row], CellTask] = {}
         for task in tasks:
             _clear_stale(task)
-            pending[pool.submit(_in_worker, task, events)] = task
+            pending[pool.submit(_in_worker, task)] = task
         while pending:
             done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             _drain(events, listener)
@@ -445,13 +442,23 @@ def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
                     ) from error
 
 
+def _context() -> BaseContext:
+    # torch and Lightning take ten seconds to import: once, in a process that does nothing else,
+    # and not in each of those that it is copied to.
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["genrescope.study.cell"])
+    return context
+
+
 @contextmanager
-def _workers(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
+def _workers(jobs: int, context: BaseContext, events: Any) -> Iterator[ProcessPoolExecutor]:
     # Layers of pictures are larger than what glibc keeps for reuse; asking the system for them
     # anew at every step costs a sixth of the time. It reads these when a process starts.
     for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
         os.environ.setdefault(setting, str(2**33))
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare_worker)
+    pool = ProcessPoolExecutor(jobs, context, _prepare_worker, (events,))
     try:
         yield pool
         pool.shutdown()
@@ -464,22 +471,22 @@ def _workers(jobs: int, context: Any) -> Iterator[ProcessPoolExecutor]:
         raise
 
 
-def _prepare_worker() -> None:
+_events: list[Any] = []  # of a process that fits: where it tells of its epochs
+
+
+def _prepare_worker(events: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to interrupts
     end_with_parent()
+    _events.append(events)
 
 
-def _in_worker(task: CellTask, events: Any) -> Row:
-    return run_cell(task, lambda key, row: events.put((key, row)))
+def _in_worker(task: CellTask) -> Row:
+    return run_cell(task, lambda key, row: _events[0].put((key, row)))
 
 
 def _drain(events: Any, listener: Listener) -> None:
-    while True:
-        try:
-            key, row = events.get_nowait()
-        except Empty:
-            return
-        listener.epoch(key, row)
+    while not events.empty():
+        listener.epoch(*events.get())
 
 
 def _clear_stale(task: CellTask) -> None:

@@ -1,0 +1,328 @@
+"""The page in a real browser: what a visitor sees, hears about and can reach by keyboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+from rich.console import Console
+
+import genrescope
+from genrescope.study.plan import load_plan
+from genrescope.study.progress import StudyProgress
+from genrescope.study.report import write_report
+from genrescope.study.run import Options, run_study
+from genrescope.tracks.demo import make
+from web_server import Server
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+pytestmark = pytest.mark.xdist_group("web-page")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+INPUT = "#gs-input input[type=file]"
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+def missing(what: str) -> None:
+    """Skip, but where everything must run."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the report of a real study of two classical models, on a second of each demo clip."""
+    folder = tmp_path_factory.mktemp("study")
+    plan = load_plan(
+        "report",
+        recipes=["knn", "naive-bayes"],
+        protocols=["grouped", "report"],
+        seeds=1,
+        extents=None,
+    )
+    demo = make(folder / "demo", tracks_per_style=10, seconds=1.0)
+    options = Options(jobs=1, store=folder / "store", download=False)
+    with StudyProgress(Console(quiet=True)) as progress:
+        done = run_study(plan, demo, folder / "report", options, progress)
+    return write_report(done, folder / "report").parent
+
+
+@pytest.fixture(scope="module")
+def server(
+    serve: Callable[..., Any], report: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    library = tmp_path_factory.mktemp("library")
+    for name in genrescope.SAMPLES:
+        shutil.copy(genrescope.sample(name), library / f"{name} <b>&.mp3")
+    with serve("--report", report, "--library", library, "--max-minutes", 1) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if CHROMIUM is None:
+        missing("Chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
+    """Open the page; whatever it asks of another server, or throws, fails the test."""
+    contexts, foreign, thrown = [], [], []
+
+    def open_page(viewport: dict[str, int] | None = None, scheme: str = "light") -> Any:
+        context = chromium.new_context(
+            viewport=viewport or DESKTOP,
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            permissions=["microphone"],
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("request", lambda request: foreign.append(request.url))
+        page.on("pageerror", lambda error: thrown.append(str(error)))
+        page.goto(server.address)
+        page.wait_for_selector(INPUT, state="attached")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    own = (server.address, "data:", f"blob:{server.address}")
+    assert [url for url in foreign if not url.startswith(own)] == []
+    assert thrown == []
+
+
+def shoot(page: Any, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+def answered(page: Any) -> str:
+    page.wait_for_selector(".gs-answer:not(.gs-hint) .gs-sentence")
+    return str(page.inner_text(".gs-sentence"))
+
+
+@pytest.fixture
+def song(tmp_path: Path, music: Callable[..., Any]) -> Path:
+    path = tmp_path / "a <i>song & more.wav"
+    soundfile.write(path, music(seconds=20.0), 22050)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "viewport", "scheme"),
+    [
+        ("desktop", DESKTOP, "light"),
+        ("desktop-dark", DESKTOP, "dark"),
+        ("phone", PHONE, "light"),
+        ("phone-dark", PHONE, "dark"),
+    ],
+)
+def test_a_clip_is_answered_with_all_there_is_to_see(
+    visit: Callable[..., Any],
+    server: Server,
+    song: Path,
+    name: str,
+    viewport: dict[str, int],
+    scheme: str,
+) -> None:
+    page = visit(viewport, scheme)
+    page.set_input_files(INPUT, song)
+    sentence = answered(page)
+    expected = genrescope.load().predict(song)
+    assert f"{expected.genre} ({expected.confidence:.2f})" in sentence
+    rows = page.locator(".gs-bars tr").all_inner_texts()
+    assert [re.split(r"\s+", row.strip())[0] for row in rows] == list(expected.probabilities)
+    assert f"{100 * expected.confidence:.0f} %" in rows[0]
+    assert page.inner_text(".gs-file").startswith("a <i>song & more.wav, 0:20")
+    assert "<b>&" in page.inner_text(".gs-near")
+    # The picture, and the strip below it, as wide as each other.
+    mel, strip = page.locator(".gs-mel"), page.locator(".gs-strip")
+    assert mel.evaluate("image => image.complete && image.naturalWidth > 100")
+    left, below = mel.bounding_box(), strip.bounding_box()
+    assert (left["x"], left["width"]) == pytest.approx((below["x"], below["width"]), abs=1)
+    assert "Mel spectrogram" in mel.get_attribute("alt")
+    assert expected.genre in strip.get_attribute("aria-label")
+    # Nothing stands out to the right.
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert wide <= 0
+    page.wait_for_timeout(300)
+    shoot(page, name)
+    assert server.left() == []
+
+
+def test_the_playhead_goes_with_the_sound_and_a_click_seeks(
+    visit: Callable[..., Any], song: Path
+) -> None:
+    page = visit()
+    page.set_input_files(INPUT, song)
+    answered(page)
+    page.wait_for_function("document.querySelector('.gs-sound').readyState >= 1")
+    seconds = page.evaluate("document.querySelector('.gs-sound').duration")
+    assert seconds == pytest.approx(20, abs=0.3)
+    assert page.locator(".gs-playhead").is_hidden()
+    box = page.locator(".gs-stage").bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 20)
+    page.wait_for_selector(".gs-playhead", state="visible")
+    assert page.evaluate("document.querySelector('.gs-sound').currentTime") == pytest.approx(
+        15, abs=0.2
+    )
+    head = page.locator(".gs-playhead").bounding_box()
+    assert head["x"] - box["x"] == pytest.approx(0.75 * box["width"], abs=4)
+
+
+def test_a_sample_and_a_recording_are_answered(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.get_by_role("button", name="Slow quartet").click()
+    assert "classical" in answered(page)
+    page.get_by_role("button", name="Record audio").click()
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(4000)
+    page.get_by_role("button", name="Stop", exact=True).first.click()
+    page.wait_for_function(
+        "!document.querySelector('.gs-file').innerText.startsWith('lament')", timeout=20_000
+    )
+    assert ".wav" in page.inner_text(".gs-file")
+
+
+def test_text_is_refused_by_its_name_and_by_what_it_holds(
+    visit: Callable[..., Any], server: Server, tmp_path: Path
+) -> None:
+    page = visit()
+    named = tmp_path / "letter.txt"
+    named.write_text("no music\n" * 100)
+    page.set_input_files(INPUT, named)
+    page.get_by_text(re.compile("invalid file type|file type", re.IGNORECASE)).first.wait_for()
+    hidden = tmp_path / "letter.mp3"
+    hidden.write_text("no music\n" * 100)
+    page = visit()
+    page.set_input_files(INPUT, hidden)
+    page.wait_for_selector(".gs-fault")
+    assert "letter.mp3: " in page.inner_text(".gs-fault")
+    assert page.get_by_role("alert").count() >= 1
+    shoot(page, "refused")
+    # And the next clip is answered.
+    page.set_input_files(INPUT, genrescope.sample())
+    page.wait_for_selector(".gs-answer:not(.gs-fault) .gs-bars")
+    assert server.left() == []
+
+
+def test_the_study_and_the_programs_have_their_tabs(
+    visit: Callable[..., Any], server: Server, report: Path
+) -> None:
+    page = visit()
+    page.get_by_role("tab", name="Study").click()
+    page.get_by_role("heading", name="Test accuracy").first.wait_for()
+    for name in ("knn", "naive-bayes", "grouped"):
+        assert page.locator(".gs-report table").first.get_by_text(name).count() >= 1
+    images = page.locator(".gs-report img")
+    assert images.count() == report.joinpath("report.md").read_text().count("![")
+    for i in range(images.count()):
+        images.nth(i).scroll_into_view_if_needed()
+        page.wait_for_function(
+            "i => document.querySelectorAll('.gs-report img')[i].naturalWidth > 100", arg=i
+        )
+        assert len(images.nth(i).get_attribute("alt")) > 10
+    link = page.locator(".gs-report a", has_text="confusion matrix").first
+    assert page.request.get(f"{server.address}/{link.get_attribute('href')}").ok
+    shoot(page, "study")
+    page.get_by_role("tab", name="For programs").click()
+    page.get_by_text("/api/classify").first.wait_for()
+    shoot(page, "programs")
+
+
+def test_the_model_tells_how_well_it_does(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.get_by_role("button", name="The model").click()
+    page.get_by_text("accuracy by that protocol").wait_for()
+    assert "license:" not in page.inner_text("body")
+
+
+def test_everything_is_reached_by_keyboard(visit: Callable[..., Any]) -> None:
+    page = visit()
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        told = page.evaluate(
+            "(e => e.getAttribute('aria-label') || e.innerText)(document.activeElement)"
+        )
+        reached.add(str(told).strip())
+        if any("Swinging band" in one for one in reached) and "The model" in " ".join(reached):
+            break
+    every = " | ".join(reached)
+    for name in ("Listen", "Slow quartet", "Swinging band", "The model"):
+        assert name in every
+    page.get_by_role("button", name="Machine beat").focus()
+    page.keyboard.press("Enter")
+    assert "disco" in answered(page)
+    page.get_by_role("tab", name="Listen").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Test accuracy").first.wait_for()
+
+
+@pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_axe_finds_no_serious_fault(
+    visit: Callable[..., Any], viewport: dict[str, int], scheme: str
+) -> None:
+    if not AXE.is_file():
+        missing("axe-core (npm ci --prefix tests/web)")
+    page = visit(viewport, scheme)
+    page.set_input_files(INPUT, genrescope.sample("shuffle"))
+    answered(page)
+    page.get_by_role("button", name="The model").click()
+    found = faults(page)
+    for tab in ("Study", "For programs"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(500)
+        found += faults(page)
+    assert not found, json.dumps(found, indent=1)
+
+
+def faults(page: Any) -> list[dict[str, Any]]:
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    told = page.evaluate("async () => (await axe.run()).violations")
+    return [
+        {"id": one["id"], "help": one["help"], "nodes": [node["html"] for node in one["nodes"]]}
+        for one in told
+        if one["impact"] in {"serious", "critical"}
+    ]
+
+
+def test_twenty_visitors_at_once_are_all_answered(
+    visit: Callable[..., Any], server: Server
+) -> None:
+    pages = [visit() for _ in range(20)]
+    samples = [genrescope.SAMPLES[i % 3] for i in range(20)]
+    for page, name in zip(pages, samples, strict=True):
+        page.set_input_files(INPUT, genrescope.sample(name))
+    for page, name in zip(pages, samples, strict=True):
+        answered(page)
+        assert page.inner_text(".gs-file").startswith(f"{name}.mp3")
+    assert server.left() == []
