@@ -70,7 +70,7 @@ def test_the_same_clip_has_the_same_answer_whatever_its_name(ask: httpx.Client) 
     names = ["../../etc/cron.d/x.mp3", r"C:\Music\x.mp3", "x", "ünïcödé 音楽.mp3", "<b>x</b>.mp3"]
     answers = [post(ask, path, name).json() for name in names]
     files = [answer.pop("file") for answer in answers]
-    assert files == ["x.mp3", "x.mp3", "x", "ünïcödé 音楽.mp3", "b>.mp3"]
+    assert files == ["x.mp3", "x.mp3", "x", "ünïcödé 音楽.mp3", "b.mp3"]
     assert all(answer == answers[0] for answer in answers)
 
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import anyio
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from genrescope import __version__
 from genrescope.answers import as_row, sentence
-from genrescope.audio import EXTENSIONS
 from genrescope.errors import InputError
 from genrescope.library.many import Answer as Found
 from genrescope.web.hearing import Heard, TooLongError, Wanted
 from genrescope.web.service import Service, TooSlowError
 from genrescope.web.turns import FullError
+from genrescope.web.upload import receive
 
-_BLOCK = 2**20
 _AGAIN_S = "5"
 
 
@@ -154,11 +149,11 @@ def add_routes(app: FastAPI, service: Service, folder: Path) -> None:
         similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks to give.")] = 5,
     ) -> Answer:
         try:
-            with service.turns.place():
-                async with _upload(request, folder) as (path, name):
-                    client = request.client.host if request.client else ""
-                    heard = await service.hear(path, name, client, Wanted(timeline=timeline))
-                return _answer(service, heard, name, top_k, similar)
+            with service.turns.place(), TemporaryDirectory(dir=folder) as own:
+                path = await receive(request, "file", Path(own))
+                client = request.client.host if request.client else ""
+                heard = await service.hear(path, client, Wanted(timeline=timeline))
+                return _answer(service, heard, path.name, top_k, similar)
         except FullError:
             told = "Too many requests are waiting; try again in a few seconds."
             raise HTTPException(503, told, {"Retry-After": _AGAIN_S}) from None
@@ -188,28 +183,6 @@ def add_routes(app: FastAPI, service: Service, folder: Path) -> None:
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(RequestValidationError, _told_invalid)
     app.add_exception_handler(InputError, _told_fault)
-
-
-@asynccontextmanager
-async def _upload(request: Request, folder: Path) -> AsyncIterator[tuple[Path, str]]:
-    # The file under a name of ours, while it is needed.
-    path = folder / secrets.token_hex(16)
-    try:
-        async with request.form(max_files=1, max_fields=10) as form:
-            sent = form.get("file")
-            if not isinstance(sent, UploadFile):
-                told = "There is no file: send it as multipart/form-data, in a field named file."
-                raise HTTPException(422, told)
-            # Some programs send whole paths, of either kind.
-            name = PurePosixPath((sent.filename or "").replace("\\", "/")).name or "the file"
-            ending = PurePosixPath(name).suffix.lower()
-            path = path.with_suffix(ending if ending in EXTENSIONS else "")
-            async with await anyio.open_file(path, "xb") as file:
-                while block := await sent.read(_BLOCK):
-                    await file.write(block)
-        yield path, name
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _answer(service: Service, heard: Heard, name: str, top_k: int, similar: int) -> Answer:

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlencode
 
 import anyio
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException, Request
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp
 
@@ -26,6 +27,8 @@ from genrescope.library.similar import Library
 from genrescope.web.api import add_routes
 from genrescope.web.guard import LOCAL_NAMES, Guard, PatientProtocol
 from genrescope.web.service import Limits, Service
+from genrescope.web.turns import FullError
+from genrescope.web.upload import receive
 
 _CONNECTIONS = 500
 _IDLE_S = 15  # a connection on which nothing is asked
@@ -101,9 +104,11 @@ def create_app(
     add_routes(app, service, folder)
     if report is not None:
         _add_figures(app, report / "figures")
+    page = make_page(service, report, folder)
+    _add_upload(app, service, page, folder)
     mounted = gr.mount_gradio_app(
         app,
-        make_page(service, report, folder),
+        page,
         path="/",
         show_error=False,
         max_file_size=limits.size,
@@ -177,6 +182,20 @@ def serve(
     )
     with listener:
         Server(config).run([listener])
+
+
+def _add_upload(app: FastAPI, service: Service, page: Any, folder: Path) -> None:
+    # Before gradio's own, which keeps equal files of several visitors in one place, so that the
+    # first answer would delete them for all.
+    @app.post("/gradio_api/upload", include_in_schema=False)
+    async def upload(request: Request) -> list[str]:
+        try:
+            with service.turns.place():
+                path = str(await receive(request, "files", folder))
+        except FullError:
+            raise HTTPException(503, "Too many requests are waiting.") from None
+        page.upload_file_set.add(path)  # gradio deletes what is never heard
+        return [path]
 
 
 def _add_figures(app: FastAPI, figures: Path) -> None:

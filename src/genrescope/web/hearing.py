@@ -76,7 +76,7 @@ class TooLongError(InputError):
     """The audio is longer than is allowed."""
 
 
-def hear(classifier: Classifier, path: Path, name: str, wanted: Wanted) -> Heard:
+def hear(classifier: Classifier, path: Path, wanted: Wanted) -> Heard:
     """Hear a file.
 
     Parameters
@@ -85,8 +85,6 @@ def hear(classifier: Classifier, path: Path, name: str, wanted: Wanted) -> Heard
         Opened with one thread.
     path
         Of the file.
-    name
-        By which whoever sent it knows it.
     wanted
         What to make.
 
@@ -95,7 +93,7 @@ def hear(classifier: Classifier, path: Path, name: str, wanted: Wanted) -> Heard
     TooLongError
         If it is longer than ``wanted.longest_s``; told without decoding more than that.
     InputError
-        If it cannot be read. Errors name the file by ``name``.
+        If it cannot be read. Errors tell the file's name, not where it lies.
     """
     try:
         waveform = _waveform(path, wanted.longest_s)
@@ -108,7 +106,7 @@ def hear(classifier: Classifier, path: Path, name: str, wanted: Wanted) -> Heard
             sound=_sound(waveform) if wanted.show else b"",
         )
     except InputError as error:
-        raise type(error)(name, error.cause, error.remedy) from error
+        raise type(error)(path.name, error.cause, error.remedy) from error
 
 
 def _waveform(path: Path, longest_s: float) -> Waveform:

@@ -26,7 +26,7 @@ _HINT = (
 )
 _METADATA = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _PICTURE = re.compile(r"\]\(figures/")
-_STALE_S = 600  # a file that was sent and never heard is deleted after this
+_STALE_S = 3600  # what was sent and never heard is deleted after this
 
 
 def make_page(service: Service, report: Path | None, folder: Path) -> gr.Blocks:
@@ -132,7 +132,7 @@ async def _answer(service: Service, path: Path, request: gr.Request) -> str:
     name = path.name
     try:
         with service.turns.place():
-            heard = await service.hear(path, name, client, Wanted(timeline=True, show=True))
+            heard = await service.hear(path, client, Wanted(timeline=True, show=True))
         return render(heard, name, service.near(heard), _calibration(service))
     except InputError as error:
         return render_fault(str(error))
@@ -158,7 +158,7 @@ def _sampled(service: Service, name: str) -> Callable[..., Any]:
 
 
 def _forget(path: Path, folder: Path) -> None:
-    # Gradio keeps each file in a folder of its own.
+    # ``receive`` has given it a folder of its own.
     if path.parent != folder and path.is_relative_to(folder):
         shutil.rmtree(path.parent, ignore_errors=True)
 

@@ -87,15 +87,13 @@ class Service:
         """End the processes."""
         self._team.close()
 
-    async def hear(self, path: Path, name: str, client: str, wanted: Wanted) -> Heard:
+    async def hear(self, path: Path, client: str, wanted: Wanted) -> Heard:
         """Hear a file when it is its client's turn.
 
         Parameters
         ----------
         path
-            Of the file, which is left where it is.
-        name
-            By which the client knows it.
+            Of the file, by whose name the client knows it; it is left where it is.
         client
             Who asks: an address.
         wanted
@@ -109,7 +107,7 @@ class Service:
         """
         limit = 60 * self.limits.minutes
         wanted = Wanted(wanted.timeline, self.library is not None, wanted.show, limit)
-        work = partial(self._team.do, hear, path, name, wanted, timeout_s=self.limits.hear_s)
+        work = partial(self._team.do, hear, path, wanted, timeout_s=self.limits.hear_s)
         async with self.turns.turn(client):
             try:
                 # To the end, though the client may go: the turn is over when the process is free.
@@ -120,10 +118,10 @@ class Service:
                 raise
             except TimeoutError as error:
                 cause = f"hearing it takes longer than {self.limits.hear_s:g} s"
-                raise TooSlowError(name, cause, "Send a part of it") from error
+                raise TooSlowError(path.name, cause, "Send a part of it") from error
             except CrashedError as error:
                 cause = "its decoder crashes on it"
-                raise InputError(name, cause, "Convert it to another format") from error
+                raise InputError(path.name, cause, "Convert it to another format") from error
 
     def near(self, heard: Heard, count: int = 5) -> tuple[Neighbour, ...]:
         """Find the library's tracks that sound most like one; none without a library."""

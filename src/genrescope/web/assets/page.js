@@ -18,3 +18,10 @@ document.addEventListener("click", (event) => {
   const box = stage.getBoundingClientRect();
   if (sound) sound.currentTime = ((event.clientX - box.left) / box.width) * stage.dataset.seconds;
 });
+
+// The button to drop files on is named by what it says; gradio gives it another name.
+new MutationObserver(() => {
+  for (const button of document.querySelectorAll("#gs-input .upload-container[aria-label]")) {
+    button.removeAttribute("aria-label");
+  }
+}).observe(document.documentElement, { childList: true, subtree: true });

@@ -1,0 +1,60 @@
+"""Files that clients send: each in a folder of its own, whatever its name and whoever sends it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path, PurePosixPath
+
+import anyio
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+_BLOCK = 2**20
+_LONGEST = 120  # characters of a name; file systems take 255 bytes
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
+
+
+async def receive(request: Request, field: str, folder: Path) -> Path:
+    """Keep the one file of a ``multipart/form-data`` request.
+
+    Parameters
+    ----------
+    request
+        Whose body has not been read.
+    field
+        The form's field that holds the file.
+    folder
+        A folder with a random name is made in it.
+
+    Returns
+    -------
+    path
+        The file, alone in that folder, under its own name as far as that is fit. Whoever calls
+        deletes the folder.
+
+    Raises
+    ------
+    HTTPException
+        If the request holds no such file, or several (400, 422).
+    """
+    async with request.form(max_files=1, max_fields=10) as form:
+        sent = form.get(field)
+        if not isinstance(sent, UploadFile):
+            told = f"There is no file: send it as multipart/form-data, in a field named {field}."
+            raise HTTPException(422, told)
+        own = folder / secrets.token_hex(16)
+        own.mkdir()
+        path = own / _name(sent.filename or "")
+        async with await anyio.open_file(path, "xb") as file:
+            while block := await sent.read(_BLOCK):
+                await file.write(block)
+        return path
+
+
+def _name(told: str) -> str:
+    # Some programs send whole paths, of either kind.
+    name = PurePosixPath(_NOT_IN_NAMES.sub("", told).replace("\\", "/")).name
+    stem, ending = PurePosixPath(name).stem, PurePosixPath(name).suffix[:12]
+    return f"{stem[:_LONGEST]}{ending}" if stem.strip(". ") else f"clip{ending}"
