@@ -27,4 +27,4 @@ EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:7860/healthz', timeout=4)"]
 # GENRESCOPE_TOKEN, if it is set, is what visitors must know.
-CMD ["genrescope", "serve", "--host", "0.0.0.0", "--port", "7860", "--no-browser"]
+CMD ["genrescope", "serve", "--host", "0.0.0.0", "--port", "7860", "--max-mb", "30"]

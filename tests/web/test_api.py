@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -393,3 +394,47 @@ def test_ctrl_c_ends_it_and_tidies_up(serve: Callable[..., Any]) -> None:
         assert server.process.wait(15) in {0, 130}
         assert list(server.folder.iterdir()) == []
         assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.slow
+def test_the_space_serves_the_page(tmp_path: Path) -> None:
+    # As it stands, but at a free port.
+    code = (
+        "import runpy, genrescope.web as web\n"
+        "real = web.serve\n"
+        "def serve(*args, **told):\n"
+        "    told |= {'port': 0, 'ready': lambda address: print(address, flush=True)}\n"
+        "    real(*args, **told)\n"
+        "web.serve = serve\n"
+        "runpy.run_path(PATH, run_name='__main__')\n"
+    )
+    path = Path(__file__).parents[2] / "examples" / "space" / "app.py"
+    line = [sys.executable, "-c", code.replace("PATH", repr(str(path)))]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            with httpx.Client(base_url=address, timeout=30) as client:
+                assert post(client, genrescope.sample("pulse")).json()["genre"] == "disco"
+                assert "genrescope" in client.get("/").text
+        finally:
+            process.terminate()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a small disk")
+def test_a_full_disk_is_told_and_leaves_nothing(serve: Callable[..., Any], tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("cannot mount here")
+    try:
+        with serve(TMPDIR=str(small)) as server, httpx.Client(base_url=server.address) as client:
+            big = tmp_path / "big.wav"
+            big.write_bytes(bytes(6_000_000))
+            answer = post(client, big)
+            assert (answer.status_code, "try again later" in answer.json()["detail"]) == (507, True)
+            assert post(client, genrescope.sample()).status_code == 200
+            assert [path for path in small.rglob("*") if path.is_file()] == []
+    finally:
+        subprocess.run(["umount", str(small)], check=False)

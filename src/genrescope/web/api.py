@@ -98,6 +98,7 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     422: {"model": Fault, "description": "The file cannot be heard, or a parameter is wrong."},
     503: {"model": Fault, "description": "Too many requests; try again later."},
     504: {"model": Fault, "description": "Hearing the file took too long."},
+    507: {"model": Fault, "description": "The server has no room for the file."},
 }
 _BODY = {
     "requestBody": {

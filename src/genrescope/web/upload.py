@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
 from pathlib import Path, PurePosixPath
 
 import anyio
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -37,20 +38,33 @@ async def receive(request: Request, field: str, folder: Path) -> Path:
     Raises
     ------
     HTTPException
-        If the request holds no such file, or several (400, 422).
+        If the request holds no such file, or several (400, 422), or there is no room for it (507).
     """
-    async with request.form(max_files=1, max_fields=10) as form:
-        sent = form.get(field)
-        if not isinstance(sent, UploadFile):
-            told = f"There is no file: send it as multipart/form-data, in a field named {field}."
-            raise HTTPException(422, told)
-        own = folder / secrets.token_hex(16)
+    own = folder / secrets.token_hex(16)
+    try:
         own.mkdir()
-        path = own / _name(sent.filename or "")
-        async with await anyio.open_file(path, "xb") as file:
-            while block := await sent.read(_BLOCK):
-                await file.write(block)
-        return path
+        async with request.form(max_files=1, max_fields=10) as form:
+            sent = _file(form, field)
+            path = own / _name(sent.filename or "")
+            async with await anyio.open_file(path, "xb") as file:
+                while block := await sent.read(_BLOCK):
+                    await file.write(block)
+            return path
+    except OSError as error:
+        shutil.rmtree(own, ignore_errors=True)
+        told = f"The file cannot be kept here ({error.strerror}); try again later."
+        raise HTTPException(507, told) from error
+    except BaseException:
+        shutil.rmtree(own, ignore_errors=True)
+        raise
+
+
+def _file(form: FormData, field: str) -> UploadFile:
+    sent = form.get(field)
+    if not isinstance(sent, UploadFile):
+        told = f"There is no file: send it as multipart/form-data, in a field named {field}."
+        raise HTTPException(422, told)
+    return sent
 
 
 def _name(told: str) -> str:
