@@ -252,7 +252,7 @@ def test_ctrl_c_keeps_what_was_heard(library: Path, tmp_path: Path) -> None:
         from genrescope.cli import main
         from genrescope.library import similar
 
-        hear = similar._row
+        hear = similar.hear_track
 
         def slowly(classifier, path):
             row = hear(classifier, path)
@@ -261,7 +261,7 @@ def test_ctrl_c_keeps_what_was_heard(library: Path, tmp_path: Path) -> None:
                 file.write(".")
             return row
 
-        similar._row = slowly
+        similar.hear_track = slowly
         sys.argv = "genrescope similar library/root.wav --in library --workers 1".split()
         main()
     """

@@ -295,6 +295,10 @@ def test_a_handful_of_clips_is_learnt(encoder: MakeEncoder, options: dict[str, A
     assert min(losses[-5:]) < 0.2
 
 
+@pytest.mark.skipif(
+    not torch.cpu.get_capabilities().get("avx512_bf16"),
+    reason="without bfloat16 the processor is fitted on in full precision, and has no such LSTM",
+)
 def test_half_precision_trains_all_of_it(encoder: MakeEncoder) -> None:
     network = encoder(**FULL, gradient_checkpointing=True).train()
     with torch.autocast("cpu", torch.bfloat16):

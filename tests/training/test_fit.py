@@ -12,7 +12,7 @@ from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation
 from genrescope.tracks.gtzan import read
 from genrescope.training.export import export
-from genrescope.training.fit import PackedTracks, fit, rate_factor, read_curves
+from genrescope.training.fit import PackedTracks, fit, precision_here, rate_factor, read_curves
 from genrescope.training.recipe import Augment, Optimiser, Recipe, Schedule, load_recipe
 
 GENRES = 3
@@ -96,6 +96,24 @@ def test_curves_tell_what_the_network_does_on_the_validation_tracks(tmp_path) ->
     assert fitted.curves[-1]["valid_accuracy"] == pytest.approx(right, abs=1e-6)
     assert fitted.curves[-1]["valid_loss"] == pytest.approx(float(loss), abs=1e-5)
     assert list(tmp_path.glob("tensorboard/events*"))
+
+
+@pytest.mark.parametrize(
+    ("known", "accelerator", "used"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, "cpu", "32-true"),
+        ({"avx512_bf16": True}, "cpu", "bf16-mixed"),
+        ({"neon": True, "bf16": True}, "cpu", "bf16-mixed"),
+        ({"avx2": True}, "gpu", "bf16-mixed"),
+    ],
+)
+def test_mixed_precision_is_for_what_has_such_numbers(
+    monkeypatch, known: dict[str, bool], accelerator: str, used: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    recipe = small(precision="bf16-mixed")
+    assert precision_here(recipe, {"accelerator": accelerator}) == used
+    assert precision_here(small(), {"accelerator": accelerator}) == "32-true"
 
 
 def test_double_softmax_keeps_the_loss_above_its_floor(tmp_path) -> None:

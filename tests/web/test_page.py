@@ -69,7 +69,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seeds=1,
         extents=None,
     )
-    demo = make(folder / "demo", tracks_per_style=5, seconds=1.0)
+    demo = make(folder / "demo", tracks_per_style=7, seconds=1.0)
     options = Options(jobs=1, store=folder / "store", download=False)
     with StudyProgress(Console(quiet=True)) as progress:
         done = run_study(plan, demo, folder / "report", options, progress)
@@ -114,6 +114,7 @@ def visit(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
         page.set_default_timeout(30_000)
         page.on("request", lambda request: foreign.append(request.url))
         page.on("pageerror", lambda error: thrown.append(str(error)))
+        page.on("console", lambda told: "Policy" in told.text and thrown.append(told.text))
         page.goto(server.address)
         page.wait_for_selector(INPUT, state="attached")
         return page

@@ -25,7 +25,7 @@ from genrescope.study.results import Row
 from genrescope.study.statistics import expected_calibration_error
 from genrescope.tracks.splits import Split
 from genrescope.training.export import describe, export
-from genrescope.training.fit import PackedTracks, fit
+from genrescope.training.fit import PackedTracks, fit, precision_here
 from genrescope.training.recipe import Recipe
 
 Event = Callable[[str, dict[str, Any]], None]
@@ -310,6 +310,6 @@ def _environment(task: CellTask) -> dict[str, str]:
         **{package: version(package) for package in packages},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "accelerator": str(task.trainer_flags.get("accelerator", "cpu")),
-        "precision": task.recipe.precision,
+        "precision": precision_here(task.recipe, task.trainer_flags),
         "threads": str(task.threads),
     }

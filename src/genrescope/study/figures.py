@@ -89,7 +89,7 @@ def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure
     axes = figure.subplots()
     for y, recipe in enumerate(recipes):
         _dumbbell(axes, y, found.get((strict, recipe)), found.get((random, recipe)))
-    _columns(axes, -1, (strict, random, "gap"), weight="bold")
+    _columns(axes, -0.5, (strict, random, "gap"), above=9, weight="bold")
     for protocol, style, label in _gap_marks(cells, honest):
         points = [(found[protocol, r], y) for y, r in enumerate(recipes) if (protocol, r) in found]
         axes.plot(*zip(*points, strict=True), label=label, linestyle="none", **style)
@@ -317,13 +317,13 @@ def _gap_marks(
     return marks
 
 
-def _columns(axes: Axes, y: float, texts: Sequence[str], **style: Any) -> None:
-    # A table's line right of the axes.
+def _columns(axes: Axes, y: float, texts: Sequence[str], *, above: float = 0, **style: Any) -> None:
+    # A table's line right of the axes, some points above y.
     for i, text in enumerate(texts):
         axes.annotate(
             text,
             (1, y),
-            xytext=(44 + 46 * i, 0),
+            xytext=(44 + 46 * i, above),
             xycoords=axes.get_yaxis_transform(),
             textcoords="offset points",
             ha="right",

@@ -538,6 +538,22 @@ def _logits(network: nn.Module, tracks: PackedTracks) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
+def precision_here(recipe: Recipe, trainer_flags: dict[str, Any]) -> str:
+    """
+    Return the precision that a recipe's fits have on this machine, in Lightning's spelling.
+
+    A processor without bfloat16 works it out number by number, ten times slower than in full
+    precision, or lacks the operator: there, what asks for mixed precision is fitted in full.
+    """
+    known = torch.cpu.get_capabilities()
+    has_bf16 = any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    accelerator = trainer_flags.get("accelerator", "auto")
+    on_cpu = accelerator == "cpu" or (
+        accelerator == "auto" and not torch.accelerator.is_available()
+    )
+    return "32-true" if on_cpu and not has_bf16 else recipe.precision
+
+
 def _calibrated(
     recipe: Recipe, network: nn.Module, logits: NDArray[np.float32], valid: PackedTracks
 ) -> tuple[nn.Module, NDArray[np.float32]]:
@@ -578,7 +594,7 @@ def _train(
             max_epochs=epochs,
             check_val_every_n_epoch=recipe.validate_every,
             accumulate_grad_batches=recipe.accumulate,
-            precision=recipe.precision,
+            precision=precision_here(recipe, trainer_flags),
             deterministic=True,
             callbacks=callbacks,
             logger=_loggers(recipe, seed, folder),

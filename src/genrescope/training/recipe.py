@@ -132,6 +132,9 @@ class Recipe(_Strict):
     patience
         Stop after so many epochs without a better validation loss, and keep the best epoch's
         weights; None trains all epochs and keeps the last.
+    precision
+        What the optimiser's steps are computed in, in Lightning's spelling; full where it would
+        be mixed, and the processor has no such numbers.
     parallel
         Whether several fits may run side by side; False for what fills the memory.
     """

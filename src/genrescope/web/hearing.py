@@ -109,13 +109,18 @@ def hear(classifier: Classifier, path: Path, wanted: Wanted) -> Heard:
         raise type(error)(path.name, error.cause, error.remedy) from error
 
 
+def minutes(count: float) -> str:
+    """Write a number of minutes out."""
+    return f"{count:g} minute{'' if count == 1 else 's'}"
+
+
 def _waveform(path: Path, longest_s: float) -> Waveform:
     found, length = [], 0
     for piece in pieces(path, _RATE, 30 * _RATE):
         found.append(piece)
         length += len(piece)
         if length > longest_s * _RATE:
-            cause = f"it is longer than {longest_s / 60:g} minutes, the most that is heard here"
+            cause = f"it is longer than {minutes(longest_s / 60)}, the most that is heard here"
             raise TooLongError(path, cause, "Send a part of it, or use `genrescope classify`")
     return np.concatenate(found)
 

@@ -15,7 +15,7 @@ from genrescope import SAMPLES, sample
 from genrescope.classifier import CARD
 from genrescope.errors import InputError
 from genrescope.web.answer import render, render_fault
-from genrescope.web.hearing import Wanted
+from genrescope.web.hearing import Wanted, minutes
 from genrescope.web.service import Service
 from genrescope.web.turns import FullError
 
@@ -42,7 +42,7 @@ def make_page(service: Service, report: Path | None, folder: Path) -> gr.Blocks:
         Where files are kept that have been sent; nothing outside is ever deleted.
     """
     limits = service.limits
-    most = f"up to {limits.megabytes:g} MB or {limits.minutes:g} minutes"
+    most = f"up to {limits.megabytes:g} MB or {minutes(limits.minutes)}"
 
     async def answer(path: str | None, request: gr.Request) -> AsyncIterator[tuple[Any, Any]]:
         if path is None:
