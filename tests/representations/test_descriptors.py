@@ -47,19 +47,6 @@ def table(gtzan: Path) -> dict[str, NDArray[np.float64]]:
         }
 
 
-@pytest.mark.slow
-def test_processes_that_compile_at_once_do_not_crash(tmp_path: Path) -> None:
-    # Without a lock, librosa's cache of compiled code is spoilt for good, seen in every run.
-    program = (
-        "import numpy as np\nfrom genrescope.representations import descriptors\n"
-        "noise = np.random.default_rng(0).standard_normal(66150).astype(np.float32)\n"
-        "assert np.isfinite(descriptors.compute(noise, 22050)).all()"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    started = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
-    assert [process.wait() for process in started] == [0, 0, 0]
-
-
 def check_against_table(gtzan: Path, track: str, wanted: NDArray[np.float64]) -> None:
     waveform, rate = load(gtzan / "genres_original" / track.partition(".")[0] / f"{track}.flac")
     found = descriptors.compute(waveform, rate).astype(float)

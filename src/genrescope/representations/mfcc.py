@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, fit_length, resample
 from genrescope.representations.representation import Representation, representation
-from genrescope.representations.spectral import mel_spectrogram, to_db
+from genrescope.representations.spectral import cosines, mel_spectrogram, to_db
 
 RATE = 22050
 _N_FFT, _HOP, _BANDS = 2048, 512, 128
@@ -57,17 +56,8 @@ def compute(
     # Unlike to_db, the MFCCs keep the clip's level: their first coefficient is its loudness.
     loudest = 10 * np.log10(max(float(mel.max()), 1e-10))
     level = to_db(mel, factor=10) + np.float32(loudest)
-    cepstrum = level @ _cosines(coefficients)
+    cepstrum = level @ cosines(_BANDS, coefficients)
     return np.ascontiguousarray(cepstrum.T, dtype=np.float32)
-
-
-@lru_cache(maxsize=8)
-def _cosines(coefficients: int) -> NDArray[np.float64]:
-    # The first columns of the orthonormal DCT-II, (bands, coefficients).
-    band, coefficient = np.arange(_BANDS)[:, None], np.arange(coefficients)
-    cosines = np.cos(np.pi * (band + 0.5) * coefficient / _BANDS) * np.sqrt(2 / _BANDS)
-    cosines[:, 0] /= np.sqrt(2)
-    return np.asarray(cosines)
 
 
 @representation("mfcc")

@@ -6,6 +6,7 @@ by reflection), which is not needed at run time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -21,8 +22,7 @@ def mel_spectrogram(
 ) -> NDArray[np.float32]:
     """Power in mel bands (Slaney's scale and area normalisation, 0 Hz to half the rate).
 
-    From a centred STFT with a periodic Hann window. Frames are transformed in double precision, in
-    which a loud band's rounding errors do not drown a quiet one; single is enough for the sums.
+    Of ``spectra``; single precision is enough for the sums.
 
     Parameters
     ----------
@@ -49,14 +49,30 @@ def mel_spectrogram(
         raise ValueError(
             f"the clip is too short ({len(waveform)} samples; more than {n_fft // 2} are needed)"
         )
+    filters = mel_filters(rate, n_fft, bands)
+    mel = np.empty((1 + len(waveform) // hop, bands), dtype=np.float32)
+    for some, block in spectra(waveform, n_fft, hop):
+        mel[some] = (np.square(block.real) + np.square(block.imag)) @ filters
+    return mel
+
+
+def spectra(
+    waveform: Waveform, n_fft: int, hop: int
+) -> Iterator[tuple[slice, NDArray[np.complex64]]]:
+    """Centred STFT with a periodic Hann window, padded by reflection, some frames at a time.
+
+    Yields
+    ------
+    frames, spectrum
+        Which frames, and complex64 (frames, 1 + n_fft // 2). Transformed in double precision, in
+        which a loud band's rounding errors do not drown a quiet one.
+    """
     padded = np.pad(waveform, n_fft // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    window, filters = _hann(n_fft), _mel_filters(rate, n_fft, bands)
-    mel = np.empty((len(frames), bands), dtype=np.float32)
+    window = hann(n_fft)
     for start in range(0, len(frames), _BLOCK):
-        block = np.fft.rfft(frames[start : start + _BLOCK] * window).astype(np.complex64)
-        mel[start : start + _BLOCK] = (np.square(block.real) + np.square(block.imag)) @ filters
-    return mel
+        some = slice(start, min(start + _BLOCK, len(frames)))
+        yield some, np.fft.rfft(frames[some] * window).astype(np.complex64)
 
 
 def to_db(power: NDArray[np.float32], factor: float, floor: float = 80.0) -> NDArray[np.float32]:
@@ -73,19 +89,29 @@ def to_db(power: NDArray[np.float32], factor: float, floor: float = 80.0) -> NDA
 
 
 @lru_cache(maxsize=8)
-def _hann(n_fft: int) -> NDArray[np.float64]:
+def hann(n_fft: int) -> NDArray[np.float64]:
+    """Periodic Hann window; float64 (n_fft,)."""
     return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft))
 
 
 @lru_cache(maxsize=8)
-def _mel_filters(rate: int, n_fft: int, bands: int) -> NDArray[np.float32]:
-    # float32 (1 + n_fft // 2, bands): each FFT bin's weight in each band.
+def mel_filters(rate: int, n_fft: int, bands: int) -> NDArray[np.float32]:
+    """Each FFT bin's weight in each mel band; float32 (1 + n_fft // 2, bands)."""
     frequencies = np.linspace(0, rate / 2, 1 + n_fft // 2)[:, None]
     edges = _edges(rate, bands)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
     triangles = np.maximum(0, np.minimum(rising, falling))
     return (triangles * 2 / (high - low)).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def cosines(bands: int, coefficients: int) -> NDArray[np.float64]:
+    """First columns of the orthonormal DCT-II; float64 (bands, coefficients)."""
+    band, coefficient = np.arange(bands)[:, None], np.arange(coefficients)
+    columns = np.cos(np.pi * (band + 0.5) * coefficient / bands) * np.sqrt(2 / bands)
+    columns[:, 0] /= np.sqrt(2)
+    return np.asarray(columns)
 
 
 def mel_centres(rate: int, bands: int) -> NDArray[np.float64]:

@@ -37,7 +37,7 @@ from genrescope.models.normalise import make_normaliser
 from genrescope.models.windows import Average, Masks, Segments, Windows
 from genrescope.representations import Representation
 from genrescope.representations.representation import Array
-from genrescope.training.recipe import Recipe, Schedule
+from genrescope.training.recipe import Precision, Recipe, Schedule
 
 Batch = tuple[Tensor, Tensor]
 Curves = list[dict[str, float]]
@@ -538,7 +538,7 @@ def _logits(network: nn.Module, tracks: PackedTracks) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def precision_here(recipe: Recipe, trainer_flags: dict[str, Any]) -> str:
+def precision_here(recipe: Recipe, trainer_flags: dict[str, Any]) -> Precision:
     """
     Return the precision that a recipe's fits have on this machine, in Lightning's spelling.
 

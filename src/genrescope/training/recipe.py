@@ -17,6 +17,8 @@ from genrescope.hub import WeightsNotAvailableError
 from genrescope.representations import Representation, make_representation
 from genrescope.representations.alteration import get_alterations
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -160,7 +162,7 @@ class Recipe(_Strict):
     refit: bool = False
     calibrate: bool = False
     patience: int | None = Field(default=None, ge=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     parallel: bool = True
 
     @model_validator(mode="after")
