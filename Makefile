@@ -1,11 +1,12 @@
 # make study [DATA=/path/to/gtzan] [OUT=report] [ARGS="--quick"]   train, compare, report
-# make test                                                        everything's tests
+# make test                                                        the tests, but for slow ones
+# make test-slow                                                   the slow ones
 # make docs                                                        the site, into site/
 # make setup                                                       just .venv
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup study test lint bench docs clean
+.PHONY: setup study test test-slow lint bench docs clean
 
 setup: .venv/ready
 
@@ -24,7 +25,10 @@ study: setup
 	$(BIN)/genrescope study $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
+
+test-slow: setup
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -169,6 +169,7 @@ def test_classify_imports_neither_torch_nor_librosa(genres: Path, tmp_path: Path
     assert done.returncode == 0, f"imports {done.stderr}"
 
 
+@pytest.mark.slow
 def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> None:
     done = genrescope(
         *("train", "--data", genres, "--out", "mine", "--store", "store", "--jobs", 1),
@@ -210,6 +211,7 @@ def test_quick_study_of_the_demo_needs_no_data_and_no_network(tmp_path: Path) ->
         assert (out / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     with socket.socket() as closed:  # bound, never listening: refuses
@@ -319,6 +321,7 @@ def wait_for_curves(out: Path) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_interrupted_study_says_how_to_go_on(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
     arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "report", "--out", "out"]
@@ -338,6 +341,7 @@ def test_interrupted_study_says_how_to_go_on(genres: Path, tmp_path: Path) -> No
     assert "Run the same command again" in told
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_study_is_killed(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
     arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "report", "--out", "out"]

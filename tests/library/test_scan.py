@@ -503,6 +503,7 @@ def test_watching_hears_what_is_added(run: Run, library: Path, tmp_path: Path) -
     assert {"added.mp3", "more.wav"} <= set(rows(run, "--db", db))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_ten_times_the_library_takes_hardly_more_memory(run: Run, tmp_path: Path) -> None:
     source = genrescope.sample("pulse").read_bytes()

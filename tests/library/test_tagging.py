@@ -356,6 +356,7 @@ def test_the_journal_can_lie_elsewhere(run: Run, three: Path, tmp_path: Path) ->
     assert "it is no genrescope journal" in refused.stderr
 
 
+@pytest.mark.slow
 def test_plans_of_a_large_library_are_streamed(run: Run, three: Path, tmp_path: Path) -> None:
     for i in range(500):
         shutil.copy(three / "lament.mp3", three / f"copy {i}.mp3")

@@ -247,6 +247,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hubert", "onnx-log-mel"])
 def test_a_classifier_of_such_a_backbone_is_trained_and_used(
     name: str, checkpoints: Checkpoints, genres: Path, tmp_path: Path

@@ -25,7 +25,7 @@ from web_server import Server
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-pytestmark = pytest.mark.xdist_group("web-page")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("web-page")]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 import threading
 import webbrowser
@@ -11,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import urlencode
 
 import anyio
@@ -25,10 +25,11 @@ from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.similar import Library
 from genrescope.web.api import add_routes
+from genrescope.web.door import Door
 from genrescope.web.guard import LOCAL_NAMES, Guard, PatientProtocol
 from genrescope.web.service import Limits, Service
 from genrescope.web.turns import FullError
-from genrescope.web.upload import receive
+from genrescope.web.upload import Uploads, receive
 
 _CONNECTIONS = 500
 _IDLE_S = 15  # a connection on which nothing is asked
@@ -70,8 +71,12 @@ def create_app(
     ------
     InputError
         If the report's folder holds none.
+    GenrescopeError
+        If the token is none that a request can hold.
     """
     limits = limits or Limits()
+    if token is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", token):
+        raise GenrescopeError("The token must be of ASCII characters, with no blank at an end.")
     if report is not None and not (report / "report.md").is_file():
         remedy = "Give the folder that `genrescope study --out` wrote"
         raise InputError(report, "it holds no report.md", remedy)
@@ -104,8 +109,9 @@ def create_app(
     add_routes(app, service, folder)
     if report is not None:
         _add_figures(app, report / "figures")
-    page = make_page(service, report, folder)
-    _add_upload(app, service, page, folder)
+    uploads = Uploads(max(1, limits.inside // 4) * limits.size)
+    page = make_page(service, report, uploads)
+    _add_upload(app, service, uploads, folder)
     mounted = gr.mount_gradio_app(
         app,
         page,
@@ -115,7 +121,9 @@ def create_app(
         ssr_mode=False,
         **look(),
     )
-    return Guard(mounted, size=limits.size, upload_s=limits.upload_s, token=token, names=names)
+    page.has_launched = True  # or gradio takes any path for one that was uploaded
+    door = Door(mounted, uploads)
+    return Guard(door, size=limits.size, upload_s=limits.upload_s, token=token, names=names)
 
 
 def serve(
@@ -155,7 +163,7 @@ def serve(
     classifier = Classifier.from_pretrained(model, threads=1) if model else Classifier.default()
     listener = _listen(host, port)
     address = _address(listener, host, token)
-    names = LOCAL_NAMES if is_local(host) else None
+    names = LOCAL_NAMES | {host} if is_local(host) else None
     app = create_app(
         classifier, limits=limits, library=library, report=report, token=token, names=names
     )
@@ -184,18 +192,20 @@ def serve(
         Server(config).run([listener])
 
 
-def _add_upload(app: FastAPI, service: Service, page: Any, folder: Path) -> None:
+def _add_upload(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -> None:
     # Before gradio's own, which keeps equal files of several visitors in one place, so that the
     # first answer would delete them for all.
     @app.post("/gradio_api/upload", include_in_schema=False)
     async def upload(request: Request) -> list[str]:
+        if uploads.full:
+            raise HTTPException(503, "Too many files lie here unheard; try again in ten minutes.")
         try:
             with service.turns.place():
-                path = str(await receive(request, "files", folder))
+                path = await receive(request, "files", folder)
         except FullError:
             raise HTTPException(503, "Too many requests are waiting.") from None
-        page.upload_file_set.add(path)  # gradio deletes what is never heard
-        return [path]
+        uploads.add(path)
+        return [str(path)]
 
 
 def _add_figures(app: FastAPI, figures: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +17,7 @@ from genrescope.web.answer import render, render_fault
 from genrescope.web.hearing import Wanted, minutes
 from genrescope.web.service import Service
 from genrescope.web.turns import FullError
+from genrescope.web.upload import Uploads
 
 _SAMPLES = {"lament": "Slow quartet", "pulse": "Machine beat", "shuffle": "Swinging band"}
 _HINT = (
@@ -26,10 +26,10 @@ _HINT = (
 )
 _METADATA = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _PICTURE = re.compile(r"\]\(figures/")
-_STALE_S = 3600  # what was sent and never heard is deleted after this
+_STALE_S = 600  # what was sent and never heard is deleted after this
 
 
-def make_page(service: Service, report: Path | None, folder: Path) -> gr.Blocks:
+def make_page(service: Service, report: Path | None, uploads: Uploads) -> gr.Blocks:
     """Lay out the page.
 
     Parameters
@@ -38,8 +38,8 @@ def make_page(service: Service, report: Path | None, folder: Path) -> gr.Blocks:
         That hears.
     report
         Folder of a study's report, for the second tab.
-    folder
-        Where files are kept that have been sent; nothing outside is ever deleted.
+    uploads
+        The files that are sent; nothing else is ever deleted.
     """
     limits = service.limits
     most = f"up to {limits.megabytes:g} MB or {minutes(limits.minutes)}"
@@ -51,7 +51,7 @@ def make_page(service: Service, report: Path | None, folder: Path) -> gr.Blocks:
         try:
             text = await _answer(service, Path(path), request)
         finally:
-            _forget(Path(path), folder)
+            uploads.forget(path)
         yield gr.update(value=None), text
 
     with gr.Blocks(
@@ -104,7 +104,10 @@ def make_page(service: Service, report: Path | None, folder: Path) -> gr.Blocks:
         )
         for name, button in buttons.items():
             button.click(_sampled(service, name), None, shown, **settings)
+    page.max_threads = limits.inside  # whose turn it is, the service knows, once it is asked
     page.queue(api_open=False, max_size=limits.inside)
+    page.upload_file_set = uploads.paths
+    page.temp_file_sets[0] = uploads.paths
     laid_out: gr.Blocks = page
     return laid_out
 
@@ -155,12 +158,6 @@ def _sampled(service: Service, name: str) -> Callable[..., Any]:
         return await _answer(service, sample(name), request)
 
     return answer
-
-
-def _forget(path: Path, folder: Path) -> None:
-    # ``receive`` has given it a folder of its own.
-    if path.parent != folder and path.is_relative_to(folder):
-        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _card(folder: Path) -> str:

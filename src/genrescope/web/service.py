@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -78,6 +79,7 @@ class Service:
         self.classifier, self.limits, self.library = classifier, limits, library
         self.turns = Turns(limits.at_once, limits.inside)
         self._team = Team(limits.at_once, _open, classifier.folder)
+        self._waits = ThreadPoolExecutor(limits.at_once)  # for the processes
 
     def start(self) -> None:
         """Start the processes, so that the first client need not wait for them."""
@@ -86,6 +88,7 @@ class Service:
     def close(self) -> None:
         """End the processes."""
         self._team.close()
+        self._waits.shutdown()
 
     async def hear(self, path: Path, client: str, wanted: Wanted) -> Heard:
         """Hear a file when it is its client's turn.
@@ -111,7 +114,8 @@ class Service:
         async with self.turns.turn(client):
             try:
                 # To the end, though the client may go: the turn is over when the process is free.
-                return await asyncio.shield(task := asyncio.create_task(asyncio.to_thread(work)))
+                task = asyncio.get_running_loop().run_in_executor(self._waits, work)
+                return await asyncio.shield(task)
             except asyncio.CancelledError:
                 with suppress(Exception):
                     await task

@@ -13,8 +13,54 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 _BLOCK = 2**20
-_LONGEST = 120  # characters of a name; file systems take 255 bytes
+_LONGEST = 200  # bytes of a name; file systems take 255
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
+
+
+class Uploads:
+    """Files that the page was sent, until they are heard.
+
+    Parameters
+    ----------
+    most
+        Bytes of files that may lie here unheard.
+
+    Attributes
+    ----------
+    paths
+        Of those that gradio may open.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.paths: set[str] = set()
+        self._most = most
+        self._unheard: dict[str, int] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for more."""
+        self._unheard = {p: size for p, size in self._unheard.items() if Path(p).exists()}
+        return sum(self._unheard.values()) >= self._most
+
+    def add(self, path: Path) -> None:
+        """Take note of a file that has been received."""
+        self._unheard[str(path)] = path.stat().st_size
+        self.paths.add(str(path))
+
+    def has(self, path: str) -> bool:
+        """Tell whether a file was sent, and is not forgotten."""
+        return path in self.paths
+
+    def claim(self, path: str) -> bool:
+        """Take a file to be heard; False if it was not sent, or has been taken."""
+        return self._unheard.pop(path, None) is not None
+
+    def forget(self, path: str) -> None:
+        """Delete a file that was sent, and its folder."""
+        if path in self.paths:
+            self.paths.discard(path)
+            self._unheard.pop(path, None)
+            shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
 async def receive(request: Request, field: str, folder: Path) -> Path:
@@ -70,5 +116,9 @@ def _file(form: FormData, field: str) -> UploadFile:
 def _name(told: str) -> str:
     # Some programs send whole paths, of either kind.
     name = PurePosixPath(_NOT_IN_NAMES.sub("", told).replace("\\", "/")).name
-    stem, ending = PurePosixPath(name).stem, PurePosixPath(name).suffix[:12]
-    return f"{stem[:_LONGEST]}{ending}" if stem.strip(". ") else f"clip{ending}"
+    stem, ending = _cut(PurePosixPath(name).stem, _LONGEST), _cut(PurePosixPath(name).suffix, 12)
+    return f"{stem}{ending}" if stem.strip(". ") else f"clip{ending}"
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")
