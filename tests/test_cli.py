@@ -94,6 +94,7 @@ def test_version(tmp_path: Path) -> None:
     assert genrescope("--version", cwd=tmp_path).stdout.startswith("genrescope ")
 
 
+@pytest.mark.slow
 def test_study_on_a_folder_then_classify_with_its_model(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     done = genrescope(
@@ -257,6 +258,7 @@ def test_errors_name_file_cause_and_remedy(
         assert word in message
 
 
+@pytest.mark.slow
 def test_strict_fails_where_the_default_goes_on(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     music = tmp_path / "music"

@@ -246,6 +246,7 @@ def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
     assert "genrescope[similar]" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_heard(library: Path, tmp_path: Path) -> None:
     code = """if True:
         import pathlib, sys, time

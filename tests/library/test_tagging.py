@@ -167,6 +167,7 @@ def test_nothing_is_overwritten_unasked(run: Run, library: Path) -> None:
     assert any(step["reason"] == "it has a genre" for step in steps)
 
 
+@pytest.mark.slow
 def test_keep_adds_and_never_drops(run: Run, library: Path) -> None:
     steps = planned(run, library, "--keep", "--min-confidence", 0.1)
     for step in steps:

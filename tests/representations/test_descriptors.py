@@ -98,6 +98,7 @@ def by_plain_librosa(y: Samples) -> dict[str, NDArray[np.floating]]:
     return {**features, **{f"mfcc{i}": row for i, row in enumerate(mfccs, start=1)}}
 
 
+@pytest.mark.slow
 def test_a_made_clip_gives_what_plain_librosa_gives(music: Callable[..., Samples]) -> None:
     y = music(seconds=6.01)  # not a whole number of hops
     found = dict(zip(COLUMNS, descriptors.compute(y, RATE).astype(float), strict=True))

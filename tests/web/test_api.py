@@ -287,6 +287,7 @@ def test_too_many_are_told_to_come_back(serve: Callable[..., Any]) -> None:
         assert server.left() == []
 
 
+@pytest.mark.slow
 def test_a_token_is_asked_for_everywhere_but_for_health(serve: Callable[..., Any]) -> None:
     with serve(GENRESCOPE_TOKEN=TOKEN) as server:
         address, _, query = server.address.partition("/?")
@@ -482,6 +483,7 @@ def test_what_cannot_be_served_is_one_clear_line(options: list[str], told: str) 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_tidies_up(serve: Callable[..., Any]) -> None:
     with serve() as server:
         with httpx.Client(base_url=server.address) as client:
@@ -517,6 +519,7 @@ def test_the_space_serves_the_page(tmp_path: Path) -> None:
             process.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a small disk")
 def test_a_full_disk_is_told_and_leaves_nothing(serve: Callable[..., Any], tmp_path: Path) -> None:
     small = tmp_path / "small"
