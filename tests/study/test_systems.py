@@ -49,11 +49,13 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
-    """The package's recipes; of encoders a tiny one, and clips not padded to half a minute."""
+    """The package's recipes; of encoders a tiny one, small forests, clips not padded to 30 s."""
     folder = tmp_path_factory.mktemp("checkpoints")
     made = {}
     for name, recipe in RECIPES.items():
         settings: dict[str, Any] = {"extends": name}
+        for growing in {"trees", "rounds"} & recipe.model.parameters.keys():
+            settings["model"] = {growing: 30}
         if "weights" in recipe.model.parameters:
             kind = CHECKPOINTS[recipe.model.parameters["weights"]]
             if not (folder / kind).exists():
