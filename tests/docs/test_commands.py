@@ -192,7 +192,7 @@ class Desk:
             check=False,
         )
         printed = done.stdout.replace(str(self.home), "/home/you")
-        return done.returncode, printed.replace(str(self.work), "/home/you/work")
+        return done.returncode, printed.replace(str(self.work), "/home/you/lists")
 
     def bash(self, script: str) -> tuple[int, str]:
         return self.run("bash", "-euo", "pipefail", "-c", script)

@@ -19,7 +19,7 @@ from genrescope.audio import Waveform, resample
 from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.representations.median import moving_median
 from genrescope.representations.representation import Representation, Source, representation
-from genrescope.representations.spectral import cosines, hann, mel_filters, spectra
+from genrescope.representations.spectral import cosines, hann, log_power, mel_filters, spectra
 from genrescope.tracks.gtzan import TABLE_COLUMNS
 from genrescope.tracks.track import Track
 
@@ -27,6 +27,7 @@ RATE = 22050
 _N_FFT, _HOP, _BANDS, _MFCCS = 2048, 512, 128, 20
 _BINS = 1 + _N_FFT // 2
 _HZ = np.arange(_BINS) * (RATE / _N_FFT)  # of the bins
+_OVERLAP = _N_FFT // _HOP  # frames that a sample is in
 _BLOCK = 128  # frames inverted at once
 _TINY = np.finfo(np.float32).tiny
 
@@ -60,21 +61,22 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     frames = 1 + len(y) // _HOP
     spectrum = np.empty((frames, _BINS), np.complex64)
     magnitude = np.empty((frames, _BINS), np.float32)
-    features = {name: np.empty(frames) for name in ("centroid", "bandwidth", "rolloff")}
+    centroid, bandwidth, rolloff = (np.empty(frames) for _ in range(3))
     mel = np.empty((frames, _BANDS), np.float32)
     for some, block in spectra(y, _N_FFT, _HOP):
         spectrum[some] = block
-        magnitude[some] = size = np.abs(block)
-        mel[some] = np.square(size) @ mel_filters(RATE, _N_FFT, _BANDS)
-        features["centroid"][some], features["bandwidth"][some] = _centre(size)
-        features["rolloff"][some] = _rolloff(size)
-    level = 10 * np.log10(np.maximum(mel, np.float32(1e-10)))
-    level = np.maximum(level, level.max() - 80)
+        magnitude[some] = sizes = np.abs(block)
+        mel[some] = np.square(sizes) @ mel_filters(RATE, _N_FFT, _BANDS)
+        centroid[some], bandwidth[some] = _centroid_and_bandwidth(sizes)
+        rolloff[some] = _rolloff(sizes)
+    level = log_power(mel)
     harmonic, percussive = _waves(y, spectrum, magnitude)
     columns = [
         _chroma(magnitude),
         _rms(y),
-        *features.values(),
+        centroid,
+        bandwidth,
+        rolloff,
         _zero_crossings(y),
         harmonic,
         percussive,
@@ -85,18 +87,20 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     return np.array([*told[:16], _tempo(level), *told[16:]], dtype=np.float32)
 
 
-def _centre(size: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _centroid_and_bandwidth(
+    magnitude: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     # Mean and standard deviation of the frequency, in Hz; in double precision, as the deviation
     # of a pure tone is the small difference of large numbers.
-    total, first, second = (size.astype(np.float64) @ np.stack([_HZ**0, _HZ, _HZ**2], 1)).T
+    total, first, second = (magnitude.astype(np.float64) @ np.stack([_HZ**0, _HZ, _HZ**2], 1)).T
     total[total < _TINY] = 1
     centroid = first / total
     return centroid, np.sqrt(np.maximum(0, second / total - np.square(centroid)))
 
 
-def _rolloff(size: NDArray[np.float32]) -> NDArray[np.float64]:
+def _rolloff(magnitude: NDArray[np.float32]) -> NDArray[np.float64]:
     # The frequency in Hz below which 85 % of a frame's magnitudes are.
-    below = np.cumsum(size, axis=1)
+    below = np.cumsum(magnitude, axis=1)
     bins = np.count_nonzero(below < np.float32(0.85) * below[:, -1:], axis=1)
     return np.asarray(_HZ[bins])
 
@@ -163,8 +167,7 @@ def _zero_crossings(y: Waveform) -> NDArray[np.float64]:
 
 def _frame_sums(values: NDArray[Any]) -> NDArray[Any]:
     hops = values[: len(values) // _HOP * _HOP].reshape(-1, _HOP).sum(axis=1)
-    per_frame = _N_FFT // _HOP
-    return np.asarray(sum(hops[i : len(hops) - per_frame + 1 + i] for i in range(per_frame)))
+    return np.asarray(sum(hops[i : len(hops) - _OVERLAP + 1 + i] for i in range(_OVERLAP)))
 
 
 def _waves(
@@ -173,18 +176,18 @@ def _waves(
     # Harmonic and percussive, (samples,) each, by Fitzgerald (DAFx 2010): what lasts is the
     # median over time, what strikes the median over frequency. The two masks' sum is one, so that
     # the percussive wave is what the harmonic one leaves.
-    lasting = moving_median(magnitude, 31)
-    striking = moving_median(np.ascontiguousarray(magnitude.T), 31).T
+    harmonics = moving_median(magnitude, 31)
+    strokes = moving_median(np.ascontiguousarray(magnitude.T), 31).T
     frames, window = len(spectrum), hann(_N_FFT).astype(np.float32)
-    hops, weights = (np.zeros((frames + _N_FFT // _HOP - 1, _HOP), np.float32) for _ in range(2))
+    hops, weights = (np.zeros((frames + _OVERLAP - 1, _HOP), np.float32) for _ in range(2))
     for start in range(0, frames, _BLOCK):
         some = slice(start, min(start + _BLOCK, frames))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            mask = 1 / (1 + np.square(striking[some] / lasting[some]))
+            mask = 1 / (1 + np.square(strokes[some] / harmonics[some]))
         mask[np.isnan(mask)] = 0.5  # where there is neither
-        pieces = (np.fft.irfft(spectrum[some] * mask) * window).reshape(-1, 4, _HOP)
-        squares = np.square(window).reshape(4, _HOP)
-        for i in range(4):
+        pieces = (np.fft.irfft(spectrum[some] * mask) * window).reshape(-1, _OVERLAP, _HOP)
+        squares = np.square(window).reshape(_OVERLAP, _HOP)
+        for i in range(_OVERLAP):
             at = slice(some.start + i, some.stop + i)
             hops[at] += pieces[:, i]
             weights[at] += squares[i]

@@ -63,7 +63,7 @@ def _medians(rows: NDArray[np.int32], found: NDArray[np.int32], group: int) -> N
     nodes, h = len(found) // group, group // 2
     shape: tuple[int, ...] = group, nodes, lanes
     core, spare, new, other = (np.empty(shape, np.int32) for _ in range(4))
-    _compare(_windows(rows, group - 1, group, nodes, group), core, 1)
+    _compare_exchange(_windows(rows, group - 1, group, nodes, group), core, 1)
     core, spare = _sort(core, spare)
     while h:
         # Each half's windows share h values more: the left half's before, the right half's after.
@@ -72,16 +72,16 @@ def _medians(rows: NDArray[np.int32], found: NDArray[np.int32], group: int) -> N
         for side, start in enumerate((h - 1, 2 * group - 1)):
             values = _windows(rows, start, h, nodes, 2 * h)
             if h > 1:
-                _compare(values, new[:, :, side], 1)
+                _compare_exchange(values, new[:, :, side], 1)
             else:
                 new[:, :, side] = values
         new, other = _sort(new, other)
         # Of these and the core's 2h, the h in the middle may still be medians. The h lowest go …
         np.maximum(core[:h, :, None], new[::-1], out=other)
-        new, other = _tidy(other, new, h // 2)
+        new, other = _merge(other, new, h // 2)
         # … and the h highest.
         np.minimum(core[h:, :, None], new[::-1], out=spare)
-        core, spare = _tidy(spare, core.reshape(shape), h // 2)
+        core, spare = _merge(spare, core.reshape(shape), h // 2)
         nodes *= 2
         core = core.reshape((h, nodes, lanes))
         h //= 2
@@ -105,24 +105,24 @@ def _sort(
     # has the answer.
     run = 2
     while run < len(values):
-        _compare(values, spare, run, mirrored=True)
-        values, spare = _tidy(spare, values, run // 2)
+        _compare_exchange(values, spare, run, mirrored=True)
+        values, spare = _merge(spare, values, run // 2)
         run *= 2
     return values, spare
 
 
-def _tidy(
+def _merge(
     values: NDArray[np.int32], spare: NDArray[np.int32], step: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     # Runs of twice `step` that rise and then fall, or the other way round, come in order.
     while step:
-        _compare(values, spare, step)
+        _compare_exchange(values, spare, step)
         values, spare = spare, values
         step //= 2
     return values, spare
 
 
-def _compare(
+def _compare_exchange(
     values: NDArray[np.int32], found: NDArray[np.int32], step: int, *, mirrored: bool = False
 ) -> None:
     # The lesser of each pair of values that are `step` apart goes first.

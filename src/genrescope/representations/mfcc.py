@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, fit_length, resample
 from genrescope.representations.representation import Representation, representation
-from genrescope.representations.spectral import cosines, mel_spectrogram, to_db
+from genrescope.representations.spectral import cosines, log_power, mel_spectrogram
 
 RATE = 22050
 _N_FFT, _HOP, _BANDS = 2048, 512, 128
@@ -53,10 +53,7 @@ def compute(
     resampled, samples = resample(waveform, rate, hz), round(seconds * hz)
     clip = np.resize(resampled, samples) if loop else fit_length(resampled, samples)
     mel = mel_spectrogram(clip, hz, _N_FFT, _HOP, _BANDS)
-    # Unlike to_db, the MFCCs keep the clip's level: their first coefficient is its loudness.
-    loudest = 10 * np.log10(max(float(mel.max()), 1e-10))
-    level = to_db(mel, factor=10) + np.float32(loudest)
-    cepstrum = level @ cosines(_BANDS, coefficients)
+    cepstrum = log_power(mel) @ cosines(_BANDS, coefficients)
     return np.ascontiguousarray(cepstrum.T, dtype=np.float32)
 
 

@@ -88,6 +88,14 @@ def to_db(power: NDArray[np.float32], factor: float, floor: float = 80.0) -> NDA
     return np.maximum(level, -floor, dtype=np.float32)
 
 
+def log_power(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Level in dB: ``10 · log10(power)``, cut at 80 dB below the loudest (librosa's power_to_db).
+
+    Unlike ``to_db`` it keeps how loud the clip is. Silence gives -100.
+    """
+    return to_db(power, factor=10) + np.float32(10 * np.log10(max(float(power.max()), 1e-10)))
+
+
 @lru_cache(maxsize=8)
 def hann(n_fft: int) -> NDArray[np.float64]:
     """Periodic Hann window; float64 (n_fft,)."""

@@ -106,8 +106,7 @@ def make_page(service: Service, report: Path | None, uploads: Uploads) -> gr.Blo
             button.click(_sampled(service, name), None, shown, **settings)
     page.max_threads = limits.inside  # whose turn it is, the service knows, once it is asked
     page.queue(api_open=False, max_size=limits.inside)
-    page.upload_file_set = uploads.paths
-    page.temp_file_sets[0] = uploads.paths
+    uploads.paths = page.upload_file_set  # what it may open, and deletes if it is never heard
     laid_out: gr.Blocks = page
     return laid_out
 

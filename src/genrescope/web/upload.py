@@ -18,7 +18,7 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
 
 class Uploads:
-    """Files that the page was sent, until they are heard.
+    """Files that the page was sent, each alone in its folder, until they are answered.
 
     Parameters
     ----------
