@@ -409,7 +409,7 @@ class Library:
             names = [name for name in self._names if name in self._rows]
             if not names:
                 cause = "none of its audio files can be read, so there is nothing to compare with"
-                raise InputError(self.folder, cause, "Give another folder")
+                raise InputError(self.folder, cause, "Give another folder with --in")
             self._matrix = names, np.stack([self._rows[name].vector for name in names])
         return self._matrix
 
@@ -495,7 +495,7 @@ def _columns(embedding: Embedding) -> NDArray[np.bool_]:
 def _audio(folder: Path, *, recursive: bool) -> list[Path]:
     if not folder.is_dir():
         cause = "it is a file" if folder.exists() else "no such folder"
-        raise InputError(folder, cause, "Give a folder of tracks to look in")
+        raise InputError(folder, cause, "Give the folder to look for similar tracks with --in")
     found = list(find_audio([folder], recursive=recursive))
     if found == [folder]:
         deeper = "" if recursive else ", or look deeper with --recursive"
