@@ -460,6 +460,26 @@ def test_no_fault_of_one_file_ends_a_scan(
     assert catalogue.counts() == {"heard": 2, "failed": 2, "waiting": 0, "gone": 0}
 
 
+def test_a_copy_is_known_though_what_it_was_copied_from_has_changed(
+    catalogue: Catalogue, library: Path
+) -> None:
+    library = scan.open_library(library)
+    classifier = Classifier.default()
+    scan.look(catalogue, library)
+    list(scan.hear(catalogue, classifier, library))
+    shuffle = library / "b/live/shuffle.mp3"
+    (library / "copies").mkdir()
+    shutil.copy(shuffle, library / "copies")
+    tags = ID3()
+    tags.add(TIT2(encoding=3, text="A title"))
+    tags.save(shuffle)
+    scan.look(catalogue, library)
+    # Whichever of the two comes first: here the copy.
+    for folder in (library / "copies", library):
+        heard = list(scan.hear(catalogue, classifier, folder))
+        assert [(outcome.path.name, outcome.result) for outcome in heard] == [("shuffle.mp3", None)]
+
+
 def test_a_change_is_found_without_a_walk_through_all(catalogue: Catalogue, library: Path) -> None:
     library = scan.open_library(library)
     classifier = Classifier.default()

@@ -357,10 +357,11 @@ class Catalogue(Database):
         If that other file is gone, this is the same one under a new name, and the old row goes.
         """
         with self._told():
-            # One that is gone comes first. A sort would read thousands of copies each time.
+            # One that is gone comes first. A sort would read thousands of copies each time. It may
+            # be stale: its result still is that of the audio its fingerprint tells.
             select = (
                 "SELECT id, gone FROM tracks WHERE fingerprint = ? AND gone = ? AND model = ? "
-                "AND stale = 0 AND error IS NULL AND id != ? LIMIT 1"
+                "AND error IS NULL AND id != ? LIMIT 1"
             )
             twin = None
             for gone in (1, 0):
