@@ -9,8 +9,10 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
+from genrescope.models import make_model
 from genrescope.representations import make_representation
 from genrescope.tracks.gtzan import read
+from genrescope.training import fit as fit_module
 from genrescope.training.export import export
 from genrescope.training.fit import PackedTracks, fit, precision_here, rate_factor, read_curves
 from genrescope.training.recipe import Augment, Optimiser, Recipe, Schedule, load_recipe
@@ -207,6 +209,48 @@ def test_a_lone_last_track_does_not_break_batch_norm(tmp_path) -> None:
         accelerator="cpu",
     )
     assert len(fitted.curves) == 6
+
+
+@pytest.mark.parametrize("together", [1, 16 * 57 * 2, 2**20])
+def test_the_losses_are_those_of_a_plain_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """However many batches Lightning is handed at once; with one row over, which is left out."""
+    monkeypatch.setattr(fit_module, "_TOGETHER", together)
+    schedule = {"name": "cosine", "warmup": 0.2}
+    recipe = small(
+        double_softmax=False, epochs=4, accumulate=2, schedule=schedule, normalise="none"
+    )
+    values, labels = map(torch.from_numpy, rows(65))
+    values /= 1e5
+    data = PackedTracks(
+        make_representation("descriptors"), values.numpy(), np.arange(65), labels.numpy()
+    )
+    fitted = fit(
+        recipe, data, data, shape=(57,), genres=GENRES, seed=3, folder=tmp_path, accelerator="cpu"
+    )
+
+    torch.manual_seed(3)
+    model = make_model("mlp", (57,), GENRES, {"widths": [16], "dropout": 0.5})
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-5)
+    steps = 4 * 2
+    for epoch in range(4):
+        order = np.random.default_rng([3, epoch]).permutation(65)[:64]
+        torch.manual_seed(3 + 1000 * (epoch + 1))
+        model.train()
+        losses = []
+        for number, batch in enumerate(np.split(order, 4)):
+            loss = functional.cross_entropy(model(values[batch]), labels[batch])
+            losses.append(float(loss.detach()))
+            (loss / 2).backward()
+            if number % 2 == 1:
+                at = 2 * epoch + number // 2
+                optimiser.param_groups[0]["lr"] = 1e-4 * rate_factor(
+                    Schedule(**schedule), at, steps
+                )
+                optimiser.step()
+                optimiser.zero_grad()
+        assert fitted.curves[epoch]["train_loss"] == pytest.approx(np.mean(losses), abs=1e-6)
 
 
 @pytest.mark.slow

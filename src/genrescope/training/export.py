@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
+from genrescope.reading import sha256
 from genrescope.models.classical import Temperature
 from genrescope.models.encoder import Encoder
 from genrescope.models.windows import Windows
@@ -107,7 +108,7 @@ def describe(
     trained: dict[str, Any],
     unsure_below: float = 0.0,
 ) -> None:
-    """Write ``config.json`` and the model card.
+    """Write ``config.json`` and the model card, of a folder whose other files are there.
 
     ``trained`` may hold recipe, about, recipe_hash, dataset, protocol, seed, accuracy, macro_f1,
     n_train, n_valid and n_test.
@@ -116,6 +117,7 @@ def describe(
         genres=list(genres),
         representation=representation.to_json(),
         unsure_below=unsure_below,
+        files={name: sha256(folder / name) for name in (ONNX, WEIGHTS) if (folder / name).exists()},
         trained=trained,
     )
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")

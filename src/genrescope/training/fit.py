@@ -48,6 +48,7 @@ CURVE_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_a
 EpochDone = Callable[[Mapping[str, float]], None]
 
 _CHECKPOINTS_PER_FIT = 25
+_TOGETHER = 2**20  # numbers that Lightning is handed at once: many batches of small arrays
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,11 @@ class PackedTracks(Dataset[Batch]):
         return self._labels.numpy()
 
     @property
+    def values(self) -> int:
+        """Numbers in the array of one track."""
+        return int(np.prod(self._packed.shape[1:]))
+
+    @property
     def arrays(self) -> Tensor:
         """All of them, unpacked."""
         return torch.from_numpy(self._unpack(self._packed))
@@ -151,19 +157,20 @@ class EpochShuffle(Sampler[int]):
     So a fit that is stopped and resumed sees the same batches as one that is not.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
+    def __init__(self, length: int, seed: int, without: int = 0) -> None:
         self._length, self._seed, self._epoch = length, seed, 0
+        self._taken = length - without  # so many of the order's last are left out
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before every epoch."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._length
+        return self._taken
 
     def __iter__(self) -> Iterator[int]:
         order = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
-        return iter(order.tolist())
+        return iter(order[: self._taken].tolist())
 
 
 class CurveFile:
@@ -212,25 +219,62 @@ class _Tally:
 
 
 class GenreModule(lightning.LightningModule):
-    """Cross-entropy on a network's logits; logs loss and accuracy of every epoch."""
+    """Cross-entropy on a network's logits; logs loss and accuracy of every epoch.
+
+    Lightning hands it many batches of small arrays at once, for what it does around a training step
+    takes longer than the step of a small model.
+
+    Parameters
+    ----------
+    network
+        Arrays to logits.
+    recipe
+        Says how the network is fitted.
+    seed
+        Decides dropout and masking.
+    rows
+        Arrays in an epoch, on all devices together.
+    curves
+        Told every epoch.
+    """
 
     def __init__(
-        self,
-        network: nn.Module,
-        recipe: Recipe,
-        seed: int,
-        curves: CurveFile,
+        self, network: nn.Module, recipe: Recipe, seed: int, rows: int, curves: CurveFile
     ) -> None:
         super().__init__()
         assert recipe.optimiser is not None  # noqa: S101  classical recipes are fitted elsewhere
+        assert recipe.batch_size is not None  # noqa: S101
+        self.automatic_optimization = False
         self.network = network
-        self._recipe, self._optimiser = recipe, recipe.optimiser
-        self._seed, self._curves = seed, curves
+        self._recipe, self._optimiser, self._batch_size = (
+            recipe,
+            recipe.optimiser,
+            recipe.batch_size,
+        )
+        self._seed, self._rows, self._curves = seed, rows, curves
         self._train, self._valid = _Tally(), _Tally()
         self._means: dict[str, Tensor] = {}
+        self._batches = 0  # of this epoch, so far
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """One batch's loss."""
+    def training_step(self, batches: Batch, _: int) -> None:
+        """Learn from each of some batches, which lie one after the other."""
+        optimiser, schedule = self.optimizers(), self.lr_schedulers()
+        accumulate = self._recipe.accumulate
+        arrays, labels = (torch.split(part, self._batch_size) for part in batches)
+        for batch in zip(arrays, labels, strict=True):
+            self.manual_backward(self._training_loss(batch) / accumulate)
+            self._batches += 1
+            if self._batches % accumulate == 0 or self._batches == self._batches_per_epoch:
+                optimiser.step()  # type: ignore[union-attr]
+                optimiser.zero_grad()  # type: ignore[union-attr]
+                if schedule is not None:
+                    schedule.step()  # type: ignore[union-attr]
+
+    @property
+    def _batches_per_epoch(self) -> int:
+        return math.ceil(math.ceil(self._rows / self.trainer.world_size) / self._batch_size)
+
+    def _training_loss(self, batch: Batch) -> Tensor:
         arrays, labels = batch
         augment = self._recipe.augment
         if augment is None or not augment.mixup:
@@ -255,6 +299,7 @@ class GenreModule(lightning.LightningModule):
         """Seed dropout and masking by epoch, so that resuming changes nothing."""
         del batch
         if batch_idx == 0:  # not when the epoch starts: the loader still draws numbers then
+            self._batches = 0
             lightning.seed_everything(self._seed + 1000 * (self.current_epoch + 1), verbose=False)
 
     def on_validation_epoch_end(self) -> None:
@@ -278,7 +323,8 @@ class GenreModule(lightning.LightningModule):
         )
         if schedule is None:
             return optimiser
-        steps = int(self.trainer.estimated_stepping_batches)
+        per_epoch = math.ceil(self._batches_per_epoch / self._recipe.accumulate)
+        steps = per_epoch * (self._recipe.epochs or 1)
         moves = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: rate_factor(schedule, step, steps)
         )
@@ -433,8 +479,9 @@ def _fit_network(
     )
     if segmented:
         network = Segments(network)
-    module = GenreModule(network, recipe, seed, CurveFile(folder / CURVES, on_epoch))
-    _train(recipe, module, train, valid, seed, folder, trainer_flags)
+    order = _order(train, recipe, seed)
+    module = GenreModule(network, recipe, seed, len(order), CurveFile(folder / CURVES, on_epoch))
+    _train(recipe, module, train, order, valid, seed, folder, trainer_flags)
     return network.cpu().eval()
 
 
@@ -567,12 +614,13 @@ def _train(
     recipe: Recipe,
     module: GenreModule,
     train: PackedTracks,
+    order: EpochShuffle,
     valid: PackedTracks,
     seed: int,
     folder: Path,
     trainer_flags: dict[str, Any],
 ) -> None:
-    batch_size, epochs = recipe.batch_size or 2, recipe.epochs or 1  # validated: both are given
+    epochs = recipe.epochs or 1  # validated: it is given
     module.train()  # pretrained encoders are loaded in evaluation mode
     last = folder / "last.ckpt"
     every = max(1, epochs // _CHECKPOINTS_PER_FIT)
@@ -593,7 +641,6 @@ def _train(
         trainer = lightning.Trainer(
             max_epochs=epochs,
             check_val_every_n_epoch=recipe.validate_every,
-            accumulate_grad_batches=recipe.accumulate,
             precision=precision_here(recipe, trainer_flags),
             deterministic=True,
             callbacks=callbacks,
@@ -606,8 +653,8 @@ def _train(
         )
         trainer.fit(
             module,
-            _loader(train, batch_size, EpochShuffle(len(train), seed)),
-            _loader(valid, 2 * batch_size, None) if len(valid) else None,
+            _loader(train, recipe, order),
+            _loader(valid, recipe, None) if len(valid) else None,
             ckpt_path=last if last.exists() else None,
             weights_only=True,
         )
@@ -649,15 +696,21 @@ def _mlflow_logger(uri: str, recipe: Recipe, seed: int) -> MLFlowLogger:
     return logger
 
 
-def _loader(tracks: PackedTracks, batch_size: int, sampler: Sampler[int] | None) -> DataLoader[Any]:
+def _order(tracks: PackedTracks, recipe: Recipe, seed: int) -> EpochShuffle:
     # BatchNorm cannot learn from a batch of one, which may be left over at the end.
-    lone = sampler is not None and len(tracks) > batch_size and len(tracks) % batch_size == 1
+    size = recipe.batch_size or 2
+    lone = len(tracks) > size and len(tracks) % size == 1
+    return EpochShuffle(len(tracks), seed, without=int(lone))
+
+
+def _loader(tracks: PackedTracks, recipe: Recipe, order: EpochShuffle | None) -> DataLoader[Any]:
+    size = recipe.batch_size or 2  # validated: it is given
+    together = max(1, _TOGETHER // (size * tracks.values)) * size
     return DataLoader(
         tracks,
-        batch_size,
-        sampler=sampler,
+        max(2 * size, together) if order is None else together,
+        sampler=order,
         collate_fn=_as_is,
-        drop_last=lone,
         num_workers=0,
     )
 
