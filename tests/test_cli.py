@@ -163,10 +163,22 @@ def test_classify_imports_neither_torch_nor_librosa(genres: Path, tmp_path: Path
     code = (
         "import sys; from genrescope.cli import app; "
         f"app(['classify', {str(genres / 'low' / '0.wav')!r}], standalone_mode=False); "
-        "heavy = {'torch', 'librosa', 'lightning', 'sklearn', 'transformers', 'matplotlib', 'av'}; "
+        "heavy = {'torch', 'librosa', 'lightning', 'sklearn', 'transformers', 'matplotlib', 'av', "
+        "'scipy', 'PIL'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"imports {done.stderr}"
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    code = (
+        "import sys; from genrescope.cli import app; app(['--help'], standalone_mode=False); "
+        "slow = {'numpy', 'onnxruntime', 'pydantic', 'rich.markdown', 'importlib.resources'}; "
+        "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "classify" in done.stdout
     assert done.returncode == 0, f"imports {done.stderr}"
 
 

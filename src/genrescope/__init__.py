@@ -12,7 +12,6 @@ and the model's prediction goes to a study, a library or a page.
 from __future__ import annotations
 
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,4 +73,4 @@ def sample(name: str = SAMPLES[0]) -> Path:
     """
     if name not in SAMPLES:
         raise GenrescopeError(f"There is no sample {name!r}; there are: {', '.join(SAMPLES)}.")
-    return Path(str(files("genrescope") / "samples" / f"{name}.mp3"))
+    return Path(__file__).parent / "samples" / f"{name}.mp3"

@@ -17,7 +17,7 @@ app = typer.Typer(
     name="genrescope",
     help="Tells the genre of music, and proves how well it does.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from genrescope.audio import Waveform
 from genrescope.representations import picture
@@ -56,6 +55,8 @@ def of_picture(pixels: NDArray[np.uint8], size: int = 224) -> NDArray[np.float32
     image
         float32 (3, size, size), in [-1, 1].
     """
+    from PIL import Image  # noqa: PLC0415  what hears audio starts without it
+
     image = Image.fromarray(pixels).crop(_CROP).resize((size, size), Image.Resampling.BILINEAR)
     return _to_unit(np.asarray(image).transpose(2, 0, 1))
 

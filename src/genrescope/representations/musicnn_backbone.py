@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class MusicnnReference(Reference):
 
     def open(self) -> Backbone:
         """Open it; widths are told by running it on silence."""
-        folder = files("genrescope") / "weights" / "musicnn"
+        folder = Path(__file__).parents[1] / "weights" / "musicnn"
         session = open_session((folder / f"{self.source}.onnx").read_bytes())
         data_set = self.source.split("_", maxsplit=1)[0]
         tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))

@@ -11,13 +11,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from genrescope.audio import Waveform, resample
 from genrescope.errors import InputError
@@ -110,12 +108,14 @@ def read(path: Path) -> Pixels:
     InputError
         If it is not a picture, is damaged, or has another size.
     """
+    from PIL import Image  # noqa: PLC0415  what hears audio starts without it
+
     try:
         with Image.open(path) as image:
             size = image.size
             if size == (WIDTH, HEIGHT):
                 return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (OSError, SyntaxError) as error:
         remedy = "Replace the file with an intact copy or remove it"
         raise InputError(path, f"it cannot be read as a picture ({error})", remedy) from error
     raise InputError(
@@ -151,10 +151,9 @@ def grid_of_waveform(waveform: Waveform, rate: int) -> Pixels:
 @lru_cache(maxsize=1)
 def magma() -> Pixels:
     """The colour table, uint8 (256, 3)."""
-    with (
-        files("genrescope.representations").joinpath("magma.png").open("rb") as file,
-        Image.open(file) as image,
-    ):
+    from PIL import Image  # noqa: PLC0415  see above
+
+    with Image.open(Path(__file__).with_name("magma.png")) as image:
         return np.asarray(image.convert("RGB")).reshape(256, 3)
 
 
