@@ -85,5 +85,6 @@ def tone() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
     """Give the settings of an embedding through one of ``tiny_backbones.CHECKPOINTS``."""
+    pytest.importorskip("onnx", reason="networks are made with genrescope[train]")
     folder = tmp_path_factory.mktemp("checkpoints")
     return lambda name: tiny_backbones.settings(name, folder)

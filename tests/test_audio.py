@@ -81,7 +81,8 @@ def fault_of(path: Path) -> InputError:
     with pytest.raises(InputError) as caught:
         audio.load(path)
     assert caught.value.path == path
-    assert str(caught.value) == f"{path}: {caught.value.cause}. {caught.value.remedy}."
+    name = str(path).encode("utf-8", "backslashreplace").decode()  # what is no text is written out
+    assert str(caught.value) == f"{name}: {caught.value.cause}. {caught.value.remedy}."
     assert caught.value.remedy
     return caught.value
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 TINY = {
     "hidden_size": 8,
@@ -73,6 +71,9 @@ def save_onnx(
     path: Path, shape: list[int | str], operator: str = "MatMul", domain: str = ""
 ) -> Path:
     """Save a random projection of a window's last axis, with 5 columns, and its square."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
     width = shape[-1]
     assert isinstance(width, int)
     weights = np.random.default_rng(0).standard_normal((width, 5)).astype(np.float32)
