@@ -32,6 +32,7 @@ class Hub(ThreadingHTTPServer):
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.claims: dict[str, int] = {}  # sizes that are told, where they are not the true ones
         self.asked: list[str] = []
+        self.commit: str | None = COMMIT  # that it says a repository is at
 
     @property
     def url(self) -> str:
@@ -117,7 +118,8 @@ class Handler(BaseHTTPRequestHandler):
                 {"rfilename": name, "size": self.server.claims.get(name, len(content))}
                 for name, content in files.items()
             ]
-            self._json({"id": repository, "sha": COMMIT, "siblings": siblings, "tags": []})
+            told = {"id": repository, "sha": self.server.commit, "siblings": siblings, "tags": []}
+            self._json(told)
 
     def _file(self, repository: str, name: str) -> None:
         content = self.server.repositories[repository].get(name)
@@ -223,6 +225,69 @@ def test_what_the_hub_has_not_is_told(
     assert told.returncode == 1
     assert words in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_all_that_is_fetched_is_of_the_commit_that_the_hub_names(hub: Hub, tmp_path: Path) -> None:
+    told = run(classify("someone/genres", "--revision", "v1"), hub.url, tmp_path)
+    assert told.returncode == 0, told.stderr
+    (named,) = {line.split("/")[-1] for line in hub.asked if "/revision/" in line} - {COMMIT}
+    assert named == "v1"
+    fetched = [line for line in hub.asked if "/resolve/" in line]
+    assert fetched
+    assert all(f"/resolve/{COMMIT}/" in line for line in fetched)
+
+
+@pytest.mark.parametrize(
+    ("revision", "commit", "words"),
+    [
+        ("v1", None, "the hub names no commit"),
+        ("v1", "main", "the hub names no commit"),
+        (COMMIT, "c" * 40, "the hub answers with another commit"),
+    ],
+)
+def test_a_hub_that_names_no_commit_or_another_is_not_fetched_from(
+    revision: str, commit: str | None, words: str, hub: Hub, tmp_path: Path
+) -> None:
+    hub.commit = commit
+    told = run(classify("someone/genres", "--revision", revision), hub.url, tmp_path)
+    assert told.returncode == 1
+    assert words in told.stderr
+    assert "Traceback" not in told.stderr
+    assert not [line for line in hub.asked if "/resolve/" in line]
+
+
+CHECKPOINT = """
+import sys
+from genrescope.hub import GenrescopeError, resolve_weights
+try:
+    print(resolve_weights("someone/encoder", download=True, revision=sys.argv[1] or None))
+except GenrescopeError as error:
+    print("refused:", error)
+"""
+
+
+def test_a_checkpoint_is_of_one_commit_and_its_pickle_stays_where_safetensors_are(
+    hub: Hub, tmp_path: Path
+) -> None:
+    names = ("config.json", "model.safetensors", "pytorch_model.bin", "evil.py")
+    hub.repositories["someone/encoder"] = dict.fromkeys(names, b"{}")
+    told = run(["-c", CHECKPOINT, "v1"], hub.url, tmp_path)
+    folder = Path(told.stdout.strip())
+    assert folder.name == COMMIT, told.stdout + told.stderr
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    fetched = [line for line in hub.asked if "/resolve/" in line]
+    assert fetched
+    assert all(f"/resolve/{COMMIT}/" in line for line in fetched)
+
+
+def test_a_checkpoint_that_is_too_large_is_not_fetched(hub: Hub, tmp_path: Path) -> None:
+    names = ("config.json", "model.safetensors")
+    hub.repositories["someone/encoder"] = dict.fromkeys(names, b"{}")
+    hub.claims["model.safetensors"] = 2**40
+    told = run(["-c", CHECKPOINT, ""], hub.url, tmp_path)
+    assert told.stdout.startswith("refused: someone/encoder cannot be had from the hub")
+    assert "holds 1,099,511,627,778 bytes" in told.stdout
+    assert not [line for line in hub.asked if "/resolve/" in line]
 
 
 def test_a_hub_that_cannot_be_reached_is_told_soon(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Audio files to waveforms: decode, mix to mono, resample.
 
 A waveform is everywhere a float32 array (samples,), mono, nominally in [-1, 1]; a rate is an int
-in Hz. `load` gives a whole clip; `excerpts` gives parts of a track that may be hours long, in time
-and memory that do not grow with it.
+in Hz. What goes beyond 1 is heard as it is; beyond `LOUDEST` it is no sound. `load` gives a whole
+clip; `excerpts` gives parts of a track that may be hours long, in time and memory that do not grow
+with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import soundfile
@@ -63,6 +64,12 @@ EXTENSIONS = frozenset(
 )
 """File name endings, in lower case, that are taken for audio."""
 
+LOUDEST = 2.0**31
+"""As far as a sample may go: what a file of floats holds that was made of integers unscaled.
+
+Up to here no representation overflows.
+"""
+
 _RATES = range(1_000, 1_000_001)  # Hz; outside, a header is corrupt and resampling would run away
 _PLANES = 8  # channels, on more of which PyAV crashes where each has a plane of its own
 _BLOCK = 2**22  # values (samples × channels) decoded at once
@@ -100,7 +107,7 @@ def load(path: Path, rate: int | None = None) -> tuple[Waveform, int]:
     Raises
     ------
     InputError
-        If the file is missing, is not audio, is empty, holds values that are not numbers, or is
+        If the file is missing, is not audio, is empty, holds values that are no sound, or is
         truncated (where the format tells how long it should be: a cut-off Ogg file does not).
     """
     _refuse_unreadable(path)
@@ -204,6 +211,29 @@ def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Wave
     yield held
 
 
+def to_waveform(samples: NDArray[Any]) -> Waveform:
+    """Check an array that is meant to be a waveform, and make it float32.
+
+    Parameters
+    ----------
+    samples
+        Floats (samples,), mono, in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If it has another number of dimensions, is not of floats, or holds values that are not
+        finite or beyond `LOUDEST`.
+    """
+    if samples.ndim != 1:
+        raise ValueError(f"a waveform is mono, of shape (samples,), not {samples.shape}")
+    if samples.dtype.kind != "f":
+        raise ValueError(f"a waveform is of floats in [-1, 1], not of {samples.dtype}")
+    if (fault := _fault(samples)) is not None:
+        raise ValueError(fault)
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
 def resample(waveform: Waveform, rate: int, target: int) -> Waveform:
     """Resample with soxr's high quality (what librosa does by default).
 
@@ -296,7 +326,7 @@ def _decode(path: Path, track: _Track) -> Iterator[Waveform]:
     # By blocks, as a corrupt header may promise more than memory holds.
     count = 0
     for block in track.blocks():
-        _refuse_not_finite(path, block)
+        _refuse_no_sound(path, block)
         count += len(block)
         yield block
     if count == 0:
@@ -335,7 +365,7 @@ def _excerpts(path: Path, track: _Track, rate: int, span_s: float, most: int) ->
         sources = _cut(track.blocks(), plan)
     waveforms = []
     for source, part in zip(sources, plan, strict=True):
-        _refuse_not_finite(path, source)
+        _refuse_no_sound(path, source)
         resampled = resample(source, track.rate, rate)[part.skip :]
         waveforms.append(fit_length(resampled, round(span_s * rate)).copy())
     return Excerpts(seconds, tuple(part.start for part in plan), waveforms, whole=False)
@@ -530,7 +560,8 @@ def _mono_blocks(frames: Iterable[AudioFrame], rate: int) -> Iterator[Waveform]:
 
 def _mono(samples: NDArray[np.float32]) -> Waveform:
     # From (samples, channels).
-    mixed = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+        mixed = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
     return np.ascontiguousarray(mixed)
 
 
@@ -591,9 +622,17 @@ def _refuse_unreadable(path: Path) -> None:
         raise InputError(path, f"it cannot be read ({error.strerror})", remedy) from error
 
 
-def _refuse_not_finite(path: Path, waveform: Waveform) -> None:
-    if not np.isfinite(waveform).all():
-        raise InputError(path, "it holds samples that are not finite numbers", _REPLACE)
+def _refuse_no_sound(path: Path, waveform: Waveform) -> None:
+    if (fault := _fault(waveform)) is not None:
+        raise InputError(path, fault, _REPLACE)
+
+
+def _fault(samples: NDArray[Any]) -> str | None:
+    # Where there is one NaN, both ends are.
+    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+    if not math.isfinite(peak):
+        return "it holds samples that are not finite numbers"
+    return f"it holds samples of {peak:.0e}, where 1 is loud" if peak > LOUDEST else None
 
 
 def _refuse_truncated_header(path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
+
+NO_TEXT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's control characters, halves of characters and ends of lines."""
 
 
 class GenrescopeError(Exception):
@@ -29,4 +33,13 @@ class InputError(GenrescopeError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.cause}. {self.remedy}."
+        return one_line(f"{self.path}: {self.cause}. {self.remedy}.")
+
+
+def one_line(text: str) -> str:
+    """Write out what would break the line or steer the terminal; names in files may hold it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(sign)[1:-1] if unicodedata.category(sign) in NO_TEXT else sign for sign in text
+    )

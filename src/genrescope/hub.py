@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,10 @@ from genrescope.errors import GenrescopeError
 HUB_TIMEOUT_S = 10
 MOST_BYTES = 2**30
 """A model folder of more than this is not fetched."""
+MOST_CHECKPOINT_BYTES = 2**33
+"""Nor are a checkpoint's settings and weights of more than this."""
+
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class WeightsNotAvailableError(GenrescopeError):
@@ -44,7 +50,10 @@ def resolve_weights(
     WeightsNotAvailableError
         If the checkpoint cannot be had; says why and what to do.
     """
-    folder = Path(weights).expanduser()
+    try:
+        folder = Path(weights).expanduser()
+    except RuntimeError as error:
+        raise WeightsNotAvailableError(f"{weights}: {error}. Give its whole path.") from error
     if (folder / "config.json").is_file():
         return folder
     if folder.is_dir():
@@ -69,13 +78,20 @@ def resolve_weights(
             f"{weights} is not on this machine, and downloads are off. {remedy}."
         )
     try:
-        info = HfApi().model_info(weights, revision=revision, timeout=HUB_TIMEOUT_S)
+        info = HfApi().model_info(
+            weights, revision=revision, timeout=HUB_TIMEOUT_S, files_metadata=True
+        )
         names = {file.rfilename for file in info.siblings or ()}
         # The same weights often lie there twice; safetensors is safer and enough.
         skip = ["*.bin"] if "model.safetensors" in names else []
+        wanted = {name for name in names if _any_fits(name, needed) and not _any_fits(name, skip)}
+        _refuse_large(info, wanted, MOST_CHECKPOINT_BYTES)
         return Path(
             snapshot_download(
-                weights, revision=info.sha, allow_patterns=needed, ignore_patterns=skip
+                weights,
+                revision=_commit(info, revision),
+                allow_patterns=needed,
+                ignore_patterns=skip,
             )
         )
     except Exception as error:
@@ -136,14 +152,12 @@ def fetch(
             f"{at} is no folder, has not been fetched before, and cannot be had from the "
             f"Hugging Face hub ({_reason(error)}). Check the name and the network."
         ) from error
-    sizes = [file.size or 0 for file in info.siblings or () if file.rfilename in names]
-    if sum(sizes) > MOST_BYTES:
-        raise GenrescopeError(
-            f"{at} holds {sum(sizes):,} bytes, more than a genre classifier has any use for "
-            f"({MOST_BYTES:,}). Check the name."
-        )
     try:
-        return Path(snapshot_download(repo_id, revision=info.sha, **wanted))
+        _refuse_large(info, names, MOST_BYTES)
+    except ValueError as error:
+        raise GenrescopeError(f"{at}: {error}. Check the name.") from error
+    try:
+        return Path(snapshot_download(repo_id, revision=_commit(info, revision), **wanted))
     except Exception as error:
         raise GenrescopeError(
             f"{at} could not be fetched from the Hugging Face hub ({_reason(error)}). Try again."
@@ -183,6 +197,27 @@ def push(
             "name and the network, and log in with a token that may write (`hf auth login`)."
         ) from error
     return str(commit.commit_url)
+
+
+def _commit(info: Any, revision: str | None) -> str:
+    # All files are of one commit, which the hub names: the one that was asked for, if it was one.
+    sha = str(info.sha)
+    if not _COMMIT.fullmatch(sha):
+        raise ValueError(f"the hub names no commit, but {sha[:50]!r}")
+    if revision is not None and _COMMIT.fullmatch(revision) and sha != revision:
+        raise ValueError(f"the hub answers with another commit, {sha}")
+    return sha
+
+
+def _refuse_large(info: Any, names: Collection[str], most: int) -> None:
+    sizes = [file.size or 0 for file in info.siblings or () if file.rfilename in names]
+    if sum(sizes) > most:
+        told = "more than a genre classifier has any use for"
+        raise ValueError(f"it holds {sum(sizes):,} bytes, {told} ({most:,})")
+
+
+def _any_fits(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _cached(repo_id: str, revision: str | None, wanted: Sequence[str]) -> Path | None:

@@ -68,6 +68,8 @@ class Host:
     """Bytes after which successive answers are cut; once used up, answers are whole."""
     ranges: bool = True
     tell_length: bool = True
+    length: str = ""
+    """What is told instead of the length."""
     status: int = 200
     asked: list[str | None] = field(default_factory=list)
     """The Range header of each request."""
@@ -98,7 +100,7 @@ def serving(content: bytes) -> Iterator[Host]:
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
             if state.tell_length:
-                self.send_header("Content-Length", str(total - start))
+                self.send_header("Content-Length", state.length or str(total - start))
             self.end_headers()
             cut = state.cuts.pop(0) if state.cuts else total
             self.wfile.write(state.content[start : start + cut])
@@ -178,6 +180,12 @@ def test_a_server_that_ignores_ranges_makes_it_start_over(
     host.ranges, host.tell_length = False, tell_length
     get_gtzan(tmp_path, urls=[host.url], md5=md5_of(host.content))
     assert host.asked == ["bytes=1000-"]
+    assert (tmp_path / "genres").is_dir()
+
+
+def test_a_length_that_is_no_number_is_passed_over(tmp_path: Path, host: Host) -> None:
+    host.length = "many"
+    get_gtzan(tmp_path, urls=[host.url], md5=md5_of(host.content))
     assert (tmp_path / "genres").is_dir()
 
 
@@ -331,6 +339,30 @@ def test_an_archive_with_an_absolute_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing was unpacked"):
         get_gtzan(folder, urls=[], md5=md5_of(sent))
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["genres.tar.gz"]
+
+
+@pytest.mark.parametrize(("bound", "most"), [("_MOST_UNPACKED_BYTES", 9999), ("_MOST_MEMBERS", 1)])
+def test_an_archive_of_far_more_than_gtzan_is_refused_and_leaves_nothing(
+    tmp_path: Path, bound: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = pack(member("genres/ok.au"), member("genres/zeros.au", bytes(10_000)))
+    monkeypatch.setattr(download, bound, most)
+    (tmp_path / "genres.tar.gz").write_bytes(sent)
+    with pytest.raises(InputError, match="are in it, so nothing was unpacked"):
+        get_gtzan(tmp_path, urls=[], md5=md5_of(sent))
+    assert [path.name for path in tmp_path.iterdir()] == ["genres.tar.gz"]
+
+
+@pytest.mark.parametrize("tell_length", [True, False])
+def test_a_server_that_sends_without_end_is_left(
+    tmp_path: Path, host: Host, tell_length: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_MOST_BYTES", 300_000)
+    host.tell_length = tell_length
+    with pytest.raises(InputError, match="sends more than 300,000 bytes"):
+        get_gtzan(tmp_path, urls=[host.url], md5=md5_of(host.content))
+    part = tmp_path / "genres.tar.gz.part"
+    assert (part.stat().st_size if part.exists() else 0) <= 300_000
 
 
 @pytest.mark.parametrize(

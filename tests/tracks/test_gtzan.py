@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from genrescope.errors import InputError
+from genrescope.errors import GenrescopeError, InputError
 from genrescope.tracks import gtzan
 from genrescope.tracks.datasets import open_dataset
 from genrescope.tracks.gtzan import GENRES, TABLE_COLUMNS
+from genrescope.tracks.splits import PROTOCOLS
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "gtzan"
 needs_gtzan = pytest.mark.skipif(
@@ -632,3 +633,82 @@ def test_opening_a_clip_looks_at_its_header_only(tmp_path: Path) -> None:
         file.writeframes(bytes(2 * 22050))
     assert gtzan.audio_fault(path) is None
     assert "cannot be read" in str(gtzan.audio_fault(tmp_path / "gone.wav"))
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder of table rows: of every identical pair, and of ten tracks of each genre."""
+    folder = tmp_path_factory.mktemp("pairs")
+    tracks = {*(track for pair in gtzan.IDENTICAL for track in pair)}
+    tracks |= {f"{genre}.{number:05d}" for genre in GENRES for number in range(10)}
+    write_table(folder / "features_30_sec.csv", *(row(f"{track}.wav") for track in sorted(tracks)))
+    (folder / "metadata").mkdir()
+    return folder
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    artists=st.dictionaries(
+        st.sampled_from(
+            [
+                *(track for pair in gtzan.IDENTICAL for track in pair),
+                "blues.00000",
+                "rock.00001",
+                "jazz.00002",
+            ]
+        ),
+        st.sampled_from(["Dio", "Queen", "Iron Maiden", "The Ten", "Someone"]),
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_identical_tracks_stand_on_one_side_whatever_the_index_lacks(
+    pairs: Path, artists: dict[str, str], seed: int
+) -> None:
+    lines = [f"{track}.wav ::: {artist} ::: a song\n" for track, artist in artists.items()]
+    (pairs / gtzan.INDEX).write_text("".join(lines))
+    dataset = gtzan.read(pairs)
+    for protocol in (name for name, known in PROTOCOLS.items() if known.honest):
+        try:
+            splits = PROTOCOLS[protocol].splits(dataset, seed)
+        except GenrescopeError as error:
+            assert "artist" in str(error)
+            assert not artists or len(dataset.genres) < 10 or "too few" in str(error)
+            continue
+        for split in splits:
+            side = {
+                id_: part for part in ("train", "valid", "test") for id_ in getattr(split, part)
+            }
+            for one, other in gtzan.IDENTICAL:
+                assert protocol == "filtered" or side[one] == side[other]
+                assert len({side.get(one), side.get(other)} - {None}) == 1
+
+
+def test_without_an_index_no_track_has_an_artist(pairs: Path) -> None:
+    (pairs / gtzan.INDEX).unlink(missing_ok=True)
+    dataset = gtzan.read(pairs)
+    assert {track.group for track in dataset.tracks} == {None}
+    with pytest.raises(GenrescopeError, match=r"GTZANindex\.txt"):
+        PROTOCOLS["grouped"].splits(dataset, 0)
+
+
+@needs_gtzan
+def test_no_pair_of_the_real_tracks_is_parted_by_an_honest_protocol() -> None:
+    dataset = gtzan.read(REAL)
+    groups = {track.id: track.group for track in dataset.tracks}
+    assert all(groups[one] == groups[other] is not None for one, other in gtzan.IDENTICAL)
+    for seed in range(3):
+        for split in PROTOCOLS["grouped"].splits(dataset, seed):
+            side = {
+                id_: part for part in ("train", "valid", "test") for id_ in getattr(split, part)
+            }
+            assert all(side[one] == side[other] for one, other in gtzan.IDENTICAL)
+            assert "jazz.00054" in side  # its row and artist are good, whatever its audio is
+
+
+@needs_gtzan
+def test_the_real_corrupt_clip_has_a_row_and_neither_audio_nor_picture() -> None:
+    (track,) = (track for track in gtzan.read(REAL).tracks if track.id == "jazz.00054")
+    assert track.audio is None
+    assert track.image is None
+    assert track.descriptors is not None
+    assert "audio corrupt in the common copy, and no picture published" in track.faults

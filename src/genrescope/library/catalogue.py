@@ -20,7 +20,7 @@ import platformdirs
 
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.database import Database, Kind
+from genrescope.library.database import Database, Kind, text, texts
 
 _PAGE = 256  # rows read at once
 _COMMIT_S = 1.0
@@ -221,6 +221,7 @@ class Catalogue(Database):
             newest = self._connection.execute(
                 "SELECT coalesce(max(walk), 0) FROM folders"
             ).fetchone()
+        with self._decoded():
             return int(newest[0]) + 1
 
     def see(self, folder: str, entries: Iterable[Entry], walk: int) -> Changes:
@@ -325,9 +326,14 @@ class Catalogue(Database):
                 ).fetchall()
             if not page:
                 return
-            for row, folder, name, fingerprint, begun in page:
-                self._begin(row)
-                yield Waiting(row, _path(folder, name), fingerprint, bool(begun))
+            with self._decoded():
+                found = [
+                    Waiting(row, _path(folder, name), _bytes(fingerprint), bool(begun))
+                    for row, folder, name, fingerprint, begun in page
+                ]
+            for waiting in found:
+                self._begin(waiting.row)
+                yield waiting
             last = page[-1][0]
 
     def _begin(self, row: int) -> None:
@@ -449,7 +455,9 @@ class Catalogue(Database):
                 ).fetchall()
             if not page:
                 return
-            yield from map(self._known, page)
+            with self._decoded():
+                known = [self._known(row) for row in page]
+            yield from known
             last = page[-1][0]
 
     def counts(self, library: str | None = None) -> dict[str, int]:
@@ -473,20 +481,28 @@ class Catalogue(Database):
         known = self._model(model)
         prediction = None
         if genre is not None:
+            if not 0 <= sure <= 1:
+                raise ValueError(f"{sure} is no probability")
             shares, tags = map(_unpacked, (known.genres, known.tags), packed)
             unsure = sure < known.unsure_below
             prediction = Prediction(known.genres[genre], sure, unsure, shares, tags)
+        if not (isinstance(size, int) and isinstance(mtime_ns, int)):
+            raise TypeError(f"{size!r} and {mtime_ns!r} are no size and time")
+        told = None if error is None else text(error)
         path = _path(folder, name)
-        return Known(path, size, mtime_ns, fingerprint, known.key, prediction, error)
+        return Known(path, size, mtime_ns, _bytes(fingerprint), known.key, prediction, told)
 
     def _model(self, number: int) -> _Model:
         if number not in self._models:
             with self._told():
-                key, genres, tags, unsure_below = self._connection.execute(
-                    "SELECT key, genres, tags, unsure_below FROM models WHERE id = ?", (number,)
-                ).fetchone()
-            names = tuple(json.loads(genres)), tuple(json.loads(tags or "[]"))
-            self._models[number] = _Model(number, key, *names, unsure_below)
+                key, genres, tags, unsure_below = (
+                    self._connection.execute(
+                        "SELECT key, genres, tags, unsure_below FROM models WHERE id = ?", (number,)
+                    ).fetchone()
+                    or (None,) * 4
+                )
+            names = texts(genres), texts(tags or "[]")
+            self._models[number] = _Model(number, text(key), *names, float(unsure_below or 0))
         return self._models[number]
 
     def _tag_names(self, model: _Model, tags: Mapping[str, float]) -> tuple[str, ...]:
@@ -521,7 +537,16 @@ def _stored(text: str) -> str | bytes:
 
 
 def _path(folder: str | bytes, name: str | bytes) -> Path:
-    return Path(os.fsdecode(folder), os.fsdecode(name))
+    path = Path(os.fsdecode(folder), os.fsdecode(name))
+    if "\0" in str(path):
+        raise ValueError(f"{path} is no file's name")
+    return path
+
+
+def _bytes(value: Any) -> bytes | None:
+    if not isinstance(value, bytes | None):
+        raise TypeError(f"{value!r} are no bytes")
+    return value
 
 
 def _under(folder: str) -> tuple[str, tuple[Any, ...]]:
@@ -542,5 +567,7 @@ def _packed(names: tuple[str, ...], shares: Mapping[str, float]) -> bytes:
 
 def _unpacked(names: tuple[str, ...], packed: bytes | None) -> dict[str, float]:
     shares = np.frombuffer(packed or b"", dtype="<f2").astype(float)
+    if not np.isfinite(shares).all():
+        raise ValueError("its shares are not all finite numbers")
     order = np.argsort(-shares, kind="stable")
     return {names[i]: float(shares[i]) for i in order}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import threading
@@ -10,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import filelock
 
 from genrescope.errors import InputError
 
+_DAMAGED = "malformed"  # SQLite's word for it
 _ROOM = 2**17  # bytes; SQLite needs more than 2**15 at once
 
 
@@ -147,6 +149,16 @@ class Database:
                 yield
             except sqlite3.Error as error:
                 raise InputError(self.path, *self._words(str(error))) from error
+            except UnicodeDecodeError as error:  # of what SQLite tells of a damaged file
+                raise InputError(self.path, *self._words(_DAMAGED)) from error
+
+    @contextmanager
+    def _decoded(self) -> Iterator[None]:
+        # What a row holds that no genrescope has written there: some other program has.
+        try:
+            yield
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise InputError(self.path, *self._words(_DAMAGED)) from error
 
     def _words(self, told: str) -> tuple[str, str]:
         option = self._kind.option
@@ -157,9 +169,24 @@ class Database:
             return "there is no room left on its disk", remedy
         if "not a database" in told:
             return f"it is no genrescope {self._kind.name}", f"Give another file with {option}"
-        if "malformed" in told:
+        if _DAMAGED in told:
             return "it is damaged", f"Restore it from a copy, or give another file with {option}"
         if "locked" in told:
             return "another program holds it", f"Close that, or give another file with {option}"
         remedy = f"Check that you may write to its folder, or give another file with {option}"
         return f"it cannot be used ({told})", remedy
+
+
+def text(value: Any) -> str:
+    """Give what a column must hold; TypeError if it is no text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Give the texts of a column that holds a list of them, as JSON; TypeError or ValueError."""
+    found = json.loads(value)
+    if not isinstance(found, list):
+        raise TypeError(f"{value!r} is no list")
+    return tuple(map(text, found))

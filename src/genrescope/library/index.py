@@ -25,6 +25,13 @@ PREFIX = ".genrescope-similar"
 _FORMAT = 1
 _HEADER = "genrescope_similar"  # the archive's first member: tells an index from a stranger's file
 _ELSEWHERE = "Give a file in a folder that you may write to with --index FILE"
+_COLUMNS = {  # kind and number of dimensions
+    "sizes": (np.dtype(np.int64), 1),
+    "mtimes": (np.dtype(np.int64), 1),
+    "vectors": (np.dtype(np.float16), 2),
+    "genres": (np.dtype(np.int64), 1),
+    "confidences": (np.dtype(np.float32), 1),
+}
 _MARK = slice(30, 30 + len(_HEADER))  # where a ZIP archive's first name stands
 
 
@@ -158,15 +165,26 @@ def _bytes(content: Any) -> NDArray[np.uint8]:
 
 
 def _unpack(content: bytes) -> tuple[dict[str, Any], dict[str, Row]]:
-    # Members are read to their end, or else their checksums would not be looked at.
+    # Members are read to their end, or else their checksums would not be looked at. None is
+    # compressed, so together they are no larger than the file.
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("a member is compressed")
         parts = {
             Path(name).stem: np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
             for name in archive.namelist()
         }
     header = json.loads(parts[_HEADER].tobytes())
     names = json.loads(parts["paths"].tobytes())
-    columns = [parts[name] for name in ("sizes", "mtimes", "vectors", "genres", "confidences")]
+    columns = [parts[name] for name in _COLUMNS]
+    if {name: (parts[name].dtype, parts[name].ndim) for name in _COLUMNS} != _COLUMNS:
+        raise ValueError("a column is of another kind")
+    if not all(isinstance(name, str) for name in (*names, *header["genres"])):
+        raise ValueError("a name is no text")
+    if not (
+        np.isfinite(parts["vectors"]).all() and (np.abs(parts["confidences"] - 0.5) <= 0.5).all()
+    ):
+        raise ValueError("a number is none that is ever written")
     rows = {
         name: Row(int(size), int(mtime), vector, header["genres"][genre], float(confidence))
         for name, size, mtime, vector, genre, confidence in zip(names, *columns, strict=True)

@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from genrescope.library.database import Database, Kind
+from genrescope.library.database import Database, Kind, text, texts
 
 _PAGE = 64
 
@@ -205,8 +206,9 @@ class Journal(Database):
             rows = self._connection.execute(
                 "SELECT id, key, file, library, preserve_mtime, begun FROM plans ORDER BY id DESC"
             ).fetchall()
+        with self._decoded():
             return [
-                Entry(n, key, Path(file), Path(library), bool(keep), begun, self._counts(n))
+                Entry(n, text(key), Path(file), Path(library), bool(keep), begun, self._counts(n))
                 for n, key, file, library, keep, begun in rows
             ]
 
@@ -225,9 +227,9 @@ class Journal(Database):
                 ).fetchall()
             if not page:
                 return
-            for number, path, stamp, old, new, *rest in page:
-                genres = tuple(json.loads(old)), tuple(json.loads(new))
-                yield Change(number, path, stamp, *genres, *rest)
+            with self._decoded():
+                changes = [_change(*row) for row in page]
+            yield from changes
             last = page[-1][0]
 
     def ready(self, change: Change, mtime_ns: int, patch: bytes) -> None:
@@ -255,8 +257,35 @@ class Journal(Database):
             )
 
     def _counts(self, plan: int) -> dict[str, int]:
-        found = self._connection.execute(
-            "SELECT state, count(*) FROM steps WHERE plan = ? GROUP BY state ORDER BY state",
-            (plan,),
-        )
-        return dict(found.fetchall())
+        with self._told():
+            found = self._connection.execute(
+                "SELECT state, count(*) FROM steps WHERE plan = ? GROUP BY state ORDER BY state",
+                (plan,),
+            ).fetchall()
+        return {text(state): count for state, count in found}
+
+
+def _change(
+    number: int,
+    path: Any,
+    stamp: Any,
+    old: Any,
+    new: Any,
+    state: Any,
+    told: Any,
+    mtime_ns: Any,
+    patch: Any,
+) -> Change:
+    if not (isinstance(mtime_ns, int | None) and isinstance(patch, bytes | None)):
+        raise TypeError
+    return Change(
+        number,
+        text(path),
+        text(stamp),
+        texts(old),
+        texts(new),
+        text(state),
+        None if told is None else text(told),
+        mtime_ns,
+        patch,
+    )

@@ -337,7 +337,7 @@ def _refuse_dead_ends(said: list[_Said], taxonomy: Taxonomy) -> None:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         document = tomllib.loads(_read_text(path, "Give a taxonomy in TOML"))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
         cause = f"it is not TOML ({error or 'too deep'})"
         raise InputError(path, cause, "Correct it there") from error
     for key in document:

@@ -230,7 +230,7 @@ def encoder_config(folder: Path) -> Any:
 
     remedy = "Give wav2vec2, HuBERT, WavLM or one of their kin"
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         cause = f"its config.json is of no known network ({str(error).splitlines()[0]})"
         raise InputError(folder, cause, remedy) from error
@@ -246,7 +246,15 @@ def _load(folder: Path) -> Any:
     config = encoder_config(folder)
     kind = Wav2Vec2Model if config.model_type == "wav2vec2" else AutoModel
     # Some checkpoints are kept in half precision, which waveforms and the head are not in.
-    return kind.from_pretrained(folder, local_files_only=True).float()
+    # Many are kept as pickles, of which nothing but tensors is then read: no code of theirs runs.
+    safe: dict[str, Any] = {"local_files_only": True, "weights_only": True}
+    try:
+        return kind.from_pretrained(folder, trust_remote_code=False, **safe).float()
+    except OSError:
+        raise
+    except Exception as error:
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"the weights in {folder} cannot be read ({told})") from error
 
 
 def _standardised(waveforms: Tensor) -> Tensor:

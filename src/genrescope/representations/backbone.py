@@ -24,6 +24,8 @@ from genrescope.errors import GenrescopeError
 SEPARATOR = ":"
 """Between kind and source, where a backbone is named by a single word."""
 
+_MOST = {"rate": 192_000, "window_s": 600}
+
 
 @dataclass(frozen=True)
 class Heard:
@@ -104,6 +106,7 @@ class Reference(ABC):
         return {"kind": self.kind, **asdict(self)}
 
     def _refuse_senseless(self) -> None:
+        # Windows are heard once on opening: more of them than of any music would eat memory.
         for field in fields(self):
             value, wanted = getattr(self, field.name), type(field.default)
             numeric = wanted in {int, float}
@@ -112,6 +115,10 @@ class Reference(ABC):
                 what = "a positive number" if numeric else "text"
                 raise GenrescopeError(
                     f"Backbone {self.kind}: {field.name} must be {what}, not {value!r}."
+                )
+            if numeric and value > _MOST.get(field.name, inf):
+                raise GenrescopeError(
+                    f"Backbone {self.kind}: {field.name} must be at most {_MOST[field.name]}."
                 )
 
 

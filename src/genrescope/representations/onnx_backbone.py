@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
 from genrescope.errors import InputError
-from genrescope.inference import open_session
+from genrescope.inference import first_line, open_session
+from genrescope.reading import read_bounded
 from genrescope.representations import log_mel
 from genrescope.representations.backbone import (
     Backbone,
@@ -116,27 +117,23 @@ class OnnxReference(Reference):
 
 
 def _read(source: str) -> bytes:
-    path = Path(source).expanduser()
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            cause = f"it has {size:,} bytes, more than {MOST_BYTES:,}"
-            raise InputError(path, cause, "Give a smaller network")
-        return path.read_bytes()
-    except OSError as error:
-        cause = f"the backbone's ONNX file cannot be read ({error.strerror or error})"
-        raise InputError(path, cause, "Put it there, or give its right path") from error
+        path = Path(source).expanduser()
+    except RuntimeError as error:
+        cause = f"the backbone's ONNX file cannot be found ({error})"
+        raise InputError(source, cause, "Give its whole path") from error
+    try:
+        return read_bounded(path, MOST_BYTES, "Put the right file there, or give its right path")
+    except InputError as error:
+        cause = f"the backbone's ONNX file cannot be read: {error.cause}"
+        raise InputError(path, cause, error.remedy) from error
 
 
 def _open_session(source: str, content: bytes) -> onnxruntime.InferenceSession:
     try:
         session = open_session(content)
-    except Exception as error:
-        told = str(error).splitlines()[0]
-        cause = f"ONNX Runtime cannot read it ({told})"
-        if "not a registered function/op" in told or "No opset import" in told:
-            cause = f"it uses custom operations, and none are ever loaded ({told})"
-        raise InputError(source, cause, _EXPORT) from error
+    except ValueError as error:
+        raise InputError(source, str(error), _EXPORT) from error
     if [given.type for given in session.get_inputs()] != ["tensor(float)"]:
         raise InputError(source, "it must have one input, of float32", _EXPORT)
     return session
@@ -152,9 +149,7 @@ def _runner(
         try:
             found: list[Any] = session.run(outputs, {name: windows})
         except Exception as error:
-            cause = (
-                f"it cannot run on an input of shape {windows.shape} ({str(error).splitlines()[0]})"
-            )
+            cause = f"it cannot run on an input of shape {windows.shape} ({first_line(error)})"
             remedy = "Set input, rate and window_s to what it was made for"
             raise InputError(source, cause, remedy) from error
         layers = {}

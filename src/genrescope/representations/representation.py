@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -25,6 +25,11 @@ from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.tracks.track import Extent, Track
 
 Array = NDArray[Any]
+
+MOST_VALUES = 2**27
+"""That the array of one track may have: half a gigabyte."""
+
+_MOST = {"seconds": 1800, "hz": 96_000, "windows": 10_000, "count": 10_000}
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Representation(ABC):
             if kind in {int, float} and not (isinstance(value, (int, kind)) and 0 < value < inf):
                 whole = "whole " if kind is int else ""
                 raise ValueError(f"{field.name} must be a positive {whole}number, not {value!r}")
+            if field.name in _MOST and value > _MOST[field.name]:
+                raise ValueError(f"{field.name} must be at most {_MOST[field.name]}")
 
     @property
     @abstractmethod
@@ -230,6 +237,10 @@ def make_representation(name: str, parameters: Mapping[str, Any] | None = None) 
         known = ", ".join(sorted(REPRESENTATIONS))
         raise GenrescopeError(f"There is no representation {name!r}; there are: {known}.")
     try:
-        return REPRESENTATIONS[name](**(parameters or {}))
+        made = REPRESENTATIONS[name](**(parameters or {}))
     except (TypeError, ValueError) as error:
         raise GenrescopeError(f"Representation {name}: {error}.") from error
+    if (values := prod(made.shape)) > MOST_VALUES:
+        told = f"an array would have {values:,} values; at most {MOST_VALUES:,} are made"
+        raise GenrescopeError(f"Representation {name}: {told}.")
+    return made

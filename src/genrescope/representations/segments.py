@@ -48,6 +48,8 @@ class Segments(Representation):
             return
         told = {"name": self.of} if isinstance(self.of, str) else dict(self.of)
         told.pop("version", None)
+        if told.get("name") == self.name:
+            raise ValueError("segments have no segments")
         object.__setattr__(self, "of", make_representation(told.pop("name", ""), told))
         object.__setattr__(self, "rate", self._inner.rate)
 

@@ -50,7 +50,7 @@ class Plan(BaseModel):
     recipes: list[Recipe] = Field(min_length=1)
     ensembles: list[Ensemble] = []
     protocols: list[str] = Field(default=["filtered", "report"], min_length=1)
-    seeds: int = Field(default=5, ge=1)
+    seeds: int = Field(default=5, ge=1, le=1000)
     extents: tuple[Extent, ...] | None = None
     skip: dict[str, tuple[str, ...]] = {}
     train_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
@@ -115,7 +115,9 @@ def load_plan(
     settings["recipes"] = [entry for entry in entries if isinstance(entry, Recipe)]
     for ensemble in settings["ensembles"]:  # what it is made of is run with it
         there = {recipe.name for recipe in settings["recipes"]}
-        settings["recipes"] += [load_recipe(name) for name in ensemble.of if name not in there]
+        settings["recipes"] += [
+            load_recipe(name, source) for name in ensemble.of if name not in there
+        ]
     names = [entry.name for entry in (*settings["recipes"], *settings["ensembles"])]
     if twice := {name for name in names if names.count(name) > 1}:
         remedy = "Give each recipe a name of its own"
@@ -136,8 +138,17 @@ def load_plan(
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InputError(path, faults, "Mend the study") from error
-    for name in (*plan.protocols, *(p for skipped in plan.skip.values() for p in skipped)):
+    for name in protocols or ():
         get_protocol(name)
+    _refuse_unknown_protocols(path, plan)
     if alien := sorted(set(plan.skip) - {recipe.name for recipe in plan.recipes}):
         raise InputError(path, f"skip names what is no recipe here: {', '.join(alien)}", "Mend it")
     return plan
+
+
+def _refuse_unknown_protocols(path: Path, plan: Plan) -> None:
+    for name in (*plan.protocols, *(p for skipped in plan.skip.values() for p in skipped)):
+        try:
+            get_protocol(name)
+        except GenrescopeError as error:
+            raise InputError(path, str(error).rstrip("."), "Mend the study") from error

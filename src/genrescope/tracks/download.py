@@ -28,6 +28,8 @@ from genrescope.tracks.gtzan import ARCHIVE_MD5, ARCHIVE_NAME, ARCHIVE_PAGE, ARC
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there so far, and those of the whole archive if the server tells."""
 
+_MOST_BYTES = 2**31  # of the archive, which has 1.2 GB
+_MOST_UNPACKED_BYTES, _MOST_MEMBERS = 2**32, 10_000  # of what is in it: 1.3 GB, 1,011
 _BLOCK = 1 << 18
 _ANSWER_SECONDS = 8.0
 _SILENCE_SECONDS = 30.0
@@ -162,15 +164,23 @@ def _fetch(url: str, part: Path, progress: Progress) -> int | None:
         resumes = response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
         if not (resumes and response.status == http.HTTPStatus.PARTIAL_CONTENT):
             done = 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
+        total = None if response.length is None else done + response.length
+        _refuse_endless(total or 0)
         with part.open("ab" if done else "wb") as file:
             progress(done, total)
             for block in _blocks(response):
-                file.write(block)
                 done += len(block)
+                _refuse_endless(done)
+                file.write(block)
                 progress(done, total)
     return total
+
+
+def _refuse_endless(size: int) -> None:
+    if size > _MOST_BYTES:
+        raise http.client.HTTPException(
+            f"the server sends more than {_MOST_BYTES:,} bytes, which the archive has not"
+        )
 
 
 def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
@@ -238,7 +248,15 @@ def _unpack(archive: Path, target: Path) -> None:
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
+            size = 0
+            for count, member in enumerate(tar, 1):
+                size += member.size
+                if size > _MOST_UNPACKED_BYTES or count > _MOST_MEMBERS:
+                    cause = (
+                        f"more than {_MOST_UNPACKED_BYTES:,} bytes or {_MOST_MEMBERS:,} files are "
+                        "in it, so nothing was unpacked"
+                    )
+                    raise InputError(archive, cause, _OTHER_ARCHIVE)
                 _unpack_member(tar, member, unpacked, archive)
         if not (unpacked / "genres").is_dir():
             raise InputError(archive, "there is no folder genres in it", _OTHER_ARCHIVE)

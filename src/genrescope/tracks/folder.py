@@ -9,7 +9,8 @@ from pathlib import Path
 
 from genrescope.audio import is_audio
 from genrescope.errors import InputError
-from genrescope.tracks.track import Dataset, Track
+from genrescope.reading import is_file, is_text
+from genrescope.tracks.track import MOST_GENRES, Dataset, Track, genre_fault
 
 _CSV_COLUMNS = "path, genre and, if known, artist"
 
@@ -86,7 +87,7 @@ def read_csv(path: Path) -> Dataset:
         clip = path.parent / name
         if not name or not genre:
             problems.append(InputError(path, f"line {line} lacks a path or a genre", "Fill it in"))
-        elif not clip.is_file():
+        elif not is_file(clip):
             remedy = f"Mend line {line} of {path.name}; paths are relative to that file"
             problems.append(InputError(clip, "no such file", remedy))
         else:
@@ -99,8 +100,20 @@ def read_csv(path: Path) -> Dataset:
 
 
 def _dataset(source: Path, tracks: list[Track], problems: list[InputError]) -> Dataset:
+    genres = sorted({track.genre for track in tracks})
+    if len(genres) > MOST_GENRES:
+        cause = f"it has {len(genres):,} genres, more than {MOST_GENRES:,}"
+        raise InputError(source, cause, "Put some of them together")
+    for genre in genres:
+        if (fault := genre_fault(genre)) is not None:
+            raise InputError(source, fault, "Give it another name")
     kept: list[Track] = []
-    for same in _by_content(tracks):
+    readable = [track for track in tracks if is_text(track.id)]
+    for track in tracks:
+        if not is_text(track.id):
+            cause, remedy = "its name is not in UTF-8", "Rename it; until then it is left out"
+            problems.append(InputError(track.audio or source, cause, remedy))
+    for same in _by_content(readable):
         genres = sorted({track.genre for track in same})
         names = ", ".join(track.id for track in same)
         path = same[0].audio or source

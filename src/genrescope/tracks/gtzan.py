@@ -201,7 +201,8 @@ class Survey:
     clips
         Audio files by track id, the one to prefer first.
     artists
-        Artists by track id, spelt alike; tracks of unknown artists are not in it.
+        Artists by track id, spelt alike; tracks of unknown artists are not in it, but for those
+        that are `IDENTICAL`.
     findings
         What had to be left out.
     """
@@ -454,10 +455,10 @@ def _restrict(ids: Iterable[str], present: set[str]) -> tuple[str, ...]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """List a folder, sorted and without hidden entries; nothing if it is none or locked."""
+    """List a folder, sorted and without hidden entries; nothing if it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except (NotADirectoryError, FileNotFoundError, PermissionError):
+    except OSError:  # it is no folder, locked, or a link in a circle
         return []
 
 
@@ -631,7 +632,7 @@ def _read_artists(root: Path) -> dict[str, str]:
 
     Its lines are ``file ::: artist ::: title``, either of the two possibly blank. Spellings that
     differ in case, spaces, full stops, commas or "&" are made one. An artist's work with others
-    remains a group of its own.
+    remains a group of its own. Tracks that are `IDENTICAL` are always of one.
     """
     index = next((path for path in (root / INDEX, root / INDEX.name) if path.is_file()), None)
     artists: dict[str, str] = {}
@@ -643,6 +644,10 @@ def _read_artists(root: Path) -> dict[str, str]:
         artist = re.sub(r"[.,]", "", rest.partition(":::")[0].casefold().replace("&", " and "))
         if track is not None and artist.strip():
             artists[track] = " ".join(artist.split())
+    if artists:  # an index with gaps must not part what is one recording
+        for pair in IDENTICAL:
+            known = next((artists[track] for track in pair if track in artists), f"of {pair[0]}")
+            artists.update(dict.fromkeys(pair, known))
     return artists
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from genrescope.errors import InputError
+from genrescope.errors import NO_TEXT, InputError
 
 Extent = Literal["full", "full-16k", "excerpt"]
 """How much of the clip its audio file holds: all of it, all of it below 8 kHz, or a part."""
+
+MOST_GENRES, MOST_GENRE_LETTERS = 1000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,17 @@ class Track:
     descriptors: tuple[float, ...] | None = None
     group: str | None = None
     faults: tuple[str, ...] = ()
+
+
+def genre_fault(name: str) -> str | None:
+    """Say why a text can be no genre's name, as a clause; None if it can."""
+    if not name.strip():
+        return "a genre's name is empty"
+    if len(name) > MOST_GENRE_LETTERS:
+        return f"the genre {name[:20]!r}… has a name of more than {MOST_GENRE_LETTERS} letters"
+    if any(unicodedata.category(sign) in NO_TEXT for sign in name):
+        return f"the genre {name!r} has a line break or another control character in its name"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

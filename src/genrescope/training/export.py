@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
-from genrescope.reading import sha256
 from genrescope.models.classical import Temperature
 from genrescope.models.encoder import Encoder
 from genrescope.models.windows import Windows
+from genrescope.reading import sha256
 from genrescope.representations import Representation
 
 

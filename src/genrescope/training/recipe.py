@@ -14,14 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError
+from genrescope.reading import is_file, read_bounded
 from genrescope.representations import Representation, make_representation
 from genrescope.representations.alteration import get_alterations
+
+_MOST_BYTES = 2**20  # of a YAML file
+_MOST_VALUES = 20_000  # in it; written with aliases, a few lines can stand for billions
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Component(BaseModel):
@@ -158,7 +162,7 @@ class Recipe(_Strict):
     accumulate: int = Field(default=1, ge=1)
     epochs: int | None = Field(default=None, ge=1)
     validate_every: int = Field(default=1, ge=1)
-    members: int = Field(default=1, ge=1)
+    members: int = Field(default=1, ge=1, le=1000)
     refit: bool = False
     calibrate: bool = False
     patience: int | None = Field(default=None, ge=1)
@@ -316,15 +320,18 @@ def load_entry(reference: str | dict[str, Any], source: Path | None = None) -> R
 
 
 def _settings(
-    reference: str | dict[str, Any], source: Path | None, depth: int = 0
+    reference: Any, source: Path | None, depth: int = 0
 ) -> tuple[dict[str, Any], Path | None]:
     if depth > 10:
         raise InputError(source or "recipe", "`extends` goes round in a circle", "Break the circle")
     if isinstance(reference, str):
         path = _find(reference, source)
         settings, source = read_yaml(path), path
-    else:
+    elif isinstance(reference, dict):
         settings = dict(reference)
+    else:
+        remedy = "Give the name of a recipe, a YAML file or settings"
+        raise InputError(source or "recipe", f"{reference!r} is no recipe", remedy)
     if (base := settings.pop("extends", None)) is not None:
         below, _ = _settings(base, source, depth + 1)
         settings = _merge(below, settings)
@@ -336,9 +343,12 @@ def _find(reference: str, source: Path | None) -> Path:
     if reference in bundled:
         return bundled[reference]
     path = (source.parent if source else Path()) / reference
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
+    if path.suffix in {".yaml", ".yml"} and is_file(path):
         return path
     known = ", ".join(bundled)
+    if source is not None:
+        cause = f"there is no recipe {reference!r}"
+        raise InputError(source, cause, f"Give one of these, or a YAML file: {known}")
     raise GenrescopeError(
         f"There is no recipe {reference!r}. Give one of these, or a YAML file: {known}."
     )
@@ -346,16 +356,37 @@ def _find(reference: str, source: Path | None) -> Path:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; InputError names the file and the line at fault."""
+    told = read_bounded(path, _MOST_BYTES, "Check the path")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(path, "no such file", "Check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
+        content = yaml.safe_load(told.decode("utf-8"))
+    except Exception as error:  # of any kind, for what only looks like a date or a number
         cause = f"it is not readable YAML ({' '.join(str(error).split())})"
         raise InputError(path, cause, "Mend the file") from error
     if not isinstance(content, dict):
         raise InputError(path, "it is not a mapping of settings", "Write `key: value` lines")
+    _refuse_strange(path, content)
     return content
+
+
+def _refuse_strange(path: Path, content: Any) -> None:
+    # Dates, sets and the like, which no setting is; and circles, or more values than the file has.
+    rest, count = [content], 0
+    while rest:
+        value, strange = rest.pop(), []
+        count += 1
+        if count > _MOST_VALUES:
+            cause = f"it stands for more than {_MOST_VALUES:,} values"
+            raise InputError(path, cause, "Write it without aliases (&, *)")
+        if isinstance(value, dict):
+            strange = [key for key in value if not isinstance(key, str)]
+            rest += value.values()
+        elif isinstance(value, list):
+            rest += value
+        elif not isinstance(value, str | int | float | None):
+            strange = [value]
+        if strange:
+            cause = f"{str(strange[0])[:100]!r} is no text"
+            raise InputError(path, cause, 'Put it in quotes ("…")')
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,149 @@
+"""What fuzzing has found: files that once ended in a traceback, a hang or nonsense."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genrescope.errors import InputError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from targets import TARGETS, check, damaged_index, index_seed, network_seed
+
+BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 10)) for i in range(1, 12)
+)
+PLAIN = b"name: mine\nrepresentation: {name: mfcc}\n"
+NETWORK = b"optimiser: {lr: %s}\nbatch_size: 8\nepochs: 2\n"
+
+REFUSED = {
+    "a date that is none": ("recipe", b"name: 2020-99-99\n"),
+    "a date": ("recipe", PLAIN + b"model: {name: knn, neighbours: 2020-01-01}\n"),
+    "a timestamp that is none": ("recipe", b"name: !!timestamp x\n"),
+    "a whole number that is none": ("recipe", b"name: !!int x\n"),
+    "a truth that is none": ("recipe", b"name: !!bool 7\n"),
+    "a number of thousands of digits": ("recipe", b"name: " + b"9" * 5000),
+    "bytes": ("recipe", PLAIN + b"model: {name: knn, x: !!binary aGk=}\n"),
+    "a set": ("recipe", PLAIN + b"model: {name: knn, x: !!set {a, b}}\n"),
+    "names of two kinds": ("recipe", PLAIN + b"model: {name: knn, 1: a, b: c}\n"),
+    "a name that is nothing": ("recipe", PLAIN + b"model: {name: knn, ~: a, b: c}\n"),
+    "an infinite rate": ("recipe", PLAIN + b"model: {name: mlp}\n" + NETWORK % b".inf"),
+    "a number as what it extends": ("recipe", b"extends: 5\n"),
+    "a list as what it extends": ("recipe", b"extends: [knn]\n"),
+    "an unknown recipe to extend": ("recipe", b"extends: nothing\n"),
+    "a line break in a setting": ("recipe", b'extends: knn\n"a\\nb": 1\n'),
+    "a value that stands for billions": ("recipe", b"extends: knn\nabout: x\n" + BOMB),
+    "a value that holds itself": ("recipe", b"extends: knn\nsearch: &a {x: [*a]}\n"),
+    "a recipe that is none": ("study", b"recipes: [null]\n"),
+    "a protocol that is none": ("study", b"recipes: [knn]\nprotocols: [x]\n"),
+    "seeds without end": ("study", b"recipes: [knn]\nseeds: 1000000000000\n"),
+    "thousands of digits in TOML": ("taxonomy", b"whitelist = " + b"9" * 5000),
+    "a path of thousands of letters": ("csv", b"path,genre\n" + b"x" * 5000 + b",rock\n"),
+    "a path with a line break": ("csv", b'path,genre\n"c\nd.wav",rock\n'),
+    "a genre with a line break": ("csv", b'path,genre\na.wav,"ro\nck"\n'),
+}
+
+
+@pytest.mark.parametrize("which", REFUSED)
+def test_it_is_refused_in_one_line(which: str) -> None:
+    name, content = REFUSED[which]
+    assert not check(TARGETS[name], content)
+
+
+def test_names_in_a_network_that_are_not_utf_8_are_told() -> None:
+    whole = network_seed()
+    assert check(TARGETS["network"], whole)
+    assert not check(TARGETS["network"], whole.replace(b"batch", b"b\x80tch"))
+
+
+ROWS = [
+    ("journal", "UPDATE plans SET file = x'ff'"),
+    ("journal", "UPDATE steps SET old = '['"),
+    ("journal", "UPDATE steps SET new = '5'"),
+    ("journal", "UPDATE steps SET new = '[[]]'"),
+    ("journal", "UPDATE steps SET old = x'ff'"),
+    ("journal", "UPDATE steps SET state = x'ff'"),
+    ("journal", "UPDATE steps SET patch = 'text'"),
+    ("catalogue", "UPDATE tracks SET confidence = 'x'"),
+    ("catalogue", "UPDATE tracks SET confidence = 7.5"),
+    ("catalogue", "UPDATE tracks SET probabilities = x'ffffff'"),
+    ("catalogue", "UPDATE tracks SET probabilities = 'text'"),
+    ("catalogue", "UPDATE tracks SET probabilities = x'007c'"),
+    ("catalogue", "UPDATE tracks SET model = 99"),
+    ("catalogue", "UPDATE tracks SET genre = 'x'"),
+    ("catalogue", "UPDATE tracks SET genre = 99"),
+    ("catalogue", "UPDATE tracks SET error = x'ff' WHERE error IS NOT NULL"),
+    ("catalogue", "UPDATE tracks SET size = 'x'"),
+    ("catalogue", "UPDATE tracks SET fingerprint = 'x'"),
+    ("catalogue", "UPDATE folders SET path = 0.5"),
+    ("catalogue", "UPDATE folders SET walk = ''"),
+    ("catalogue", "UPDATE models SET genres = '[1, 2]'"),
+    ("catalogue", "UPDATE models SET genres = '\"ab\"'"),
+]
+
+
+@pytest.mark.parametrize(("name", "statement"), ROWS)
+def test_rows_that_nobody_wrote_are_told_as_damage(
+    name: str, statement: str, tmp_path: Path
+) -> None:
+    (whole,) = TARGETS[name].seeds()
+    path = tmp_path / TARGETS[name].file
+    path.write_bytes(whole)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(statement).rowcount > 0
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with pytest.raises(InputError, match=f"{path.name}: it is damaged"):
+        TARGETS[name].open(path)
+
+
+def as_json(value: Any) -> Any:
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+HEADER = {"format": 1, "model": "model", "folder": None, "genres": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("vectors", np.zeros((3, 4))),
+        ("vectors", np.zeros((3, 4, 2), np.float16)),
+        ("vectors", np.full((3, 4), np.nan, np.float16)),
+        ("sizes", np.full(3, 1e30)),
+        ("mtimes", np.array(["a", "b", "c"])),
+        ("confidences", np.full(3, 7, np.float32)),
+        ("confidences", np.full(3, np.nan, np.float32)),
+        ("paths", as_json([1, 2, 3])),
+        ("genrescope_similar", as_json({**HEADER, "genres": [1, 2]})),
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_index_of_other_arrays_is_made_anew(
+    member: str, value: Any, compressed: bool, tmp_path: Path
+) -> None:
+    from genrescope.library import index
+
+    parts = dict(np.load(io.BytesIO(index_seed())))
+    path = tmp_path / index.PREFIX
+    with path.open("wb") as file:
+        np.savez(file, **parts)
+    assert len(index.read(path, "model", None)) == 3
+    with path.open("wb") as file:
+        if compressed:  # it could be as large as it likes
+            np.savez_compressed(file, **parts)
+        else:
+            np.savez(file, **{**parts, member: value})
+    with pytest.raises(index.StaleIndexError, match="damaged"):
+        index.read(path, "model", None)
+
+
+def test_damage_changes_what_it_is_told_to() -> None:
+    assert damaged_index(index_seed(), [(0, 0)]) != index_seed()

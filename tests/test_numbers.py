@@ -1,0 +1,337 @@
+"""Odd samples give sensible numbers or plain words; and one sound the same numbers anywhere."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+import genrescope
+from genrescope.audio import LOUDEST
+from genrescope.classifier import Classifier
+from genrescope.errors import InputError
+from genrescope.inference import open_session
+from genrescope.library.many import classify_files
+from genrescope.representations import REPRESENTATIONS, make_representation
+from genrescope.study.plan import Plan
+from genrescope.study.run import Options, run_study
+from genrescope.tracks import demo
+from genrescope.training.recipe import load_recipe
+
+RATE = 22050
+LENGTH = 2 * RATE
+SINE = (0.3 * np.sin(np.arange(LENGTH) / 20)).astype(np.float32)
+BITS = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), LENGTH)
+WEIGHTS = Path(genrescope.__file__).parent / "weights"
+
+
+def at_the_middle(value: float, around: NDArray[np.float32] = SINE) -> NDArray[np.float32]:
+    samples = around.copy()
+    samples[LENGTH // 2] = value
+    return samples
+
+
+SOUNDS = {
+    "silence": np.zeros(LENGTH, np.float32),
+    "denormals": (SINE * np.float32(1e-38)) * np.float32(1e-3),
+    "one denormal": at_the_middle(1e-45, np.zeros(LENGTH, np.float32)),
+    "clipped": np.sign(SINE),
+    "an offset alone": np.ones(LENGTH, np.float32),
+    "an offset": SINE + np.float32(0.7),
+    "one bit of noise": BITS,
+    "an impulse": at_the_middle(1, np.zeros(LENGTH, np.float32)),
+    "half the rate": np.tile(np.array([1, -1], np.float32), LENGTH // 2),
+    "half silent": np.where(np.arange(LENGTH) < RATE, 0, SINE).astype(np.float32),
+    "integers unscaled": SINE * np.float32(2**15),
+    "as loud as may be": BITS * np.float32(LOUDEST),
+    "one loud sample": at_the_middle(LOUDEST),
+}
+NO_SOUNDS = {
+    "nan": (at_the_middle(np.nan), "not finite numbers"),
+    "inf": (at_the_middle(np.inf), "not finite numbers"),
+    "minus inf": (at_the_middle(-np.inf), "not finite numbers"),
+    "both inf": (np.where(BITS > 0, np.inf, -np.inf).astype(np.float32), "not finite numbers"),
+    "too loud": (SINE * np.float32(1e30), r"samples of 3e\+29, where 1 is loud"),
+    "one too loud": (at_the_middle(-2 * LOUDEST), r"samples of 4e\+09, where 1 is loud"),
+    "the most": (np.full(LENGTH, np.finfo(np.float32).max), r"samples of 3e\+38, where 1 is loud"),
+}
+NO_WAVEFORMS = {
+    "integers": ((SINE * 32767).astype(np.int16), "floats in .* int16"),
+    "long integers": ((SINE * 2**30).astype(np.int32), "floats in .* int32"),
+    "bytes": ((SINE * 100 + 128).astype(np.uint8), "floats in .* uint8"),
+    "truths": (SINE > 0, "floats in .* bool"),
+    "complex numbers": (SINE.astype(np.complex64), "floats in .* complex64"),
+    "objects": (SINE.astype(object), "floats in .* object"),
+    "two channels": (np.stack([SINE, SINE]), r"mono, of shape \(samples,\), not \(2, 44100\)"),
+    "a column": (SINE[:, None], r"mono, of shape \(samples,\), not \(44100, 1\)"),
+    "a number": (np.array(0.5), r"not \(\)"),
+    "more than floats hold": (np.full(LENGTH, 1e300), r"samples of 1e\+300, where 1 is loud"),
+    "nothing": (SINE[:0], "too short"),
+    "one sample": (SINE[:1], "too short"),
+    "too short": (SINE[:300], "too short"),
+}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let no warning pass, of overflow or anything else."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier.default()
+
+
+@pytest.mark.parametrize("sound", SOUNDS)
+@pytest.mark.parametrize("name", sorted(REPRESENTATIONS))
+def test_odd_sounds_have_finite_arrays(name: str, sound: str) -> None:
+    representation = make_representation(name)
+    with quiet():
+        array = representation.compute(SOUNDS[sound], RATE)
+        again = representation.unpack(representation.pack(array))
+    assert array.shape == again.shape == representation.shape
+    assert array.dtype == again.dtype == np.float32
+    assert np.isfinite(array).all()
+    assert np.isfinite(again).all()
+
+
+@pytest.mark.parametrize("name", sorted(REPRESENTATIONS))
+def test_below_hearing_is_silence(name: str) -> None:
+    representation = make_representation(name)
+    silence = representation.compute(SOUNDS["silence"], RATE)
+    for sound in ("denormals", "one denormal"):
+        heard = representation.compute(SOUNDS[sound], RATE)
+        if name not in {"descriptors", "segments"}:  # frequencies have no level
+            np.testing.assert_allclose(heard, silence, atol=1e-6)
+
+
+@pytest.mark.parametrize("sound", SOUNDS)
+def test_odd_sounds_have_a_genre(classifier: Classifier, sound: str) -> None:
+    with quiet():
+        prediction = classifier.predict(SOUNDS[sound], RATE)
+        timeline = classifier.timeline(np.tile(SOUNDS[sound], 5), RATE)
+    shares = np.array(list(prediction.probabilities.values()))
+    assert sum(shares) == pytest.approx(1, abs=1e-6)
+    assert ((shares >= 0) & (shares <= 1)).all()
+    assert all(0 <= share <= 1 for share in prediction.tags.values())
+    assert len(timeline.probabilities) == 3
+    np.testing.assert_allclose(timeline.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("ask", ["predict", "timeline"])
+@pytest.mark.parametrize("name", [*NO_SOUNDS, *NO_WAVEFORMS])
+def test_what_is_no_waveform_is_told(classifier: Classifier, name: str, ask: str) -> None:
+    samples, words = (NO_SOUNDS | NO_WAVEFORMS)[name]
+    with quiet(), pytest.raises(ValueError, match=words):
+        getattr(classifier, ask)(samples, RATE)
+
+
+def test_a_waveform_may_lie_in_memory_as_it_likes(classifier: Classifier) -> None:
+    frozen = SINE.copy()
+    frozen.flags.writeable = False
+    meant = classifier.predict(SINE, RATE)
+    for other in (
+        SINE.astype(np.float64),
+        SINE.astype(">f4"),
+        np.repeat(SINE, 2)[::2],
+        np.stack([SINE, SINE], axis=1)[:, 0],
+        SINE[::-1].copy()[::-1],
+        frozen,
+    ):
+        assert classifier.predict(other, RATE) == meant
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("name", NO_SOUNDS)
+def test_a_file_of_no_sound_is_named(name: str, channels: int, tmp_path: Path) -> None:
+    samples, words = NO_SOUNDS[name]
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, np.stack([samples] * channels, axis=1), RATE, subtype="FLOAT")
+    if name == "the most" and channels == 2:  # their sum is beyond
+        words = "not finite numbers"
+    for representation in sorted(REPRESENTATIONS):
+        with quiet(), pytest.raises(InputError, match=words) as caught:
+            make_representation(representation).of_file(path)
+        assert caught.value.path == path
+
+
+def test_a_file_of_doubles_beyond_floats_is_named(classifier: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, np.full(LENGTH, 1e300), RATE, subtype="DOUBLE")
+    for ask in (classifier.predict, classifier.timeline):
+        with quiet(), pytest.raises(InputError, match="not finite numbers"):
+            ask(path)
+
+
+def test_a_sample_that_is_no_sound_is_found_in_a_long_file(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.wav"
+    long = np.tile(BITS * np.float32(0.1), 70)  # 140 s, of which excerpts are heard
+    long[len(long) // 2 :: 1000] = 1e20
+    soundfile.write(path, long, RATE, subtype="FLOAT")
+    for ask in (classifier.predict, classifier.timeline):
+        with quiet(), pytest.raises(InputError, match=r"samples of 1e\+20, where 1 is loud"):
+            ask(path)
+
+
+@pytest.mark.parametrize("sound", ["integers unscaled", "as loud as may be", "denormals"])
+def test_files_of_odd_levels_are_heard(classifier: Classifier, sound: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, SOUNDS[sound], 16000, subtype="FLOAT")
+    with quiet():
+        assert classifier.predict(path) == classifier.predict(SOUNDS[sound], 16000)
+
+
+# The same numbers, however they are asked for
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory, music: Callable[..., NDArray[np.float32]]):
+    folder = tmp_path_factory.mktemp("album")
+    for seed in range(6):
+        soundfile.write(folder / f"{seed}.wav", music(4.0 + seed, seed=seed), RATE)
+    return folder
+
+
+def test_one_thread_and_many_give_the_same_answers(classifier: Classifier, album: Path) -> None:
+    paths = sorted(album.iterdir())
+    one, *others = (
+        list(classify_files(classifier, paths, workers=workers, timeline=True))
+        for workers in (1, 2, 5)
+    )
+    for many in others:
+        for alone, beside in zip(one, many, strict=True):
+            assert beside.prediction == alone.prediction
+            assert beside.timeline is not None
+            np.testing.assert_array_equal(
+                beside.timeline.probabilities, alone.timeline.probabilities
+            )
+
+
+FRESH = """
+import hashlib, sys
+import numpy as np
+from genrescope.classifier import Classifier
+classifier = Classifier(Classifier.default().folder, threads=int(sys.argv[1]))
+analysis = classifier.representation.analyse_file(__import__("pathlib").Path(sys.argv[2]))
+logits = classifier.logits(analysis.arrays)
+np.save(sys.argv[3], logits)
+print(hashlib.sha256(logits.tobytes()).hexdigest())
+"""
+
+
+def fresh(path: Path, out: Path, threads: int = 1, **environment: str) -> str:
+    """Hash the logits of a file's windows, made by a process of its own."""
+    line = [sys.executable, "-c", FRESH, str(threads), str(path), str(out)]
+    env = {**os.environ, **environment}
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=env)
+    return done.stdout.strip()
+
+
+def test_every_process_gives_the_same_bits(tmp_path: Path) -> None:
+    path = genrescope.sample("pulse")
+    first, second = (fresh(path, tmp_path / f"{run}.npy") for run in "ab")
+    assert first == second
+    logits = np.load(tmp_path / "a.npy")
+    assert len(logits) > 1
+    assert hashlib.sha256(logits.tobytes()).hexdigest() == first
+    # What the libraries may share out otherwise, they add up in another order.
+    threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    fresh(path, tmp_path / "c.npy", 2, **threads)
+    np.testing.assert_allclose(np.load(tmp_path / "c.npy"), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "network", sorted(str(path.relative_to(WEIGHTS)) for path in WEIGHTS.rglob("*.onnx"))
+)
+def test_another_interpreter_of_onnx_agrees(network: str) -> None:
+    """The standard's own, of plain numpy, stands for every other execution provider."""
+    content = (WEIGHTS / network).read_bytes()
+    session = open_session(content)
+    (given,) = session.get_inputs()
+    shape = [2, *given.shape[1:]]
+    arrays = np.random.default_rng(0).uniform(0, 3, shape).astype(np.float32)
+    names = [output.name for output in session.get_outputs()]
+    told = session.run(names, {given.name: arrays})
+    reference = ReferenceEvaluator(onnx.load_from_string(content))
+    for name, found, meant in zip(
+        names, told, reference.run(names, {given.name: arrays}), strict=True
+    ):
+        scale = max(1.0, float(np.abs(meant).max()))
+        np.testing.assert_allclose(found / scale, meant / scale, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_catalogue_is_the_same_by_one_worker_and_by_many(album: Path, tmp_path: Path) -> None:
+    found = []
+    for workers in (1, 2, 3):
+        db = tmp_path / f"{workers}.db"
+        for words in (
+            ("scan", album, "--db", db, "--workers", workers),
+            ("export", "--to", "jsonl", "--db", db),
+        ):
+            line = [sys.executable, "-m", "genrescope", *map(str, words)]
+            done = subprocess.run(line, capture_output=True, text=True, check=True)
+        rows = [json.loads(row) for row in done.stdout.splitlines()]
+        assert len(rows) == 6
+        found.append(sorted(rows, key=lambda row: row["path"]))
+    assert found[0] == found[1] == found[2]
+
+
+class Silent:
+    """A listener to a study."""
+
+    def note(self, text: str) -> None: ...
+    def representing(self, name: str, done: int, total: int) -> None: ...
+    def planned(self, total: int, done: int) -> None: ...
+    def epoch(self, key: str, row: dict[str, Any]) -> None: ...
+    def finished(self, key: str, row: object) -> None: ...
+
+
+@pytest.mark.slow
+def test_a_study_is_the_same_by_one_job_and_by_two(tmp_path: Path) -> None:
+    """From hearing the clips to the last prediction, nothing of it being kept from before."""
+    dataset = demo.make(tmp_path / "demo", tracks_per_style=10, seconds=1.0)
+    network = {"name": "cnn", "channels": [4], "hidden": 8}
+    picture = {"name": "mel-image", "size": 32}
+    settings = {"extends": "report-cnn", "epochs": 2, "representation": picture, "model": network}
+    neighbours = {"extends": "knn", "name": "neighbours"}
+    recipes = [load_recipe(told) for told in ({**settings, "name": "small"}, neighbours)]
+    plan = Plan(recipes=recipes, protocols=["filtered", "report"], seeds=2)
+    found = []
+    for jobs in (1, 2):
+        out = tmp_path / f"by {jobs}"
+        run_study(plan, dataset, out, Options(jobs=jobs, store=out / "store"), Silent())
+        with (out / "results.csv").open() as file:
+            rows = [{**row, "seconds": None} for row in csv.DictReader(file)]
+        told = {
+            str(path.relative_to(out)): path.read_bytes()
+            for form in ("runs/**/predictions.csv", "models/*/model.onnx", "store/**/*.npy")
+            for path in out.glob(form)
+        }
+        assert len(rows) == 8
+        assert {Path(name).suffix for name in told} == {".csv", ".onnx", ".npy"}
+        found.append((rows, told))
+    (alone, alone_told), (beside, beside_told) = found
+    assert beside == alone
+    assert set(beside_told) == set(alone_told)
+    assert [name for name in alone_told if alone_told[name] != beside_told[name]] == []
