@@ -194,6 +194,8 @@ def run(files: list[str], tests: list[str], share: float, only: set[str] | None)
         for file in files:
             source = (copy / file).read_text()
             lines = reached.get(file, {})
+            if only is not None and not any(name.startswith(f"{file}: ") for name in only):
+                continue
             tried = list(mutants(file, source))[:: round(1 / share)]
             for mutant, changed in tried:
                 if only is not None and _name(mutant) not in only:

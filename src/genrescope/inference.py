@@ -47,7 +47,10 @@ def open_session(content: bytes, threads: int | None = 1) -> onnxruntime.Inferen
     there = onnxruntime.get_available_providers()
     providers = [name for name in _PROVIDERS if name in there]
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        # Where there is nothing else to fall back on, it would print that it does so.
+        session = onnxruntime.InferenceSession(
+            content, options, providers=providers, enable_fallback=len(providers) > 1
+        )
         for value in (*session.get_inputs(), *session.get_outputs()):
             value.name, value.shape  # noqa: B018  an error if a name in them is not UTF-8
     except Exception as error:

@@ -45,6 +45,10 @@ REFUSED = {
     "a protocol that is none": ("study", b"recipes: [knn]\nprotocols: [x]\n"),
     "seeds without end": ("study", b"recipes: [knn]\nseeds: 1000000000000\n"),
     "thousands of digits in TOML": ("taxonomy", b"whitelist = " + b"9" * 5000),
+    "a short line, with the columns in another order": (
+        "plan",
+        b"# genrescope tag plan, format 1\n# library: /m\npath,new,stamp,action\na.mp3,Rock\n",
+    ),
     "a path of thousands of letters": ("csv", b"path,genre\n" + b"x" * 5000 + b",rock\n"),
     "a path with a line break": ("csv", b'path,genre\n"c\nd.wav",rock\n'),
     "a genre with a line break": ("csv", b'path,genre\na.wav,"ro\nck"\n'),
@@ -57,10 +61,14 @@ def test_it_is_refused_in_one_line(which: str) -> None:
     assert not check(TARGETS[name], content)
 
 
-def test_names_in_a_network_that_are_not_utf_8_are_told() -> None:
+def test_names_in_a_network_that_are_not_utf_8_are_told(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     whole = network_seed()
     assert check(TARGETS["network"], whole)
     assert not check(TARGETS["network"], whole.replace(b"batch", b"b\x80tch"))
+    assert not check(TARGETS["network"], whole.replace(b"Relu", b"Re\x80u"))
+    assert capfd.readouterr() == ("", "")  # ONNX Runtime has something to say otherwise
 
 
 ROWS = [

@@ -263,7 +263,7 @@ def _step(path: Path, line: int, cells: dict[str, str]) -> Step:
     def wrong(cause: str) -> InputError:
         return InputError(path, f"line {line}: {cause}", "Mend the line or remove it")
 
-    action = cells["action"].strip().lower()
+    action = cells.get("action", "").strip().lower()
     if action not in ("write", "leave"):
         raise wrong(f"the action is {action!r}; there are write and leave")
     name = PurePosixPath(cells.get("path", ""))
