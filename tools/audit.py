@@ -45,7 +45,8 @@ def main(pins: str) -> int:
     if any(mended for *_, mended in found):
         return 1
     if unknown or not packages:
-        print(f"NOT AUDITED: PyPI told nothing of {', '.join(unknown)}.", file=sys.stderr)
+        some = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        print(f"NOT AUDITED: PyPI told nothing of {len(unknown)}: {some}", file=sys.stderr)
         return NOT_AUDITED
     return 0
 
