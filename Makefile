@@ -3,6 +3,7 @@
 # make test-slow                                                   the slow ones
 # make coverage                                                    both, and how much of src/ they run
 # make legs [LEGS="oldest 3.13"]                                   other dependencies, other Pythons
+# make mutate [ARGS="--only journal"]                              which changes no test notices
 # make audit                                                       known flaws of the pinned versions
 # make sbom                                                        what is in an install, into build/
 # make bench [DATA=/path/to/gtzan]                                speed and growth against our aims
@@ -11,7 +12,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup study test test-slow coverage legs audit sbom lint bench docs clean
+.PHONY: setup study test test-slow coverage mutate legs audit sbom lint bench docs clean
 
 setup: .venv/ready
 
@@ -38,6 +39,11 @@ test-slow: setup
 # Fails under the share that pyproject.toml asks for.
 coverage: setup
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "slow or not slow" --cov --cov-report=term $(ARGS)
+
+# Not among the extras: it is for the people who write tests, and takes hours.
+mutate: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt mutmut==3.8.1
+	$(BIN)/python tools/mutate.py $(ARGS)
 
 LEGS ?= pinned oldest newest 3.13 3.14
 legs: setup

@@ -401,7 +401,7 @@ def test_without_a_test_artists_are_kept_apart() -> None:
         assert train
         assert valid
         assert train.isdisjoint(valid)
-    assert without_test(dataset, 0) != without_test(dataset, 1)
+    assert without_test(dataset, 0) == without_test(dataset, 0) != without_test(dataset, 1)
 
 
 def test_other_lots_take_another_share_and_other_segments() -> None:
