@@ -77,7 +77,7 @@ AIMS = (
     Aim("training_speed", "report-mlp: plain / one fit a core", "epoch of report-mlp / plain", 3),
     Aim(
         "training_speed",
-        "report-mlp: losses of the first epoch apart",
+        "report-mlp: losses of the first steps apart",
         "report-mlp: losses apart",
         most=1e-4,
         unit="",
@@ -85,7 +85,7 @@ AIMS = (
     Aim("training_speed", "report-cnn: plain / one fit a core", "epoch of report-cnn / plain", 3),
     Aim(
         "training_speed",
-        "report-cnn: losses of the first epoch apart",
+        "report-cnn: losses of the first steps apart",
         "report-cnn: losses apart",
         most=1e-4,
         unit="",
@@ -114,7 +114,7 @@ AIMS = (
         "growth",
         ("10800 s: timeline, s", "3600 s: timeline, s"),
         "timeline of 3 h, time / of 1 h",
-        most=3.6,
+        most=4,
     ),
     Aim(
         "growth",
