@@ -114,7 +114,7 @@ AIMS = (
         "growth",
         ("10800 s: timeline, s", "3600 s: timeline, s"),
         "timeline of 3 h, time / of 1 h",
-        most=4,
+        most=3.6,
     ),
     Aim(
         "growth",
