@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -30,11 +31,12 @@ def main() -> None:
         "genrescope --help": ["-m", "genrescope", "--help"],
         "genrescope classify CLIP": ["-m", "genrescope", "classify", clip],
     }
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(given.times + 1):
         for name, words in commands.items():
             began = time.perf_counter()
-            subprocess.run([given.python, *words], check=True, capture_output=True)
+            subprocess.run([given.python, *words], check=True, capture_output=True, env=environment)
             if turn:
                 seconds[name].append(time.perf_counter() - began)
     figures = {f"{name}, s": statistics.median(taken) for name, taken in seconds.items()}

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -32,6 +31,7 @@ from genrescope.study.plan import Plan
 from genrescope.study.run import Options, run_study
 from genrescope.tracks import demo
 from genrescope.training.recipe import load_recipe
+from silent import Silent
 
 RATE = 22050
 LENGTH = 2 * RATE
@@ -295,16 +295,6 @@ def test_a_catalogue_is_the_same_by_one_worker_and_by_many(album: Path, tmp_path
         assert len(rows) == 6
         found.append(sorted(rows, key=lambda row: row["path"]))
     assert found[0] == found[1] == found[2]
-
-
-class Silent:
-    """A listener to a study."""
-
-    def note(self, text: str) -> None: ...
-    def representing(self, name: str, done: int, total: int) -> None: ...
-    def planned(self, total: int, done: int) -> None: ...
-    def epoch(self, key: str, row: dict[str, Any]) -> None: ...
-    def finished(self, key: str, row: object) -> None: ...
 
 
 @pytest.mark.slow

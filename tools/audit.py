@@ -8,6 +8,7 @@ did not answer for every package: then nothing is known, and that is what is sai
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -52,4 +53,6 @@ def main(pins: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pins", help="file of pinned versions")
+    sys.exit(main(parser.parse_args().pins))

@@ -138,7 +138,7 @@ def leg(name: str, wheel: Path, expected: list[dict[str, float]], folder: Path) 
         raise RuntimeError(f"the samples' probabilities differ by up to {max(differences):.2g}")
     given = run(*command, "-c", "import sys; print(sys.version.split()[0])").strip()
     print(f"{name}: Python {given}, probabilities as here to {max(differences):.1g}", flush=True)
-    root = Path("/work") if command[0] == "env" else work
+    root = Path("/", work.name) if command[0] == "env" else work
     tests = [str(root / "tests" / test) for test in TESTS]
     pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(root), *tests)
     settings = ("-c", str(root / "pyproject.toml"), "-m", "not slow")
@@ -150,7 +150,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("legs", nargs="+", metavar="LEG", help="pinned, oldest, newest or 3.x")
+    known = ("pinned", "oldest", "newest", "3.11", "3.12", "3.13", "3.14")
+    parser.add_argument("legs", nargs="+", choices=known, metavar="LEG", help=", ".join(known))
     failed = []
     with tempfile.TemporaryDirectory() as temporary:
         dist = Path(temporary, "dist")

@@ -18,6 +18,7 @@ from genrescope.tracks.demo import make
 from genrescope.tracks.track import Dataset
 from genrescope.training.fit import PackedTracks, fit
 from genrescope.training.recipe import Ensemble, Recipe, bundled_recipes, load_entry, load_recipe
+from silent import Silent
 
 ENTRIES = {name: load_entry(name) for name in bundled_recipes()}
 RECIPES = {name: entry for name, entry in ENTRIES.items() if isinstance(entry, Recipe)}
@@ -27,14 +28,6 @@ CHECKPOINTS = {"facebook/wav2vec2-base": "wav2vec2", "ntu-spml/distilhubert": "h
 
 pytestmark = pytest.mark.slow
 one_process = pytest.mark.xdist_group("systems")  # its study takes a minute: once is enough
-
-
-class Silent:
-    def note(self, text: str) -> None: ...
-    def representing(self, name: str, done: int, total: int) -> None: ...
-    def planned(self, total: int, done: int) -> None: ...
-    def epoch(self, key: str, row: dict[str, Any]) -> None: ...
-    def finished(self, key: str, row: object) -> None: ...
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ from genrescope.tracks.splits import (
 from genrescope.tracks.track import Dataset, SplitLists, Track
 from genrescope.training.fit import PackedTracks
 from genrescope.training.recipe import Recipe, load_recipe
+from silent import Silent
 
 
 def make_dataset(genres: dict[str, list[str | None]]) -> Dataset:
@@ -450,16 +451,6 @@ def test_copies_of_a_recording_stand_on_one_side_and_order_decides_nothing(
             for split in splits if not protocol.of_segments else ():
                 sides = [{id_.partition("-")[0] for id_ in part} for part in parts(split)]
                 assert sum(map(len, sides)) == len(set.union(*sides))
-
-
-class Silent:
-    """A listener to a study."""
-
-    def note(self, text: str) -> None: ...
-    def representing(self, name: str, done: int, total: int) -> None: ...
-    def planned(self, total: int, done: int) -> None: ...
-    def epoch(self, key: str, row: dict[str, Any]) -> None: ...
-    def finished(self, key: str, row: object) -> None: ...
 
 
 @pytest.mark.slow
