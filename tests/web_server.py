@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -72,7 +73,9 @@ def running(folder: Path, *options: object, **env: str) -> Iterator[Server]:
         try:
             yield Server(_address(process, log), temporary, process, log)
         finally:
-            process.terminate()
+            # As Ctrl-C does, after which Python ends as usual: SIGTERM would leave no time to write
+            # down which lines it has run.
+            process.send_signal(signal.SIGINT)
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:

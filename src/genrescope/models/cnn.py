@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from genrescope.models.model import model
+from genrescope.models.pooled_norm import can_pool_first, pooled_norm
 
 
 @model("cnn")
@@ -45,7 +46,7 @@ class Cnn(nn.Module):
         rows, columns = shape[1] // shrink, shape[2] // shrink
         if rows < 1 or columns < 1:
             raise ValueError(f"{len(channels)} poolings leave nothing of {shape[1]} × {shape[2]}")
-        self.blocks = nn.Sequential(*(_block(a, b) for a, b in pairwise((shape[0], *channels))))
+        self.blocks = nn.Sequential(*(_Block(a, b) for a, b in pairwise((shape[0], *channels))))
         self.head = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear((shape[0], *channels)[-1] * rows * columns, hidden),
@@ -64,14 +65,24 @@ class Cnn(nn.Module):
         return logits
 
 
-def _block(inputs: int, outputs: int) -> nn.Sequential:
+class _Block(nn.Sequential):
     # ReLU and max-pool commute; pooling first leaves a quarter of the values to rectify.
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1),
-        nn.BatchNorm2d(outputs),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-    )
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel_size=3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        convolution, norm, *others = self
+        maps = convolution(maps)
+        if isinstance(norm, nn.BatchNorm2d) and can_pool_first(maps, norm):
+            return pooled_norm(maps, norm)
+        for layer in (norm, *others):
+            maps = layer(maps)
+        return maps
 
 
 @model("resnet")
