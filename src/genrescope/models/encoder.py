@@ -113,13 +113,32 @@ class Encoder(nn.Module):
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """float32 (batch, samples) → logits (batch, genres)."""
-        if self._standardise:
-            waveforms = _standardised(waveforms)
-        states = self._states(waveforms)
-        if self.lstm is not None:
-            states, _ = self.lstm(states)
-        logits: Tensor = self.head(torch.mean(states, dim=1))
+        if self.lstm is None:
+            means = _summed(self.hear(waveforms), self.layer_weights)
+        else:
+            states = torch.stack(self._states(waveforms), dim=1)
+            means = self.lstm(_summed(states, self.layer_weights))[0].mean(dim=1)
+        logits: Tensor = self.head(means)
         return logits
+
+    def hear(self, waveforms: Tensor) -> Tensor:
+        """float32 (batch, samples) → the layers' states, averaged over time; see ``probe``.
+
+        Returns
+        -------
+        Tensor
+            float32 (batch, layers, width), of as many layers as are used.
+        """
+        return torch.stack([states.mean(dim=1) for states in self._states(waveforms)], dim=1)
+
+    @property
+    def hears_the_same(self) -> bool:
+        """Whether ``hear`` gives the same for a waveform however long a fit goes on."""
+        return self._frozen and self.lstm is None
+
+    def probe(self) -> LayerProbe:
+        """All that learns where the encoder is frozen; its parameters are this network's."""
+        return LayerProbe(self.layer_weights, self.head)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all that learns; a frozen encoder stays in evaluation mode."""
@@ -192,17 +211,15 @@ class Encoder(nn.Module):
         ).save_pretrained(folder)
         return True
 
-    def _states(self, waveforms: Tensor) -> Tensor:
-        # float32 (batch, time, width)
-        weights = self.layer_weights
-        found = self.encoder(waveforms, output_hidden_states=weights is not None, return_dict=True)
-        last: Tensor = found.last_hidden_state
-        if weights is None:
-            return last
+    def _states(self, waveforms: Tensor) -> list[Tensor]:
+        # Of each layer that is used, float32 (batch, time, width).
+        if self._standardise:
+            waveforms = _standardised(waveforms)
+        every = self.layer_weights is not None
+        found = self.encoder(waveforms, output_hidden_states=every, return_dict=True)
         # Whether the last of the hidden states is normalised as last_hidden_state is depends on
         # the version of transformers.
-        states = torch.stack([*found.hidden_states[:-1], last])
-        return (weights.softmax(dim=0)[:, None, None, None] * states).sum(dim=0)
+        return [*(found.hidden_states[:-1] if every else ()), found.last_hidden_state]
 
     def _mask_nothing(self) -> None:
         self.encoder.config.apply_spec_augment = False
@@ -216,6 +233,31 @@ class Encoder(nn.Module):
             self.encoder.feature_extractor._freeze_parameters()
         if freeze == "all":
             self.encoder.requires_grad_(requires_grad=False)
+
+
+class LayerProbe(nn.Module):
+    """The part of an ``Encoder`` that lies above its layers' averaged states.
+
+    Parameters
+    ----------
+    layer_weights
+        (layers,), of which a softmax is taken; None if there is one layer.
+    head
+        From the weighted sum (batch, width) to logits (batch, genres).
+    """
+
+    def __init__(self, layer_weights: nn.Parameter | None, head: nn.Module) -> None:
+        super().__init__()
+        self.layer_weights, self.head = layer_weights, head
+
+    def forward(self, means: Tensor) -> Tensor:
+        """float32 (batch, layers, width) → logits (batch, genres)."""
+        logits: Tensor = self.head(_summed(means, self.layer_weights))
+        return logits
+
+    def parameter_depths(self) -> list[tuple[list[nn.Parameter], int]]:
+        """As of an ``Encoder``: all is above."""
+        return [(list(self.parameters()), 0)]
 
 
 def encoder_config(folder: Path) -> Any:
@@ -255,6 +297,13 @@ def _load(folder: Path) -> Any:
     except Exception as error:
         told = " ".join(str(error).split())[:200]
         raise ValueError(f"the weights in {folder} cannot be read ({told})") from error
+
+
+def _summed(states: Tensor, weights: Tensor | None) -> Tensor:
+    # (batch, layers, …) → (batch, …)
+    if weights is None:
+        return states[:, 0]
+    return torch.einsum("bl...,l->b...", states, weights.softmax(dim=0))
 
 
 def _standardised(waveforms: Tensor) -> Tensor:

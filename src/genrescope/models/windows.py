@@ -31,8 +31,8 @@ class Windows(nn.Module):
 
     def forward(self, arrays: Tensor) -> Tensor:
         """float32 (batch, …, columns), at least ``length`` → logits (batch, genres)."""
-        spare = int(arrays.shape[-1]) - self._length
         if self.training:
+            spare = int(arrays.shape[-1]) - self._length
             starts = torch.randint(spare + 1, (len(arrays),)).tolist()
             parts = [
                 array[..., start : start + self._length]
@@ -40,8 +40,8 @@ class Windows(nn.Module):
             ]
             logits: Tensor = self.network(torch.stack(parts))
             return logits
-        places = sorted({round(spare * i / max(self._count - 1, 1)) for i in range(self._count)})
-        return mean_of_logits([self.network(arrays[..., s : s + self._length]) for s in places])
+        parts = evenly_spread(arrays, self._length, self._count)
+        return mean_of_logits([self.network(part) for part in parts])
 
 
 class Segments(nn.Module):
@@ -118,6 +118,13 @@ class Masks(nn.Module):
                 hidden = hidden.reshape(shape).to(arrays.device)
                 arrays = torch.where(hidden, arrays.mean(dim=inner, keepdim=True), arrays)
         return arrays
+
+
+def evenly_spread(arrays: Tensor, length: int, count: int) -> list[Tensor]:
+    """Cut stretches (batch, …, length), the first at the start and the last at the end."""
+    spare = int(arrays.shape[-1]) - length
+    places = sorted({round(spare * i / max(count - 1, 1)) for i in range(count)})
+    return [arrays[..., start : start + length] for start in places]
 
 
 def mean_of_logits(logits: Sequence[Tensor]) -> Tensor:

@@ -37,6 +37,7 @@ from genrescope.models.normalise import make_normaliser
 from genrescope.models.windows import Average, Masks, Segments, Windows
 from genrescope.representations import Representation
 from genrescope.representations.representation import Array
+from genrescope.training.frozen import above, frozen_encoder, hear_once
 from genrescope.training.recipe import Precision, Recipe, Schedule
 
 Batch = tuple[Tensor, Tensor]
@@ -48,6 +49,7 @@ CURVE_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_a
 EpochDone = Callable[[Mapping[str, float]], None]
 
 _CHECKPOINTS_PER_FIT = 25
+_HEARD = "heard-"  # begins the names of files in a fit's folder, until it ends
 _TOGETHER = 2**20  # numbers that Lightning is handed at once: many batches of small arrays
 
 
@@ -100,7 +102,7 @@ class PackedTracks(Dataset[Batch]):
         versions: int = 1,
     ) -> None:
         steps = np.arange(versions)[:, None] * (len(packed) // versions)
-        self._unpack = representation.unpack
+        self._unpack: Callable[[Array], NDArray[np.float32]] = representation.unpack
         self._packed = np.ascontiguousarray(packed[(steps + index).ravel()])
         self._labels = torch.from_numpy(np.tile(labels, versions))
         self._tracks = len(index)
@@ -126,6 +128,12 @@ class PackedTracks(Dataset[Batch]):
         some._packed, some._labels = self._packed[:tracks], self._labels[:tracks]
         some._tracks = tracks
         return some
+
+    def replaced(self, arrays: NDArray[np.float32]) -> PackedTracks:
+        """The same tracks by other arrays, one for each of these."""
+        others = copy(self)
+        others._packed, others._unpack = arrays, _as_is
+        return others
 
     def joined(self, others: PackedTracks) -> PackedTracks:
         """These, and others of the same representation, in all their versions."""
@@ -432,6 +440,10 @@ def fit(
     if recipe.optimiser is None:
         return _fit_classical(recipe, train, valid, genres, seed, segmented=segmented)
 
+    learn, check = _heard_once(
+        recipe, train, valid, shape, genres, folder, trainer_flags, segmented=segmented
+    )
+
     def fitted(place: int, tracks: PackedTracks, held: PackedTracks) -> nn.Module:
         own = folder if place == 0 else folder / f"fit-{place}"
         tell = None if on_epoch is None else lambda row: on_epoch({**row, "fit": place})
@@ -449,13 +461,47 @@ def fit(
         )
 
     places = range(recipe.members)
-    network = _averaged([fitted(place, train, valid.plain) for place in places])
+    network = _averaged([fitted(place, learn, check.plain) for place in places])
     logits = _logits(network, valid.plain)
     if recipe.refit:
-        whole, nothing = train.joined(valid), valid.first(0)
+        whole, nothing = learn.joined(check), check.first(0)
         network = _averaged([fitted(recipe.members + p, whole, nothing) for p in places])
     network, logits = _calibrated(recipe, network, logits, valid.plain)
+    for path in folder.glob(f"{_HEARD}*.npy"):
+        path.unlink()
     return Fitted(network, read_curves(folder / CURVES), logits)
+
+
+def _heard_once(
+    recipe: Recipe,
+    train: PackedTracks,
+    valid: PackedTracks,
+    shape: tuple[int, ...],
+    genres: int,
+    folder: Path,
+    trainer_flags: dict[str, Any],
+    *,
+    segmented: bool,
+) -> tuple[PackedTracks, PackedTracks]:
+    # The same tracks, unless an encoder that does not learn can hear them all beforehand.
+    if recipe.model.name != "encoder":
+        return train, valid
+    encoder = frozen_encoder(recipe, _model(recipe, shape, genres), segmented=segmented)
+    if encoder is None:
+        return train, valid
+    heard = (
+        hear_once(
+            encoder,
+            recipe.windows,
+            tracks,
+            folder / f"{_HEARD}{part}.npy",
+            batch_size=recipe.batch_size or 1,
+            accelerator=trainer_flags.get("accelerator", "auto"),
+            precision=precision_here(recipe, trainer_flags),
+        )
+        for part, tracks in (("train", train), ("valid", valid))
+    )
+    return train.replaced(next(heard)), valid.replaced(next(heard))
 
 
 def _fit_network(
@@ -479,8 +525,10 @@ def _fit_network(
     )
     if segmented:
         network = Segments(network)
+    encoder = frozen_encoder(recipe, network, segmented=segmented)
+    learner = network if encoder is None else above(encoder, recipe.windows)
     order = _order(train, recipe, seed)
-    module = GenreModule(network, recipe, seed, len(order), CurveFile(folder / CURVES, on_epoch))
+    module = GenreModule(learner, recipe, seed, len(order), CurveFile(folder / CURVES, on_epoch))
     _train(recipe, module, train, order, valid, seed, folder, trainer_flags)
     return network.cpu().eval()
 
@@ -710,14 +758,13 @@ def _loader(tracks: PackedTracks, recipe: Recipe, order: EpochShuffle | None) ->
         tracks,
         max(2 * size, together) if order is None else together,
         sampler=order,
-        collate_fn=_as_is,
+        collate_fn=_as_is,  # PackedTracks makes whole batches already
         num_workers=0,
     )
 
 
-def _as_is(batch: Any) -> Any:
-    # PackedTracks makes whole batches already.
-    return batch
+def _as_is(arrays: Any) -> Any:
+    return arrays
 
 
 class _quiet_lightning(warnings.catch_warnings):  # noqa: N801  used like a function

@@ -76,7 +76,8 @@ class Windows(_Strict):
     Attributes
     ----------
     length
-        Columns; in training each track gives one such stretch from a random place.
+        Columns; in training each track gives one such stretch from a random place, or, to an
+        encoder that is frozen whole, a random one of those it is tested on.
     count
         How many, evenly spread, a track is tested on; their probabilities are averaged.
     """

@@ -1,0 +1,177 @@
+"""A frozen encoder hears each clip once in a fit, and the fit is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from genrescope.models import make_model
+from genrescope.models.encoder import Encoder
+from genrescope.representations import make_representation
+from genrescope.training.fit import Fitted, PackedTracks, fit
+from genrescope.training.frozen import frozen_encoder
+from genrescope.training.recipe import Recipe, load_recipe
+from tiny_backbones import SPEECH
+
+SECONDS, RATE, GENRES = 0.5, 16000, 3
+WINDOW, COUNT = 4000, 4
+TRAIN, VALID = 12, 6
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    config = transformers.Wav2Vec2Config(**SPEECH)
+    transformers.Wav2Vec2Model(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many waveforms the encoder has heard, each time."""
+    counts: list[int] = []
+    hear = Encoder.hear
+
+    def counted(self: Encoder, waveforms: torch.Tensor) -> torch.Tensor:
+        counts.append(len(waveforms))
+        return hear(self, waveforms)
+
+    monkeypatch.setattr(Encoder, "hear", counted)
+    return counts
+
+
+def recipe(checkpoint: Path, **settings: Any) -> Recipe:
+    model = {"weights": str(checkpoint), "freeze": "all", "layers": "weighted", "hidden": 8}
+    return load_recipe(
+        {
+            "name": "tiny-probe",
+            "representation": {"name": "waveform", "seconds": SECONDS},
+            "windows": {"length": WINDOW, "count": COUNT},
+            "optimiser": {"name": "adam", "lr": 0.02},
+            "batch_size": 4,
+            "epochs": 5,
+            **settings,
+            "model": {"name": "encoder", **model, **settings.get("model", {})},
+        }
+    )
+
+
+def tracks(count: int, seed: int) -> PackedTracks:
+    """Tones in noise; a genre has its own."""
+    lots = np.random.default_rng(seed)
+    labels = np.arange(count) % GENRES
+    time = np.arange(int(SECONDS * RATE)) / RATE
+    tones = np.sin(2 * np.pi * (300 * 3.0 ** labels[:, None]) * time)
+    arrays = (tones + 0.1 * lots.normal(size=tones.shape)).astype(np.float32)
+    representation = make_representation("waveform", {"seconds": SECONDS})
+    return PackedTracks(representation, arrays, np.arange(count), labels.astype(np.int64))
+
+
+def run(chosen: Recipe, folder: Path, **more: Any) -> Fitted:
+    return fit(
+        chosen,
+        tracks(TRAIN, 0),
+        tracks(VALID, 1),
+        shape=(int(SECONDS * RATE),),
+        genres=GENRES,
+        seed=3,
+        folder=folder,
+        accelerator="cpu",
+        **more,
+    )
+
+
+def weights(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().ravel() for p in network.parameters()])
+
+
+@pytest.mark.parametrize("windows", [{"length": WINDOW, "count": COUNT}, None])
+def test_each_clip_is_heard_once_however_many_epochs(
+    checkpoint: Path, tmp_path: Path, heard: list[int], windows: dict[str, int] | None
+) -> None:
+    run(recipe(checkpoint, windows=windows, epochs=5), tmp_path)
+    each = COUNT if windows else 1
+    # A clip of each part tells the arrays' shape, and the network that comes out hears the
+    # validation clips anew.
+    assert sum(heard) == each * (TRAIN + 1 + VALID + 1 + VALID)
+    assert not list(tmp_path.rglob("heard-*"))
+
+
+@pytest.mark.parametrize("layers", ["last", "weighted"])
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_network_gives_what_was_validated(
+    checkpoint: Path, tmp_path: Path, layers: str, refit: bool
+) -> None:
+    fitted = run(recipe(checkpoint, model={"layers": layers}, refit=refit), tmp_path)
+    logits = torch.from_numpy(fitted.valid_logits)
+    loss = torch.nn.functional.cross_entropy(logits, torch.arange(VALID) % GENRES)
+    assert float(loss) == pytest.approx(fitted.curves[-1]["valid_loss"], rel=1e-4)
+    if not refit:
+        with torch.no_grad():
+            again = fitted.network(tracks(VALID, 1).arrays)
+        torch.testing.assert_close(again, logits)
+
+
+def test_it_learns(checkpoint: Path, tmp_path: Path) -> None:
+    fitted = run(recipe(checkpoint, epochs=40), tmp_path)
+    assert fitted.curves[0]["train_loss"] > 0.8
+    assert fitted.curves[-1]["valid_accuracy"] == 1
+
+
+def test_a_fit_stopped_while_it_hears_goes_on_and_ends_the_same(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[int]
+) -> None:
+    whole = run(recipe(checkpoint), tmp_path / "whole")
+    in_all = sum(heard)
+    heard.clear()
+    hear = Encoder.hear
+
+    def stopped(self: Encoder, waveforms: torch.Tensor) -> torch.Tensor:
+        if sum(heard) >= COUNT * (1 + 8):  # after two batches
+            raise KeyboardInterrupt
+        return hear(self, waveforms)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Encoder, "hear", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe(checkpoint), tmp_path / "broken")
+    heard.clear()
+    resumed = run(recipe(checkpoint), tmp_path / "broken")
+    assert sum(heard) == in_all - COUNT * 8
+    assert torch.equal(weights(resumed.network), weights(whole.network))
+    assert np.array_equal(resumed.valid_logits, whole.valid_logits)
+
+
+def test_what_was_kept_in_another_shape_is_not_taken(checkpoint: Path, tmp_path: Path) -> None:
+    wanted = run(recipe(checkpoint), tmp_path / "whole").valid_logits
+    (tmp_path / "other").mkdir()
+    np.save(tmp_path / "other" / "heard-train.npy", np.ones((TRAIN, 2, 3), np.float32))
+    assert np.array_equal(run(recipe(checkpoint), tmp_path / "other").valid_logits, wanted)
+
+
+@pytest.mark.parametrize(
+    ("settings", "segmented"),
+    [
+        ({"model": {"freeze": "features"}}, False),
+        ({"model": {"freeze": "all", "pool": "lstm", "lstm_width": 4}}, False),
+        ({"augment": {"mixup": 0.2}}, False),
+        ({"normalise": "signed-log"}, False),
+        ({}, True),
+    ],
+    ids=["learns", "sequence", "mixed", "normalised", "segments"],
+)
+def test_what_differs_between_epochs_is_heard_in_each(
+    checkpoint: Path, settings: dict[str, Any], segmented: bool
+) -> None:
+    def found(chosen: Recipe, *, segmented: bool) -> Encoder | None:
+        network = make_model("encoder", (WINDOW,), GENRES, chosen.model.parameters)
+        return frozen_encoder(chosen, network, segmented=segmented)
+
+    assert found(recipe(checkpoint), segmented=False) is not None
+    assert found(recipe(checkpoint, **settings), segmented=segmented) is None
