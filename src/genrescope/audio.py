@@ -70,6 +70,9 @@ LOUDEST = 2.0**31
 Up to here no representation overflows.
 """
 
+QUIETEST = 2.0**-14
+"""Two of the steps of 16-bit audio: what never goes further is silence, dithered at most."""
+
 _RATES = range(1_000, 1_000_001)  # Hz; outside, a header is corrupt and resampling would run away
 _PLANES = 8  # channels, on more of which PyAV crashes where each has a plane of its own
 _BLOCK = 2**22  # values (samples × channels) decoded at once
@@ -232,6 +235,11 @@ def to_waveform(samples: NDArray[Any]) -> Waveform:
     if (fault := _fault(samples)) is not None:
         raise ValueError(fault)
     return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def is_silent(waveform: Waveform) -> bool:
+    """Tell whether there is nothing to hear: samples, but none beyond `QUIETEST`."""
+    return bool(len(waveform)) and float(np.abs(waveform).max()) <= QUIETEST
 
 
 def resample(waveform: Waveform, rate: int, target: int) -> Waveform:

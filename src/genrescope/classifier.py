@@ -28,7 +28,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from genrescope.audio import Waveform, to_waveform
+from genrescope.audio import Waveform, is_silent, to_waveform
 from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.hub import WeightsNotAvailableError, fetch, push
 from genrescope.inference import MOST_BYTES, first_line, on_gpu, open_session
@@ -308,12 +308,12 @@ class Classifier:
         Raises
         ------
         InputError
-            If a file cannot be read. A list ends at its first: to go on, and to keep every core
-            busy, use ``genrescope.library.many.classify_files``.
+            If a file cannot be read or is silent. A list ends at its first: to go on, and to keep
+            every core busy, use ``genrescope.library.many.classify_files``.
         GenrescopeError
             If the network gives no finite numbers.
         ValueError
-            If a waveform comes without its rate, is too short, or is not what ``to_waveform``
+            If a waveform comes without its rate, is too short, silent, or not what ``to_waveform``
             takes.
         """
         if isinstance(audio, list | tuple):
@@ -322,6 +322,8 @@ class Classifier:
 
     def _predict(self, audio: Audio, rate: int) -> Prediction:
         analysis = self._analyse(audio, rate)
+        if isinstance(audio, np.ndarray) and is_silent(audio):
+            raise ValueError("the waveform is silent")
         # As in training: the windows are averaged first, then classified.
         mean = analysis.arrays.mean(axis=0, keepdims=True)
         scores = self._shares(audio, mean)[0]

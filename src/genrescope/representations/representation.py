@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import Waveform, load
+from genrescope.audio import Waveform, is_silent, load
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.tracks.track import Extent, Track
@@ -133,7 +133,7 @@ class Representation(ABC):
         Raises
         ------
         InputError
-            If the source cannot be read or gives values that are not finite.
+            If the source cannot be read, is silent or gives values that are not finite.
         """
         source = self.source(track)
         if source is None or source.path is None:
@@ -146,7 +146,7 @@ class Representation(ABC):
         Raises
         ------
         InputError
-            If the file cannot be read, or gives values that are not finite.
+            If the file cannot be read, is silent, or gives values that are not finite.
         """
         return np.asarray(self.analyse_file(path, alteration).arrays.mean(axis=0))
 
@@ -157,6 +157,8 @@ class Representation(ABC):
         """
         with self._faults_of(path):
             heard = self._listen(path, alteration.recorded_rate(self.rate))
+            if is_silent(heard):
+                raise InputError(path, "it is silent", "Leave the file out")
             analysis = self.analyse(alteration.colour(heard, self.rate), self.rate)
             return self._checked(path, analysis)
 
@@ -180,7 +182,7 @@ class Representation(ABC):
     def _checked(self, path: Path, analysis: Analysis) -> Analysis:
         if not np.isfinite(analysis.arrays).all():
             cause = f"its {self.name} are not all finite numbers"
-            raise InputError(path, cause, "Leave the file out; it may be silent or damaged")
+            raise InputError(path, cause, "Leave the file out; it may be damaged")
         return analysis
 
     @contextmanager
