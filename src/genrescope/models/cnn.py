@@ -76,13 +76,12 @@ class _Block(nn.Sequential):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        convolution, norm, *others = self
+        convolution, norm, pool, rectify = self
         maps = convolution(maps)
         if isinstance(norm, nn.BatchNorm2d) and can_pool_first(maps, norm):
             return pooled_norm(maps, norm)
-        for layer in (norm, *others):
-            maps = layer(maps)
-        return maps
+        found: Tensor = rectify(pool(norm(maps)))
+        return found
 
 
 @model("resnet")

@@ -131,11 +131,6 @@ class Encoder(nn.Module):
         """
         return torch.stack([states.mean(dim=1) for states in self._states(waveforms)], dim=1)
 
-    @property
-    def hears_the_same(self) -> bool:
-        """Whether ``hear`` gives the same for a waveform however long a fit goes on."""
-        return self._frozen and self.lstm is None
-
     def probe(self) -> LayerProbe:
         """All that learns where the encoder is frozen; its parameters are this network's."""
         return LayerProbe(self.layer_weights, self.head)

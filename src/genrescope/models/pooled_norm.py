@@ -14,7 +14,7 @@ _WINDOW = [2, 2]
 def pooled_norm(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """Normalise by the batch's statistics, which ``norm`` keeps, then rectify and pool.
 
-    BatchNorm multiplies by what is not negative here, so it, ReLU and pooling may change places:
+    BatchNorm multiplies by what is above zero here, so it, ReLU and pooling may change places:
     only a quarter of the values is normalised and rectified; all of them are read for statistics
     and gradients alone. S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015.
 
@@ -43,13 +43,13 @@ def can_pool_first(maps: Tensor, norm: nn.BatchNorm2d) -> bool:
     """Tell whether ``pooled_norm`` may stand for the three layers.
 
     Elsewhere than on a CPU the layers are quick as they are; a channel that is multiplied by less
-    than zero would need its smallest values.
+    than zero would need its smallest values, and by zero its first.
     """
     return (
         norm.training
         and maps.device.type == "cpu"
         and maps.dtype == torch.float32
-        and bool((norm.weight >= 0).all())
+        and bool((norm.weight > 0).all())
     )
 
 
@@ -91,7 +91,7 @@ class _PooledNorm(torch.autograd.Function):
         maps, places, highest, result, weight, mean, scale = ctx.saved_tensors
         gradient = torch.ops.aten.threshold_backward(gradient, result, 0)  # that of ReLU
         to_bias = gradient.sum((0, 2, 3))
-        to_weight = scale * ((gradient * highest).sum((0, 2, 3)) - mean * to_bias)
+        to_weight = scale * (gradient * (highest - _wide(mean))).sum((0, 2, 3))
         # Through the statistics every place has a gradient, a line in its value; the highest of a
         # window has its own beside.
         share = weight * scale / (maps.numel() // maps.shape[1])

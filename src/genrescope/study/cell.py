@@ -25,7 +25,7 @@ from genrescope.study.results import Row
 from genrescope.study.statistics import expected_calibration_error
 from genrescope.tracks.splits import Split
 from genrescope.training.export import describe, export
-from genrescope.training.fit import PackedTracks, fit, precision_here
+from genrescope.training.fit import HEARD, PackedTracks, fit, precision_here
 from genrescope.training.recipe import Recipe
 
 Event = Callable[[str, dict[str, Any]], None]
@@ -207,8 +207,9 @@ def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) ->
         single = _segment_accuracy(classifier, representation.unpack(packed[test]), labels[test])
     if keep is None:
         shutil.rmtree(model_folder)
-    for checkpoint in folder.rglob("*.ckpt"):
-        checkpoint.unlink()
+    for kind in ("*.ckpt", f"*{HEARD}"):
+        for path in folder.rglob(kind):
+            path.unlink()
     partial = folder / "fold.part.npz"
     np.savez(
         partial,

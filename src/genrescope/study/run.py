@@ -28,7 +28,7 @@ from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.representations.alteration import Alteration, get_alterations
 from genrescope.representations.store import Collection, Store, end_with_parent
-from genrescope.study.cell import PREDICTIONS, RESULT, CellTask, run_cell, usable
+from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, usable
 from genrescope.study.ensemble import ensemble_task, run_ensemble
 from genrescope.study.plan import Plan
 from genrescope.study.results import Cell, Row, Unavailable, read_tested, write_csv, write_json
@@ -61,7 +61,7 @@ class Listener(Protocol):
         """So many fits there are, and are done already."""
 
     def epoch(self, key: str, row: dict[str, Any]) -> None:
-        """A fit has come to ``row["step"]`` of ``row["steps"]`` epochs."""
+        """A fit has come to ``row["step"]`` of ``row["steps"]`` epochs, or hears its clips."""
 
     def finished(self, key: str, row: Row) -> None:
         """A fit is done and tested."""
@@ -498,9 +498,9 @@ def _clear_stale(task: CellTask) -> None:
         shutil.rmtree(task.folder)
     task.folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(task.data_checksum, encoding="utf-8")
-    if task.model_folder is not None and not task.model_folder.is_dir():
-        # The model is gone or was never made: fold 0 must be fitted again to have it.
-        shutil.rmtree(task.folder / "fold-0", ignore_errors=True)
+    first = task.folder / "fold-0"
+    if task.model_folder is not None and not task.model_folder.is_dir() and (first / FOLD).exists():
+        shutil.rmtree(first)  # the model is gone: fold 0 must be fitted again to have it
 
 
 def _gather(plan: Plan, tasks: list[CellTask], share: float) -> list[Cell]:

@@ -37,7 +37,7 @@ from genrescope.models.normalise import make_normaliser
 from genrescope.models.windows import Average, Masks, Segments, Windows
 from genrescope.representations import Representation
 from genrescope.representations.representation import Array
-from genrescope.training.frozen import above, frozen_encoder, hear_once
+from genrescope.training.frozen import above, hear_once, hears_once
 from genrescope.training.recipe import Precision, Recipe, Schedule
 
 Batch = tuple[Tensor, Tensor]
@@ -45,11 +45,12 @@ Curves = list[dict[str, float]]
 """One row an epoch: epoch, train_loss, train_accuracy, valid_loss, valid_accuracy."""
 
 CURVES = "curves.csv"
+HEARD = ".heard.npy"
+"""Ends the names of files in a fit's folder that are of no more use once it is over."""
 CURVE_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
 EpochDone = Callable[[Mapping[str, float]], None]
 
 _CHECKPOINTS_PER_FIT = 25
-_HEARD = "heard-"  # begins the names of files in a fit's folder, until it ends
 _TOGETHER = 2**20  # numbers that Lightning is handed at once: many batches of small arrays
 
 
@@ -419,7 +420,8 @@ def fit(
     segmented
         Whether the first axis of ``shape`` counts segments of a track.
     on_epoch
-        Told each epoch's row of the curves.
+        Told each epoch's row of the curves and of which fit it is; before them, where a frozen
+        encoder hears all beforehand, how many ``clips`` it has ``heard``.
     trainer_flags
         Passed on to ``lightning.Trainer`` (accelerator, devices, strategy, …).
 
@@ -440,9 +442,11 @@ def fit(
     if recipe.optimiser is None:
         return _fit_classical(recipe, train, valid, genres, seed, segmented=segmented)
 
-    learn, check = _heard_once(
-        recipe, train, valid, shape, genres, folder, trainer_flags, segmented=segmented
-    )
+    learn, check = train, valid if recipe.refit else valid.plain
+    if hears_once(recipe, segmented=segmented):
+        learn, check = _heard(
+            recipe, (learn, check), shape, genres, folder, on_epoch, trainer_flags
+        )
 
     def fitted(place: int, tracks: PackedTracks, held: PackedTracks) -> nn.Module:
         own = folder if place == 0 else folder / f"fit-{place}"
@@ -467,41 +471,45 @@ def fit(
         whole, nothing = learn.joined(check), check.first(0)
         network = _averaged([fitted(recipe.members + p, whole, nothing) for p in places])
     network, logits = _calibrated(recipe, network, logits, valid.plain)
-    for path in folder.glob(f"{_HEARD}*.npy"):
-        path.unlink()
     return Fitted(network, read_curves(folder / CURVES), logits)
 
 
-def _heard_once(
+def _heard(
     recipe: Recipe,
-    train: PackedTracks,
-    valid: PackedTracks,
+    parts: tuple[PackedTracks, PackedTracks],
     shape: tuple[int, ...],
     genres: int,
     folder: Path,
+    on_epoch: EpochDone | None,
     trainer_flags: dict[str, Any],
-    *,
-    segmented: bool,
 ) -> tuple[PackedTracks, PackedTracks]:
-    # The same tracks, unless an encoder that does not learn can hear them all beforehand.
-    if recipe.model.name != "encoder":
-        return train, valid
-    encoder = frozen_encoder(recipe, _model(recipe, shape, genres), segmented=segmented)
-    if encoder is None:
-        return train, valid
-    heard = (
-        hear_once(
-            encoder,
+    # The same tracks by what an encoder that does not learn makes of them.
+    network = _model(recipe, shape, genres)
+    devices = trainer_flags.get("devices", 1)
+    if isinstance(devices, str):
+        devices = [int(devices.split(",")[0])] if "," in devices else 1
+    clips = sum(map(len, parts))
+
+    def heard(place: int) -> PackedTracks:
+        def tell(count: int) -> None:
+            if on_epoch is not None:
+                done = count + place * len(parts[0])
+                on_epoch({"fit": 0, "epoch": 0, "heard": done, "clips": clips})
+
+        arrays = hear_once(
+            network,
             recipe.windows,
-            tracks,
-            folder / f"{_HEARD}{part}.npy",
+            parts[place],
+            folder / f"{('train', 'valid')[place]}{HEARD}",
             batch_size=recipe.batch_size or 1,
+            on_heard=tell,
             accelerator=trainer_flags.get("accelerator", "auto"),
+            devices=devices[:1] if isinstance(devices, list) else 1,
             precision=precision_here(recipe, trainer_flags),
         )
-        for part, tracks in (("train", train), ("valid", valid))
-    )
-    return train.replaced(next(heard)), valid.replaced(next(heard))
+        return parts[place].replaced(arrays)
+
+    return heard(0), heard(1)
 
 
 def _fit_network(
@@ -525,8 +533,8 @@ def _fit_network(
     )
     if segmented:
         network = Segments(network)
-    encoder = frozen_encoder(recipe, network, segmented=segmented)
-    learner = network if encoder is None else above(encoder, recipe.windows)
+    once = hears_once(recipe, segmented=segmented)
+    learner = above(network, recipe.windows) if once else network
     order = _order(train, recipe, seed)
     module = GenreModule(learner, recipe, seed, len(order), CurveFile(folder / CURVES, on_epoch))
     _train(recipe, module, train, order, valid, seed, folder, trainer_flags)

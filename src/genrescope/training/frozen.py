@@ -5,8 +5,11 @@ A waveform of seconds becomes a few thousand numbers, on which all that learns s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,83 +22,114 @@ from genrescope.models.windows import Segments, evenly_spread
 from genrescope.training.recipe import Recipe, Windows
 
 
-def frozen_encoder(recipe: Recipe, network: nn.Module, *, segmented: bool) -> Encoder | None:
-    """Find the encoder in a recipe's network if its clips may be heard once.
+def hears_once(recipe: Recipe, *, segmented: bool) -> bool:
+    """Tell whether a recipe's fits may hear each clip once.
 
-    None if it learns or its sequence is needed, or if a clip is altered before it is heard.
+    Not if the encoder learns or its sequence is needed, nor if clips are altered before that.
     """
-    if recipe.augment is not None or recipe.normalise != "none" or segmented:
-        return None
-    found = [part for part in network.modules() if isinstance(part, Encoder)]
-    return found[0] if found and found[0].hears_the_same else None
+    settings = recipe.model.parameters
+    return (
+        recipe.model.name == "encoder"
+        and settings.get("freeze") == "all"
+        and settings.get("pool", "mean") == "mean"
+        and recipe.augment is None
+        and recipe.normalise == "none"
+        and not segmented
+    )
 
 
-def above(encoder: Encoder, windows: Windows | None) -> nn.Module:
-    """Return what learns, from the arrays of ``hear_once`` to logits.
+def above(network: nn.Module, windows: Windows | None) -> nn.Module:
+    """Return what learns in a network, from the arrays of ``hear_once`` to logits.
 
-    It shares its parameters with the encoder, and draws one of a clip's windows in training.
+    It shares its parameters with the network, and draws one of a clip's windows in training.
     """
-    probe = encoder.probe()
+    probe = _encoder(network).probe()
     return probe if windows is None else Segments(probe)
 
 
 def hear_once(
-    encoder: Encoder,
+    network: nn.Module,
     windows: Windows | None,
     waveforms: Any,
     path: Path,
     *,
     batch_size: int,
+    on_heard: Callable[[int], None],
     **fabric_flags: Any,
 ) -> NDArray[np.float32]:
     """Hear every clip, or what of it has not been heard by a fit that was stopped.
 
     Parameters
     ----------
-    encoder
-        Frozen.
+    network
+        Around an encoder that is frozen.
     windows
         Of a clip, all of which are heard; None for the whole.
     waveforms
         A ``PackedTracks`` of float32 (samples,).
     path
-        Of a file that keeps what has been heard.
+        Of a file that keeps what has been heard, in NumPy's format.
     batch_size
         Clips at once.
+    on_heard
+        Told how many clips have been heard.
     fabric_flags
-        For ``lightning.fabric.Fabric``: accelerator, precision.
+        For ``lightning.fabric.Fabric``: accelerator, devices, precision.
 
     Returns
     -------
     heard
         (clips, windows, layers, width), or (clips, layers, width) of whole clips.
-    """
-    fabric = Fabric(devices=1, **fabric_flags)
-    hears = fabric.setup_module(_Hears(encoder, windows).eval())
 
-    def heard(rows: list[int]) -> NDArray[np.float32]:
-        arrays = fabric.to_device(waveforms.__getitems__(rows)[0])
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    fabric = Fabric(**fabric_flags)
+    hears = fabric.setup_module(_Hears(_encoder(network), windows).eval())
+
+    def heard(rows: Sequence[int]) -> NDArray[np.float32]:
+        arrays = fabric.to_device(waveforms.__getitems__(list(rows))[0])
         with torch.inference_mode():
             found: NDArray[np.float32] = hears(arrays).float().cpu().numpy()
         return found
 
-    kept = _kept(path, (len(waveforms), *heard([0]).shape[1:]))
-    flat = kept.reshape(len(kept), -1)
-    missing = np.flatnonzero(flat[:, 0] == 0)
-    for start in range(0, len(missing), batch_size):
-        rows = missing[start : start + batch_size]
-        values = heard(rows.tolist()).reshape(len(rows), -1)
-        flat[rows, 1:] = values[:, 1:]
-        flat[rows, 0] = values[:, 0]  # last: by it a clip is known to have been heard
-    return np.array(kept)
+    count = len(waveforms)
+    with _Kept(path, (count, *heard([0]).shape[1:])) as kept:
+        for start in range(kept.rows, count, batch_size):
+            on_heard(start)
+            kept.append(heard(range(start, min(start + batch_size, count))))
+    on_heard(count)
+    return np.asarray(np.load(path))
 
 
-def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    if path.is_file():
-        kept = np.lib.format.open_memmap(path, mode="r+")
-        if kept.shape == shape and kept.dtype == np.float32:
-            return kept
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+class _Kept:
+    # A file of rows that grows, so that whatever ends the process leaves whole rows.
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        header = {"shape": shape, "fortran_order": False, "descr": "<f4"}
+        told = BytesIO()
+        np.lib.format.write_array_header_1_0(told, header)
+        begins, row = told.getvalue(), 4 * prod(shape[1:])
+        path.touch()
+        self._file = path.open("r+b")
+        if self._file.read(len(begins)) != begins:  # new, damaged or of other arrays
+            self._file.seek(0)
+            self._file.write(begins)
+            self._file.truncate()
+        self.rows = min((path.stat().st_size - len(begins)) // row, shape[0])
+        self._file.seek(len(begins) + self.rows * row)
+        self._file.truncate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, rows: NDArray[np.float32]) -> None:
+        self._file.write(rows.astype("<f4").tobytes())
+        self._file.flush()
 
 
 class _Hears(nn.Module):
@@ -108,3 +142,7 @@ class _Hears(nn.Module):
             return self.encoder.hear(waveforms)
         parts = evenly_spread(waveforms, self._windows.length, self._windows.count)
         return torch.stack([self.encoder.hear(part) for part in parts], dim=1)
+
+
+def _encoder(network: nn.Module) -> Encoder:
+    return next(part for part in network.modules() if isinstance(part, Encoder))
