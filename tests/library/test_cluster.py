@@ -28,7 +28,7 @@ from genrescope.library.cluster import File, cut, list_files, part_sizes, prepar
 from genrescope.library.many import classify_files
 
 MEGABYTE = 2**20
-PATIENCE_S = 100
+PATIENCE_S = 300
 
 on_ray = pytest.mark.xdist_group("ray")
 
