@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from genrescope.representations.store import Store
+from genrescope.study.run import worker_context
 from genrescope.tracks.datasets import open_dataset
 from genrescope.tracks.splits import get_protocol
 from genrescope.tracks.track import Dataset
@@ -143,7 +143,7 @@ def plain_loss(make: Any, train: Rows, recipe: Recipe) -> float:
 
 def ours(recipe: Recipe, data: Path, epochs: int, jobs: int) -> float:
     """Seconds an epoch when so many fits run side by side, each in a process of its own."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=worker_context()) as pool:
         times = list(pool.map(partial(epoch_seconds, recipe, data, epochs), range(jobs)))
     return statistics.median(times) / jobs
 

@@ -155,11 +155,21 @@ def test_a_csv_list_with_relative_and_absolute_paths(music: Path) -> None:
     assert dataset.name == "list"
     found = {track.audio: (track.genre, track.group) for track in dataset.tracks}
     assert found == {
-        music / "blues/1.wav": ("Blues", "B. B. King"),
+        music / "blues/1.wav": ("Blues", "b b king"),
         absolute: ("Pop", None),
         music / "blues/2.MP3": ("Blues", None),
     }
     assert dataset.problems == ()
+
+
+def test_an_artist_may_be_typed_in_several_ways(music: Path) -> None:
+    spellings = ('"Earth, Wind & Fire"', "earth wind  and FIRE.", "Ｅarth Wind & Fire")
+    clips = ("blues/1.wav", "blues/2.MP3", "pop/1.flac")
+    rows = [f"{clip},{clip[:3]},{name}" for clip, name in zip(clips, spellings, strict=True)]
+    found = read_csv(write_csv(music, "path,genre,artist", *rows)).tracks
+    assert [track.group for track in found] == ["earth wind and fire"] * 3
+    unknown = read_csv(write_csv(music, "path,genre,artist", "blues/1.wav,blues,."))
+    assert [track.group for track in unknown.tracks] == [None]
 
 
 def test_paths_are_relative_to_the_list_not_to_where_one_is(

@@ -63,8 +63,8 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     magnitude = np.empty((frames, _BINS), np.float32)
     centroid, bandwidth, rolloff = (np.empty(frames) for _ in range(3))
     mel = np.empty((frames, _BANDS), np.float32)
-    for some, block in spectra(y, _N_FFT, _HOP):
-        spectrum[some] = block
+    for some, exact in spectra(y, _N_FFT, _HOP):
+        spectrum[some] = block = exact.astype(np.complex64)
         magnitude[some] = sizes = np.abs(block)
         mel[some] = np.square(sizes) @ mel_filters(RATE, _N_FFT, _BANDS)
         centroid[some], bandwidth[some] = _centroid_and_bandwidth(sizes)

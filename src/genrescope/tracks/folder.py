@@ -10,7 +10,7 @@ from pathlib import Path
 from genrescope.audio import is_audio
 from genrescope.errors import InputError
 from genrescope.reading import is_file, is_text
-from genrescope.tracks.track import MOST_GENRES, Dataset, Track, genre_fault
+from genrescope.tracks.track import MOST_GENRES, Dataset, Track, genre_fault, spelt_alike
 
 _CSV_COLUMNS = "path, genre and, if known, artist"
 
@@ -52,7 +52,7 @@ def read_folder(folder: Path) -> Dataset:
 def read_csv(path: Path) -> Dataset:
     """Read a CSV file with columns path, genre and optionally artist.
 
-    Paths may be relative to the CSV file's folder.
+    Paths may be relative to the CSV file's folder; artists are compared as ``spelt_alike``.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def read_csv(path: Path) -> Dataset:
             remedy = f"Mend line {line} of {path.name}; paths are relative to that file"
             problems.append(InputError(clip, "no such file", remedy))
         else:
-            artist = (row.get("artist") or "").strip() or None
+            artist = spelt_alike(row.get("artist") or "") or None
             tracks.append(Track(id=name, genre=genre, audio=clip, group=artist))
     if not tracks:
         first = f" (first problem: {problems[0]})" if problems else ""

@@ -36,7 +36,7 @@ from typing import Literal
 import soundfile
 
 from genrescope.errors import InputError
-from genrescope.tracks.track import Dataset, Extent, SplitLists, Track
+from genrescope.tracks.track import Dataset, Extent, SplitLists, Track, spelt_alike
 
 GENRES = (
     "blues",
@@ -630,9 +630,8 @@ def _finite(cells: Iterable[str | None]) -> tuple[float, ...] | None:
 def _read_artists(root: Path) -> dict[str, str]:
     """Read the artist of each track from Sturm's index, if it is there.
 
-    Its lines are ``file ::: artist ::: title``, either of the two possibly blank. Spellings that
-    differ in case, spaces, full stops, commas or "&" are made one. An artist's work with others
-    remains a group of its own. Tracks that are `IDENTICAL` are always of one.
+    Its lines are ``file ::: artist ::: title``, either of the two possibly blank. An artist's work
+    with others remains a group of its own. Tracks that are `IDENTICAL` are always of one.
     """
     index = next((path for path in (root / INDEX, root / INDEX.name) if path.is_file()), None)
     artists: dict[str, str] = {}
@@ -641,9 +640,9 @@ def _read_artists(root: Path) -> dict[str, str]:
     for line in index.read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, rest = line.partition(":::")
         track = track_id(name.strip())
-        artist = re.sub(r"[.,]", "", rest.partition(":::")[0].casefold().replace("&", " and "))
-        if track is not None and artist.strip():
-            artists[track] = " ".join(artist.split())
+        artist = spelt_alike(rest.partition(":::")[0])
+        if track is not None and artist:
+            artists[track] = artist
     if artists:  # an index with gaps must not part what is one recording
         for pair in IDENTICAL:
             known = next((artists[track] for track in pair if track in artists), f"of {pair[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
@@ -51,6 +52,16 @@ class Track:
     descriptors: tuple[float, ...] | None = None
     group: str | None = None
     faults: tuple[str, ...] = ()
+
+
+def spelt_alike(artist: str) -> str:
+    """Give one spelling to those that differ in case, spaces, full stops, commas or "&".
+
+    Nobody's tracks may stand on both sides of a split for having been typed twice. Empty if
+    nothing is left.
+    """
+    plain = unicodedata.normalize("NFKC", artist).casefold().replace("&", " and ")
+    return " ".join(re.sub(r"[.,]", "", plain).split())
 
 
 def genre_fault(name: str) -> str | None:
