@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -24,6 +25,7 @@ from genrescope.study.run import (
     SKIPPED,
     Options,
     run_study,
+    worker_context,
 )
 from genrescope.tracks.demo import make
 from genrescope.tracks.track import Dataset, Track
@@ -202,6 +204,34 @@ def test_a_study_that_was_stopped_ends_with_the_same_figures(
     run_study(plan(), demo, tmp_path, options(store), log)
     assert log.before >= 1
     assert figures_of(tmp_path) == figures_of(finished[1])
+
+
+def test_what_a_first_fold_has_come_to_is_gone_on_with(
+    demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    one = plan({**MLP, "epochs": 1}, protocols=["report"], seeds=1)
+    run_study(one, demo, tmp_path, options(store, jobs=1), Log())
+    (folder,) = tmp_path.glob("runs/*/*/*/fold-0")
+    shutil.rmtree(tmp_path / "models")
+    (folder.parent / "result.json").unlink()
+    (folder / "fold.npz").unlink()  # it was stopped before its end
+    (folder / "begun").touch()
+    run_study(one, demo, tmp_path, options(store, jobs=1), Log())
+    assert (folder / "begun").exists()
+    shutil.rmtree(tmp_path / "models")
+    (folder.parent / "result.json").unlink()
+    run_study(one, demo, tmp_path, options(store, jobs=1), Log())
+    assert not (folder / "begun").exists()  # it was done, but for the model that is gone
+    assert len(list(tmp_path.glob("models/*/model.onnx"))) == 1
+
+
+def test_fits_keep_their_memory_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    worker_context()
+    assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.check=0"
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    worker_context()
+    assert "glibc.malloc.hugetlb=1" in os.environ["GLIBC_TUNABLES"]
 
 
 def test_other_labels_are_not_mixed_with_what_was_done(
