@@ -43,7 +43,10 @@ TARGETS = {
     "src/genrescope/tracks/splits.py": ["tests/tracks/test_splits.py"],
     "src/genrescope/library/journal.py": ["tests/library/test_journal.py"],
     "src/genrescope/library/patch.py": ["tests/library/test_patch.py"],
-    "src/genrescope/library/tags/*.py": ["tests/library/test_tags.py"],
+    "src/genrescope/library/tags/*.py": [
+        "tests/library/test_tags.py",
+        "tests/library/test_id3v1.py",
+    ],
 }
 MOST_CPU_S = 120
 EXAMPLES = 5
