@@ -238,7 +238,7 @@ def to_waveform(samples: NDArray[Any]) -> Waveform:
 
 
 def is_silent(waveform: Waveform) -> bool:
-    """Tell whether there is nothing to hear: samples, but none beyond `QUIETEST`."""
+    """Tell whether float32 (samples,) has nothing to hear: samples, but none beyond `QUIETEST`."""
     return bool(len(waveform)) and float(np.abs(waveform).max()) <= QUIETEST
 
 
