@@ -14,12 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, overload
 
@@ -30,7 +28,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from genrescope.audio import Waveform, is_silent, to_waveform
 from genrescope.errors import GenrescopeError, InputError, one_line
-from genrescope.hub import WeightsNotAvailableError, fetch, push
+from genrescope.hub import MODEL_FILES, WeightsNotAvailableError, find_model, push
 from genrescope.inference import MOST_BYTES, first_line, on_gpu, open_session
 from genrescope.reading import read_bounded, sha256
 from genrescope.representations import Representation, make_representation
@@ -40,12 +38,10 @@ from genrescope.tracks.track import MOST_GENRES, genre_fault
 
 CONFIG, ONNX, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
 TRANSFORMERS = "transformers"
-_FILES = (CONFIG, ONNX, WEIGHTS, CARD)
 _SHARED = (  # what is handed on but, being the same network again, not fetched
-    *_FILES,
+    *MODEL_FILES,
     *(f"{TRANSFORMERS}/{name}" for name in (CONFIG, WEIGHTS, "preprocessor_config.json")),
 )
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _BATCH = 32
 _MOST_CONFIG_BYTES = 2**20
 _MOST_TOLD = 500  # letters
@@ -120,6 +116,8 @@ class Prediction:
     tags
         Likelihood in [0, 1] of every tag of the backbone, likeliest first; they do not sum to 1.
         Empty for models without one.
+    warnings
+        What is to be known of the file, such as how much of it is damaged; mostly empty.
     """
 
     genre: str
@@ -127,6 +125,7 @@ class Prediction:
     unsure: bool
     probabilities: dict[str, float]
     tags: dict[str, float]
+    warnings: tuple[str, ...] = ()
 
     @property
     def likely(self) -> list[str]:
@@ -184,7 +183,7 @@ class Classifier:
     @classmethod
     def default(cls) -> Classifier:
         """Open the classifier that comes with the package."""
-        return cls(Path(str(files("genrescope") / "weights" / "default")), threads=1)
+        return cls(find_model(None), threads=1)
 
     @classmethod
     def from_pretrained(
@@ -214,10 +213,7 @@ class Classifier:
             If there is no such model, the hub cannot be reached, or its files are not what they
             should be. Fetching needs ``pip install 'genrescope[hub]'``.
         """
-        folder = Path(model)
-        if not folder.exists() and _HUB_ID.fullmatch(str(model)):
-            folder = fetch(str(model), _FILES, revision=revision, token=token)
-        return cls(folder, threads)
+        return cls(find_model(model, revision, token=token), threads)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Copy the model's files into a folder, which is made if need be.
@@ -330,7 +326,8 @@ class Classifier:
         ranked = {self.genres[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")}
         genre, confidence = next(iter(ranked.items()))
         unsure = confidence < self.config.unsure_below
-        return Prediction(genre, confidence, unsure, ranked, dict(analysis.tags))
+        warnings = tuple(warning.message for warning in analysis.warnings)
+        return Prediction(genre, confidence, unsure, ranked, dict(analysis.tags), warnings)
 
     def timeline(self, audio: Audio, rate: int = 0) -> Timeline:
         """Tell the genres of every window of a clip.

@@ -11,7 +11,16 @@ from rich.markup import escape
 
 from genrescope import __version__, cli_library, cli_web
 from genrescope.errors import GenrescopeError
-from genrescope.terminal import ERR, OUT, StoppedError, hear_missing, note, require
+from genrescope.terminal import (
+    ERR,
+    OUT,
+    StoppedError,
+    hear_missing,
+    note,
+    note_passed_over,
+    read_list,
+    require,
+)
 
 app = typer.Typer(
     name="genrescope",
@@ -231,8 +240,8 @@ def classify(
     Ends with code 0 if all went well and 1 if some files failed; those are named, the rest go on.
     """
     from genrescope import SAMPLES, load, sample
-    from genrescope.answers import Writer
-    from genrescope.library.many import classify_files, find_audio
+    from genrescope.hub import find_model
+    from genrescope.workers import WorkerPool
 
     if cluster is not None:
         alone = [paths, use_samples, as_json, as_jsonl, as_csv, timeline, plot, workers]
@@ -252,22 +261,25 @@ def classify(
     given = [
         Path(line)
         for path in paths or ()
-        for line in (sys.stdin.read().splitlines() if path == "-" else [path])
+        for line in (read_list() if path == "-" else [path])
         if line
     ]
     given += map(sample, SAMPLES if use_samples else ())
-    files = list(find_audio(given, recursive=recursive))
+    pool = WorkerPool(workers, load, find_model(model, revision))
+    pool.begin()  # these take as long to import as a process takes to start
+    from genrescope.answers import Writer
+    from genrescope.library.many import classify_files, find_audio
+
+    passed_over: list[str] = []
+    files = list(find_audio(given, recursive=recursive, passed_over=passed_over.append))
     if plot is not None and len(files) != 1:
         raise typer.BadParameter(f"--plot draws one file, and these are {len(files)}")
-    classifier = load(model, revision)
     chosen = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     form = next((name for name, asked in chosen.items() if asked), "table")
     failed = 0
-    with Writer(form, top_k, len(files), OUT, ERR) as writer:
-        answers = classify_files(
-            classifier, files, workers=workers, timeline=timeline or plot is not None
-        )
-        for answer in answers:
+    with pool, Writer(form, top_k, len(files), OUT, ERR) as writer:
+        pool.start_one()
+        for answer in classify_files(pool, files, timeline=timeline or plot is not None):
             failed += answer.error is not None
             writer.write(answer)
             if plot is not None and answer.timeline is not None:
@@ -276,6 +288,7 @@ def classify(
 
                 draw(answer.path, answer.timeline).savefig(plot, dpi=110)
                 ERR.print(f"Drawn: {plot}", markup=False, highlight=False)
+    note_passed_over(passed_over)
     if failed:
         raise typer.Exit(1)
 

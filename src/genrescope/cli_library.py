@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.terminal import ERR, OUT, StoppedError, note, require
+from genrescope.terminal import ERR, OUT, StoppedError, note, note_passed_over, require
 
 if TYPE_CHECKING:
     from genrescope.library.catalogue import Catalogue
@@ -497,6 +497,7 @@ def _look(catalogue: Catalogue, folder: Path) -> Found:
         )
     for error in found.unreadable:
         print_error(ERR, error)
+    note_passed_over(list(found.passed_over))
     return found
 
 

@@ -17,11 +17,43 @@ MOST_BYTES = 2**30
 MOST_CHECKPOINT_BYTES = 2**33
 """Nor are a checkpoint's settings and weights of more than this."""
 
+MODEL_FILES = ("config.json", "model.onnx", "model.safetensors", "README.md")
+"""What a model folder consists of."""
+
 _COMMIT = re.compile("[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
 class WeightsNotAvailableError(GenrescopeError):
     """Pretrained weights cannot be had or used here; the message says what to do."""
+
+
+def find_model(
+    model: str | os.PathLike[str] | None, revision: str | None = None, *, token: str | None = None
+) -> Path:
+    """Find the folder of a classifier: the package's, one on this machine, or one of the hub.
+
+    Parameters
+    ----------
+    model
+        A folder, or the hub's ``user/name``; a folder of that name comes first. None for the one
+        in the package.
+    revision
+        A branch, tag or commit of the hub; None for the newest. A folder has none.
+    token
+        Of the hub, for a private model; None takes what ``hf auth login`` has kept.
+
+    Raises
+    ------
+    GenrescopeError
+        If there is no such model on the hub, or it cannot be reached.
+    """
+    if model is None:
+        return Path(__file__).parent / "weights" / "default"
+    folder = Path(model)
+    if not folder.exists() and _HUB_ID.fullmatch(str(model)):
+        return fetch(str(model), MODEL_FILES, revision=revision, token=token)
+    return folder
 
 
 def resolve_weights(

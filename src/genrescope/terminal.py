@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, one_line
 
 if TYPE_CHECKING:
     from genrescope.library.similar import Library
@@ -23,6 +25,22 @@ class StoppedError(Exception):
 def note(text: str) -> None:
     """Tell something beside the results, word for word."""
     ERR.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def note_passed_over(paths: list[str]) -> None:
+    """Say what in folders looks like audio or leads to it, and was not looked into."""
+    if paths:
+        more = f", … and {len(paths) - 3:,} more" if len(paths) > 3 else ""
+        note(
+            f"Passed over {len(paths):,}, as they are links to folders or have no ending of audio: "
+            f"{', '.join(map(one_line, paths[:3]))}{more}. Give them by name to analyse them."
+        )
+
+
+def read_list() -> list[str]:
+    """Read paths from standard input, one a line; they may be any bytes but line breaks."""
+    content = sys.stdin.buffer.read().removeprefix(b"\xef\xbb\xbf")
+    return [os.fsdecode(line) for line in content.splitlines()]
 
 
 def require(package: str, extra: str) -> None:

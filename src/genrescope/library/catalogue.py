@@ -20,7 +20,7 @@ import platformdirs
 
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.database import Database, Kind, text, texts
+from genrescope.library.database import Database, Kind, from_integer, text, texts, to_integer
 
 _PAGE = 256  # rows read at once
 _COMMIT_S = 1.0
@@ -47,7 +47,6 @@ CREATE TABLE tracks (
     mtime_ns INTEGER NOT NULL,
     gone INTEGER NOT NULL DEFAULT 0,
     stale INTEGER NOT NULL DEFAULT 1,
-    begun INTEGER NOT NULL DEFAULT 0,
     fingerprint BLOB,
     model INTEGER REFERENCES models,
     genre INTEGER,
@@ -55,26 +54,28 @@ CREATE TABLE tracks (
     probabilities BLOB,
     tags BLOB,
     error TEXT,
+    warnings TEXT,
     UNIQUE (folder, name)
 );
 CREATE INDEX tracks_by_fingerprint ON tracks (fingerprint, gone) WHERE fingerprint IS NOT NULL;
 """
 # Paths are TEXT, or the bytes of those that are no UTF-8. A row is stale when its file has changed
-# since; begun tells that it was being heard when the process ended.
+# since. Times are as of `to_integer`; warnings are a list, as JSON.
 
 _KIND = Kind(
     name="catalogue",
     option="--db",
     busy="is writing to this catalogue",
     application=0x67656E72,  # "genr"
-    version=1,
+    version=2,
     schema=_SCHEMA,
     synchronous="NORMAL",
+    migrations=("ALTER TABLE tracks ADD COLUMN warnings TEXT",),
 )
 
 _COLUMNS = (
     "tracks.id, folders.path, tracks.name, size, mtime_ns, fingerprint, model, genre, confidence, "
-    "probabilities, tracks.tags, error"
+    "probabilities, tracks.tags, warnings, error"
 )
 
 
@@ -99,14 +100,11 @@ class Waiting:
         Where it lies.
     fingerprint
         Of its audio when it was last heard by the same model; None if it was not, or failed.
-    suspect
-        Whether an earlier run ended, without a word, while it heard this file.
     """
 
     row: int
     path: Path
     fingerprint: bytes | None
-    suspect: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,16 +248,16 @@ class Catalogue(Database):
                 name = _stored(entry.name)
                 before = known.pop(name, None)
                 if before is None:
-                    new.append((number, name, entry.size, entry.mtime_ns))
-                elif before[:2] != (entry.size, entry.mtime_ns):
-                    changed.append((entry.size, entry.mtime_ns, number, name))
+                    new.append((number, name, entry.size, to_integer(entry.mtime_ns)))
+                elif before[:2] != (entry.size, to_integer(entry.mtime_ns)):
+                    changed.append((entry.size, to_integer(entry.mtime_ns), number, name))
                 elif before[2]:
                     back.append((number, name))
             lost = [(number, name) for name, (_, _, gone) in known.items() if not gone]
             run = self._connection.executemany
             run("INSERT INTO tracks (folder, name, size, mtime_ns) VALUES (?, ?, ?, ?)", new)
             run(
-                "UPDATE tracks SET size = ?, mtime_ns = ?, stale = 1, gone = 0, begun = 0 "
+                "UPDATE tracks SET size = ?, mtime_ns = ?, stale = 1, gone = 0 "
                 "WHERE folder = ? AND name = ?",
                 changed,
             )
@@ -308,17 +306,14 @@ class Catalogue(Database):
             return int(found.fetchone()[0])
 
     def waiting(self, library: str, model: int) -> Iterator[Waiting]:
-        """Give the files that a model has not heard as they are now, in the order they were found.
-
-        Each is marked as begun when it is given.
-        """
+        """Give the files that wait for a model, in the order they were found."""
         where, values = _under(library)
         last = 0
         while True:
             with self._told():
                 page = self._connection.execute(
                     "SELECT tracks.id, folders.path, name, "
-                    "CASE WHEN model = ? AND error IS NULL THEN fingerprint END, begun "
+                    "CASE WHEN model = ? AND error IS NULL THEN fingerprint END "
                     "FROM tracks JOIN folders ON folders.id = tracks.folder "
                     f"WHERE tracks.id > ? AND {where} AND {_WAITS} "
                     f"ORDER BY tracks.id LIMIT {_PAGE}",
@@ -328,33 +323,18 @@ class Catalogue(Database):
                 return
             with self._decoded():
                 found = [
-                    Waiting(row, _path(folder, name), _bytes(fingerprint), bool(begun))
-                    for row, folder, name, fingerprint, begun in page
+                    Waiting(row, _path(folder, name), _bytes(fingerprint))
+                    for row, folder, name, fingerprint in page
                 ]
-            for waiting in found:
-                self._begin(waiting.row)
-                yield waiting
+            yield from found
             last = page[-1][0]
-
-    def _begin(self, row: int) -> None:
-        # Committed at once, without waiting for the disk: it must outlive this process only.
-        with self._told():
-            self._connection.execute("UPDATE tracks SET begun = 1 WHERE id = ?", (row,))
-            self._connection.commit()
-
-    def end_hearing(self) -> None:
-        """Note that no file is being heard any more, and keep what is not yet kept."""
-        with self._told():
-            self._connection.execute("UPDATE tracks SET begun = 0 WHERE begun = 1")
-        self.commit()
 
     def keep(self, row: int, stat: os.stat_result, fingerprint: bytes | None) -> None:
         """Note that a file's audio is what it was: its tags have changed, or only its time."""
         with self._told():
             self._connection.execute(
-                "UPDATE tracks SET size = ?, mtime_ns = ?, fingerprint = ?, stale = 0, begun = 0 "
-                "WHERE id = ?",
-                (stat.st_size, stat.st_mtime_ns, fingerprint, row),
+                "UPDATE tracks SET size = ?, mtime_ns = ?, fingerprint = ?, stale = 0 WHERE id = ?",
+                (stat.st_size, to_integer(stat.st_mtime_ns), fingerprint, row),
             )
 
     def copy_twin(self, row: int, stat: os.stat_result, fingerprint: bytes, model: int) -> bool:
@@ -378,9 +358,9 @@ class Catalogue(Database):
             if twin is None:
                 return False
             self._connection.execute(
-                "UPDATE tracks SET (model, genre, confidence, probabilities, tags) = "
-                "(SELECT model, genre, confidence, probabilities, tags FROM tracks WHERE id = ?), "
-                "error = NULL WHERE id = ?",
+                "UPDATE tracks SET (model, genre, confidence, probabilities, tags, warnings) = "
+                "(SELECT model, genre, confidence, probabilities, tags, warnings FROM tracks "
+                "WHERE id = ?), error = NULL WHERE id = ?",
                 (twin[0], row),
             )
             self.keep(row, stat, fingerprint)
@@ -411,26 +391,27 @@ class Catalogue(Database):
         result
             A prediction, or what went wrong.
         """
-        answer: tuple[Any, ...] = (None, None, None, None, None)
+        answer: tuple[Any, ...]
         if isinstance(result, Prediction):
             known = self._model(model)
             shares = _packed(known.genres, result.probabilities)
             tags = _packed(self._tag_names(known, result.tags), result.tags)
             best = known.genres.index(result.genre)
-            answer = (best, result.confidence, shares, tags, None)
+            warnings = json.dumps(result.warnings, ensure_ascii=False) if result.warnings else None
+            answer = (best, result.confidence, shares, tags, warnings, None)
         else:
             cause = f"{result.cause}. {result.remedy}." if isinstance(result, InputError) else ""
-            answer = (None, None, None, None, cause or str(result))
+            answer = (None, None, None, None, None, cause or str(result))
         with self._told():
             self._connection.execute(
                 "UPDATE tracks SET model = ?, fingerprint = ?, genre = ?, confidence = ?, "
-                "probabilities = ?, tags = ?, error = ?, stale = 0, begun = 0 WHERE id = ?",
+                "probabilities = ?, tags = ?, warnings = ?, error = ?, stale = 0 WHERE id = ?",
                 (model, fingerprint, *answer, row),
             )
             if stat is not None:
                 self._connection.execute(
                     "UPDATE tracks SET size = ?, mtime_ns = ? WHERE id = ?",
-                    (stat.st_size, stat.st_mtime_ns, row),
+                    (stat.st_size, to_integer(stat.st_mtime_ns), row),
                 )
 
     # What is known.
@@ -477,7 +458,7 @@ class Catalogue(Database):
         }
 
     def _known(self, row: tuple[Any, ...]) -> Known:
-        _, folder, name, size, mtime_ns, fingerprint, model, genre, sure, *packed, error = row
+        _, folder, name, size, mtime_ns, fingerprint, model, genre, sure, *packed, said, error = row
         known = self._model(model)
         prediction = None
         if genre is not None:
@@ -485,11 +466,12 @@ class Catalogue(Database):
                 raise ValueError(f"{sure} is no probability")
             shares, tags = map(_unpacked, (known.genres, known.tags), packed)
             unsure = sure < known.unsure_below
-            prediction = Prediction(known.genres[genre], sure, unsure, shares, tags)
+            warnings = texts(said) if said is not None else ()
+            prediction = Prediction(known.genres[genre], sure, unsure, shares, tags, warnings)
         if not (isinstance(size, int) and isinstance(mtime_ns, int)):
             raise TypeError(f"{size!r} and {mtime_ns!r} are no size and time")
         told = None if error is None else text(error)
-        path = _path(folder, name)
+        path, mtime_ns = _path(folder, name), from_integer(mtime_ns)
         return Known(path, size, mtime_ns, _bytes(fingerprint), known.key, prediction, told)
 
     def _model(self, number: int) -> _Model:

@@ -32,10 +32,10 @@ from pyarrow import fs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genrescope.audio import is_audio
+from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.apart import Apart, CrashedError
-from genrescope.library.many import side_by_side
+from genrescope.workers import CrashedError, WorkerProcess, parallel_map
 
 _T = TypeVar("_T")
 
@@ -236,17 +236,12 @@ def _batches(file: pa.NativeFile, ending: str) -> Iterator[pa.RecordBatch]:
         yield from pq.ParquetFile(file).iter_batches()
 
 
-def _walk(folder: str) -> Iterator[File]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        yield File(_text(folder))
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):  # a link may lead back up
-            yield from _walk(entry.path)
-        elif is_audio(Path(entry.name)) and entry.is_file():
-            yield File(_text(entry.path), entry.stat().st_size)
+def _walk(top: str) -> Iterator[File]:
+    for folder in walk(top):
+        if folder.fault is not None:
+            yield File(_text(folder.path))
+        for file in folder.files:
+            yield File(_text(file.path), max(0, file.size))
 
 
 def _text(path: str) -> str:
@@ -578,13 +573,13 @@ class _Hearer:
             predict: Callable[[Path], Prediction] = self._classifier.predict
             workers = self._workers
             if is_careful:
-                process = stack.enter_context(Apart(_open_model, self._output))
+                process = stack.enter_context(WorkerProcess(_open_model, self._output))
                 predict, workers = partial(_ask, process), 1
             # Emptied after each part: Ray ends its workers without leave.
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="genrescope-")))
             # The next ones are on their way while one is heard.
-            fetched = side_by_side(lambda file: _fetch(file, folder), files, _FETCHES * workers)
-            return list(side_by_side(lambda one: _heard(one, predict), fetched, workers))
+            fetched = parallel_map(lambda file: _fetch(file, folder), files, _FETCHES * workers)
+            return list(parallel_map(lambda one: _heard(one, predict), fetched, workers))
 
 
 @dataclass(frozen=True)
@@ -627,7 +622,7 @@ def _heard(fetched: _Fetched, predict: Callable[[Path], Prediction]) -> dict[str
             fetched.local.unlink(missing_ok=True)
 
 
-def _ask(process: Apart, path: Path) -> Prediction:
+def _ask(process: WorkerProcess, path: Path) -> Prediction:
     try:
         return process.do(Classifier.predict, path)
     except CrashedError as error:

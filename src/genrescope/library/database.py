@@ -39,6 +39,8 @@ class Kind:
         Of the schema; raised when it changes.
     schema
         SQL that makes the tables.
+    migrations
+        SQL that makes of each version the next one, from the first on.
     synchronous
         SQLite's: FULL where a commit must wait for the disk, NORMAL where it need not.
     """
@@ -50,6 +52,7 @@ class Kind:
     version: int
     schema: str
     synchronous: str
+    migrations: tuple[str, ...] = ()
 
 
 class Database:
@@ -139,6 +142,11 @@ class Database:
             raise InputError(self.path, "it is another program's database", remedy)
         elif version > kind.version:
             raise InputError(self.path, "a newer genrescope made it", "Update genrescope")
+        else:
+            for number, migration in enumerate(kind.migrations[version - 1 :], start=version + 1):
+                self._connection.executescript(
+                    f"BEGIN; {migration}; PRAGMA user_version = {number}; COMMIT;"
+                )
         run(f"PRAGMA synchronous = {kind.synchronous}")
 
     @contextmanager
@@ -190,3 +198,13 @@ def texts(value: Any) -> tuple[str, ...]:
     if not isinstance(found, list):
         raise TypeError(f"{value!r} is no list")
     return tuple(map(text, found))
+
+
+def to_integer(mtime_ns: int) -> int:
+    """Fit a time in ns into SQLite's 64 bits: from the year 2262 on they become negative."""
+    return (mtime_ns + 2**63) % 2**64 - 2**63
+
+
+def from_integer(value: int) -> int:
+    """Give the time again: of the negative ones, those before 1824 are after 2262."""
+    return value if value >= -(2**62) else value + 2**64

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from genrescope.audio import is_audio
+from genrescope import load
+from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.errors import GenrescopeError, InputError
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+from genrescope.workers import WorkerPool, parallel_map
 
 
 @dataclass(frozen=True)
@@ -28,8 +23,13 @@ class Answer:
     error: GenrescopeError | None = None
 
 
-def find_audio(paths: Iterable[Path], *, recursive: bool) -> Iterator[Path]:
-    """Give the files themselves, and the audio files in folders, in the order of their names.
+def find_audio(
+    paths: Iterable[Path],
+    *,
+    recursive: bool,
+    passed_over: Callable[[str], None] | None = None,
+) -> Iterator[Path]:
+    """Give the files themselves, and the audio files in folders.
 
     Parameters
     ----------
@@ -37,21 +37,39 @@ def find_audio(paths: Iterable[Path], *, recursive: bool) -> Iterator[Path]:
         Files, which are given whatever they are, and folders.
     recursive
         Whether to look into folders' folders, too.
+    passed_over
+        Called with the paths of files that look like audio and have no ending of it, and of links
+        to folders, which are not followed.
+
+    Yields
+    ------
+    path
+        Of a file; or of a folder that cannot be read or was named and holds no audio, for which
+        ``classify_files`` gives the error.
     """
     for path in paths:
-        if not path.is_dir():
+        try:
+            is_folder = path.is_dir()
+        except (OSError, ValueError):  # whatever it is, opening it says so
+            is_folder = False
+        if not is_folder:
             yield path
             continue
-        inside = path.rglob("*") if recursive else path.iterdir()
-        found = sorted(file for file in inside if is_audio(file) and file.is_file())
-        if found:
-            yield from found
-        else:
+        nothing = True
+        for folder in walk(path, recursive=recursive):
+            for other in (*folder.passed_over, *folder.links):
+                if passed_over is not None:
+                    passed_over(other)
+            if folder.fault is not None:
+                yield Path(folder.path)
+            yield from (Path(file.path) for file in folder.files)
+            nothing = nothing and folder.fault is None and not folder.files
+        if nothing:
             yield path  # an error for this one, rather than silence
 
 
 def classify_files(
-    classifier: Classifier,
+    classifier: Classifier | WorkerPool,
     paths: Iterable[Path],
     *,
     workers: int | None = None,
@@ -59,74 +77,47 @@ def classify_files(
 ) -> Iterator[Answer]:
     """Classify files side by side; answers come in the order of the paths.
 
+    Each file is decoded in a process of its own, so that one that crashes its decoder, or never
+    ends, costs itself alone.
+
     Parameters
     ----------
     classifier
-        Opened with one thread, for the parallelism is over files.
+        A classifier, whose folder the processes open; or processes that have opened one with
+        ``genrescope.load``.
     paths
         May be endless.
     workers
-        Threads; by default one per core.
+        Processes; by default one per core.
     timeline
         Whether to add the genres over time.
     """
-    return side_by_side(lambda path: _answer(classifier, path, timeline=timeline), paths, workers)
+    if isinstance(classifier, Classifier):
+        with WorkerPool(workers, load, classifier.folder) as pool:
+            yield from classify_files(pool, paths, timeline=timeline)
+        return
+    pool = classifier
 
-
-def side_by_side(
-    work: Callable[[_Item], _Result],
-    items: Iterable[_Item],
-    workers: int | None = None,
-    *,
-    in_order: bool = True,
-) -> Generator[_Result]:
-    """Do something with many files; results come in the order of the files.
-
-    Decoding and inference leave Python to other threads, so threads are enough. Only a few files
-    more than there are workers are in memory at a time.
-
-    Parameters
-    ----------
-    work
-        To be done with each file; must be fit for threads.
-    items
-        Files, or whatever stands for them; may be endless.
-    workers
-        Threads; by default one per core.
-    in_order
-        Without, results come as they are done, and a long file keeps no worker waiting.
-    """
-    count = workers or os.cpu_count() or 1
-    pending: deque[Future[_Result]] = deque()
-
-    def one_done() -> _Result:
-        if not in_order and not pending[0].done():
-            first = next(iter(wait(pending, return_when=FIRST_COMPLETED).done))
-            pending.remove(first)
-            return first.result()
-        return pending.popleft().result()
-
-    with ThreadPoolExecutor(count) as pool:
+    def answer(path: Path) -> Answer:
         try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) >= 2 * count:
-                    yield one_done()
-            while pending:
-                yield one_done()
-        finally:
-            pool.shutdown(cancel_futures=True)
+            if path.is_dir():
+                raise _folder_fault(path)
+            return pool.do_file(_answer, path, timeline)
+        except GenrescopeError as error:
+            return Answer(path, error=error)
+        except (OSError, ValueError) as error:
+            cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+            return Answer(path, error=InputError(path, cause, "Check that you may read it"))
+
+    yield from parallel_map(answer, paths, pool.count, stop=pool.close)
 
 
-def _answer(classifier: Classifier, path: Path, *, timeline: bool) -> Answer:
-    try:
-        if path.is_dir():
-            remedy = "Give files, or look deeper with --recursive"
-            raise InputError(path, "no audio files in this folder", remedy)
-        prediction = classifier.predict(path)
-        return Answer(path, prediction, classifier.timeline(path) if timeline else None)
-    except GenrescopeError as error:
-        return Answer(path, error=error)
-    except OSError as error:
-        cause = f"it cannot be read ({error.strerror or error})"
-        return Answer(path, error=InputError(path, cause, "Check that you may read it"))
+def _answer(classifier: Classifier, path: Path, timeline: bool) -> Answer:
+    prediction = classifier.predict(path)
+    return Answer(path, prediction, classifier.timeline(path) if timeline else None)
+
+
+def _folder_fault(path: Path) -> InputError:
+    found = next(walk(path, recursive=False))
+    remedy = "Give files, or look deeper with --recursive"
+    return found.fault or InputError(path, "no audio files in this folder", remedy)

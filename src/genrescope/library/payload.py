@@ -18,6 +18,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
+from genrescope.audio.source import check_regular
 from genrescope.errors import InputError
 
 Ranges = list[tuple[int, int]]
@@ -179,6 +180,7 @@ def _clipped(ranges: Ranges, ends: list[int], first: int, stop: int) -> Iterator
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    check_regular(path)  # opening a pipe would wait for whoever writes into it
     try:
         with path.open("rb") as file:
             yield file, os.fstat(file.fileno()).st_size

@@ -6,22 +6,20 @@ is heard. Both go on where they were after a kill, in memory that does not grow 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from genrescope.audio import is_audio
+from genrescope import load
+from genrescope.audio.walk import FoundFile, walk
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.apart import Apart, CrashedError, Team
 from genrescope.library.catalogue import Catalogue, Changes, Entry, Waiting
-from genrescope.library.many import side_by_side
 from genrescope.library.payload import fingerprint
+from genrescope.workers import ClosedError, WorkerPool, parallel_map
 
-_MANY = 50  # files that pay for the half second that processes take to start
 _SETTLE_S = 2.0  # a file that is still being copied changes more often than that
 
 
@@ -37,11 +35,14 @@ class Found:
         How many of them are new, changed and gone since the last walk.
     unreadable
         Folders that could not be looked into; what lies in them is left as it was.
+    passed_over
+        Paths of files that look like audio and have no ending of it, and of links to folders.
     """
 
     files: int = 0
     changes: Changes = field(default_factory=Changes)
     unreadable: tuple[InputError, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,22 +99,24 @@ def look(
     progress
         Told the number of files found so far.
     """
-    walk = catalogue.begin_walk()
+    number = catalogue.begin_walk()
     files, changes = 0, Changes()
     unreadable: list[InputError] = []
-    for folder, found in _walk(library):
-        if isinstance(found, InputError):
-            unreadable.append(found)
-            catalogue.spare(folder, walk)
+    passed_over: list[str] = []
+    for folder in walk(library):
+        if folder.fault is not None:
+            unreadable.append(folder.fault)
+            catalogue.spare(folder.path, number)
             continue
-        changes += catalogue.see(folder, found, walk)
-        files += len(found)
+        changes += catalogue.see(folder.path, map(_entry, folder.files), number)
+        files += len(folder.files)
+        passed_over += (*folder.passed_over, *folder.links)
         catalogue.commit(now=False)
         if progress is not None:
             progress(files)
-    gone = catalogue.end_walk(str(library), walk)
+    gone = catalogue.end_walk(str(library), number)
     catalogue.commit()
-    return Found(files, changes + Changes(gone=gone), tuple(unreadable))
+    return Found(files, changes + Changes(gone=gone), tuple(unreadable), tuple(passed_over))
 
 
 def hear(
@@ -121,8 +124,8 @@ def hear(
 ) -> Iterator[Outcome]:
     """Hear every file that waits, and keep what comes of it.
 
-    A file whose audio is known, under another name or with other tags, is not heard again. One that
-    an earlier run died of is heard in a process of its own, so that it cannot end this one.
+    A file whose audio is known, under another name or with other tags, is not heard again. Each is
+    decoded in a process of its own, so that it cannot end this one.
 
     Parameters
     ----------
@@ -141,21 +144,21 @@ def hear(
         As they come. Results are on the disk a second later, or when this ends or is closed.
     """
     model = catalogue.model(classifier)
-    are_many = catalogue.count_waiting(str(library), model) >= _MANY
-    # Threads of one process get in each other's way, for decoding takes turns with Python.
-    ears = Team(workers or os.cpu_count() or 1, _open, classifier.folder) if are_many else None
-    predict = partial(_ask, ears) if ears else classifier.predict
-    work = partial(_hear, catalogue, classifier.folder, predict, model)
-    every = side_by_side(work, catalogue.waiting(str(library), model), workers, in_order=False)
-    try:
-        with closing(every):
-            for outcome in every:
-                catalogue.commit(now=False)
-                yield outcome
-    finally:
-        catalogue.end_hearing()
-        if ears:
-            ears.close()
+    with WorkerPool(workers, load, classifier.folder) as pool:
+        every = parallel_map(
+            partial(_hear, catalogue, pool, model),
+            catalogue.waiting(str(library), model),
+            pool.count,
+            in_order=False,
+            stop=pool.close,
+        )
+        try:
+            with closing(every):
+                for outcome in every:
+                    catalogue.commit(now=False)
+                    yield outcome
+        finally:
+            catalogue.commit()
 
 
 def watch(
@@ -216,56 +219,23 @@ def look_again(catalogue: Catalogue, library: Path, changed: Iterable[Path]) -> 
             if not path.is_file():
                 deep[path] = True  # it may have been moved here with all that is in it, or away
     changes = Changes()
-    walk = catalogue.begin_walk()
+    number = catalogue.begin_walk()
     for folder, deeper in sorted(deep.items()):
         if not folder.is_dir():
-            changes += Changes(gone=catalogue.end_walk(str(folder), walk))
+            changes += Changes(gone=catalogue.end_walk(str(folder), number))
             continue
-        for below, found in _walk(folder, deeper=deeper):
-            if not isinstance(found, InputError):
-                changes += catalogue.see(below, found, walk)
+        for found in walk(folder, recursive=deeper):
+            if found.fault is None:
+                changes += catalogue.see(found.path, map(_entry, found.files), number)
     catalogue.commit()
     return changes
 
 
-def _walk(top: Path, *, deeper: bool = True) -> Iterator[tuple[str, list[Entry] | InputError]]:
-    # Every folder with its audio files, or with the reason why it cannot be read.
-    waiting = [str(top)]
-    while waiting:
-        folder = waiting.pop()
-        entries, below = [], []
-        try:
-            with os.scandir(folder) as inside:
-                for item in inside:
-                    if item.name.startswith("."):
-                        continue
-                    if item.is_dir(follow_symlinks=False):
-                        below.append(item.path)
-                    elif is_audio(Path(item.name)) and not item.is_dir():
-                        entries.append(_entry(item))
-        except OSError as error:
-            cause = f"it cannot be read ({error.strerror})"
-            yield folder, InputError(Path(folder), cause, "Check that you may read it")
-            continue
-        waiting += sorted(below, reverse=True) if deeper else []
-        yield folder, sorted(entries, key=lambda entry: entry.name)
+def _entry(file: FoundFile) -> Entry:
+    return Entry(file.name, file.size, file.mtime_ns)
 
 
-def _entry(item: os.DirEntry[str]) -> Entry:
-    try:
-        stat = item.stat()
-    except OSError:  # a link to nowhere; hearing it will tell
-        return Entry(item.name, -1, 0)
-    return Entry(item.name, stat.st_size, stat.st_mtime_ns)
-
-
-def _hear(
-    catalogue: Catalogue,
-    model_folder: Path,
-    predict: Callable[[Path], Prediction],
-    model: int,
-    file: Waiting,
-) -> Outcome:
+def _hear(catalogue: Catalogue, pool: WorkerPool, model: int, file: Waiting) -> Outcome:
     # Errors of the file are its result; those of the catalogue end the scan.
     try:
         stat = file.path.stat()  # before it is heard: if it changes meanwhile, it is heard again
@@ -279,20 +249,22 @@ def _hear(
         return Outcome(file.path, None)
     if mark is not None and catalogue.copy_twin(file.row, stat, mark, model):
         return Outcome(file.path, None)
-    result = _result(partial(_hear_apart, model_folder) if file.suspect else predict, file.path)
+    result = _result(pool, file.path)
     catalogue.save(file.row, stat, mark, model, result)
     return Outcome(file.path, result)
 
 
-def _result(predict: Callable[[Path], Prediction], path: Path) -> Prediction | GenrescopeError:
+def _result(pool: WorkerPool, path: Path) -> Prediction | GenrescopeError:
     try:
-        return predict(path)
+        return pool.do_file(Classifier.predict, path)
     except GenrescopeError as error:
         return error
     except OSError as error:
         return _fault(path, error)
+    except ClosedError:
+        raise
     except Exception as error:  # noqa: BLE001  a fault in a decoder must not end hours of work
-        cause = f"it cannot be heard ({type(error).__name__}: {error})"
+        cause = f"it cannot be analysed ({type(error).__name__}: {error})"
         return InputError(path, cause, "Convert it, replace it or remove it")
 
 
@@ -306,20 +278,3 @@ def _mark(path: Path) -> bytes | None:
         return fingerprint(path)
     except InputError:  # a damaged container; a decoder may make something of it all the same
         return None
-
-
-def _hear_apart(model_folder: Path, path: Path) -> Prediction:
-    with Apart(_open, model_folder) as process:
-        return _ask(process, path)
-
-
-def _ask(process: Apart | Team, path: Path) -> Prediction:
-    try:
-        return process.do(Classifier.predict, path)
-    except CrashedError:
-        cause = "it kills the process that hears it (a crash of its decoder, or no memory left)"
-        raise InputError(path, cause, "Convert it, replace it or remove it") from None
-
-
-def _open(model_folder: Path) -> Classifier:
-    return Classifier(model_folder, threads=1)

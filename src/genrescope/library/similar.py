@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope import load
+from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library import index
-from genrescope.library.many import find_audio, side_by_side
 from genrescope.representations.backbone import make_reference, open_backbone
 from genrescope.representations.embedding import Embedding
+from genrescope.workers import WorkerPool, parallel_map
 
 LAYER = "penultimate"
 """Of an embedding that has it, the only layer that is compared: `tools/similar.py` measured it."""
@@ -250,6 +252,10 @@ class Library:
         Why an index that was there is made anew, as a sentence; mostly empty.
     missing
         Files that the index did not hold, or not as they are now: ``update`` hears them.
+    unreadable
+        Folders that could not be looked into.
+    passed_over
+        Paths of files that look like audio and have no ending of it, and of links to folders.
 
     Raises
     ------
@@ -269,7 +275,8 @@ class Library:
     ) -> None:
         self.folder = folder
         self.note = ""
-        paths = _audio(folder, recursive=recursive)
+        self.passed_over: list[str] = []
+        paths, self.unreadable = _audio(folder, recursive, self.passed_over.append)
         self._names = {path.relative_to(folder).as_posix(): path for path in paths}
         self._classifier = classifier
         self._model = _model_key(classifier)
@@ -315,15 +322,17 @@ class Library:
         saved, unsaved = time.monotonic(), 0
         names = {path: name for name, path in self._names.items()}
         try:
-            for heard in side_by_side(self._hear, self.missing, workers):
-                if heard.row is not None:
-                    self._rows[names[heard.path]] = heard.row
-                    self._matrix = None
-                    unsaved += 1
-                if unsaved and time.monotonic() - saved > _SAVE_EVERY_S:
-                    self._write()
-                    saved, unsaved = time.monotonic(), 0
-                yield heard
+            with WorkerPool(workers, load, self._classifier.folder) as pool:
+                work = partial(_hear, pool)
+                for heard in parallel_map(work, self.missing, pool.count, stop=pool.close):
+                    if heard.row is not None:
+                        self._rows[names[heard.path]] = heard.row
+                        self._matrix = None
+                        unsaved += 1
+                    if unsaved and time.monotonic() - saved > _SAVE_EVERY_S:
+                        self._write()
+                        saved, unsaved = time.monotonic(), 0
+                    yield heard
         finally:
             if unsaved:
                 self._write()
@@ -367,23 +376,26 @@ class Library:
         places = _Places(self.folder, names)
         search = Graph(vectors).nearest if approximate else partial(nearest, vectors)
 
-        def known(track: Path) -> Heard:
-            itself = places.itself(track)
-            return Heard(track, self._rows[names[itself[0]]]) if itself else self._hear(track)
+        with WorkerPool(workers, load, self._classifier.folder) as pool:
 
-        for first in range(0, len(tracks), _TRACKS):
-            every = list(side_by_side(known, tracks[first : first + _TRACKS], workers))
-            heard = [(one.path, one.row) for one in every if one.row is not None]
-            asked = np.array([row.vector for _, row in heard], dtype=np.float32)
-            left_out = [places.left_out(path, album=other_folders) for path, _ in heard]
-            found = iter(search(asked.reshape(-1, vectors.shape[1]), count, left_out))
-            for one in every:
-                if one.row is None:
-                    yield Similar(one.path, error=one.error)
-                    continue
-                near = zip(*next(found), strict=True)
-                neighbours = tuple(self._neighbour(names[i], cosine) for i, cosine in near)
-                yield Similar(one.path, one.row.genre, one.row.confidence, neighbours)
+            def known(track: Path) -> Heard:
+                itself = places.itself(track)
+                return Heard(track, self._rows[names[itself[0]]]) if itself else _hear(pool, track)
+
+            for first in range(0, len(tracks), _TRACKS):
+                some = tracks[first : first + _TRACKS]
+                every = list(parallel_map(known, some, pool.count, stop=pool.close))
+                heard = [(one.path, one.row) for one in every if one.row is not None]
+                asked = np.array([row.vector for _, row in heard], dtype=np.float32)
+                left_out = [places.left_out(path, album=other_folders) for path, _ in heard]
+                found = iter(search(asked.reshape(-1, vectors.shape[1]), count, left_out))
+                for one in every:
+                    if one.row is None:
+                        yield Similar(one.path, error=one.error)
+                        continue
+                    near = zip(*next(found), strict=True)
+                    neighbours = tuple(self._neighbour(names[i], cosine) for i, cosine in near)
+                    yield Similar(one.path, one.row.genre, one.row.confidence, neighbours)
 
     def near(self, vector: NDArray[np.float16], count: int = 10) -> tuple[Neighbour, ...]:
         """Find the tracks nearest to one that has been heard already, by comparing every pair.
@@ -417,15 +429,6 @@ class Library:
         row = self._rows[name]
         return Neighbour(self._names[name], float(cosine), row.genre, row.confidence)
 
-    def _hear(self, path: Path) -> Heard:
-        try:
-            return Heard(path, hear_track(self._classifier, path))
-        except GenrescopeError as error:
-            return Heard(path, error=error)
-        except OSError as error:
-            cause = f"it cannot be read ({error.strerror or error})"
-            return Heard(path, error=InputError(path, cause, "Check that you may read it"))
-
     def _read(self) -> dict[str, index.Row]:
         try:
             return index.read(self.index_file, self._model, self._elsewhere)
@@ -445,6 +448,16 @@ class Library:
         except OSError:
             return False  # hearing it will tell
         return (row.size, row.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+
+
+def _hear(pool: WorkerPool, path: Path) -> Heard:
+    try:
+        return Heard(path, pool.do_file(hear_track, path))
+    except GenrescopeError as error:
+        return Heard(path, error=error)
+    except (OSError, ValueError) as error:
+        cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+        return Heard(path, error=InputError(path, cause, "Check that you may read it"))
 
 
 class _Places:
@@ -492,15 +505,26 @@ def _columns(embedding: Embedding) -> NDArray[np.bool_]:
     return np.concatenate([np.full(width, not only or layer == LAYER) for layer, width in widths])
 
 
-def _audio(folder: Path, *, recursive: bool) -> list[Path]:
+def _audio(
+    folder: Path, recursive: bool, passed_over: Callable[[str], None]
+) -> tuple[list[Path], list[InputError]]:
     if not folder.is_dir():
         cause = "it is a file" if folder.exists() else "no such folder"
         raise InputError(folder, cause, "Give the folder to look for similar tracks with --in")
-    found = list(find_audio([folder], recursive=recursive))
-    if found == [folder]:
+    paths: list[Path] = []
+    unreadable: list[InputError] = []
+    for found in walk(folder, recursive=recursive):
+        if found.fault is not None:
+            unreadable.append(found.fault)
+        paths += (Path(file.path) for file in found.files)
+        for other in (*found.passed_over, *found.links):
+            passed_over(other)
+    if not paths:
+        if unreadable:
+            raise unreadable[0]
         deeper = "" if recursive else ", or look deeper with --recursive"
         raise InputError(folder, "no audio files in this folder", f"Give another{deeper}")
-    return found
+    return paths, unreadable
 
 
 def _index_name(classifier: Classifier, model: str) -> str:

@@ -244,8 +244,10 @@ class Descriptors(Representation):
         """The published row, or else the audio."""
         return Source("table", None) if track.descriptors else super().source(track)
 
-    def of_track(self, track: Track, alteration: Alteration = PLAIN) -> NDArray[np.float32]:
+    def of_track(
+        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+    ) -> NDArray[np.float32]:
         """From the published row, or else from the audio."""
         if track.descriptors is None:
-            return super().of_track(track, alteration)
+            return super().of_track(track, alteration, allow_damaged=allow_damaged)
         return np.array(track.descriptors, dtype=np.float32)

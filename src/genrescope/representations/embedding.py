@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import Waveform, excerpts, pieces, resample
+from genrescope.audio import AudioWarning, Waveform, excerpts, pieces, resample
 from genrescope.errors import GenrescopeError
 from genrescope.representations.backbone import (
     Backbone,
@@ -86,11 +86,12 @@ class Embedding(Representation):
         """Columns of every window, and the first backbone's tags."""
         return self._hear(resample(waveform, rate, self.rate))
 
-    def _listen(self, path: Path, rate: int) -> Waveform:
+    def _listen(self, path: Path, rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
         # A span is a whole number of frames, so end to end each is a window; where frames overlap,
         # the last looks a little across the seam.
         span_s = self._opened()[0].window_s * self.rate / rate
-        return np.concatenate(excerpts(path, rate, span_s=span_s, most=self.windows).waveforms)
+        found = excerpts(path, rate, span_s=span_s, most=self.windows)
+        return np.concatenate(found.waveforms), found.warnings
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         first, *_ = self._opened()

@@ -207,8 +207,10 @@ class PictureRepresentation(Representation):
         """The published picture, or else the audio."""
         return Source("image", track.image) if track.image else super().source(track)
 
-    def of_track(self, track: Track, alteration: Alteration = PLAIN) -> NDArray[np.float32]:
+    def of_track(
+        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+    ) -> NDArray[np.float32]:
         """From the published picture, or else from the audio."""
         if track.image is None:
-            return super().of_track(track, alteration)
+            return super().of_track(track, alteration, allow_damaged=allow_damaged)
         return self.of_picture(read(track.image))

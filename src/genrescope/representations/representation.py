@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import inf, prod
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import Waveform, is_silent, load
+from genrescope.audio import AudioWarning, Waveform, decode, is_silent
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.tracks.track import Extent, Track
@@ -30,6 +30,10 @@ MOST_VALUES = 2**27
 """That the array of one track may have: half a gigabyte."""
 
 _MOST = {"seconds": 1800, "hz": 96_000, "windows": 10_000, "count": 10_000}
+
+
+class DamagedError(InputError):
+    """A file of which a part is missing: it can be used where that is allowed."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,14 @@ class Analysis:
         Length of a window in s; inf when the clip is taken as one.
     tags
         Likelihoods in [0, 1] by tag, likeliest first; empty for most representations.
+    warnings
+        What is to be known of the file that it was made from.
     """
 
     arrays: NDArray[np.float32]
     window_s: float
     tags: Mapping[str, float]
+    warnings: tuple[AudioWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,28 +134,39 @@ class Representation(ABC):
             return None
         return Source("audio", track.audio)
 
-    def of_track(self, track: Track, alteration: Alteration = PLAIN) -> NDArray[np.float32]:
+    def of_track(
+        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+    ) -> NDArray[np.float32]:
         """Make the array of one track from its source; alterations are for audio alone.
 
         Raises
         ------
         InputError
-            If the source cannot be read, is silent or gives values that are not finite.
+            If the source cannot be read, is silent or gives values that are not finite; a
+            `DamagedError` if some of it is missing, unless that is allowed.
         """
         source = self.source(track)
         if source is None or source.path is None:
             raise GenrescopeError(f"{track.id}: nothing to make {self.name} from")
-        return self.of_file(source.path, alteration)
+        return self.of_file(source.path, alteration, allow_damaged=allow_damaged)
 
-    def of_file(self, path: Path, alteration: Alteration = PLAIN) -> NDArray[np.float32]:
+    def of_file(
+        self, path: Path, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+    ) -> NDArray[np.float32]:
         """Make the array of one audio file; float32 of shape ``self.shape``.
 
         Raises
         ------
         InputError
-            If the file cannot be read, is silent, or gives values that are not finite.
+            If the file cannot be read, is silent or gives values that are not finite; a
+            `DamagedError` if some of it is missing, unless that is allowed.
         """
-        return np.asarray(self.analyse_file(path, alteration).arrays.mean(axis=0))
+        analysis = self.analyse_file(path, alteration)
+        damage = [warning for warning in analysis.warnings if warning.damage]
+        if damage and not allow_damaged:
+            remedy = "Replace the file with an intact copy, or use --allow-damaged"
+            raise DamagedError(path, damage[0].message, remedy)
+        return np.asarray(analysis.arrays.mean(axis=0))
 
     def analyse_file(self, path: Path, alteration: Alteration = PLAIN) -> Analysis:
         """Make the arrays of an audio file's windows; errors as of ``of_file``.
@@ -156,11 +174,11 @@ class Representation(ABC):
         A long track may be sampled: ``analyse_windows`` gives every window.
         """
         with self._faults_of(path):
-            heard = self._listen(path, alteration.recorded_rate(self.rate))
-            if is_silent(heard):
+            waveform, warnings = self._listen(path, alteration.recorded_rate(self.rate))
+            if is_silent(waveform):
                 raise InputError(path, "it is silent", "Leave the file out")
-            analysis = self.analyse(alteration.colour(heard, self.rate), self.rate)
-            return self._checked(path, analysis)
+            analysis = self.analyse(alteration.colour(waveform, self.rate), self.rate)
+            return replace(self._checked(path, analysis), warnings=warnings)
 
     def analyse_windows(self, path: Path) -> Iterator[Analysis]:
         """Make the arrays of every window of an audio file, some windows at a time.
@@ -172,12 +190,13 @@ class Representation(ABC):
             for analysis in self._analyse_windows(path):
                 yield self._checked(path, analysis)
 
-    def _listen(self, path: Path, rate: int) -> Waveform:
-        return load(path, rate)[0]
+    def _listen(self, path: Path, rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
+        clip = decode(path, rate)
+        return clip.waveform, clip.warnings
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         # Most representations see all of a clip.
-        yield self.analyse(self._listen(path, self.rate), self.rate)
+        yield self.analyse(self._listen(path, self.rate)[0], self.rate)
 
     def _checked(self, path: Path, analysis: Analysis) -> Analysis:
         if not np.isfinite(analysis.arrays).all():

@@ -8,29 +8,25 @@ array is written whole or not at all, so a run that was stopped goes on where it
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations.alteration import PLAIN, Alteration
-from genrescope.representations.representation import Array, Representation
+from genrescope.representations.representation import Array, DamagedError, Representation
 from genrescope.tracks.track import Track
+from genrescope.workers import WorkerPool, parallel_map
 
 Progress = Callable[[int, int], None]
 """Called with how many arrays are done and how many there will be."""
-
-_FEW = 8  # not worth starting processes for
 
 
 @dataclass(frozen=True)
@@ -66,9 +62,12 @@ class Store:
     ----------
     root
         The folder; by default ``store`` in the user's cache folder.
+    allow_damaged
+        Whether tracks of which a part is missing are used, and not left out by name.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, *, allow_damaged: bool = False) -> None:
+        self.allow_damaged = allow_damaged
         self.root = root or Path(platformdirs.user_cache_dir("genrescope")) / "store"
 
     def collect(
@@ -139,7 +138,7 @@ class Store:
             (track, version)
             for version in versions
             for track in read
-            if (track.id, version) in paths and not paths[track.id, version].exists()
+            if (track.id, version) in paths and not self._made(paths[track.id, version]).exists()
         ]
         problems += self._make(representation, missing, paths, workers, progress)
         rows: list[list[Array]] = []
@@ -177,15 +176,21 @@ class Store:
     ) -> Array | None:
         if path is None:
             return representation.pack(representation.of_track(track))
-        if not path.exists():  # it failed above, and stands among the problems
+        made = self._made(path)
+        if not made.exists():  # it failed above, and stands among the problems
             return None
         try:
-            return np.asarray(np.load(path, allow_pickle=False))
+            return np.asarray(np.load(made, allow_pickle=False))
         except (ValueError, OSError, EOFError):
             # Damaged on disk: make it again rather than fail for ever.
-            path.unlink(missing_ok=True)
-            make_stored(representation, track, alteration, path)
-            return np.asarray(np.load(path, allow_pickle=False))
+            made.unlink(missing_ok=True)
+            made = make_stored(representation, path, track, alteration, self.allow_damaged)
+            return np.asarray(np.load(made, allow_pickle=False))
+
+    def _made(self, path: Path) -> Path:
+        # What was made of a damaged track has a name of its own: others must not find it.
+        damaged = _damaged(path)
+        return damaged if self.allow_damaged and not path.exists() else path
 
     def _make(
         self,
@@ -204,34 +209,63 @@ class Store:
             remedy = "Give another folder with --store"
             raise InputError(self.root, f"the store cannot be written ({error})", remedy) from error
         problems: dict[str, InputError] = {}  # one a file, however many of its versions fail
-        with _executor(representation, [track for track, _ in wanted], workers) as pool:
-            jobs = [
-                pool.submit(make_stored, representation, track, version, paths[track.id, version])
-                for track, version in wanted
-            ]
-            try:
-                for done, job in enumerate(as_completed(jobs), start=1):
-                    try:
-                        job.result()
-                    except InputError as error:
-                        problems[str(error.path)] = error
+        # Audio is worth processes, which a file may crash. Pictures are decoded by C code that lets
+        # other threads run.
+        is_audio = any(
+            (source := representation.source(track)) and source.kind == "audio"
+            for track, _ in wanted
+        )
+        with WorkerPool(workers, _prepare_worker, representation) as pool:
+
+            def make(job: tuple[Track, Alteration]) -> InputError | None:
+                track, version = job
+                path = paths[track.id, version]
+                given = track, version, self.allow_damaged
+                try:
+                    if is_audio and track.audio is not None:
+                        pool.do_file(_make_in_worker, track.audio, path, *given)
+                    else:
+                        make_stored(representation, path, *given)
+                except InputError as error:
+                    return error
+                return None
+
+            every = parallel_map(make, wanted, pool.count, in_order=False, stop=pool.close)
+            with closing(every):
+                for done, fault in enumerate(every, start=1):
+                    if fault is not None:
+                        problems[str(fault.path)] = fault
                     if progress:
                         progress(done, len(wanted))
-            except BaseException:  # failed or interrupted: what has not begun need not be done
-                pool.shutdown(cancel_futures=True)
-                raise
         return [problems[path] for path in sorted(problems)]
 
 
 def make_stored(
-    representation: Representation, track: Track, alteration: Alteration, path: Path
-) -> None:
-    """Make one track's array and write it, whole or not at all."""
-    array = representation.pack(representation.of_track(track, alteration))
+    representation: Representation,
+    path: Path,
+    track: Track,
+    alteration: Alteration,
+    allow_damaged: bool = False,
+) -> Path:
+    """Make one track's array and write it, whole or not at all; give the file.
+
+    Raises
+    ------
+    InputError
+        As ``Representation.of_track``.
+    GenrescopeError
+        If it cannot be written.
+    """
+    try:
+        array = representation.of_track(track, alteration)
+    except DamagedError:
+        if not allow_damaged:
+            raise
+        array, path = representation.of_track(track, alteration, allow_damaged=True), _damaged(path)
     partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
     try:
         with partial.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
+            np.save(file, representation.pack(array), allow_pickle=False)
         partial.replace(path)
     except OSError as error:
         raise GenrescopeError(
@@ -240,46 +274,23 @@ def make_stored(
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+    return path
 
 
-@contextmanager
-def _executor(
-    representation: Representation, tracks: Sequence[Track], workers: int | None
-) -> Iterator[Executor]:
-    # Pictures are decoded by C code that lets other threads run; audio is worth processes.
-    count = min(workers or os.cpu_count() or 1, len(tracks))
-    source = representation.source(tracks[0])
-    if count == 1 or len(tracks) <= _FEW or (source and source.kind != "audio"):
-        with ThreadPoolExecutor(max_workers=count) as threads:
-            yield threads
-    else:
-        context = get_context("spawn")
-        with ProcessPoolExecutor(
-            count, mp_context=context, initializer=_prepare_worker
-        ) as processes:
-            yield processes
+def _damaged(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-damaged{path.suffix}")
 
 
-def end_with_parent() -> None:
-    """End this process when the one that started it is gone.
-
-    A parent that is killed cannot end its workers, and they would stay, or go on for hours.
-    """
-
-    def wait() -> None:
-        if (parent := parent_process()) is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+def _make_in_worker(representation: Representation, _: Path, path: Path, *given: Any) -> None:
+    make_stored(representation, path, *given)
 
 
-def _prepare_worker() -> None:
-    end_with_parent()
+def _prepare_worker(representation: Representation) -> Representation:
     # One process per core is faster than several that each use every core.
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  comes with scikit-learn
 
     threadpool_limits(1)
+    return representation
 
 
 def _digest(content: bytes) -> str:

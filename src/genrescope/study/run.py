@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.representations.alteration import Alteration, get_alterations
-from genrescope.representations.store import Collection, Store, end_with_parent
+from genrescope.representations.store import Collection, Store
 from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, usable
 from genrescope.study.ensemble import ensemble_task, run_ensemble
 from genrescope.study.plan import Plan
@@ -36,6 +36,7 @@ from genrescope.tracks.splits import SEGMENTS, Split, get_protocol, segment_id, 
 from genrescope.tracks.track import Dataset
 from genrescope.training.fit import read_curves
 from genrescope.training.recipe import Component, Ensemble, Recipe
+from genrescope.workers import end_with_parent
 
 NO_WEIGHTS = "weights not available"
 NO_TRACKS = "no usable tracks"
@@ -84,6 +85,8 @@ class Options:
         Folder of representations; None takes the user's cache.
     strict
         Fail on the first file that cannot be used, rather than leave it out.
+    allow_damaged
+        Use tracks of which a part is missing, rather than leave them out.
     download
         Whether the Hugging Face hub may be asked for weights.
     trainer_flags
@@ -93,6 +96,7 @@ class Options:
     jobs: int | None = None
     store: Path | None = None
     strict: bool = False
+    allow_damaged: bool = False
     download: bool = True
     trainer_flags: dict[str, Any] = field(default_factory=dict)
 
@@ -241,7 +245,7 @@ def _with_weights(
 def _represent(
     recipes: list[Recipe], dataset: Dataset, options: Options, listener: Listener
 ) -> tuple[dict[str, Collection], list[InputError]]:
-    store = Store(options.store)
+    store = Store(options.store, allow_damaged=options.allow_damaged)
     by_key: dict[tuple[str, tuple[Alteration, ...]], Collection] = {}
     for recipe in recipes:
         representation = recipe.make_representation()

@@ -88,7 +88,7 @@ def train_classifier(
         row, protocol = _measure(recipe, dataset, Path(scratch), options, listener)
         representation = recipe.make_representation()
         versions = 1 + len(recipe.alterations)
-        collection = Store(options.store).collect(
+        collection = Store(options.store, allow_damaged=options.allow_damaged).collect(
             representation, dataset.tracks, alterations=get_alterations(recipe.alterations)
         )
         place = {track: i for i, track in enumerate(collection.ids)}

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from genrescope.classifier import Classifier
 from genrescope.errors import InputError
-from genrescope.library.apart import CrashedError, Team
 from genrescope.library.similar import Library, Neighbour
 from genrescope.web.hearing import Heard, Wanted, hear
 from genrescope.web.turns import Turns
+from genrescope.workers import CrashedError, WorkerPool
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Service:
     ) -> None:
         self.classifier, self.limits, self.library = classifier, limits, library
         self.turns = Turns(limits.at_once, limits.inside)
-        self._team = Team(limits.at_once, _open, classifier.folder)
+        self._team = WorkerPool(limits.at_once, _open, classifier.folder)
         self._waits = ThreadPoolExecutor(limits.at_once)  # for the processes
 
     def start(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from genrescope.errors import InputError
-from genrescope.library.apart import Apart, CrashedError, Team
+from genrescope.workers import CrashedError, WorkerPool, WorkerProcess
 
 
 def prepare(word: str = "made") -> dict[str, object]:
@@ -44,7 +44,7 @@ def give_what_cannot_travel(_: object) -> object:
 
 
 def test_work_is_done_in_one_other_process_that_is_prepared_once() -> None:
-    with Apart(prepare, "prepared") as process:
+    with WorkerProcess(prepare, "prepared") as process:
         first, second = process.do(tell, "a"), process.do(tell, "b")
     assert first[:2] == ("prepared", "a")
     assert second[1] == "b"
@@ -52,7 +52,7 @@ def test_work_is_done_in_one_other_process_that_is_prepared_once() -> None:
 
 
 def test_an_error_is_raised_here_and_the_process_goes_on() -> None:
-    with Apart(prepare) as process:
+    with WorkerProcess(prepare) as process:
         before = process.do(tell)
         with pytest.raises(InputError, match=r"a\.mp3: it is no audio\. Convert it\."):
             process.do(refuse)
@@ -60,7 +60,7 @@ def test_an_error_is_raised_here_and_the_process_goes_on() -> None:
 
 
 def test_after_a_crash_another_process_does_the_next_work() -> None:
-    with Apart(prepare) as process:
+    with WorkerProcess(prepare) as process:
         before = process.do(tell)
         with pytest.raises(CrashedError):
             process.do(die)
@@ -68,7 +68,7 @@ def test_after_a_crash_another_process_does_the_next_work() -> None:
 
 
 def test_work_that_takes_too_long_is_ended() -> None:
-    with Apart(prepare) as process:
+    with WorkerProcess(prepare) as process:
         pid = process.do(tell)[2]
         begin = time.monotonic()
         with pytest.raises(TimeoutError):
@@ -80,21 +80,21 @@ def test_work_that_takes_too_long_is_ended() -> None:
 
 
 def test_an_answer_that_cannot_travel_is_an_error_and_not_the_end() -> None:
-    with Apart(prepare) as process:
+    with WorkerProcess(prepare) as process:
         with pytest.raises(Exception, match="cannot travel"):
             process.do(give_what_cannot_travel)
         assert process.do(tell)[0] == "made"
 
 
 def test_what_fails_in_preparation_is_told_at_each_start() -> None:
-    with Apart(fail_to_prepare) as process:
+    with WorkerProcess(fail_to_prepare) as process:
         for _ in range(2):
             with pytest.raises(InputError, match="damaged"):
                 process.start()
 
 
 def test_a_team_works_side_by_side_and_survives_a_crash() -> None:
-    team = Team(2, prepare)
+    team = WorkerPool(2, prepare)
     try:
         team.start()
         pids = {team.do(tell)[2]}
@@ -112,9 +112,9 @@ def test_a_process_ends_when_the_one_it_works_for_is_killed(tmp_path: Path) -> N
     script.write_text(
         "import os, sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_apart import *\n"
+        "from test_workers import *\n"
         "if __name__ == '__main__':\n"
-        "    process = Apart(prepare)\n"
+        "    process = WorkerProcess(prepare)\n"
         "    print(process.do(tell)[2], flush=True)\n"
         "    process.do(sleep, 120)\n"
     )

@@ -1,0 +1,32 @@
+"""Audio files: which they are, where they lie, and what is decoded from them."""
+
+from genrescope.audio.decode import AudioWarning, Clip, Excerpts, decode, excerpts, load, pieces
+from genrescope.audio.formats import EXTENSIONS, is_audio
+from genrescope.audio.waveform import (
+    LOUDEST,
+    QUIETEST,
+    Waveform,
+    fit_length,
+    is_silent,
+    resample,
+    to_waveform,
+)
+
+__all__ = [
+    "EXTENSIONS",
+    "LOUDEST",
+    "QUIETEST",
+    "AudioWarning",
+    "Clip",
+    "Excerpts",
+    "Waveform",
+    "decode",
+    "excerpts",
+    "fit_length",
+    "is_audio",
+    "is_silent",
+    "load",
+    "pieces",
+    "resample",
+    "to_waveform",
+]

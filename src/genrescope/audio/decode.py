@@ -1,0 +1,351 @@
+"""Audio files to waveforms: decode, mix to mono, resample.
+
+`load` gives a whole clip; `excerpts` gives parts of a track that may be hours long, in time and
+memory that do not grow with it; `pieces` gives all of it, piece by piece.
+
+What can be decoded of a damaged file is used, with a warning. It is refused if that is less than
+half of it, or less than a second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genrescope.audio.source import REPLACE, View, open_source
+from genrescope.audio.tracks import (
+    AUDIBLE_S,
+    PADDING_S,
+    CannotSeekError,
+    Track,
+    at_rate,
+    open_track,
+)
+from genrescope.audio.waveform import Waveform, fault_of, fit_length, resample
+from genrescope.errors import InputError
+
+_CONTEXT_S = 0.02  # read on both sides of a span, so that resampling meets no edge
+_SHORTEST_S = 1.0  # that a damaged file must give
+_FOREIGN_S = 1.0  # of bytes around the audio, from which on they are worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class AudioWarning:
+    """What is to be known of a file that was decoded all the same.
+
+    Attributes
+    ----------
+    message
+        A clause, such as "0.5 s of 30.0 s could not be decoded".
+    damage
+        Whether some of its audio is missing.
+    """
+
+    message: str
+    damage: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A decoded file.
+
+    Attributes
+    ----------
+    waveform
+        float32 (samples,), mono.
+    rate
+        In Hz.
+    warnings
+        What is to be known of it.
+    """
+
+    waveform: Waveform
+    rate: int
+    warnings: tuple[AudioWarning, ...] = ()
+
+
+def load(path: Path, rate: int | None = None) -> tuple[Waveform, int]:
+    """Decode a file to mono and, if asked, resample it: ``decode`` without its warnings.
+
+    Returns
+    -------
+    waveform
+        float32 (samples,), mono.
+    rate
+        In Hz.
+    """
+    clip = decode(path, rate)
+    return clip.waveform, clip.rate
+
+
+def decode(path: Path, rate: int | None = None) -> Clip:
+    """Decode a file to mono and, if asked, resample it.
+
+    Parameters
+    ----------
+    path
+        Any format that libsndfile or FFmpeg reads. Of several sound tracks the default one is
+        taken; files joined end to end give all their parts.
+    rate
+        The wanted sample rate in Hz; None keeps the file's own.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not a regular file, is not audio, is empty, holds values that
+        are no sound, or so damaged that less than half of it, or less than a second, can be
+        decoded.
+    """
+    with _open(path) as track:
+        target = rate or track.rate
+        report = _Report(path, track)
+        blocks = list(report.checked(at_rate(track, target), target))
+        return Clip(np.concatenate(blocks), target, report.warnings())
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpts:
+    """Parts of a track, or all of a short one.
+
+    Parameters
+    ----------
+    seconds
+        Length of the track.
+    starts
+        Where each waveform starts, in s.
+    waveforms
+        float32 (samples,) each, mono, at the rate that was asked for.
+    whole
+        Whether they cover the whole track; then there is one.
+    warnings
+        What is to be known of the track, as far as it was decoded.
+    """
+
+    seconds: float
+    starts: tuple[float, ...]
+    waveforms: list[Waveform]
+    whole: bool
+    warnings: tuple[AudioWarning, ...] = ()
+
+
+def excerpts(path: Path, rate: int, *, span_s: float, most: int) -> Excerpts:
+    """Decode spans spread evenly over a track, or all of a track that is no longer than they are.
+
+    The track falls into ``most`` equal shares; a span lies in the middle of each. It is sought,
+    not decoded up to: time and memory depend on the spans and hardly on the track. Only formats
+    that do not tell their length are read through (AAC without a container, MP3 without a Xing
+    header, what was written to a pipe), and only what cannot be sought is decoded through, both in
+    bounded memory.
+
+    Parameters
+    ----------
+    path
+        Any format that libsndfile or FFmpeg reads.
+    rate
+        The wanted sample rate in Hz.
+    span_s
+        Length of a span in s.
+    most
+        Number of spans. A track of up to ``most * span_s`` seconds comes whole, as from `load`.
+
+    Returns
+    -------
+    excerpts
+        Spans of ``round(span_s * rate)`` samples. They start where they say to the sample in
+        formats that libsndfile reads, to about a tenth of a second in others.
+
+    Raises
+    ------
+    ValueError
+        If ``span_s`` or ``most`` is not positive.
+    InputError
+        As `decode`; but faults between the spans of a long track go unseen.
+    """
+    if span_s <= 0 or most < 1:
+        raise ValueError(f"span_s = {span_s} and most = {most} must be positive")
+    with _open(path) as track:
+        return _excerpts(path, track, rate, span_s, most)
+
+
+def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Waveform]:
+    """Decode all of a track piece by piece, in memory that does not grow with it.
+
+    Parameters
+    ----------
+    path
+        Any format that libsndfile or FFmpeg reads.
+    rate
+        The wanted sample rate in Hz.
+    length
+        Of a piece, in samples.
+    margin
+        How many samples of both neighbours each piece has, too.
+
+    Yields
+    ------
+    waveform
+        float32 (samples,), mono: of the whole track as from `load`, samples
+        ``i * length - margin`` to ``(i + 1) * length + margin``, as far as there are any.
+
+    Raises
+    ------
+    InputError
+        As `decode`; of a fault late in the track, only then.
+    """
+    held = np.empty(0, np.float32)
+    lead = 0  # samples of ``held`` that come before its piece
+    with _open(path) as track:
+        report = _Report(path, track)
+        for block in report.checked(at_rate(track, rate), rate):
+            held = np.concatenate([held, block])
+            # Strictly more, so that the last piece is not made of its margins alone.
+            while len(held) > lead + length + margin:
+                yield held[: lead + length + margin]
+                held, lead = held[lead + length - margin :], margin
+        report.warnings()
+    yield held
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Track]:
+    with open_source(path) as source, open_track(View(source)) as track:
+        yield track
+
+
+class _Report:
+    # What comes of a file that is decoded from start to end.
+
+    def __init__(self, path: Path, track: Track) -> None:
+        self._path, self._track, self._found = path, track, 0.0
+
+    def checked(self, blocks: Iterable[Waveform], rate: int) -> Iterator[Waveform]:
+        # By blocks, as a corrupt header may promise more than memory holds.
+        count = 0
+        for block in blocks:
+            _check_samples(self._path, block)
+            count += len(block)
+            yield block
+        self._found = count / rate
+        if count == 0:
+            raise InputError(self._path, "no samples can be decoded from it", REPLACE)
+
+    def warnings(self) -> tuple[AudioWarning, ...]:
+        return _warnings(self._path, self._track, self._found)
+
+
+def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...]:
+    # Of so many seconds that were decoded.
+    missing = track.promised - found
+    lost = max(track.lost, missing if missing > PADDING_S else 0.0)
+    whole = found + max(lost, track.foreign)
+    if found < whole / 2 or (lost >= AUDIBLE_S and found < _SHORTEST_S):
+        cause = f"it is damaged or cut off ({found:.1f} s of {whole:.1f} s can be decoded)"
+        raise InputError(path, cause, REPLACE)
+    warnings = [AudioWarning(note) for note in track.notes]
+    if lost >= AUDIBLE_S:
+        told = f"{lost:.2g} s of {found + lost:.1f} s could not be decoded"
+        warnings.append(AudioWarning(f"{told}: it is damaged or cut off", damage=True))
+    if track.foreign > _FOREIGN_S:
+        warnings.append(AudioWarning("bytes in front of its audio or behind it are not audio"))
+    if track.mixer.cancelled:
+        told = "its channels cancel each other out, as one of them is inverted"
+        warnings.append(AudioWarning(f"{told}: the loudest channel alone was used"))
+    return tuple(warnings)
+
+
+def _excerpts(path: Path, track: Track, rate: int, span_s: float, most: int) -> Excerpts:
+    seconds, sources = track.seconds(), None
+    if seconds > most * span_s:
+        plan = _plan(seconds, span_s, most, track.rate, rate)
+        sources = _seek(track, plan, seconds)
+    if sources is None:
+        track.lost = track.foreign = 0.0
+        report = _Report(path, track)
+        blocks, count = [], 0
+        for block in report.checked(track.blocks(), track.rate):
+            count += len(block)
+            blocks.append(block)
+            if count > most * span_s * track.rate:
+                blocks.clear()
+        warnings = report.warnings()
+        seconds = count / track.rate
+        if blocks:
+            waveform = resample(np.concatenate(blocks), track.rate, rate)
+            return Excerpts(seconds, (0.0,), [waveform], whole=True, warnings=warnings)
+        plan = _plan(seconds, span_s, most, track.rate, rate)
+        sources = _cut(track.blocks(), plan)
+    else:
+        warnings = _warnings(path, track, seconds)
+    waveforms = []
+    for source, part in zip(sources, plan, strict=True):
+        _check_samples(path, source)
+        resampled = resample(source, track.rate, rate)[part.skip :]
+        waveforms.append(fit_length(resampled, round(span_s * rate)).copy())
+    starts = tuple(part.start for part in plan)
+    return Excerpts(seconds, starts, waveforms, whole=False, warnings=warnings)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What to read for a span: samples of the file, and how many to skip once resampled."""
+
+    start: float  # s
+    first: int
+    count: int
+    skip: int
+
+
+def _plan(seconds: float, span_s: float, most: int, source: int, target: int) -> list[_Part]:
+    # Both clocks tick together every ``step`` samples of the file (at most 1 s): starting there,
+    # a part falls on the very grid of the whole resampled waveform.
+    step = source // math.gcd(source, target)
+    context = 0 if source == target else round(_CONTEXT_S * source)
+    end = round(seconds * source)
+    parts = []
+    for share in range(most):
+        start = (share + 0.5) * seconds / most - span_s / 2
+        wanted = round(start * target)
+        first = max(0, wanted * source // target - context) // step * step
+        stop = math.ceil((wanted + round(span_s * target)) * source / target) + context
+        parts.append(_Part(start, first, min(stop, end) - first, wanted - first * target // source))
+    return parts
+
+
+def _seek(track: Track, plan: list[_Part], seconds: float) -> list[Waveform] | None:
+    # None if a part or the track's end is not where it should be: the file is cut off or goes on,
+    # its length was a guess, or its format cannot be sought. Reading through tells which.
+    slack = PADDING_S * track.rate
+    try:
+        sources = []
+        for part in plan:
+            source = track.stretch(part.first, part.count)
+            if len(source) < part.count - slack:
+                return None
+            sources.append(source)
+        if len(track.stretch(math.floor(seconds * track.rate - slack), 1)) != 1:
+            return None
+    except CannotSeekError:
+        return None
+    return None if track.goes_beyond(4 * PADDING_S) else sources
+
+
+def _cut(blocks: Iterable[Waveform], plan: list[_Part]) -> list[Waveform]:
+    # Copies, as a view would keep its whole block in memory.
+    pieces: list[list[Waveform]] = [[] for _ in plan]
+    at = 0
+    for block in blocks:
+        for piece, part in zip(pieces, plan, strict=True):
+            if part.first < at + len(block) and at < part.first + part.count:
+                piece.append(block[max(0, part.first - at) : part.first + part.count - at].copy())
+        at += len(block)
+    return [np.concatenate(piece) for piece in pieces]
+
+
+def _check_samples(path: Path, waveform: Waveform) -> None:
+    if (fault := fault_of(waveform)) is not None:
+        raise InputError(path, fault, REPLACE)

@@ -1,0 +1,365 @@
+"""Where the recordings in a file begin and end, told from its own structure.
+
+Recorders that were killed leave headers with zeros, placeholders or old sizes; programs count a
+few bytes too many; people join files with ``cat``. Players play all that there is, and so do we:
+the samples decide, not the header. Where a header promises more than there is, that is kept, so
+that it can be said how much is missing.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from genrescope.audio.source import View
+
+_CHUNKS = 10_000  # of a file; more are no file
+_STALE = 2**16  # bytes behind the samples, from which on they are samples, too
+_NEAR = 2**16  # a size this near to one of these is a placeholder
+_PLACEHOLDERS = (2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
+_TAGS = (b"TAG", b"ID3", b"3DI", b"APETAGEX", b"LYRICSBEGIN")
+_RECORDING = re.compile(
+    rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|BW64....WAVE|FORM....AIF[FC]|caff\0\x01|riff\x2e\x91\xcf\x11|\.snd\0\0",
+    re.DOTALL,
+)
+_FLAC = re.compile(rb"fLaC[\x00\x80]\0\0\x22", re.DOTALL)
+_UNPACKED = re.compile(rb"NONE|sowt|twos|raw |in24|in32|fl32|FL32|fl64|FL64")
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording in a file; mostly there is one, and it is all of the file.
+
+    Attributes
+    ----------
+    view
+        Its bytes, with the sizes in its header corrected.
+    promised
+        How many times as long as the samples that there are its header says it is: 1, or more
+        where the file is cut off; 0 if it does not say.
+    known
+        What its header says of the share that there is: less than 1 where the header is older than
+        the samples.
+    damaged
+        Whether some of it is damaged for certain.
+    ended
+        Whether it has an end, in formats that mark it.
+    """
+
+    view: View
+    promised: float = 1.0
+    known: float = 1.0
+    damaged: bool = False
+    ended: bool = True
+
+
+def recordings(view: View) -> list[Recording]:
+    """Find the recordings in a file of a format that tells where they end.
+
+    Parameters
+    ----------
+    view
+        Of the whole file.
+
+    Returns
+    -------
+    recordings
+        In order: of WAV, RF64, W64, AIFF, CAF, AU, FLAC and Ogg; empty for other formats, which
+        FFmpeg reads on its own.
+    """
+    found: list[Recording] = []
+    rest: View | None = view.of(behind_id3(view))
+    while rest is not None and len(found) < _CHUNKS:
+        parts, rest = _read(rest)
+        found += parts
+    return found
+
+
+def _read(view: View) -> tuple[list[Recording], View | None]:
+    # The recordings at the front of a file, and the file from the next one on, if there is one.
+    head = view.read_at(0, 16)
+    if head.startswith(b"OggS\0"):
+        return _ogg(view), None
+    if head.startswith(b"fLaC"):
+        return [Recording(part) for part in _split(view, _FLAC)], None
+    if head[:4] in {b".snd", b"dns."}:
+        return _au(view)
+    for kind in _KINDS:
+        if kind.matches(head):
+            return kind.read(view)
+    return [], None
+
+
+def behind_id3(view: View) -> int:
+    """Tell where a file begins behind the ID3v2 tags in front of it; 0 if they do not end in it."""
+    at = 0
+    while (head := view.read_at(at, 10)).startswith(b"ID3") and len(head) == 10:
+        at += 10 + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+    return at if at < view.size else 0
+
+
+def is_tag(view: View, at: int) -> bool:
+    """Tell whether a tag stands at a place of a file: bytes that are no sound, and no damage."""
+    return view.read_at(at, 16).startswith(_TAGS)
+
+
+def _split(view: View, pattern: re.Pattern[bytes]) -> list[View]:
+    # At every place of the pattern, which is 8 bytes long. No recording is shorter than a header.
+    starts, at = [0], 42
+    while (at := view.find(b"fLaC", at)) >= 0:
+        if pattern.match(view.read_at(at, 8)):
+            starts.append(at)
+        at += 4
+    return [view.of(a, b) for a, b in zip(starts, [*starts[1:], view.size], strict=True)]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A format of chunks.
+
+    Parameters
+    ----------
+    magic
+        Of its first 16 bytes.
+    first
+        Where its first chunk begins.
+    name
+        Bytes of a chunk's name.
+    size
+        How a chunk's size is written, as of ``struct``.
+    whole
+        Whether a chunk's size counts its head, too.
+    align
+        Chunks begin at multiples of this.
+    samples
+        Name of the chunk of samples.
+    outer
+        Where the size of the whole is written; None if nowhere.
+    """
+
+    magic: re.Pattern[bytes]
+    first: int
+    name: int
+    size: str
+    whole: bool
+    align: int
+    samples: bytes
+    outer: int | None
+
+    def matches(self, head: bytes) -> bool:
+        return self.magic.match(head) is not None
+
+    def read(self, view: View) -> tuple[list[Recording], View | None]:
+        """Give the recording, and the file from the next one on if there is one."""
+        head = self.name + struct.calcsize(self.size)
+        at, large, comm = self.first, None, None
+        for _ in range(_CHUNKS):
+            raw = view.read_at(at, head)
+            if len(raw) < head or not self._is_name(raw):
+                break
+            size = int(struct.unpack(self.size, raw[self.name :])[0])
+            size -= head if self.whole else 0
+            if raw[: self.name] == b"ds64":
+                large = int(struct.unpack("<Q", view.read_at(at + 16, 8).ljust(8, b"\0"))[0])
+            if raw[: self.name] == b"COMM":
+                comm = at + head
+            if raw[: self.name] == self.samples:
+                claimed = large if large is not None and size == 2**32 - 1 else size
+                return self._samples(view, at, head, claimed, comm)
+            if size < 0:
+                break
+            at += head + size
+            at += -at % self.align
+        return [Recording(view)], None
+
+    def _is_name(self, raw: bytes) -> bool:
+        name = raw[:4]
+        return name.isascii() and name.decode("ascii").isprintable()
+
+    def _samples(
+        self, view: View, at: int, head: int, claimed: int, comm: int | None
+    ) -> tuple[list[Recording], View | None]:
+        first = at + head
+        there = view.size - first
+        if there <= 0:
+            return [Recording(view)], None
+        end, following = self._end(view, first + claimed) if 0 <= claimed < there else (0, None)
+        if following is not None:
+            there = following - first
+        is_right = 0 <= claimed < there and (
+            following is not None
+            or first + claimed + _STALE > view.size
+            or (end > first + claimed and view.size - end < _STALE)
+            or is_tag(view, first + claimed)
+        )
+        if is_right and claimed > 0:
+            used, promised, known = claimed, 1.0, 1.0
+        elif is_right and end > first + claimed:  # other chunks follow: it is really empty
+            return [Recording(view)], None
+        else:
+            used = there
+            placeholder = claimed <= 0 or any(
+                abs(claimed - size) <= _NEAR and claimed > there for size in _PLACEHOLDERS
+            )
+            promised = 0.0 if placeholder else max(1.0, claimed / there)
+            known = 1.0 if placeholder else min(1.0, claimed / there)
+        stop = view.size if following is None else following
+        patches = self._patches(view, at, head, used, comm, stop) if used != claimed else {}
+        part = View(view.source, view.start, view.start + stop, patches)
+        rest = None if following is None else view.of(following)
+        return [Recording(part, promised, known)], rest
+
+    def _end(self, view: View, at: int) -> tuple[int, int | None]:
+        # Where the chunks behind the samples end, and where another recording begins.
+        head = self.name + struct.calcsize(self.size)
+        for _ in range(_CHUNKS):
+            for place in {at, at + (-at % self.align)}:
+                if _RECORDING.match(view.read_at(place, 16)):
+                    return place, place
+            at += -at % self.align
+            raw = view.read_at(at, head)
+            if len(raw) < head or not self._is_name(raw):
+                break
+            size = int(struct.unpack(self.size, raw[self.name :])[0]) - (head if self.whole else 0)
+            if not 0 <= size <= view.size - at:
+                break
+            at += head + size
+        return at, None
+
+    def _patches(
+        self, view: View, at: int, head: int, used: int, comm: int | None, stop: int
+    ) -> dict[int, bytes]:
+        most = 2 ** (8 * struct.calcsize(self.size) - (self.size[-1] == "q")) - 1
+        patches = {
+            at + self.name: struct.pack(self.size, min(most, used + (head if self.whole else 0)))
+        }
+        if self.outer is not None:
+            whole = stop if self.whole else stop - 8
+            patches[self.outer] = struct.pack(self.size, min(most, whole))
+        if comm is not None:  # AIFF counts its frames, too
+            channels, _, bits = struct.unpack(">hIh", view.read_at(comm, 8).ljust(8, b"\0"))
+            kind = view.read_at(comm + 18, 4)
+            width = max(1, channels) * max(1, -(-bits // 8))
+            if view.read_at(8, 4) == b"AIFF" or _UNPACKED.match(kind):
+                patches[comm + 2] = struct.pack(">I", min(2**32 - 1, (used - 8) // width))
+        return patches
+
+
+def _magic(pattern: bytes) -> re.Pattern[bytes]:
+    return re.compile(pattern, re.DOTALL)
+
+
+_KINDS = (
+    _Kind(_magic(rb"(RIFF|RF64|BW64)....WAVE"), 12, 4, "<I", False, 2, b"data", 4),
+    _Kind(_magic(rb"RIFX....WAVE"), 12, 4, ">I", False, 2, b"data", 4),
+    _Kind(_magic(rb"FORM....AIF[FC]"), 12, 4, ">I", False, 2, b"SSND", 4),
+    _Kind(_magic(rb"caff\0\x01"), 8, 4, ">q", False, 1, b"data", None),
+    _Kind(
+        _magic(rb"riff\x2e\x91\xcf\x11"),
+        40,
+        16,
+        "<Q",
+        True,
+        8,
+        bytes.fromhex("64617461f3acd3118cd100c04f8edb8a"),
+        16,
+    ),
+)
+
+
+def _au(view: View) -> tuple[list[Recording], View | None]:
+    order = ">" if view.read_at(0, 4) == b".snd" else "<"
+    first, claimed = struct.unpack(f"{order}II", view.read_at(4, 8).ljust(8, b"\0"))
+    there = view.size - first
+    if there <= 0:
+        return [Recording(view)], None
+    if 0 < claimed < there:
+        if _RECORDING.match(view.read_at(first + claimed, 16)):
+            end = first + claimed
+            return [Recording(view.of(0, end))], view.of(end)
+        if there - claimed < max(_STALE, claimed // 100):
+            return [Recording(view)], None
+    if claimed == there:
+        return [Recording(view)], None
+    placeholder = claimed == 0 or any(abs(claimed - size) <= _NEAR for size in _PLACEHOLDERS)
+    promised = 0.0 if placeholder else max(1.0, claimed / there)
+    if promised < 1.01:  # old programs counted loosely
+        promised = min(promised, 1.0)
+    patch = {8: struct.pack(f"{order}I", min(there, 2**32 - 1))}
+    known = 1.0 if placeholder else min(1.0, claimed / there)
+    return [Recording(View(view.source, view.start, view.stop, patch), promised, known)], None
+
+
+@dataclass
+class _Link:
+    start: int
+    stop: int
+    damaged: bool = False
+    ended: bool = False
+    next_number: dict[int, int] = field(default_factory=dict)
+
+
+def _ogg(view: View) -> list[Recording]:
+    # Streams that are joined end to end ("chained"): each begins with the first pages of its own.
+    links: list[_Link] = []
+    begins = False
+    gap = False
+    for page in _pages(view):
+        if page is None:
+            gap = True
+            continue
+        at, flags, serial, number, intact = page
+        first = bool(flags & 2)
+        if first and not begins:
+            if links:
+                links[-1].stop = at
+            links.append(_Link(at, view.size))
+            gap = False
+        begins = first
+        if not links:  # it begins in the middle of a stream
+            links.append(_Link(at, view.size, damaged=True))
+        link = links[-1]
+        expected = link.next_number.get(serial)
+        link.damaged |= gap or not intact or (expected is not None and number != expected)
+        link.next_number[serial] = number + 1
+        link.ended = bool(flags & 4)
+        gap = False
+    return [
+        Recording(view.of(link.start, link.stop), damaged=link.damaged, ended=link.ended)
+        for link in links
+    ]
+
+
+def _pages(view: View) -> Iterator[tuple[int, int, int, int, bool] | None]:
+    # Place, flags, serial and sequence number of each page, and whether its sum is right;
+    # None for what lies between pages and is none.
+    at = 0
+    while at < view.size:
+        head = view.read_at(at, 282)
+        if len(head) < 27:
+            return
+        size = 27 + head[26] + sum(head[27 : 27 + head[26]])
+        if not head.startswith(b"OggS\0") or at + size > view.size:
+            following = view.find(b"OggS\0", at + 1)
+            if following < 0:
+                return
+            yield None
+            at = following
+            continue
+        page = view.read_at(at, size)
+        flags = page[5]
+        serial, number, told = struct.unpack("<III", page[14:26])
+        blank = page[:22] + bytes(4) + page[26:]
+        yield at, flags, serial, number, _ogg_sum(blank) == told
+        at += size
+
+
+def _ogg_sum(page: bytes) -> int:
+    # Ogg's CRC has the polynomial of zlib's with the bits of every byte the other way round, and
+    # neither begins nor ends with ones.
+    turned = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(turned.to_bytes(4, "little").translate(_REVERSED), "big")

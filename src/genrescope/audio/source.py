@@ -1,0 +1,215 @@
+"""Opened files: regular ones and no others, read at any place without a position of their own.
+
+Decoders are given an opened file, never a path. So none of them can look for another file beside
+it, and no name can be taken for an address or be one that they cannot spell.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from genrescope.errors import InputError
+
+REPLACE = "Replace the file with an intact copy or remove it"
+
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # if a pipe has taken the file's place meanwhile
+)
+_BLOCK = 2**20
+
+
+class Source:
+    """An open regular file.
+
+    Attributes
+    ----------
+    path
+        Under which it was opened: for messages.
+    size
+        In bytes.
+    descriptor
+        Of the operating system.
+    """
+
+    def __init__(self, path: Path, descriptor: int, size: int) -> None:
+        self.path, self.descriptor, self.size = path, descriptor, size
+        self._lock = threading.Lock()
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Read up to ``count`` bytes from ``offset`` on."""
+        if hasattr(os, "pread"):
+            return os.pread(self.descriptor, count, offset)
+        with self._lock:
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
+            return os.read(self.descriptor, count)
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """Open a file that is to be decoded.
+
+    Raises
+    ------
+    InputError
+        If it is not there, is not a regular file (a folder, pipe, socket or device is not even
+        opened), is empty or cannot be read.
+    """
+    check_regular(path)
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(path, status.st_mode)
+        if status.st_size == 0:
+            raise InputError(path, "the file is empty (0 bytes)", REPLACE)
+        try:
+            yield Source(path, descriptor, status.st_size)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is not a regular file, or a link to one, without opening it.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or is a folder, pipe, socket or device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file", "Check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise _not_regular(path, mode)
+
+
+def _not_regular(path: Path, mode: int) -> InputError:
+    if stat.S_ISDIR(mode):
+        return InputError(path, "it is a folder", "Give the path of an audio file")
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    remedy = "Save what comes out of it to a file, and give that"
+    return InputError(path, f"it is {kind}, not a regular file", remedy)
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> InputError:
+    cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    return InputError(path, cause, "Check that you may read it")
+
+
+class View(io.RawIOBase):
+    """Some bytes of a source as a file of their own, with a position of its own.
+
+    Parameters
+    ----------
+    source
+        The file.
+    start, stop
+        The bytes from ``start`` up to ``stop``; by default all.
+    patches
+        Bytes to read in the place of those in the file, by their offset in the view: a header whose
+        sizes are wrong is corrected so, without touching the file.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        start: int = 0,
+        stop: int | None = None,
+        patches: dict[int, bytes] | None = None,
+    ) -> None:
+        self.source, self.start = source, start
+        self.stop = source.size if stop is None else min(stop, source.size)
+        self.patches = patches or {}
+        self._at = 0
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return max(0, self.stop - self.start)
+
+    @property
+    def name(self) -> str:
+        """No more than the ending of the file's name: FFmpeg looks at it where bytes say little."""
+        ending = self.source.path.suffix.lower()
+        return f"audio{ending if ending[1:].isalnum() and ending.isascii() else ''}"
+
+    def of(self, start: int, stop: int | None = None) -> View:
+        """Give a part of this view as a view, without patches."""
+        last = self.stop if stop is None else min(self.stop, self.start + stop)
+        return View(self.source, self.start + start, last)
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Read up to ``count`` bytes from ``offset`` on; fewer than there are at the end only."""
+        count = max(0, min(count, self.size - offset))
+        pieces = []
+        at = self.start + offset
+        while count > 0 and (piece := self.source.read_at(at, count)):
+            pieces.append(piece)
+            at, count = at + len(piece), count - len(piece)
+        content = b"".join(pieces)
+        for where, patch in self.patches.items():
+            first, last = max(where, offset), min(where + len(patch), offset + len(content))
+            if first < last:
+                middle = patch[first - where : last - where]
+                content = content[: first - offset] + middle + content[last - offset :]
+        return content
+
+    def find(self, pattern: bytes, start: int, stop: int | None = None) -> int:
+        """Find the first place of some bytes at or after ``start``; -1 if there is none."""
+        last = self.size if stop is None else min(stop, self.size)
+        while start < last:
+            block = self.read_at(start, min(_BLOCK, last - start))
+            if (at := block.find(pattern)) >= 0:
+                return start + at
+            if len(block) < _BLOCK:
+                return -1
+            start += len(block) - len(pattern) + 1
+        return -1
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Give the position in the view."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position, as of every file."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"there is no byte {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as many bytes as fit."""
+        content = self.read_at(self._at, len(buffer))
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)

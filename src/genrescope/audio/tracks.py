@@ -1,0 +1,607 @@
+"""Opened recordings, by libsndfile and by FFmpeg: their length, their samples, what is damaged."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from genrescope.audio.formats import DEMUXERS
+from genrescope.audio.headers import Recording, behind_id3, is_tag, recordings
+from genrescope.audio.source import REPLACE, View
+from genrescope.audio.waveform import Mixer, Waveform
+from genrescope.errors import InputError
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+
+PADDING_S = 0.5
+"""A compressed header may promise a little more than the codec delivers."""
+
+AUDIBLE_S = 0.02
+"""About a packet of most codecs: what is lost below this was none."""
+
+_RATES = range(1_000, 1_000_001)  # Hz; outside, a header is corrupt and resampling would run away
+_PLANES = 8  # channels, on more of which PyAV crashes where each has a plane of its own
+_BLOCK = 2**22  # values (samples × channels) decoded at once
+_FRAMES = 2**16  # samples that FFmpeg's frames, often of 1024, are collected to
+_RUN_UP_S = 0.25  # codecs need frames before the wanted one: Opus 80 ms, MP3 a few times 26 ms
+_FAR_S = 30.0  # a seek that lands this much too early has not found its place
+_LATE_S = 0.05  # a seek may land this much too late
+_FAILURES = 20  # reads that fail one after another: nothing more comes of the file
+_EDGE = 3  # packets at the start of a stream cut out of a longer one may lack what came before
+_REST = 2**14  # bytes behind the last packet, from which on another recording is looked for
+_BARE = {"aac", "ac3", "amr", "dts", "eac3", "flac", "loas", "mlp", "mp3", "truehd"}
+# Packets that tell their own sums; only if it is asked does FFmpeg compare them.
+_STRICT = {"flac", "tta", "wavpack"}
+_NO_SOUND = re.compile(rb"^(TAG|ID3|3DI|APETAGEX|LYRICSBEGIN)|Xing|Info|VBRI|LAME")
+_MARKS = {b"ftyp", b"wvpk", b"TTA1", b"MAC ", b"MPCK", b"MP+\x07", b"tBaK", b"RIFF", b"FLV\x01"}
+_MARKS |= {b".RMF", b"DSD ", b"FRM8", b"Crea", b"\x1aE\xdf\xa3", b"0&\xb2u"}
+
+
+class CannotSeekError(Exception):
+    """The place that was sought is not found."""
+
+
+class Track(Protocol):
+    """An open recording.
+
+    Attributes
+    ----------
+    rate
+        In Hz.
+    promised
+        Seconds that its header tells; 0 if none does.
+    lost
+        Seconds that could not be decoded, as far as decoding has come and as far as that is known.
+    foreign
+        Seconds that the bytes around the audio would last if they were audio, and are not.
+    mixer
+        That made mono of its channels.
+    notes
+        What else to say of it, as clauses.
+    """
+
+    rate: int
+    promised: float
+    lost: float
+    foreign: float
+    mixer: Mixer
+    notes: list[str]
+
+    def seconds(self) -> float:
+        """Tell the length as well as can be told without decoding; 0 if it cannot."""
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Decode from start to end."""
+
+    def stretch(self, first: int, count: int) -> Waveform:
+        """Seek sample ``first`` and decode ``count`` samples, fewer at the end."""
+
+    def goes_beyond(self, seconds: float) -> bool:
+        """Tell, after a ``stretch`` near the end, whether there is more than so many seconds."""
+
+
+class SoundfileTrack:
+    """Sample exact, and quick to seek in nearly all its formats."""
+
+    def __init__(self, recording: Recording, file: soundfile.SoundFile) -> None:
+        self.rate = _plausible_rate(recording.view, file.samplerate)
+        frames = 0 if file.frames >= 2**62 else file.frames  # of FLAC that was written to a pipe
+        self.promised = frames / self.rate * recording.promised
+        self.lost = self.foreign = 0.0
+        self.mixer = Mixer()
+        self.notes: list[str] = []
+        if recording.known < 1 - 1e-3:
+            known = frames / self.rate * recording.known
+            self.notes.append(f"its header promises {known:.1f} s; what follows was used as well")
+        if not recording.ended:
+            self.notes.append("its end is missing: it was cut off, or recorded from a stream")
+        self._seconds, self._file, self._view = frames / self.rate, file, recording.view
+        self._at = 0
+
+    def seconds(self) -> float:
+        """As of every track."""
+        return self._seconds
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Decode from start to end; behind a damaged place FFmpeg goes on."""
+        done = 0
+        try:
+            if self._at:  # some formats can be read and not sought
+                self._file.seek(0)
+            while len(samples := self._samples(max(1, _BLOCK // self._file.channels))):
+                yield self.mixer.mix(samples)
+                done += len(samples)
+        except soundfile.LibsndfileError:
+            yield from self._behind(done)
+
+    def _behind(self, done: int) -> Iterator[Waveform]:
+        found = 0
+        with suppress(InputError), open_with_av(self._view) as container:
+            track = AvTrack(self._view, container)
+            for block in at_rate(track, self.rate):
+                yield block[max(0, done - found) :]
+                found += len(block)
+            self.lost += track.lost
+        short = self.promised - max(done, found) / self.rate
+        self.lost = max(self.lost, short, AUDIBLE_S)
+
+    def stretch(self, first: int, count: int) -> Waveform:
+        """As of every track; to the sample."""
+        pieces = [np.empty(0, np.float32)]
+        try:
+            self._file.seek(first)
+            while count:
+                samples = self._samples(min(count, max(1, _BLOCK // self._file.channels)))
+                if not len(samples):
+                    break
+                pieces.append(self.mixer.mix(samples))
+                count -= len(samples)
+        except soundfile.LibsndfileError as error:
+            raise CannotSeekError from error
+        return np.concatenate(pieces)
+
+    def goes_beyond(self, seconds: float) -> bool:  # noqa: ARG002  it knows its length
+        """As of every track."""
+        return False
+
+    def _samples(self, count: int) -> NDArray[np.float32]:
+        samples: NDArray[np.float32] = self._file.read(count, dtype="float32", always_2d=True)
+        self._at += len(samples)
+        return samples
+
+
+class AvTrack:
+    """As exact as the container's time stamps.
+
+    Packets that cannot be decoded are left out, and counted.
+    """
+
+    def __init__(self, view: View, container: InputContainer) -> None:
+        self._view, self._container = view, container
+        self._stream = _audio_stream(view, container)
+        self.rate = _plausible_rate(view, self._stream.rate)
+        self.promised = _promised_seconds(view, container, self._stream)
+        self.lost = self.foreign = 0.0
+        self.mixer = Mixer()
+        self.notes: list[str] = []
+        self._end = 0  # of the last packet, in bytes
+        self._count = _Count()
+
+    def seconds(self) -> float:
+        """As of every track; of bare streams, by reading all packets."""
+        if self.promised:
+            return self.promised
+        if self._container.duration and not _is_bare(self._view, self._container):
+            return self._container.duration / 1_000_000  # of a film's picture, perhaps
+        # Without decoding; and FFmpeg notes on the way where to seek.
+        ticks: int = sum(packet.duration or 0 for packet in self._packets(self._stream))
+        return float(ticks * (self._stream.time_base or 0))
+
+    def blocks(self) -> Iterator[Waveform]:
+        """As of every track; what is joined behind it as well."""
+        # Afresh: not all that plays can be sought.
+        with open_with_av(self._view) as container:
+            stream = _audio_stream(self._view, container)
+            self._count = _Count()
+            yield from self._mono(self._frames(container, stream))
+        if container.format.name in _BARE:
+            self._count.look_between(self._view)
+        self.lost += self._count.lost
+        self.foreign += self._count.foreign
+        if (following := self._following()) is not None:
+            yield from self._more(following)
+
+    def stretch(self, first: int, count: int) -> Waveform:
+        """As of every track."""
+        self._count = _Count()
+        lead, blocks = self._from(first)
+        pieces, found = [np.empty(0, np.float32)], 0
+        for block in blocks:
+            piece = block[lead : lead + count - found]
+            lead = max(0, lead - len(block))
+            pieces.append(piece)
+            found += len(piece)
+            if found == count:
+                break
+        self.lost += self._count.lost
+        return np.concatenate(pieces)
+
+    def goes_beyond(self, seconds: float) -> bool:
+        """As of every track."""
+        ticks = sum(packet.duration or 0 for packet in self._packets(self._stream))
+        more = float(ticks * (self._stream.time_base or 0)) > seconds
+        return more or self._following() is not None
+
+    def _from(self, first: int) -> tuple[int, Iterator[Waveform]]:
+        # Blocks from somewhat before sample ``first`` on; and how many samples before.
+        import av.error  # noqa: PLC0415
+
+        base = self._stream.time_base
+        if not base:
+            raise CannotSeekError
+        origin = self._stream.start_time or 0
+        wanted = max(0.0, first / self.rate - _RUN_UP_S)
+        try:
+            self._container.seek(origin + int(wanted / base), stream=self._stream)
+        except (av.error.FFmpegError, OverflowError) as error:
+            raise CannotSeekError from error
+        frames = self._frames(self._container, self._stream)
+        head = next(frames, None)
+        if head is None:
+            return 0, iter(())
+        if head.time is None:
+            raise CannotSeekError
+        lead = first - round((head.time - float(origin * base)) * self.rate)
+        if not -_LATE_S * self.rate <= lead <= _FAR_S * self.rate:
+            raise CannotSeekError
+        return max(0, lead), self._mono(chain([head], frames), collect=1)
+
+    def _frames(self, container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+        import av.error  # noqa: PLC0415
+
+        for packet in self._packets(stream, container):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                self._count.failed(packet)
+                continue
+            self._count.decoded(packet, frames)
+            yield from frames
+
+    def _packets(
+        self, stream: AudioStream, container: InputContainer | None = None
+    ) -> Iterator[Packet[AudioStream]]:
+        # A damaged place ends demuxing with an error, and behind it there may be more.
+        import av.error  # noqa: PLC0415
+
+        failures = 0
+        while failures < _FAILURES:
+            try:
+                for packet in (container or self._container).demux(stream):
+                    failures = 0
+                    if packet.size and packet.pos is not None:
+                        self._end = max(self._end, packet.pos + packet.size)
+                    yield packet
+            except av.error.FFmpegError:
+                failures += 1
+            else:
+                return
+
+    def _mono(self, frames: Iterable[AudioFrame], collect: int = _FRAMES) -> Iterator[Waveform]:
+        import av  # noqa: PLC0415
+
+        form = None
+        held: list[NDArray[np.float32]] = []
+        for frame in frames:
+            planes = frame.layout.nb_channels
+            if frame.format.name == "fltp" and planes <= _PLANES and frame.sample_rate == self.rate:
+                # As most codecs have it; the detour below would cost as much again, and keep
+                # Python from other threads.
+                blocks = [frame.to_ndarray().T]
+            else:
+                now = (frame.format.name, frame.layout.name, planes, frame.sample_rate)
+                if form != now:  # at the start; in a joined or corrupt file again later
+                    # Interleaved, for there may be more than _PLANES.
+                    form, to_float = now, av.AudioResampler(format="flt", rate=self.rate)
+                blocks = [
+                    block.to_ndarray().reshape(-1, block.layout.nb_channels)
+                    for block in to_float.resample(frame)
+                ]
+            for block in blocks:
+                samples = block.astype(np.float32, copy=False)
+                if held and held[0].shape[1] != samples.shape[1]:
+                    yield self.mixer.mix(np.concatenate(held))
+                    held = []
+                held.append(samples)
+                if sum(map(len, held)) >= collect:
+                    yield self.mixer.mix(np.concatenate(held))
+                    held = []
+        if held:
+            yield self.mixer.mix(np.concatenate(held))
+
+    def _following(self) -> View | None:
+        # Another file of the same kind that is joined to this one, and that FFmpeg does not read.
+        head = self._view.read_at(0, 8)
+        before = 4 if head[4:] == b"ftyp" else 0
+        mark = head[before : before + 4]
+        if mark not in _MARKS or self._view.size - self._end < _REST or not self._end:
+            return None
+        at = self._view.find(mark, self._end)
+        return None if at < self._end + before else self._view.of(at - before)
+
+    def _more(self, view: View) -> Iterator[Waveform]:
+        with suppress(InputError), open_with_av(view) as container:  # it may only look like one
+            track = AvTrack(view, container)
+            yield from at_rate(track, self.rate)
+            self.promised = 0.0  # of both, a header says nothing
+            self.lost += track.lost
+
+
+class _Count:
+    # What became of the packets of a stream.
+
+    def __init__(self) -> None:
+        self.lost = self.foreign = 0.0
+        self._good = 0.0
+        self._packets = self._bytes = self._good_bytes = 0
+        self._pending = (0.0, 0)  # s and bytes that failed last, and perhaps only the file's end
+        self._failed_bytes = 0
+        self._start: int | None = None
+        self._end = 0
+
+    def decoded(self, packet: Packet[AudioStream], frames: list[AudioFrame]) -> None:
+        self._place(packet)
+        if frames:
+            self._packets += 1
+            self.lost += self._pending[0]
+            self._failed_bytes += self._pending[1]
+            self._pending = 0.0, 0
+            self._good += sum(frame.samples / frame.sample_rate for frame in frames)
+            self._good_bytes += packet.size
+
+    def failed(self, packet: Packet[AudioStream]) -> None:
+        self._place(packet)
+        # At the start, frames may lack what came before; a tag, or the head of a joined file, is
+        # no sound.
+        content = bytes(packet)
+        if self._packets >= _EDGE and not _NO_SOUND.search(content[:1024]):
+            seconds = float((packet.duration or 0) * (packet.time_base or 0))
+            self._pending = self._pending[0] + seconds, self._pending[1] + packet.size
+
+    def _place(self, packet: Packet[AudioStream]) -> None:
+        if packet.size and packet.pos is not None:
+            self._start = packet.pos if self._start is None else self._start
+            self._end = max(self._end, packet.pos + packet.size)
+            self._bytes += packet.size
+
+    def look_between(self, view: View) -> None:
+        """Count the bytes of a bare stream that are neither packets nor tags."""
+        if not self._good_bytes or self._start is None:
+            return
+        per_byte = self._good / self._good_bytes
+        skipped = max(0, self._end - self._start - self._bytes)
+        self.lost = max(self.lost, (self._failed_bytes + skipped) * per_byte)
+        ends = (0, self._start), (self._end, view.size)
+        self.foreign = sum(b - a for a, b in ends if not is_tag(view, a)) * per_byte
+        self.foreign += self._pending[1] * per_byte
+
+
+class ChainTrack:
+    """Recordings joined end to end, as one at the rate of the first."""
+
+    def __init__(self, tracks: list[Track], notes: list[str]) -> None:
+        self._tracks = tracks
+        self.rate = tracks[0].rate
+        every = [track.promised for track in tracks]
+        self.promised = sum(every) if all(every) else 0.0
+        self.lost = self.foreign = 0.0
+        self.mixer, self.notes = Mixer(), notes
+
+    def seconds(self) -> float:
+        """As of every track."""
+        return sum(track.seconds() for track in self._tracks)
+
+    def blocks(self) -> Iterator[Waveform]:
+        """As of every track."""
+        for track in self._tracks:
+            yield from at_rate(track, self.rate)
+            self.lost += track.lost
+            self.foreign += track.foreign
+            self.mixer.cancelled += track.mixer.cancelled
+        self.notes += self._tracks[-1].notes
+
+    def stretch(self, first: int, count: int) -> Waveform:  # noqa: ARG002
+        """Refuse: it is read through."""
+        raise CannotSeekError
+
+    def goes_beyond(self, seconds: float) -> bool:  # noqa: ARG002  it is never sought
+        """As of every track."""
+        return False
+
+
+def at_rate(track: Track, rate: int) -> Iterator[Waveform]:
+    """Decode a track from start to end, resampled to ``rate`` in Hz."""
+    if track.rate == rate:
+        yield from track.blocks()
+        return
+    stream = soxr.ResampleStream(track.rate, rate, 1, dtype="float32", quality="HQ")
+    for block in track.blocks():
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+@contextmanager
+def open_track(view: View) -> Iterator[Track]:
+    """Open a file by whatever reads it best.
+
+    Raises
+    ------
+    InputError
+        If it is not audio in a format that is read.
+    """
+    with ExitStack() as stack:
+        parts = recordings(view)
+        if len(parts) > 1:
+            yield _join(parts, stack)
+        elif parts:
+            yield stack.enter_context(_open_recording(parts[0]))
+        else:
+            yield stack.enter_context(_open_other(view))
+
+
+def _join(parts: list[Recording], stack: ExitStack) -> ChainTrack:
+    tracks: list[Track] = []
+    fault: InputError | None = None
+    for part in parts:
+        try:
+            tracks.append(stack.enter_context(_open_recording(part)))
+        except InputError as error:
+            fault = fault or error
+    if not tracks and fault is not None:
+        raise fault
+    left_out = len(parts) - len(tracks)
+    several = f"{left_out} of the {len(parts)} recordings joined in it cannot be decoded"
+    return ChainTrack(tracks, [several] if left_out else [])
+
+
+@contextmanager
+def _open_recording(recording: Recording) -> Iterator[Track]:
+    with ExitStack() as stack:
+        if not recording.damaged:
+            with suppress(soundfile.LibsndfileError):
+                yield SoundfileTrack(recording, stack.enter_context(_soundfile(recording.view)))
+                return
+        container = stack.enter_context(open_with_av(recording.view))
+        track = AvTrack(recording.view, container)
+        track.promised *= recording.promised
+        yield track
+
+
+@contextmanager
+def _open_other(view: View) -> Iterator[Track]:
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(open_with_av(view))
+            track: Track = AvTrack(view, container)
+        except InputError:
+            # libsndfile reads a few old formats more; of MPEG its library talks to the terminal.
+            if _may_be_mpeg(view):
+                raise
+            try:
+                track = SoundfileTrack(Recording(view), stack.enter_context(_soundfile(view)))
+            except soundfile.LibsndfileError:
+                track = None  # type: ignore[assignment]
+            if track is None:
+                raise
+        yield track
+
+
+def _soundfile(view: View) -> soundfile.SoundFile:
+    source = view.source
+    if os.name == "posix" and view.size == source.size and not view.patches:
+        os.lseek(source.descriptor, 0, os.SEEK_SET)
+        return soundfile.SoundFile(source.descriptor, closefd=False)
+    view.seek(0)
+    return soundfile.SoundFile(view)
+
+
+@contextmanager
+def open_with_av(view: View) -> Iterator[InputContainer]:
+    """Open a file with FFmpeg: these bytes and no others, by one of our demuxers.
+
+    Raises
+    ------
+    InputError
+        If it cannot.
+    """
+    import av  # noqa: PLC0415  FFmpeg's libraries take 0.1 s to load and few files need them
+    import av.error  # noqa: PLC0415
+
+    fault = InputError(
+        view.source.path, "not audio that genrescope can read", "Try MP3, WAV, FLAC or M4A"
+    )
+    try:
+        container = av.open(
+            View(view.source, view.start, view.stop, view.patches),
+            "r",
+            metadata_errors="replace",
+            container_options={"format_whitelist": DEMUXERS, "protocol_whitelist": ""},
+            io_open=_open_nothing,
+        )
+    except (av.error.FFmpegError, OverflowError, ValueError) as error:
+        raise fault from error
+    with container:
+        try:
+            yield container
+        except av.error.FFmpegError as error:
+            raise fault from error
+
+
+def _open_nothing(url: str, *_: object) -> None:
+    # Whatever a file names, nothing is opened for it.
+    raise PermissionError(f"{url}: files that a file names are not opened")
+
+
+def _audio_stream(view: View, container: InputContainer) -> AudioStream:
+    # The one that players play: marked as the default, else the first that can be decoded.
+    from av.stream import Disposition  # noqa: PLC0415
+
+    streams = container.streams.audio
+    if not streams:
+        raise InputError(view.source.path, "there is no audio in it", "Give an audio file")
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        cause = "its audio is of a kind that cannot be decoded"
+        raise InputError(view.source.path, cause, "Convert it to WAV, FLAC or MP3")
+    marked = [stream for stream in known if stream.disposition & Disposition.default]
+    stream = (marked or known)[0]
+    if stream.codec_context.name in _STRICT:
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
+    return stream
+
+
+def _is_bare(view: View, container: InputContainer) -> bool:
+    # A codec's packets without a container: FFmpeg guesses the length from the first of them.
+    if container.format.name == "mp3":
+        return not _mp3_tells_length(view)
+    return container.format.name in _BARE and not (
+        container.format.name == "flac" and container.duration
+    )
+
+
+def _promised_seconds(view: View, container: InputContainer, stream: AudioStream) -> float:
+    # What a header tells; 0 if none does.
+    if _is_bare(view, container):
+        return 0.0
+    alone = len(container.streams) == 1
+    # Matroska tells the length of the whole film, which FFmpeg may pass on to its streams.
+    if stream.duration and stream.time_base and (alone or "matroska" not in container.format.name):
+        return float(stream.duration * stream.time_base)
+    if container.duration and alone:
+        return container.duration / 1_000_000
+    return 0.0
+
+
+def _mp3_tells_length(view: View) -> bool:
+    # In the first frame, after ID3 tags: how many bytes follow. Of joined files that is too few.
+    start = behind_id3(view)
+    frame = view.read_at(start, 4096)
+    for mark in (b"Xing", b"Info"):
+        if (at := frame.find(mark)) > 0:
+            flags = frame[at + 7]
+            size = int.from_bytes(frame[at + 8 + 4 * (flags & 1) :][:4], "big") if flags & 2 else 0
+            return view.size - start - size < max(_REST, size // 100) or _ends_with_tag(view, size)
+    return frame.find(b"VBRI") > 0
+
+
+def _ends_with_tag(view: View, size: int) -> bool:
+    start = behind_id3(view) + size
+    return any(is_tag(view, start + slack) for slack in range(4))
+
+
+def _may_be_mpeg(view: View) -> bool:
+    head = view.read_at(behind_id3(view), 4)
+    return view.read_at(0, 3) == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
+
+
+def _plausible_rate(view: View, rate: int | None) -> int:
+    if not rate:  # FFmpeg took it for audio and found none
+        raise InputError(view.source.path, "no samples can be decoded from it", REPLACE)
+    if rate not in _RATES:
+        raise InputError(
+            view.source.path, f"its header tells a sample rate of {rate:,} Hz", REPLACE
+        )
+    return rate

@@ -1,0 +1,124 @@
+"""Waveforms: arrays of samples, without files.
+
+A waveform is everywhere a float32 array (samples,), mono, nominally in [-1, 1]; a rate is an int
+in Hz. What goes beyond 1 is kept as it is; beyond `LOUDEST` it is no sound.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+Waveform = NDArray[np.float32]
+
+LOUDEST = 2.0**31
+"""As far as a sample may go: what a file of floats holds that was made of integers unscaled.
+
+Up to here no representation overflows.
+"""
+
+QUIETEST = 2.0**-14
+"""Two of the steps of 16-bit audio: what never goes further is silence, dithered at most."""
+
+# A mix with less than this share of the power of uncorrelated channels: a correlation of -0.95.
+_ANTIPHASE = 0.05
+
+
+def to_waveform(samples: NDArray[Any]) -> Waveform:
+    """Check an array that is meant to be a waveform, and make it float32.
+
+    Parameters
+    ----------
+    samples
+        Floats (samples,), mono, in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If it has another number of dimensions, is not of floats, or holds values that are not
+        finite or beyond `LOUDEST`.
+    """
+    if samples.ndim != 1:
+        raise ValueError(f"a waveform is mono, of shape (samples,), not {samples.shape}")
+    if samples.dtype.kind != "f":
+        raise ValueError(f"a waveform is of floats in [-1, 1], not of {samples.dtype}")
+    if (fault := fault_of(samples)) is not None:
+        raise ValueError(fault)
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def fault_of(samples: NDArray[Any]) -> str | None:
+    """Say why samples cannot be sound, as a clause; None if they can."""
+    # Where there is one NaN, both ends are.
+    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+    if not math.isfinite(peak):
+        return "it holds samples that are not finite numbers"
+    return f"it holds samples of {peak:.0e}, where 1 is loud" if peak > LOUDEST else None
+
+
+def is_silent(waveform: Waveform) -> bool:
+    """Tell whether float32 (samples,) is silent: samples, but none beyond `QUIETEST`."""
+    return bool(len(waveform)) and float(np.abs(waveform).max()) <= QUIETEST
+
+
+def resample(waveform: Waveform, rate: int, target: int) -> Waveform:
+    """Resample with soxr's high quality (what librosa does by default).
+
+    Parameters
+    ----------
+    waveform
+        float32 (samples,), mono.
+    rate, target
+        Present and wanted sample rate in Hz.
+
+    Returns
+    -------
+    waveform
+        float32 (samples,) at ``target``.
+    """
+    if rate == target:
+        return waveform
+    out: Waveform = soxr.resample(waveform, rate, target, quality="HQ").astype(np.float32)
+    return out
+
+
+def fit_length(waveform: Waveform, samples: int) -> Waveform:
+    """Cut, or pad with silence at the end, to exactly ``samples`` samples."""
+    if len(waveform) >= samples:
+        return waveform[:samples]
+    return np.pad(waveform, (0, samples - len(waveform)))
+
+
+class Mixer:
+    """Mixes channels to mono: their mean, or one of them where the mean would cancel out.
+
+    A channel that was inverted (a cable, a tape) sounds normal in a room; in the mean both are
+    gone, and what is left of them is noise. Such a block is replaced by its loudest channel.
+
+    Attributes
+    ----------
+    cancelled
+        Samples of which one channel was used.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def mix(self, samples: NDArray[np.float32]) -> Waveform:
+        """Mix float32 (samples, channels) to float32 (samples,)."""
+        channels = samples.shape[1]
+        if channels == 1:
+            return np.ascontiguousarray(samples[:, 0])
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+            mixed = samples.mean(axis=1, dtype=np.float32)
+            power = np.einsum("sc,sc->c", samples, samples, dtype=np.float64)
+            left = np.einsum("s,s->", mixed, mixed, dtype=np.float64)
+        audible = power.sum() > len(samples) * QUIETEST**2
+        if audible and left < _ANTIPHASE * power.sum() / channels**2:
+            self.cancelled += len(samples)
+            return np.ascontiguousarray(samples[:, int(power.argmax())])
+        return np.ascontiguousarray(mixed)
