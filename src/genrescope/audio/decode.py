@@ -104,7 +104,7 @@ def decode(path: Path, rate: int | None = None) -> Clip:
     with _open(path) as track:
         target = rate or track.rate
         report = _Report(path, track)
-        blocks = list(report.checked(at_rate(track, target), target))
+        blocks = list(at_rate(report.checked(), track.rate, target))
         return Clip(np.concatenate(blocks), target, report.warnings())
 
 
@@ -201,7 +201,7 @@ def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Wave
     lead = 0  # samples of ``held`` that come before its piece
     with _open(path) as track:
         report = _Report(path, track)
-        for block in report.checked(at_rate(track, rate), rate):
+        for block in at_rate(report.checked(), track.rate, rate):
             held = np.concatenate([held, block])
             # Strictly more, so that the last piece is not made of its margins alone.
             while len(held) > lead + length + margin:
@@ -223,14 +223,14 @@ class _Report:
     def __init__(self, path: Path, track: Track) -> None:
         self._path, self._track, self._found = path, track, 0.0
 
-    def checked(self, blocks: Iterable[Waveform], rate: int) -> Iterator[Waveform]:
+    def checked(self) -> Iterator[Waveform]:
         # By blocks, as a corrupt header may promise more than memory holds.
         count = 0
-        for block in blocks:
+        for block in self._track.blocks():
             _check_samples(self._path, block)
             count += len(block)
             yield block
-        self._found = count / rate
+        self._found = count / self._track.rate
         if count == 0:
             raise InputError(self._path, "no samples can be decoded from it", REPLACE)
 
@@ -267,7 +267,7 @@ def _excerpts(path: Path, track: Track, rate: int, span_s: float, most: int) -> 
         track.lost = track.foreign = 0.0
         report = _Report(path, track)
         blocks, count = [], 0
-        for block in report.checked(track.blocks(), track.rate):
+        for block in report.checked():
             count += len(block)
             blocks.append(block)
             if count > most * span_s * track.rate:

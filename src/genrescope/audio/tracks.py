@@ -131,7 +131,7 @@ class SoundfileTrack:
         found = 0
         with suppress(InputError), open_with_av(self._view) as container:
             track = AvTrack(self._view, container)
-            for block in at_rate(track, self.rate):
+            for block in at_rate(track.blocks(), track.rate, self.rate):
                 yield block[max(0, done - found) :]
                 found += len(block)
             self.lost += track.lost
@@ -325,7 +325,7 @@ class AvTrack:
     def _more(self, view: View) -> Iterator[Waveform]:
         with suppress(InputError), open_with_av(view) as container:  # it may only look like one
             track = AvTrack(view, container)
-            yield from at_rate(track, self.rate)
+            yield from at_rate(track.blocks(), track.rate, self.rate)
             self.promised = 0.0  # of both, a header says nothing
             self.lost += track.lost
 
@@ -397,7 +397,7 @@ class ChainTrack:
     def blocks(self) -> Iterator[Waveform]:
         """As of every track."""
         for track in self._tracks:
-            yield from at_rate(track, self.rate)
+            yield from at_rate(track.blocks(), track.rate, self.rate)
             self.lost += track.lost
             self.foreign += track.foreign
             self.mixer.cancelled += track.mixer.cancelled
@@ -412,13 +412,13 @@ class ChainTrack:
         return False
 
 
-def at_rate(track: Track, rate: int) -> Iterator[Waveform]:
-    """Decode a track from start to end, resampled to ``rate`` in Hz."""
-    if track.rate == rate:
-        yield from track.blocks()
+def at_rate(blocks: Iterator[Waveform], rate: int, target: int) -> Iterator[Waveform]:
+    """Resample a stream of blocks from ``rate`` to ``target``, both in Hz."""
+    if rate == target:
+        yield from blocks
         return
-    stream = soxr.ResampleStream(track.rate, rate, 1, dtype="float32", quality="HQ")
-    for block in track.blocks():
+    stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+    for block in blocks:
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
