@@ -151,7 +151,7 @@ def check(
         return _check_own(path, layout, run)
     verdict = judge(path) if layout is Layout.AUTO else None
     if verdict.is_gtzan if verdict else layout is Layout.GTZAN:
-        return _check_gtzan(path, [verdict.note] if verdict and verdict.note else [], run)
+        return _check_gtzan(path, verdict.notes(path) if verdict else [], run)
     return _check_own(path, layout, run)
 
 

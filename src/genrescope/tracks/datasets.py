@@ -44,25 +44,32 @@ def open_dataset(
 
 def _open_folder(path: Path, layout: Layout) -> Dataset:
     verdict = gtzan.judge(path)
-    noted = verdict.note if layout is Layout.AUTO else None
+    noted = verdict.notes(path) if layout is Layout.AUTO else []
     if verdict.is_gtzan if layout is Layout.AUTO else layout is Layout.GTZAN:
-        return _with(gtzan.read(path), [noted])
-    if verdict.home is None:
-        cause = verdict.note.cause if verdict.note else "its genres lie in several folders"
-        remedy = "Give the one folder in which the genres' folders lie side by side"
+        return _with(gtzan.read(path), noted)
+    home = path if verdict.home is None and layout is Layout.FOLDER else verdict.home
+    if home is None:
+        cause = f"its genres' folders do not lie side by side: {verdict.doubt}"
+        remedy = (
+            "Give the one folder in which they do, or read only what is GTZAN's: --layout gtzan"
+        )
         raise InputError(path, cause, remedy)
-    dataset = folder.read_folder(verdict.home)
-    remedy = f"Move it into a genre's folder in {verdict.home.name}, or out of here"
+    dataset = folder.read_folder(home)
+    remedy = f"Move it into a genre's folder in {home.name}, or out of here"
+    outside = list_audio(path)
+    cause = "it lies in no genre's folder"
     strays = [
-        Finding("unused", file, "it lies in no genre's folder", remedy)
-        for file in (list_audio(path).audio if verdict.home != path else ())
-        if not file.is_relative_to(verdict.home)
+        finding
+        for finding in (
+            *(Finding("unused", file, cause, remedy) for file in outside.audio),
+            *outside.unused,
+        )
+        if home != path and not finding.path.is_relative_to(home)
     ]
-    return _with(dataset, [noted, *strays])
+    return _with(dataset, [*noted, *strays])
 
 
-def _with(dataset: Dataset, more: Sequence[Finding | None]) -> Dataset:
-    findings = [finding for finding in more if finding is not None]
+def _with(dataset: Dataset, findings: Sequence[Finding]) -> Dataset:
     remarks = [str(finding.error()) for finding in findings if finding.kind == "noted"]
     return replace(
         dataset,

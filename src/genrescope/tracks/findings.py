@@ -93,7 +93,7 @@ def problems_of(findings: Iterable[Finding]) -> tuple[InputError, ...]:
         if len(same) <= _ALONE:
             problems += [finding.error() for finding in (first, *others)]
         else:
-            cause = f"{first.cause}; so it is with {len(others):,} more"
+            cause = f"{first.cause} (and {len(others):,} more like it)"
             remedy = f"{first.remedy}. `genrescope data check --all` names all {len(same):,}"
             problems.append(InputError(first.path, cause, remedy))
     return tuple(problems)
@@ -165,9 +165,8 @@ def list_audio(folder: Path, *, deep: bool = True) -> Listing:
                 continue
             if is_audio(path) and path.is_file():
                 audio.append(path)
-            elif (cause := _unused_cause(path)) is not None:
-                remedy = "Rename it after its format, convert it or move it out"
-                unused.append(Finding("unused", path, cause, remedy))
+            elif (finding := _unused(path)) is not None:
+                unused.append(finding)
     return Listing(tuple(sorted(audio)), tuple(sorted(unused, key=lambda f: f.path)))
 
 
@@ -176,12 +175,13 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _SYSTEM
 
 
-def _unused_cause(path: Path) -> str | None:
+def _unused(path: Path) -> Finding | None:
     """Say why a file that looks like audio is not used; None if it does not look so."""
     if not path.is_file():
         if not is_audio(path):
             return None
-        return "it is not a regular file" if path.exists() else "it is a link to nothing"
+        cause = "it is not a regular file" if path.exists() else "it is a link to nothing"
+        return Finding("unused", path, cause, "Replace it by the audio file or remove it")
     try:
         with path.open("rb") as file:
             beginning = file.read(12)
@@ -192,5 +192,7 @@ def _unused_cause(path: Path) -> str | None:
     form = beginning[:4] == b"FORM" and beginning[8:11] != b"AIF"
     if (beginning.startswith(_BEGINNINGS) and not riff and not form) or film:
         ending = f"{path.suffix!r} is no ending" if path.suffix else "its name has no ending"
-        return f"it looks like audio, but {ending} of a format that is read"
+        cause = f"it looks like audio, but {ending} of a format that is read"
+        remedy = "Rename it after its format, convert it or move it out"
+        return Finding("unused", path, cause, remedy)
     return None

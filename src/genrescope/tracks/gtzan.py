@@ -275,13 +275,23 @@ class Verdict:
     home
         The folder in which the genres' folders lie, if it is to be read as the user's own; None
         if they lie in several.
-    note
-        What speaks against the verdict, as a finding; None if nothing does.
+    doubt
+        What speaks against the verdict, as a clause; empty if nothing does.
     """
 
     is_gtzan: bool
     home: Path | None
-    note: Finding | None
+    doubt: str = ""
+
+    def notes(self, folder: Path) -> list[Finding]:
+        """Return what is to be said of the verdict on a folder: nothing if it is not in doubt."""
+        if not self.doubt:
+            return []
+        if self.is_gtzan:
+            cause, remedy = "GTZAN", "To read it as your own genres, give --layout folder"
+        else:
+            cause, remedy = "your own genres", "To read only what is GTZAN's, give --layout gtzan"
+        return [Finding("noted", folder, f"it is read as {cause}: {self.doubt}", remedy)]
 
 
 def is_gtzan(folder: Path) -> bool:
@@ -295,7 +305,8 @@ def judge(folder: Path) -> Verdict:
     A clip fits if its name is one of GTZAN's 1000 and its folder that of the genre in the name.
     A folder is GTZAN if something of a layout is in it and all of these hold:
 
-    - no folder beside those of GTZAN's genres holds audio: another genre makes it the user's own;
+    - no folder beside those of GTZAN's genres, or beside its layout, holds audio of another name
+      than GTZAN's: another genre makes it the user's own;
     - no genre's folder holds audio of which nothing fits: the genre would vanish;
     - no more audio files are foreign than fit. Foreign is what bears none of GTZAN's names, or
       one that belongs into another genre's folder. Further copies and parts of clips, such as
@@ -305,12 +316,13 @@ def judge(folder: Path) -> Verdict:
     """
     root = _root(folder)
     if root is None:
-        return Verdict(is_gtzan=False, home=folder, note=None)
+        return Verdict(is_gtzan=False, home=folder)
     parents = [path for path in _entries(root) if path.name.casefold() in _CLIP_FOLDERS]
     flat = not parents or any(genre_of(path.name) and path.is_dir() for path in _entries(root))
     fit: Counter[str] = Counter()
     foreign: Counter[str] = Counter()
     others: set[str] = set()
+    beside: set[str] = set()
     homes: set[Path] = set()
     files = list_audio(folder).audio
     for path in files:
@@ -327,24 +339,24 @@ def judge(folder: Path) -> Verdict:
             continue  # a copy of a clip elsewhere, or a part of one
         else:
             foreign[genre or ""] += 1
+            if home is None and path.parent != folder:
+                beside.add(path.relative_to(folder).parts[0])
         homes.add(home or folder)
     emptied = sorted(genre for genre in foreign if genre and not fit[genre])
     fitting, rest = fit.total(), foreign.total()
-    own = bool(others or emptied or rest > fitting)
-    home = homes.pop() if len(homes) == 1 else None if homes & {*parents} else folder
-    if others:
-        reason = f"{min(others)!r} is none of GTZAN's genres"
+    own = bool(others or emptied or beside or rest > fitting)
+    several = len(homes) > 1 and (homes & {*parents} or (beside and rest <= fitting))
+    home = None if several else homes.pop() if len(homes) == 1 else folder
+    if others or beside:
+        reason = f"{min(others or beside)!r} is none of GTZAN's genres"
     elif emptied:
         reason = f"no file of {emptied[0]} is one of GTZAN's"
     else:
         reason = f"{rest:,} others are not"
-    some = f"{fitting:,} of {len(files):,} audio files are GTZAN's by name and folder, but {reason}"
-    if own:
-        cause, remedy = "your own genres", "To read only what is GTZAN's, give --layout gtzan"
-    else:
-        cause, remedy = "GTZAN", "To read it as your own genres, give --layout folder"
-    note = Finding("noted", folder, f"it is read as {cause}: {some}", remedy)
-    return Verdict(is_gtzan=not own, home=home, note=note if own or rest else None)
+    doubt = (
+        f"{fitting:,} of {len(files):,} audio files are GTZAN's by name and folder, but {reason}"
+    )
+    return Verdict(is_gtzan=not own, home=home, doubt=doubt if own or rest else "")
 
 
 def survey(folder: Path) -> Survey:
