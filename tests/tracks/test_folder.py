@@ -529,7 +529,7 @@ files = st.sampled_from([
 tops = st.sampled_from(["", "genres", "genres_original", "genres_16k", "Data/genres", "extra"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     tree=st.dictionaries(st.tuples(tops, names, files), st.integers(0, 6), min_size=1, max_size=12),
     loose=st.lists(st.sampled_from(["a.wav", "rock.00005.wav"]), unique=True),

@@ -438,7 +438,7 @@ def read(folder: Path) -> Dataset:
         )
         for track in sorted({*audio, *found.images, *found.rows})
     )
-    findings = (*found.findings, *unusable, *spare_copies(found.clips, audio))
+    findings = (*found.findings, *unusable)
     if not tracks:
         raise _no_tracks(found.root, findings)
     present = {track.id for track in tracks}
@@ -453,9 +453,9 @@ def read(folder: Path) -> Dataset:
                 test=_restrict(lists.test, present),
             )
         },
-        problems=problems_of(finding for finding in findings if finding.kind != "unused"),
+        problems=problems_of(findings),
         notes=_notes(tracks, bool(found.artists)),
-        findings=findings,
+        findings=(*findings, *spare_copies(found.clips, audio)),  # these are no problem
         missing_genres=tuple(sorted(_genres_here(found.root) - {track.genre for track in tracks})),
     )
 
