@@ -458,6 +458,7 @@ def test_paths_as_people_have_them(
     [
         ("https://example.org/a.wav", "this is an address, not a file"),
         ("file://other/share/a.wav", "no such file"),
+        ("file://[/a.wav", "no such file"),
         ("~nobody-of-that-name/a.wav", "no such file"),
         ("C:\\Music\\a.wav", "no such file"),
         ("x" * 5000, "a path of 5,000 characters"),

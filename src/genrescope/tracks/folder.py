@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from genrescope.errors import InputError
 from genrescope.reading import is_file, is_text, sha256
@@ -240,10 +241,8 @@ def _readings(cell: str) -> Iterator[str]:
     """Yield what a cell may mean as a path, the most literal first."""
     name = cell.strip()
     yield from dict.fromkeys((name, cell))
-    if name.lower().startswith("file:"):
-        address = urlsplit(name)
-        if address.netloc in ("", "localhost"):
-            yield unquote(address.path)
+    if address := re.fullmatch(r"file:(?://(?:localhost)?)?(/.*)", name, re.IGNORECASE):
+        yield unquote(address[1])
         return
     if name.startswith("~"):
         try:
