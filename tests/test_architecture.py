@@ -13,6 +13,8 @@ PACKAGE = Path(genrescope.__file__).parent
 FLOORS = {
     "errors": 0,
     "reading": 0,
+    "workers": 0,
+    "table": 0,
     "audio": 1,
     "hub": 1,
     "inference": 1,

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -180,6 +181,30 @@ def test_help_imports_nothing_that_takes_long() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "classify" in done.stdout
     assert done.returncode == 0, f"imports {done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "study"])
+def test_a_genre_none_of_whose_files_can_be_decoded_is_an_error(
+    genres: Path, tmp_path: Path, command: str
+) -> None:
+    shutil.copytree(genres, tmp_path / "music")
+    (tmp_path / "music" / "noise").mkdir()
+    for number in range(10):
+        (tmp_path / "music" / "noise" / f"{number}.wav").write_bytes(b"no audio %d" % number)
+    (tmp_path / "music" / "Low").mkdir()
+    shutil.move(tmp_path / "music/low/9.wav", tmp_path / "music/Low")
+    options = {"train": ("--recipe", "musicnn-head"), "study": ("--recipes", "musicnn-head")}
+    done = genrescope(
+        *(command, "--data", "music", "--out", "out", "--store", "store", "--jobs", 1),
+        *options[command],
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "'Low', 'low' are one genre, 'low'" in done.stderr
+    assert "no track can be used of the genre 'noise'" in done.stderr
+    assert "--allow-missing-genres" in done.stderr
+    assert not (tmp_path / "out" / "config.json").exists()
 
 
 @pytest.mark.slow

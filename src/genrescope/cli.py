@@ -21,6 +21,7 @@ from genrescope.terminal import (
     read_list,
     require,
 )
+from genrescope.tracks.layout import Layout
 
 app = typer.Typer(
     name="genrescope",
@@ -35,6 +36,12 @@ app.add_typer(data_app, name="data")
 app.add_typer(cli_library.app)
 app.add_typer(cli_web.app)
 
+LAYOUT = typer.Option(
+    help="How to read a folder: by what is in it, as GTZAN, or as your own genres."
+)
+MISSING_GENRES = typer.Option(
+    "--allow-missing-genres", help="Do without genres of which no track can be used."
+)
 GET_GTZAN = "`genrescope data get gtzan`"
 
 
@@ -104,6 +111,8 @@ def study(
         bool,
         typer.Option("--strict", help="Fail on a file that cannot be used; do not leave it out."),
     ] = False,
+    layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
+    allow_missing_genres: Annotated[bool, MISSING_GENRES] = False,
     download: Annotated[
         bool | None,
         typer.Option(
@@ -144,7 +153,7 @@ def study(
             highlight=False,
         )
     with StudyProgress(ERR) as progress:
-        dataset = _dataset(data, progress)
+        dataset = _dataset(data, progress, layout, allow_missing_genres=allow_missing_genres)
         # Loading torch takes seconds; by now what is asked for and the data are known to be right.
         from genrescope.study.report import write_report
         from genrescope.study.run import Options, run_study
@@ -153,6 +162,7 @@ def study(
             jobs=jobs,
             store=store,
             strict=strict,
+            allow_missing_genres=allow_missing_genres,
             download=data is not None if download is None else download,
             trainer_flags=_trainer_flags(accelerator, devices, strategy),
         )
@@ -417,6 +427,8 @@ def train(
         bool,
         typer.Option("--strict", help="Fail on a file that cannot be used; do not leave it out."),
     ] = False,
+    layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
+    allow_missing_genres: Annotated[bool, MISSING_GENRES] = False,
     store: Annotated[
         Path | None, typer.Option(help="Folder of representations. [default: the user's cache]")
     ] = None,
@@ -428,7 +440,6 @@ def train(
     """
     require("lightning", "train")
     from genrescope.study.progress import StudyProgress
-    from genrescope.tracks.datasets import open_dataset
     from genrescope.training.recipe import load_encoder_recipe, load_recipe
 
     if encoder is None:
@@ -441,12 +452,18 @@ def train(
         note(f"Looking for {encoder} (this machine first, then the Hugging Face hub).")
         encoder_config(resolve_weights(encoder, download=True))
     with StudyProgress(ERR) as progress:
-        dataset = open_dataset(data)
+        dataset = _dataset(data, progress, layout, allow_missing_genres=allow_missing_genres)
         from genrescope.study.run import Options
         from genrescope.study.train import train_classifier
 
         flags = _trainer_flags("auto", "auto", "auto")
-        options = Options(jobs=jobs, store=store, strict=strict, trainer_flags=flags)
+        options = Options(
+            jobs=jobs,
+            store=store,
+            strict=strict,
+            allow_missing_genres=allow_missing_genres,
+            trainer_flags=flags,
+        )
         trained = train_classifier(what, dataset, out, options, progress, licence=licence)
     for problem in trained.problems:
         ERR.print(f"Left out or noticed: {problem}", markup=False, highlight=False, soft_wrap=True)
@@ -547,15 +564,18 @@ def get(
 
 @data_app.command("check", epilog="Examples:\n\n- `genrescope data check gtzan --json`")
 def check(
-    folder: Annotated[Path, typer.Argument(help="A copy of GTZAN, in any layout.")],
+    folder: Annotated[
+        Path, typer.Argument(help="GTZAN in any layout, a folder of genre folders, or a CSV file.")
+    ],
+    layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Show every finding, not the first few of a kind.")
     ] = False,
 ) -> None:
-    """List what is missing, corrupt, duplicated or known to be faulty.
+    """List what is missing, corrupt, duplicated, known to be faulty or not used.
 
-    Ends with code 1 if anything is corrupt.
+    Ends with code 1 if anything is corrupt, or a genre has no track that can be used.
     """
     from dataclasses import asdict
 
@@ -566,7 +586,9 @@ def check(
     with Progress(console=ERR, transient=True, disable=not ERR.is_terminal) as bars:
         bar = bars.add_task("opening files", total=None)
         report = check_folder(
-            folder, progress=lambda done, total: bars.update(bar, completed=done, total=total)
+            folder,
+            layout=layout,
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
     if as_json:
         import json
@@ -575,6 +597,7 @@ def check(
             "folder": str(report.folder),
             "tracks": len(report.tracks),
             "counts": report.counts,
+            "genres": report.genres,
             "filtered_lists": {name: asdict(c) for name, c in report.coverage.items()},
             "findings": [
                 {**asdict(finding), "path": str(finding.path)} for finding in report.findings
@@ -583,20 +606,26 @@ def check(
         typer.echo(json.dumps(content, ensure_ascii=False, indent=1))
     else:
         _print_check(report, None if everything else 5)
-    if report.counts["corrupt"]:
+    if report.counts["corrupt"] or report.lacks_genre:
         raise typer.Exit(1)
 
 
 def _print_check(report: Any, most: int | None) -> None:
     from rich.table import Table
 
+    from genrescope.tracks.findings import lines_of
+
     typer.echo(f"{report.folder}: {len(report.tracks)} tracks")
     for kind, count in report.counts.items():
         typer.echo(f"\n{kind}: {count}")
-        for finding in [f for f in report.findings if f.kind == kind][:most]:
-            typer.echo(f"  {finding.error()}")
-        if most is not None and count > most:
-            typer.echo(f"  … and {count - most} more (--all shows them)")
+        for line in lines_of((f for f in report.findings if f.kind == kind), most):
+            typer.echo(line)
+    if not report.coverage:
+        table = Table("genre", "usable tracks")
+        for genre, count in report.genres.items():
+            table.add_row(escape(genre), str(count))
+        OUT.print("", table)
+        return
     table = Table("filtered list", "tracks", "table", "picture", "full", "16 kHz", "excerpt")
     for name, c in report.coverage.items():
         cells = (c.tracks, c.rows, c.images, c.full, c.full_16k, c.excerpts)
@@ -640,11 +669,19 @@ def _classify_on_cluster(address: str, source: str, output: str, classifier: Any
         raise typer.Exit(1)
 
 
-def _dataset(path: Path | None, progress: Any) -> Any:
+def _dataset(
+    path: Path | None, progress: Any, layout: Layout, *, allow_missing_genres: bool
+) -> Any:
     from genrescope.tracks.datasets import open_dataset, open_demo
 
     if path is not None:
-        return open_dataset(path)
+        dataset = open_dataset(path, layout=layout, allow_missing_genres=allow_missing_genres)
+        for remark in dataset.remarks:
+            progress.note(f"Note: {remark}")
+        if dataset.missing_genres:
+            names = ", ".join(dataset.missing_genres)
+            progress.note(f"Note: {path}: no track can be used of the genres {names}.")
+        return dataset
     return open_demo(lambda done, total: progress.representing("demo clips", done, total))
 
 

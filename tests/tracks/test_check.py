@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from PIL import Image
 from genrescope.errors import InputError
 from genrescope.tracks import gtzan
 from genrescope.tracks.check import Coverage, Report, check
-from genrescope.tracks.gtzan import TABLE_COLUMNS, Finding
+from genrescope.tracks.findings import Finding, lines_of
+from genrescope.tracks.gtzan import TABLE_COLUMNS
+from genrescope.tracks.layout import Layout
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "gtzan"
 needs_gtzan = pytest.mark.skipif(
@@ -61,6 +65,8 @@ def test_a_sound_copy_has_nothing_corrupt_or_double(tmp_path: Path) -> None:
         "duplicate": 0,
         "faulty": 0,
         "unlisted": 0,
+        "unused": 0,
+        "noted": 0,
     }
 
 
@@ -198,9 +204,55 @@ def test_the_outcome_does_not_depend_on_the_number_of_threads(tmp_path: Path) ->
     assert check(tmp_path, workers=1) == check(tmp_path, workers=4)
 
 
-def test_a_folder_without_gtzan_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing in here looks like GTZAN"):
+def test_a_folder_without_music_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no genre folders with audio files in it"):
         check(tmp_path)
+    with pytest.raises(InputError, match="nothing in here looks like GTZAN"):
+        check(tmp_path, layout=Layout.GTZAN)
+
+
+def test_further_copies_are_unused_but_those_that_are_corrupt(tmp_path: Path) -> None:
+    write_clip(tmp_path / "genres_original/pop/pop.00000.wav", seed=1)
+    spare = write_clip(tmp_path / "genres_16k/pop/pop.00000.flac", seed=1)
+    short = write_clip(tmp_path / "genres_original/pop/pop.00000.flac", seed=1, seconds=3)
+    report = check(tmp_path)
+    assert [finding.path for finding in of(report, "unused")] == [spare]
+    assert [finding.path for finding in of(report, "corrupt")] == [short]
+
+
+def test_a_folder_of_ones_own_is_checked(tmp_path: Path) -> None:
+    write_clip(tmp_path / "rock/a.wav", seed=1, seconds=1)
+    write_clip(tmp_path / "rock/b.flac", seed=1, seconds=1)
+    bad = write_clip(tmp_path / "jazz/c.wav", seed=2, seconds=1)
+    bad.write_bytes(b"RIFF")
+    loose = write_clip(tmp_path / "d.wav", seed=3, seconds=1)
+    report = check(tmp_path)
+    assert (report.genres, report.coverage, report.lacks_genre) == ({"rock": 2}, {}, True)
+    assert [finding.path for finding in of(report, "corrupt")] == [bad]
+    assert [finding.path for finding in of(report, "unused")] == [loose]
+    assert "same samples" in of(report, "duplicate")[0].cause
+    assert "genre 'jazz'" in of(report, "missing")[0].cause
+
+
+def test_a_list_is_checked_and_its_missing_files_are_named(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav", seed=1, seconds=1)
+    (tmp_path / "list.csv").write_text("path;genre\na.wav;rock\nb.wav;rock\n")
+    report = check(tmp_path / "list.csv")
+    assert report.genres == {"rock": 1}
+    assert [finding.path.name for finding in of(report, "missing")] == ["b.wav"]
+
+
+def test_each_missing_track_is_named_once(tmp_path: Path) -> None:
+    write_clip(tmp_path / "genres/pop/pop.00000.wav", seed=1)
+    missing = of(check(tmp_path), "missing")
+    text = "\n".join(lines_of(missing, None))
+    assert Counter(re.findall(r"[a-z]+\.\d{5}", text)) == dict.fromkeys(
+        {*gtzan.track_ids()} - {"pop.00000"}, 1
+    )
+    short = lines_of(missing, 5)
+    assert len(short) == 4
+    assert "no audio of 999 tracks" in short[2]
+    assert short[3].endswith("blues.00004 … and 994 more (--all names them)")
 
 
 @needs_gtzan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import struct
 import wave
 from collections import Counter
@@ -21,6 +22,7 @@ from genrescope.errors import GenrescopeError, InputError
 from genrescope.tracks import gtzan
 from genrescope.tracks.datasets import open_dataset
 from genrescope.tracks.gtzan import GENRES, TABLE_COLUMNS
+from genrescope.tracks.layout import Layout
 from genrescope.tracks.splits import PROTOCOLS
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "gtzan"
@@ -475,6 +477,129 @@ def test_is_gtzan_tells_gtzan_from_music_sorted_by_genre(tmp_path: Path) -> None
     assert not gtzan.is_gtzan(tmp_path / "nowhere")
     assert gtzan.is_gtzan(tmp_path / "copy")
     assert gtzan.is_gtzan(tmp_path / "pictures")
+
+
+@pytest.mark.parametrize(
+    "spelling", ["hiphop", "hip-hop", "Hip-Hop", "HipHop", "hip hop", "HIP HOP", "hip_hop"]
+)
+@pytest.mark.parametrize("name", ["hiphop.00000.wav", "Hip-Hop.00000.WAV", "HIPHOP.00000.wav"])
+def test_genres_are_gtzans_in_any_spelling(tmp_path: Path, spelling: str, name: str) -> None:
+    write_clip(tmp_path / "Genres_Original/ROCK/rock.00001.wav")
+    clip = write_clip(tmp_path / "Genres_Original" / spelling / name)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.name, dataset.findings) == ("gtzan", ())
+    assert {track.id: track.audio for track in dataset.tracks}["hiphop.00000"] == clip
+
+
+def test_a_label_in_the_table_may_be_spelt_in_any_way(tmp_path: Path) -> None:
+    write_table(tmp_path / "features_30_sec.csv", row("hiphop.00000.wav", label="Hip-Hop"))
+    assert ids(gtzan.read(tmp_path)) == ["hiphop.00000"]
+
+
+OWN = {
+    "another genre": "rock/rock.00000 rock/rock.00001 jazz/jazz.00000 lofi/1",
+    "another genre, named as GTZAN": "rock/rock.00000 rock/rock.00001 happy/rock.00002",
+    "one name of GTZAN": "rock/a rock/b rock/rock.00005 jazz/a jazz/b",
+    "a genre of which nothing is GTZAN's": "rock/rock.00000 rock/rock.00001 rock/rock.00002 jazz/a",
+    "numbers beyond 99": "rock/rock.00001 rock/rock.00100 rock/rock.00101 rock/rock.00102",
+    "another genre in a layout": "genres/rock/rock.00000 genres/rock/rock.00001 genres/lofi/1",
+    "another genre in Kaggle's": "genres_original/rock/rock.00000 genres_original/lofi/1",
+    "one folder deeper": "x/rock/rock.00000 x/rock/rock.00001 x/lofi/1",
+    "deep within a genre": "jazz/blues/blues.00001 jazz/1 lofi/2 lofi/3",
+}
+
+
+@pytest.mark.parametrize("files", OWN.values(), ids=OWN)
+def test_a_folder_with_genres_or_files_of_ones_own_is_ones_own(tmp_path: Path, files: str) -> None:
+    for number, file in enumerate(files.split()):
+        write_clip(tmp_path / f"{file}.wav", seconds=0.1 + number / 100)
+    dataset = open_dataset(tmp_path)
+    assert len(dataset.tracks) == len(files.split())
+    assert {t.genre for t in dataset.tracks} == {
+        file.removeprefix("genres/").removeprefix("genres_original/").removeprefix("x/")
+        .partition("/")[0]
+        for file in files.split()
+    }  # fmt: skip
+    (remark,) = dataset.remarks
+    assert "it is read as your own genres" in remark.cause
+    assert "--layout gtzan" in remark.remedy
+    forced = open_dataset(tmp_path, layout=Layout.GTZAN, allow_missing_genres=True)
+    assert forced.name == "gtzan"
+    assert len(forced.tracks) + len(forced.findings) == len(files.split())
+
+
+GTZAN = {
+    "one stray": "genres/rock/rock.00000 genres/rock/rock.00001 genres/rock/mine",
+    "parts of clips": "rock/rock.00000 rock/rock.00000.0 rock/rock.00000.1 rock/rock.00000.2",
+    "copies elsewhere": "genres_original/rock/rock.00000 backup/rock.00000 backup/rock.00001",
+}
+
+
+@pytest.mark.parametrize("files", GTZAN.values(), ids=GTZAN)
+def test_gtzan_with_strays_is_gtzan_and_the_strays_are_named(tmp_path: Path, files: str) -> None:
+    for number, file in enumerate(files.split()):
+        write_clip(tmp_path / f"{file}.wav", seconds=0.1 + number / 100)
+    dataset = open_dataset(tmp_path)
+    assert dataset.name == "gtzan"
+    named = {finding.path for finding in dataset.findings if finding.kind != "noted"}
+    assert named | {track.audio for track in dataset.tracks} == {*tmp_path.rglob("*.wav")}
+    assert any("--layout folder" in remark.remedy for remark in dataset.remarks) == (
+        "mine" in files
+    )
+
+
+def test_gtzan_beside_another_genre_is_refused_unless_the_layout_is_given(tmp_path: Path) -> None:
+    write_clip(tmp_path / "genres_original/rock/rock.00000.wav")
+    write_clip(tmp_path / "genres_original/jazz/jazz.00000.wav", seconds=0.3)
+    write_clip(tmp_path / "lofi/mine.wav", seconds=0.4)
+    with pytest.raises(InputError, match="'lofi' is none of GTZAN's genres") as caught:
+        open_dataset(tmp_path)
+    assert "--layout gtzan" in caught.value.remedy
+    dataset = open_dataset(tmp_path, layout=Layout.GTZAN)
+    assert dataset.counts == {"jazz": 1, "rock": 1}
+    assert [finding.path.name for finding in dataset.findings] == ["mine.wav"]
+    assert open_dataset(tmp_path, layout=Layout.FOLDER).genres == ("genres_original", "lofi")
+
+
+def test_further_copies_of_a_clip_are_named_and_no_problem(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "genres/rock/rock.00000.wav")
+    other = write_clip(tmp_path / "genres/rock/rock.00000.mp3")
+    dataset = open_dataset(tmp_path)
+    assert dataset.tracks[0].audio == clip
+    assert [(f.kind, f.path) for f in dataset.findings] == [("unused", other)]
+    assert dataset.problems == ()
+
+
+def test_a_genre_of_gtzan_without_a_clip_is_an_error_unless_allowed(tmp_path: Path) -> None:
+    write_clip(tmp_path / "genres/rock/rock.00000.wav")
+    (tmp_path / "genres/Jazz").mkdir()
+    with pytest.raises(InputError, match="no track can be used of the genre 'jazz'"):
+        open_dataset(tmp_path)
+    assert open_dataset(tmp_path, allow_missing_genres=True).missing_genres == ("jazz",)
+
+
+def test_a_clip_that_is_no_regular_file_is_named_and_not_opened(tmp_path: Path) -> None:
+    write_clip(tmp_path / "genres/rock/rock.00000.wav")
+    os.mkfifo(tmp_path / "genres/rock/rock.00001.wav")
+    os.mkfifo(tmp_path / "genres/rock/rock00001.png")
+    (problem,) = open_dataset(tmp_path).problems
+    assert problem.cause == "it is not a regular file"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "delimiter", "end"),
+    [("utf-8-sig", ";", "\r\n"), ("utf-16", "\t", "\r\n"), ("utf-8", "\t", "\r")],
+)
+def test_the_table_may_have_been_saved_by_a_spreadsheet(
+    tmp_path: Path, encoding: str, delimiter: str, end: str
+) -> None:
+    path = write_table(tmp_path / "features_30_sec.csv", row("pop.00000.wav"))
+    with path.open(newline="") as file:
+        cells = list(csv.reader(file))
+    with path.open("w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=delimiter, lineterminator=end).writerows(cells)
+    (track,) = gtzan.read(tmp_path).tracks
+    assert track.descriptors == tuple(number / 8 for number in range(57))
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,6 +1,15 @@
 """Audio files: which they are, where they lie, and what is decoded from them."""
 
-from genrescope.audio.decode import AudioWarning, Clip, Excerpts, decode, excerpts, load, pieces
+from genrescope.audio.decode import (
+    AudioWarning,
+    Clip,
+    Excerpts,
+    decode,
+    excerpts,
+    length,
+    load,
+    pieces,
+)
 from genrescope.audio.formats import EXTENSIONS, is_audio
 from genrescope.audio.waveform import (
     LOUDEST,
@@ -25,6 +34,7 @@ __all__ = [
     "fit_length",
     "is_audio",
     "is_silent",
+    "length",
     "load",
     "pieces",
     "resample",

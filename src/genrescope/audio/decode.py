@@ -83,6 +83,18 @@ def load(path: Path, rate: int | None = None) -> tuple[Waveform, int]:
     return clip.waveform, clip.rate
 
 
+def length(path: Path) -> float:
+    """Tell how many seconds of audio a file holds, without decoding it; 0 if that is unknown.
+
+    Raises
+    ------
+    InputError
+        If it is not audio, or cannot be opened.
+    """
+    with _open(path) as track:
+        return track.seconds()
+
+
 def decode(path: Path, rate: int | None = None) -> Clip:
     """Decode a file to mono and, if asked, resample it.
 

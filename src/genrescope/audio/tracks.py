@@ -98,17 +98,17 @@ class SoundfileTrack:
 
     def __init__(self, recording: Recording, file: soundfile.SoundFile) -> None:
         self.rate = _plausible_rate(recording.view, file.samplerate)
-        frames = 0 if file.frames >= 2**62 else file.frames  # of FLAC that was written to a pipe
-        self.promised = frames / self.rate * recording.promised
+        self._seconds: float = file.frames / self.rate
+        self.promised = self._seconds * recording.promised
         self.lost = self.foreign = 0.0
         self.mixer = Mixer()
         self.notes: list[str] = []
         if recording.known < 1 - 1e-3:
-            known = frames / self.rate * recording.known
+            known = self._seconds * recording.known
             self.notes.append(f"its header promises {known:.1f} s; what follows was used as well")
         if not recording.ended:
             self.notes.append("its end is missing: it was cut off, or recorded from a stream")
-        self._seconds, self._file, self._view = frames / self.rate, file, recording.view
+        self._file, self._view = file, recording.view
         self._at = 0
 
     def seconds(self) -> float:
@@ -460,33 +460,35 @@ def _join(parts: list[Recording], stack: ExitStack) -> ChainTrack:
 @contextmanager
 def _open_recording(recording: Recording) -> Iterator[Track]:
     with ExitStack() as stack:
-        if not recording.damaged:
-            with suppress(soundfile.LibsndfileError):
-                yield SoundfileTrack(recording, stack.enter_context(_soundfile(recording.view)))
-                return
-        container = stack.enter_context(open_with_av(recording.view))
-        track = AvTrack(recording.view, container)
-        track.promised *= recording.promised
+        track: Track | None = None if recording.damaged else _by_soundfile(recording, stack)
+        if track is None:
+            container = stack.enter_context(open_with_av(recording.view))
+            track = AvTrack(recording.view, container)
+            track.promised *= recording.promised
         yield track
 
 
 @contextmanager
 def _open_other(view: View) -> Iterator[Track]:
     with ExitStack() as stack:
+        track: Track | None
         try:
-            container = stack.enter_context(open_with_av(view))
-            track: Track = AvTrack(view, container)
+            track = AvTrack(view, stack.enter_context(open_with_av(view)))
         except InputError:
             # libsndfile reads a few old formats more; of MPEG its library talks to the terminal.
-            if _may_be_mpeg(view):
-                raise
-            try:
-                track = SoundfileTrack(Recording(view), stack.enter_context(_soundfile(view)))
-            except soundfile.LibsndfileError:
-                track = None  # type: ignore[assignment]
+            track = None if _may_be_mpeg(view) else _by_soundfile(Recording(view), stack)
             if track is None:
                 raise
         yield track
+
+
+def _by_soundfile(recording: Recording, stack: ExitStack) -> Track | None:
+    # None if libsndfile does not read it, or not its length: of FLAC that was written to a pipe.
+    try:
+        file = stack.enter_context(_soundfile(recording.view))
+    except soundfile.LibsndfileError:
+        return None
+    return SoundfileTrack(recording, file) if file.frames < 2**62 else None
 
 
 def _soundfile(view: View) -> soundfile.SoundFile:

@@ -1,8 +1,9 @@
 """Folders of music: what lies in them, in one way for all commands.
 
-Hidden files and folders are left out, links to folders are not followed (they may lead in circles,
-or out), links to files are. What cannot be looked into is named and costs itself alone. Nothing is
-opened but regular files of unknown endings, to see whether they are audio that is passed over.
+Hidden files and folders, and those that systems make for themselves, are left out. Links to files
+are followed; links to folders are not, as they may lead in circles or out, but they are named. What
+cannot be looked into is named and costs itself alone. Nothing is opened but regular files of
+unknown endings, to see whether they are audio that is passed over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ _NEVER_AUDIO = re.compile(
     r"jsonl?|csv|tsv|ya?ml|toml|ini|db|db-wal|db-shm|sqlite|lock|url|lnk|docx?|odt|rtf|accurip|sfv|"
     r"md5|sha256|ffp|lrc|srt|ass|sub|idx|zip|rar|7z|gz|tar|py|sh|exe|dll|np[yz]|onnx|safetensors|"
     r"parquet|torrent|part|tmp|bak|peak|pk|asd|als|rpp|reapeaks)"
+)
+
+
+_SYSTEM = frozenset(
+    {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 )
 
 
@@ -90,7 +96,7 @@ def walk(top: str | os.PathLike[str], *, recursive: bool = True) -> Iterator[Fou
         try:
             with os.scandir(found.path) as inside:
                 for item in sorted(inside, key=lambda item: item.name):
-                    if not item.name.startswith("."):
+                    if not is_hidden(item.name):
                         _sort(item, found, below)
         except OSError as error:
             cause = f"it cannot be read ({error.strerror or error})"
@@ -100,6 +106,11 @@ def walk(top: str | os.PathLike[str], *, recursive: bool = True) -> Iterator[Fou
         if recursive:
             waiting += reversed(below)
         yield found
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or one that a system makes for itself."""
+    return name.startswith(".") or name in _SYSTEM
 
 
 def _sort(item: os.DirEntry[str], found: FoundFolder, below: list[str]) -> None:

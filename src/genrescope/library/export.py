@@ -13,10 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import mutagen
-import soundfile
-
-from genrescope import __version__
+from genrescope import __version__, audio
 from genrescope.classifier import Prediction
 from genrescope.errors import InputError
 from genrescope.library.catalogue import Known
@@ -219,15 +216,11 @@ def _jams_name(path: Path) -> str:
 
 
 def _seconds(path: Path) -> float | None:
-    # From the header alone; mutagen knows the more formats, libsndfile AU.
     try:
-        length = getattr(getattr(mutagen.File(path), "info", None), "length", 0.0)
-        if not length:
-            with path.open("rb") as file:
-                length = soundfile.info(file).duration
-    except (mutagen.MutagenError, soundfile.LibsndfileError, OSError):
+        seconds = audio.length(path)
+    except InputError:
         return None
-    return float(length) if length > 0 else None
+    return seconds if seconds > 0 else None
 
 
 def _told_name(name: str) -> str:

@@ -87,6 +87,8 @@ class Options:
         Fail on the first file that cannot be used, rather than leave it out.
     allow_damaged
         Use tracks of which a part is missing, rather than leave them out.
+    allow_missing_genres
+        Go on without genres none of whose tracks can be used.
     download
         Whether the Hugging Face hub may be asked for weights.
     trainer_flags
@@ -97,6 +99,7 @@ class Options:
     store: Path | None = None
     strict: bool = False
     allow_damaged: bool = False
+    allow_missing_genres: bool = False
     download: bool = True
     trainer_flags: dict[str, Any] = field(default_factory=dict)
 
@@ -263,6 +266,10 @@ def _represent(
             progress=progress,
         )
         _refuse(options.strict, list(collection.problems))
+        # A genre for which a recipe has no fit source is missing by that recipe's choice.
+        fit = tuple(t for t in dataset.tracks if representation.source(t) is not None)
+        with_usable = replace(dataset, tracks=fit).with_usable
+        with_usable(collection.ids, allow_missing_genres=options.allow_missing_genres)
         by_key[key] = collection
     problems = {str(p): p for collection in by_key.values() for p in collection.problems}
     found = {recipe.name: by_key[_heard(recipe)] for recipe in recipes}

@@ -91,6 +91,9 @@ def train_classifier(
         collection = Store(options.store, allow_damaged=options.allow_damaged).collect(
             representation, dataset.tracks, alterations=get_alterations(recipe.alterations)
         )
+        dataset = dataset.with_usable(
+            collection.ids, allow_missing_genres=options.allow_missing_genres
+        )
         place = {track: i for i, track in enumerate(collection.ids)}
         genre_of = {track.id: dataset.genres.index(track.genre) for track in dataset.tracks}
         labels = np.array([genre_of[i] for i in collection.ids], dtype=np.int64)

@@ -1,18 +1,18 @@
-"""Checking a copy of GTZAN: everything in it is opened, decoded and compared.
+"""Checking a data set: everything in it is opened, decoded and compared.
 
-`genrescope.tracks.gtzan.read` looks at names and headers only, because it stands before every
-run. This is the thorough look, once: what is missing, corrupt, there twice, known to be faulty
-or no part of GTZAN, and how much of each filtered list the copy can serve.
+`genrescope.tracks.datasets.open_dataset` looks at names and headers only, because it stands before
+every run. This is the thorough look, once: what is missing, corrupt, there twice or not used; and
+of a copy of GTZAN what is known to be faulty or no part of it, and how much of each filtered list
+the copy can serve.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -21,19 +21,24 @@ from PIL import Image
 
 from genrescope import audio
 from genrescope.errors import InputError
+from genrescope.table import open_table
+from genrescope.tracks.datasets import open_dataset
+from genrescope.tracks.findings import Finding, Kind
 from genrescope.tracks.gtzan import (
     IDENTICAL,
     TABLE,
     Clip,
-    Finding,
-    Kind,
     Survey,
     audio_remedy,
     filtered_lists,
+    judge,
     known_faults,
+    spare_copies,
     survey,
     track_ids,
 )
+from genrescope.tracks.layout import Layout
+from genrescope.tracks.track import missing_genres_error
 
 Progress = Callable[[int, int], None]
 """Called with the number of files checked so far, and of all to check."""
@@ -74,19 +79,25 @@ class Report:
     Attributes
     ----------
     folder
-        Where the layout begins.
+        Where the layout begins, or the CSV file.
     tracks
         Ids of the tracks with any source, sorted.
     findings
         Everything that is wrong, sorted by kind, track and path.
     coverage
-        By filtered list: ``train``, ``valid``, ``test``.
+        By filtered list: ``train``, ``valid``, ``test``; empty unless it is GTZAN.
+    genres
+        Tracks that can be used, by genre; empty for GTZAN, whose tracks may lack one source.
+    lacks_genre
+        Whether a genre has no track that can be used; of GTZAN it is not known.
     """
 
     folder: Path
     tracks: tuple[str, ...]
     findings: tuple[Finding, ...]
     coverage: Mapping[str, Coverage]
+    genres: Mapping[str, int] = field(default_factory=dict)
+    lacks_genre: bool = False
 
     @property
     def counts(self) -> dict[Kind, int]:
@@ -105,13 +116,25 @@ class _Opened:
     fault: Finding | None
 
 
-def check(folder: Path, *, progress: Progress | None = None, workers: int = 4) -> Report:
-    """Open and compare everything in a copy of GTZAN, whole or in part.
+Job = Callable[[], _Opened]
+Run = Callable[[list[Job]], list[_Opened]]
+
+
+def check(
+    path: Path,
+    *,
+    layout: Layout = Layout.AUTO,
+    progress: Progress | None = None,
+    workers: int = 4,
+) -> Report:
+    """Open and compare everything in a data set.
 
     Parameters
     ----------
-    folder
-        Any layout that `genrescope.tracks.gtzan.read` understands.
+    path
+        A copy of GTZAN, whole or in part, a folder of genre folders, or a CSV file.
+    layout
+        See ``open_dataset``.
     progress
         Called after each file.
     workers
@@ -120,37 +143,77 @@ def check(folder: Path, *, progress: Progress | None = None, workers: int = 4) -
     Raises
     ------
     InputError
-        If there is no such folder, if nothing in it looks like GTZAN, or if its table of
-        descriptors cannot be used as a whole.
+        If there is nothing of the kind, or GTZAN's table of descriptors or the CSV file cannot be
+        used as a whole.
     """
+    run = partial(_run, progress=progress, workers=workers)
+    if path.is_file():
+        return _check_own(path, layout, run)
+    verdict = judge(path) if layout is Layout.AUTO else None
+    if verdict.is_gtzan if verdict else layout is Layout.GTZAN:
+        return _check_gtzan(path, verdict.notes(path) if verdict else [], run)
+    return _check_own(path, layout, run)
+
+
+def _check_own(path: Path, layout: Layout, run: Run) -> Report:
+    dataset = open_dataset(path, layout=layout, allow_missing_genres=True)
+    remedy = "Replace it by an intact copy or remove it; until then it is left out"
+    opened = run(
+        [
+            partial(_open_clip, track.id, Clip(track.audio, "excerpt"), {}, remedy)
+            for track in dataset.tracks
+            if track.audio is not None
+        ]
+    )
+    usable = {item.track for item in opened if item.digest is not None}
+    left = dataset.with_usable(usable, allow_missing_genres=True)
+    counts = Counter(track.genre for track in left.tracks if track.id in usable)
+    gone = [missing_genres_error(path, [genre]) for genre in left.missing_genres]
+    findings = (
+        *dataset.findings,
+        *(item.fault for item in opened if item.fault is not None),
+        *(Finding("missing", path, error.cause, error.remedy) for error in gone),
+        *_duplicates({}, path, opened),
+    )
+    return Report(
+        folder=path,
+        tracks=tuple(track.id for track in dataset.tracks),
+        findings=tuple(sorted(findings, key=_rank)),
+        coverage={},
+        genres=dict(sorted(counts.items())),
+        lacks_genre=bool(gone),
+    )
+
+
+def _check_gtzan(folder: Path, noted: list[Finding], run: Run) -> Report:
     found = survey(folder)
     checksums, checksum_findings = _read_checksums(found.root / CHECKSUMS)
-    jobs = [
-        *(
-            partial(_open_clip, track, clip, checksums)
-            for track, clips in found.clips.items()
-            for clip in clips
-        ),
-        *(partial(_open_image, track, path) for track, path in found.images.items()),
-    ]
-    opened: list[_Opened] = []
-    pool = ThreadPoolExecutor(max_workers=workers)
-    try:
-        for outcome in pool.map(_call, jobs):
-            opened.append(outcome)
-            if progress is not None:
-                progress(len(opened), len(jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)  # so that Ctrl-C need not wait for a thousand files
-
+    opened = run(
+        [
+            *(
+                partial(_open_clip, track, clip, checksums, audio_remedy(track))
+                for track, clips in found.clips.items()
+                for clip in clips
+            ),
+            *(partial(_open_image, track, path) for track, path in found.images.items()),
+        ]
+    )
     usable = {item.path for item in opened if item.digest is not None}
+    chosen = {
+        track: next(clip for clip in clips if clip.path in usable)
+        for track, clips in found.clips.items()
+        if any(clip.path in usable for clip in clips)
+    }
     findings = (
+        *noted,
         *found.findings,
         *checksum_findings,
         *(item.fault for item in opened if item.fault is not None),
         *_missing(found),
-        *_duplicates(found, opened),
+        *_duplicates(found.rows, found.root / TABLE, opened),
         *_faulty(found),
+        # Another copy that cannot be used is corrupt.
+        *(spare for spare in spare_copies(found.clips, chosen) if spare.path in usable),
     )
     return Report(
         folder=found.root,
@@ -160,15 +223,28 @@ def check(folder: Path, *, progress: Progress | None = None, workers: int = 4) -
     )
 
 
+def _run(jobs: list[Job], *, progress: Progress | None = None, workers: int = 4) -> list[_Opened]:
+    opened: list[_Opened] = []
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
+        for outcome in pool.map(_call, jobs):
+            opened.append(outcome)
+            if progress is not None:
+                progress(len(opened), len(jobs))
+    finally:
+        pool.shutdown(cancel_futures=True)  # so that Ctrl-C need not wait for a thousand files
+    return opened
+
+
 def _rank(finding: Finding) -> tuple[int, str, str]:
     return get_args(Kind).index(finding.kind), finding.track or "", str(finding.path)
 
 
-def _call(job: Callable[[], _Opened]) -> _Opened:
+def _call(job: Job) -> _Opened:
     return job()
 
 
-def _open_clip(track: str, clip: Clip, checksums: Mapping[str, str]) -> _Opened:
+def _open_clip(track: str, clip: Clip, checksums: Mapping[str, str], remedy: str) -> _Opened:
     """Decode a clip; tell what is wrong with it."""
     path = clip.path
     try:
@@ -176,23 +252,20 @@ def _open_clip(track: str, clip: Clip, checksums: Mapping[str, str]) -> _Opened:
         expected = checksums.get(path.name)
         altered = expected is not None and _sha256(path) != expected
     except InputError as error:
-        return _Opened(track, path, None, _corrupt_clip(track, path, error.cause))
+        return _Opened(track, path, None, Finding("corrupt", path, error.cause, remedy, track))
     except (OSError, MemoryError, RuntimeError, ValueError) as error:
         cause = f"the file cannot be decoded ({error})"
-        return _Opened(track, path, None, _corrupt_clip(track, path, cause))
+        return _Opened(track, path, None, Finding("corrupt", path, cause, remedy, track))
     seconds = len(waveform) / rate
     if clip.extent != "excerpt" and seconds < SHORTEST_CLIP:
         cause = f"the clip lasts {seconds:.1f} s instead of 30 s"
-        return _Opened(track, path, None, _corrupt_clip(track, path, cause))
+        return _Opened(track, path, None, Finding("corrupt", path, cause, remedy, track))
     digest = f"{rate} Hz {hashlib.sha256(waveform.tobytes()).hexdigest()}"
     fault = None
     if altered:
-        fault = _corrupt_clip(track, path, "the file differs from the original archive's (SHA-256)")
+        cause = "the file differs from the original archive's (SHA-256)"
+        fault = Finding("corrupt", path, cause, remedy, track)
     return _Opened(track, path, digest, fault)
-
-
-def _corrupt_clip(track: str, path: Path, cause: str) -> Finding:
-    return Finding("corrupt", path, cause, audio_remedy(track), track)
 
 
 def _open_image(track: str, path: Path) -> _Opened:
@@ -216,12 +289,14 @@ def _read_checksums(path: Path) -> tuple[dict[str, str], list[Finding]]:
     """Read SHA-256 by file name; empty without the file."""
     if not path.is_file():
         return {}, []
+    remedy = "Replace or remove it"
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            sums = {row["file"]: row["sha256"].lower() for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError):
+        table = open_table(path, remedy=remedy, known={"file", "sha256"}.__contains__)
+        name, digest = table.header.index("file"), table.header.index("sha256")
+        sums = {row[name]: row[digest].lower() for _, row in table.rows()}
+    except (InputError, ValueError, IndexError):
         cause = "the list of checksums cannot be read (columns file and sha256)"
-        return {}, [Finding("corrupt", path, cause, "Replace or remove it")]
+        return {}, [Finding("corrupt", path, cause, remedy)]
     return sums, []
 
 
@@ -249,11 +324,12 @@ def _missing_remedy(track: str, what: str) -> str:
     return "Add it from a complete copy of GTZAN, or do without this track"
 
 
-def _duplicates(found: Survey, opened: Iterable[_Opened]) -> Iterator[Finding]:
-    """Tell which tracks have the same row, samples or picture: one finding for each set."""
-    table = found.root / TABLE
+def _duplicates(
+    rows: Mapping[str, Hashable], table: Path, opened: Iterable[_Opened]
+) -> Iterator[Finding]:
+    """Find tracks that have the same row, samples or picture: one finding for each set."""
     same: defaultdict[tuple[str, Hashable], dict[str, Path]] = defaultdict(dict)
-    for track, row in found.rows.items():
+    for track, row in rows.items():
         same["row in the table", row].setdefault(track, table)
     for item in opened:
         if item.digest is not None:
@@ -273,7 +349,7 @@ def _duplicates(found: Survey, opened: Iterable[_Opened]) -> Iterator[Finding]:
 def _same_remedy(tracks: tuple[str, ...]) -> str:
     if tracks in IDENTICAL:
         return "So it is in every copy of GTZAN; the filtered lists keep one of the two"
-    return "One of the files is not what its name says: replace it from a good copy of GTZAN"
+    return "One of the files is not what its name says: replace it by the right one"
 
 
 def _faulty(found: Survey) -> Iterator[Finding]:

@@ -18,12 +18,11 @@ on Multimedia 17(11), 2015 (the filtered lists).
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
 import struct
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,12 +30,19 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
-import soundfile
-
+from genrescope.audio import is_audio, length
 from genrescope.errors import InputError
-from genrescope.tracks.track import Dataset, Extent, SplitLists, Track, spelt_alike
+from genrescope.table import open_table
+from genrescope.tracks.findings import Finding, list_audio, problems_of
+from genrescope.tracks.track import (
+    Dataset,
+    Extent,
+    SplitLists,
+    Track,
+    genre_letters,
+    spelt_alike,
+)
 
 GENRES = (
     "blues",
@@ -79,7 +85,7 @@ IMAGE_SIZE = (432, 288)
 """Width and height of the published spectrogram pictures, in pixels."""
 
 AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
-"""The formats a clip may have, best first: of two copies of a clip the earlier is used."""
+"""The usual formats of clips, best first, before all others: of two copies the earlier is used."""
 
 ARCHIVE_NAME = "genres.tar.gz"
 ARCHIVE_MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
@@ -134,12 +140,15 @@ _SAME_PIECE = {
 """Numbers of tracks that the filtered lists leave out = another track with the same piece, though
 not always the same recording: told by artist and title in Sturm's index, or by the picture."""
 
-Kind = Literal["missing", "corrupt", "duplicate", "faulty", "unlisted"]
-"""What a finding is about: see `Finding`."""
-
 _NAME = re.compile(
-    rf"(?:gtzan_)?(?P<genre>{'|'.join(GENRES)}|hip-hop)[._]?(?P<number>\d{{5}})(?:\.[A-Za-z]\w*)*"
+    rf"(?:gtzan_)?(?P<genre>{'|'.join(GENRES)}|hip[-_ ]hop)[._]?(?P<number>\d{{5}})"
+    r"(?:\.(?:[A-Z]|3g)\w*)*",
+    re.IGNORECASE | re.ASCII,
 )
+_PART = re.compile(
+    rf"(?:gtzan_)?({'|'.join(GENRES)}|hip[-_ ]hop)[._]?000\d\d(?!\d)", re.IGNORECASE | re.ASCII
+)
+"""How the names of clips, and of what is made of them, begin."""
 _EXTENTS: Mapping[str, Extent] = {"genres_16k": "full-16k", "excerpts_2s": "excerpt"}
 _CLIP_FOLDERS = ("genres_original", "genres", "images_original", "genres_16k", "excerpts_2s")
 _LAYOUTS = (
@@ -147,35 +156,6 @@ _LAYOUTS = (
     "(genres/blues/blues.00000.au), alone or as mirdata unpacks it, or the ten genre folders "
     "themselves"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong with a file or a track.
-
-    Attributes
-    ----------
-    kind
-        ``missing`` (a source that should be there), ``corrupt`` (a file or row that cannot be
-        used), ``duplicate`` (the same content twice), ``faulty`` (known to be wrong in every
-        copy of GTZAN), ``unlisted`` (a file that is none of the 1000 clips).
-    path
-        The file or folder concerned.
-    cause, remedy
-        As in `InputError`.
-    track
-        The id of the track concerned, if it is one track's matter.
-    """
-
-    kind: Kind
-    path: Path
-    cause: str
-    remedy: str
-    track: str | None = None
-
-    def error(self) -> InputError:
-        """Return the finding as the error a dataset carries."""
-        return InputError(self.path, self.cause, self.remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +216,19 @@ def track_id(name: str) -> str | None:
         annotations (``gtzan_hiphop_00042.beats``). The genre may be spelt ``hip-hop``, too.
     """
     match = _NAME.fullmatch(name)
-    if match is None or int(match["number"]) >= CLIPS_PER_GENRE:
+    genre = genre_of(match["genre"]) if match else None
+    if match is None or genre is None or int(match["number"]) >= CLIPS_PER_GENRE:
         return None
-    return _id(match["genre"].replace("-", ""), int(match["number"]))
+    return _id(genre, int(match["number"]))
+
+
+def genre_of(name: str) -> str | None:
+    """Return which of `GENRES` a name means, in any spelling; None if it means none.
+
+    Case, white space and signs between the letters do not matter: ``Hip-Hop``, ``HIP HOP``.
+    """
+    letters = genre_letters(name)
+    return letters if letters in GENRES else None
 
 
 def filtered_lists() -> SplitLists:
@@ -272,9 +262,99 @@ def known_faults() -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType({track: tuple(faults[track]) for track in sorted(faults)})
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a folder is taken for.
+
+    Attributes
+    ----------
+    is_gtzan
+        Whether it is GTZAN or a part of it.
+    home
+        The folder in which the genres' folders lie, if it is to be read as the user's own; None
+        if they lie in several.
+    doubt
+        What speaks against the verdict, as a clause; empty if nothing does.
+    """
+
+    is_gtzan: bool
+    home: Path | None
+    doubt: str = ""
+
+    def notes(self, folder: Path) -> list[Finding]:
+        """Return what is to be said of the verdict on a folder: nothing if it is not in doubt."""
+        if not self.doubt:
+            return []
+        if self.is_gtzan:
+            cause, remedy = "GTZAN", "To read it as your own genres, give --layout folder"
+        else:
+            cause, remedy = "your own genres", "To read only what is GTZAN's, give --layout gtzan"
+        return [Finding("noted", folder, f"it is read as {cause}: {self.doubt}", remedy)]
+
+
 def is_gtzan(folder: Path) -> bool:
-    """Tell whether a folder looks like GTZAN in any layout that `read` understands."""
-    return _root(folder) is not None
+    """Tell whether a folder is GTZAN, in any layout that `read` understands; see `judge`."""
+    return judge(folder).is_gtzan
+
+
+def judge(folder: Path) -> Verdict:
+    """Tell GTZAN from the user's own genres, some of whose folders or files are named as GTZAN's.
+
+    A clip fits if its name is one of GTZAN's 1000 and its folder that of the genre in the name.
+    A folder is GTZAN if something of a layout is in it and all of these hold:
+
+    - no folder beside those of GTZAN's genres, or beside its layout, holds audio of another name
+      than GTZAN's: another genre makes it the user's own;
+    - no genre's folder holds audio of which nothing fits: the genre would vanish;
+    - no more audio files are foreign than fit. Foreign is what bears none of GTZAN's names, or
+      one that belongs into another genre's folder. Further copies and parts of clips, such as
+      ``blues.00000.0.wav``, are neither.
+
+    Genres may be spelt in any way, as in `genre_of`.
+    """
+    root = _root(folder)
+    if root is None:
+        return Verdict(is_gtzan=False, home=folder)
+    parents = [path for path in _entries(root) if path.name.casefold() in _CLIP_FOLDERS]
+    flat = not parents or any(genre_of(path.name) and path.is_dir() for path in _entries(root))
+    fit: Counter[str] = Counter()
+    foreign: Counter[str] = Counter()
+    others: set[str] = set()
+    beside: set[str] = set()
+    homes: set[Path] = set()
+    files = list_audio(folder).audio
+    for path in files:
+        home = next((parent for parent in parents if path.is_relative_to(parent)), None)
+        if home is None and flat and path.is_relative_to(root) and path.parent != root:
+            home = root
+        place = path.relative_to(home).parts[0] if home and path.parent != home else ""
+        genre, named = genre_of(place), _named_genre(path.name)
+        if place and genre is None:
+            others.add(place)
+        elif genre and home and path.parent.parent == home and _fits(path, genre):
+            fit[genre] += 1
+        elif named and genre in (None, named):
+            continue  # a copy of a clip elsewhere, or a part of one
+        else:
+            foreign[genre or ""] += 1
+            if home is None and path.parent != folder:
+                beside.add(path.relative_to(folder).parts[0])
+        homes.add(home or folder)
+    emptied = sorted(genre for genre in foreign if genre and not fit[genre])
+    fitting, rest = fit.total(), foreign.total()
+    own = bool(others or emptied or beside or rest > fitting)
+    several = len(homes) > 1 and (homes & {*parents} or (beside and rest <= fitting))
+    home = None if several else homes.pop() if len(homes) == 1 else folder
+    if others or beside:
+        reason = f"{min(others or beside)!r} is none of GTZAN's genres"
+    elif emptied:
+        reason = f"no file of {emptied[0]} is one of GTZAN's"
+    else:
+        reason = f"{rest:,} others are not"
+    doubt = (
+        f"{fitting:,} of {len(files):,} audio files are GTZAN's by name and folder, but {reason}"
+    )
+    return Verdict(is_gtzan=not own, home=home, doubt=doubt if own or rest else "")
 
 
 def survey(folder: Path) -> Survey:
@@ -302,13 +382,22 @@ def survey(folder: Path) -> Survey:
     table = root / TABLE
     rows, row_findings = read_table(table) if table.exists() else ({}, [])
     images, clips, file_findings = _scan_files(root)
+    listing = list_audio(folder)
+    placed = {clip.path for found in clips.values() for clip in found}
+    placed |= {finding.path for finding in file_findings}
+    remedy = "Move it to its genre's folder, or out of here"
+    strays = [
+        Finding("unlisted", path, "it lies where GTZAN has no clips", remedy)
+        for path in listing.audio
+        if path not in placed
+    ]
     return Survey(
         root=root,
         rows=rows,
         images=images,
         clips=clips,
         artists=_read_artists(root),
-        findings=(*row_findings, *file_findings),
+        findings=(*row_findings, *file_findings, *strays, *listing.unused),
     )
 
 
@@ -362,8 +451,10 @@ def read(folder: Path) -> Dataset:
                 test=_restrict(lists.test, present),
             )
         },
-        problems=tuple(finding.error() for finding in findings),
+        problems=problems_of(findings),
         notes=_notes(tracks, bool(found.artists)),
+        findings=(*findings, *spare_copies(found.clips, audio)),  # these are no problem
+        missing_genres=tuple(sorted(_genres_here(found.root) - {track.genre for track in tracks})),
     )
 
 
@@ -398,7 +489,7 @@ def read_table(path: Path) -> tuple[dict[str, tuple[float, ...]], list[Finding]]
         if track is None:
             cause, remedy = "is none of GTZAN's 1000 clips", "Correct the name or delete the line"
             findings.append(Finding("unlisted", path, f"{where} {cause}", remedy))
-        elif cells["label"] != _genre(track):
+        elif genre_of(cells["label"] or "") != _genre(track):
             cause, remedy = f"is labelled {cells['label']!r}", "Correct the label or the file name"
             findings.append(Finding("corrupt", path, f"{where} {cause}", remedy, track))
         elif values is None:
@@ -424,15 +515,19 @@ def audio_fault(path: Path) -> str | None:
         An audio file in any format that libsndfile or FFmpeg reads.
     """
     try:
-        if path.stat().st_size == 0:
-            return "the file is empty (0 bytes)"
-        if soundfile.info(path).frames > 0:
-            return None
-    except OSError as error:
-        return f"the file cannot be read ({error.strerror})"
-    except soundfile.LibsndfileError:
-        return None if _opens_with_ffmpeg(path) else "the file cannot be opened as audio"
-    return "the file holds no samples"
+        return None if length(path) > 0 else "the file holds no samples"
+    except InputError as error:
+        return error.cause
+
+
+def _fits(path: Path, genre: str) -> bool:
+    track = track_id(path.name)
+    return track is not None and _genre(track) == genre
+
+
+def _named_genre(name: str) -> str | None:
+    match = _PART.match(name)
+    return genre_of(match[1]) if match else None
 
 
 def _id(genre: str, number: int) -> str:
@@ -468,21 +563,42 @@ def _root(folder: Path) -> Path | None:
 
 
 def _begins_here(folder: Path) -> bool:
-    names = {path.name for path in _entries(folder)}
+    names = {path.name.casefold() for path in _entries(folder)}
     # Folders named after genres prove nothing (whose music is not sorted so?), GTZAN's names do.
     return (
         bool(names & {TABLE, SEGMENT_TABLE, *_CLIP_FOLDERS} - {"genres"})
-        or ("genres" in names and _holds_clips(folder / "genres"))
-        or (bool(names & set(GENRES)) and _holds_clips(folder))
+        or any(_holds_clips(path) for path in _clip_folders(folder) if path != folder)
+        or _holds_clips(folder)
     )
+
+
+def _clip_folders(root: Path) -> list[Path]:
+    """List the folders in which genres' folders may lie: the layouts' own first, then the root."""
+    named = [path for path in _entries(root) if path.name.casefold() in _CLIP_FOLDERS]
+    return [*sorted(named, key=lambda path: _CLIP_FOLDERS.index(path.name.casefold())), root]
+
+
+def _genre_folders(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in _entries(folder):
+        if (genre := genre_of(path.name)) is not None and path.is_dir():
+            yield genre, path
+
+
+def _genres_here(root: Path) -> set[str]:
+    return {genre for folder in _clip_folders(root) for genre, _ in _genre_folders(folder)}
+
+
+def _clips_in(folder: Path) -> list[Path]:
+    """List the files in a genre's folder that may be clips or pictures, by their endings."""
+    paths = _entries(folder)
+    return [p for p in paths if (is_audio(p) or p.suffix.lower() == ".png") and p.is_file()]
 
 
 def _holds_clips(folder: Path) -> bool:
     return any(
         track_id(path.name) is not None
-        for genre in GENRES
-        for path in _entries(folder / genre)
-        if path.suffix.lower() in {*AUDIO_SUFFIXES, ".png"}
+        for _, genre in _genre_folders(folder)
+        for path in _clips_in(genre)
     )
 
 
@@ -493,8 +609,8 @@ def _scan_files(
     images: dict[str, Path] = {}
     clips: defaultdict[str, list[Clip]] = defaultdict(list)
     findings: list[Finding] = []
-    for folder in (*(root / name for name in _CLIP_FOLDERS), root):
-        extent = _EXTENTS.get(folder.name, "full")
+    for folder in _clip_folders(root):
+        extent = _EXTENTS.get(folder.name.casefold(), "full")
         for track, path in _scan_genres(folder, findings):
             if path.suffix.lower() != ".png":
                 clips[track].append(Clip(path, extent))
@@ -510,7 +626,7 @@ def _scan_files(
                 found,
                 key=lambda clip: (
                     ranks.index(clip.extent),
-                    AUDIO_SUFFIXES.index(clip.path.suffix.lower()),
+                    _preference(clip.path),
                 ),
             )
         )
@@ -524,14 +640,11 @@ def _scan_genres(folder: Path, findings: list[Finding]) -> Iterator[tuple[str, P
 
     Other files (system files, notes) are passed over in silence.
     """
-    for genre in GENRES:
-        if not (folder / genre).is_dir():
-            continue
-        suffixes = {*AUDIO_SUFFIXES, ".png"}
-        paths = [path for path in _entries(folder / genre) if path.suffix.lower() in suffixes]
+    for genre, place in _genre_folders(folder):
+        paths = _clips_in(place)
         if not paths:
             cause, remedy = "the genre's folder holds no clips", "Fill or delete the folder"
-            findings.append(Finding("missing", folder / genre, cause, remedy))
+            findings.append(Finding("missing", place, cause, remedy))
         for path in paths:
             track = track_id(path.name)
             if track is None:
@@ -544,6 +657,23 @@ def _scan_genres(folder: Path, findings: list[Finding]) -> Iterator[tuple[str, P
                 )
             else:
                 yield track, path
+
+
+def _preference(path: Path) -> int:
+    suffix = path.suffix.lower()
+    known = AUDIO_SUFFIXES
+    return known.index(suffix) if suffix in known else len(known)
+
+
+def spare_copies(
+    clips: Mapping[str, tuple[Clip, ...]], used: Mapping[str, Clip]
+) -> Iterator[Finding]:
+    """Name the further copies of clips, by id, of which ``used`` are those that are used."""
+    for track, clip in used.items():
+        for other in clips[track][clips[track].index(clip) + 1 :]:
+            cause = f"{clip.path.name} in {clip.path.parent.parent.name} is used instead"
+            remedy = "Nothing needs doing: of copies of a clip the best is used"
+            yield Finding("unused", other.path, cause, remedy, track)
 
 
 def _image_fault(path: Path) -> str | None:
@@ -559,16 +689,6 @@ def _image_fault(path: Path) -> str | None:
     if size != IMAGE_SIZE:
         return "the picture measures {} x {} pixels instead of {} x {}".format(*size, *IMAGE_SIZE)
     return None
-
-
-def _opens_with_ffmpeg(path: Path) -> bool:
-    import av  # noqa: PLC0415  # half a second that only formats unknown to libsndfile are worth
-
-    try:
-        with av.open(str(path)) as container:
-            return bool(container.streams.audio)
-    except (av.FFmpegError, OSError, ValueError):
-        return False
 
 
 def _choose_audio(
@@ -601,21 +721,14 @@ def audio_remedy(track: str) -> str:
 def _table_lines(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
     """Yield line number and cells of each row, once the header is known to be complete."""
     remedy = f"Replace it by GTZAN's own {TABLE}, or take it out of the folder"
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [
-                column
-                for column in ("filename", *TABLE_COLUMNS, "label")
-                if column not in (reader.fieldnames or ())
-            ]
-            if missing:
-                columns = "column" if len(missing) == 1 else "columns"
-                raise InputError(path, f"the {columns} {', '.join(missing)} missing", remedy)
-            for cells in reader:
-                yield reader.line_num, cells
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, f"cannot be read as a table ({error})", remedy) from error
+    wanted = ("filename", *TABLE_COLUMNS, "label")
+    table = open_table(path, remedy=remedy, known=wanted.__contains__)
+    missing = [column for column in wanted if column not in table.header]
+    if missing:
+        columns = "column" if len(missing) == 1 else "columns"
+        raise InputError(path, f"the {columns} {', '.join(missing)} missing", remedy)
+    for line, cells in table.rows():
+        yield line, dict.fromkeys(wanted) | dict(zip(table.header, cells, strict=False))
 
 
 def _finite(cells: Iterable[str | None]) -> tuple[float, ...] | None:

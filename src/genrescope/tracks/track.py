@@ -6,12 +6,13 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from genrescope.errors import NO_TEXT, InputError
+from genrescope.tracks.findings import Finding
 
 Extent = Literal["full", "full-16k", "excerpt"]
 """How much of the clip its audio file holds: all of it, all of it below 8 kHz, or a part."""
@@ -75,6 +76,22 @@ def genre_fault(name: str) -> str | None:
     return None
 
 
+def genre_key(name: str) -> str:
+    """Give one spelling to names that are certainly one genre's.
+
+    They differ in case, in how Unicode writes the same letters (``é`` in one sign or in two, full
+    width), in white space around or between words, or in signs that nobody sees.
+    """
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join("".join(s for s in plain if unicodedata.category(s) != "Cf").split())
+
+
+def genre_letters(name: str) -> str:
+    """Return the letters and digits of a name without accents: names alike in them may be one."""
+    plain = unicodedata.normalize("NFKD", genre_key(name))
+    return "".join(sign for sign in plain if sign.isalnum())
+
+
 @dataclass(frozen=True, slots=True)
 class SplitLists:
     """A published split: the ids of its training, validation and test tracks."""
@@ -100,6 +117,10 @@ class Dataset:
         Files that were left out on reading, each with cause and remedy.
     notes
         Sentences that a report on this dataset must carry.
+    findings
+        What ``problems`` sums up, file by file, and what was decided in doubt (``noted``).
+    missing_genres
+        Genres that the source names and of which no track is left.
     """
 
     name: str
@@ -107,6 +128,13 @@ class Dataset:
     lists: Mapping[str, SplitLists] = field(default_factory=dict)
     problems: tuple[InputError, ...] = ()
     notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    missing_genres: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[InputError, ...]:
+        """What was decided in doubt on reading; nothing was left out for it."""
+        return tuple(finding.error() for finding in self.findings if finding.kind == "noted")
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -132,3 +160,37 @@ class Dataset:
             line = f"{track.id}|{track.genre}|{track.group}|{sources}|{row}\n"
             digest.update(line.encode())
         return digest.hexdigest()[:16]
+
+    def with_usable(self, ids: Collection[str], *, allow_missing_genres: bool) -> Dataset:
+        """Return the dataset without the genres of which no track can be used.
+
+        Parameters
+        ----------
+        ids
+            Of the tracks that can be used.
+        allow_missing_genres
+            Whether a genre may go; if not, it is an error.
+
+        Raises
+        ------
+        InputError
+            If one may not, and does.
+        """
+        left = {track.genre for track in self.tracks if track.id in ids}
+        gone = [genre for genre in self.genres if genre not in left]
+        if gone and not allow_missing_genres:
+            raise missing_genres_error(self.name, gone)
+        return replace(
+            self,
+            tracks=tuple(track for track in self.tracks if track.genre in left),
+            missing_genres=tuple(sorted({*self.missing_genres, *gone})),
+        )
+
+
+def missing_genres_error(source: Path | str, genres: Sequence[str], why: str = "") -> InputError:
+    """Return the error for genres of which no track is left; ``why`` is a clause on the first."""
+    names = ", ".join(map(repr, genres[:10])) + (" …" if len(genres) > 10 else "")
+    first = f" ({why})" if why else ""
+    cause = f"no track can be used of the genre{'s'[: len(genres) > 1]} {names}{first}"
+    remedy = "Add tracks, remove what is left of the genre, or give --allow-missing-genres"
+    return InputError(source, cause, remedy)

@@ -1,0 +1,158 @@
+"""What is wrong with the files of a data set, and the audio files that a folder holds."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from genrescope.audio.source import check_regular
+from genrescope.audio.walk import walk
+from genrescope.errors import InputError, one_line
+
+Kind = Literal["missing", "corrupt", "duplicate", "faulty", "unlisted", "unused", "noted"]
+"""What a finding is about: see `Finding`."""
+
+_ALONE = 3  # as many of a kind are named each, of more the first
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a file or a track.
+
+    Attributes
+    ----------
+    kind
+        ``missing`` (a source that should be there), ``corrupt`` (a file or row that cannot be
+        used), ``duplicate`` (the same content twice), ``faulty`` (known to be wrong in every
+        copy of GTZAN), ``unlisted`` (a file that is none of the 1000 clips), ``unused`` (another
+        audio file that is not used), ``noted`` (a decision that the reader may want otherwise;
+        nothing was left out).
+    path
+        The file or folder concerned.
+    cause, remedy
+        As in `InputError`.
+    track
+        The id of the track concerned, if it is one track's matter.
+    """
+
+    kind: Kind
+    path: Path
+    cause: str
+    remedy: str
+    track: str | None = None
+
+    def error(self) -> InputError:
+        """Return the finding as the error a dataset carries."""
+        return InputError(self.path, self.cause, self.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a folder and the folders within it hold.
+
+    Attributes
+    ----------
+    audio
+        Files that are audio by their names, sorted.
+    unused
+        Files that look like audio and cannot be used, and folders that cannot be listed.
+    """
+
+    audio: tuple[Path, ...]
+    unused: tuple[Finding, ...]
+
+
+def problems_of(findings: Iterable[Finding]) -> tuple[InputError, ...]:
+    """Return findings as errors, in their order, with more than three of a kind as one line.
+
+    Those with one cause and remedy count once, whatever files they concern. ``noted`` ones are
+    no problems and are left out.
+    """
+    alike: defaultdict[tuple[Kind, str], dict[str, Finding]] = defaultdict(dict)
+    for finding in findings:
+        if finding.kind != "noted":
+            # Of copies of one file the cause names all; other causes are of one file each.
+            key = (
+                finding.cause if finding.kind == "duplicate" else f"{finding.path} {finding.cause}"
+            )
+            alike[finding.kind, finding.remedy].setdefault(key, finding)
+    problems: list[InputError] = []
+    for same in alike.values():
+        first, *others = same.values()
+        if len(same) <= _ALONE:
+            problems += [finding.error() for finding in (first, *others)]
+        else:
+            cause = f"{first.cause} (and {len(others):,} more like it)"
+            remedy = f"{first.remedy}. `genrescope data check --all` names all {len(same):,}"
+            problems.append(InputError(first.path, cause, remedy))
+    return tuple(problems)
+
+
+def lines_of(findings: Iterable[Finding], most: int | None) -> list[str]:
+    """Write findings of one kind for people: those that differ in their tracks alone, together.
+
+    Parameters
+    ----------
+    findings
+        In the order in which they are to be named.
+    most
+        Lines to write, and tracks to name in each; None names all.
+    """
+    alike: defaultdict[tuple[Path, str, str], list[str | None]] = defaultdict(list)
+    for finding in findings:
+        alike[finding.path, finding.cause, finding.remedy].append(finding.track)
+    lines: list[str] = []
+    left = 0
+    for number, ((path, cause, remedy), tracks) in enumerate(alike.items()):
+        if most is not None and number >= most:
+            left += len(tracks)
+            continue
+        ids = [track for track in tracks if track is not None]
+        of = ""
+        if len(ids) == 1 and ids[0] not in cause and ids[0] not in str(path):
+            of = f" of {ids[0]}"
+        elif len(ids) > 1:
+            of = f" of {len(ids):,} tracks"
+        lines.append(f"  {InputError(path, cause + of, remedy)}")
+        if len(ids) > 1:
+            lines += textwrap.wrap(
+                one_line(" ".join(ids[:most])), 96, initial_indent="    ",
+                subsequent_indent="    ", break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+            if most is not None and len(ids) > most:
+                lines[-1] += f" … and {len(ids) - most:,} more (--all names them)"
+    if left:
+        lines.append(f"  … and {left:,} more (--all shows them)")
+    return lines
+
+
+def list_audio(folder: Path, *, deep: bool = True) -> Listing:
+    """Find the audio files in a folder and, if ``deep``, in those within it; see ``audio.walk``."""
+    audio: list[Path] = []
+    unused: list[Finding] = []
+    for found in walk(folder, recursive=deep):
+        if found.fault is not None:
+            unused.append(_finding(found.fault))
+        for path in found.links:
+            cause, remedy = "it is a link to a folder, which is not followed", "Name that folder"
+            unused.append(Finding("unused", Path(path), cause, remedy))
+        for path in found.passed_over:
+            ending = f"{Path(path).suffix!r} is no ending" if Path(path).suffix else "it has none"
+            cause = f"it looks like audio, but {ending} of a format that is read"
+            remedy = "Rename it after its format, convert it or move it out"
+            unused.append(Finding("unused", Path(path), cause, remedy))
+        for file in found.files:
+            try:
+                check_regular(Path(file.path))
+                audio.append(Path(file.path))
+            except InputError as error:
+                unused.append(_finding(error))
+    return Listing(tuple(sorted(audio)), tuple(sorted(unused, key=lambda f: f.path)))
+
+
+def _finding(error: InputError) -> Finding:
+    return Finding("unused", error.path, error.cause, error.remedy)
