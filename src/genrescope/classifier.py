@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, overload
 
@@ -149,12 +150,20 @@ class Timeline:
     step_s
         Seconds from one row to the next.
     probabilities
-        float32 (steps, genres), rows sum to 1.
+        float32 (steps, genres); rows sum to 1, and those of silence are 0.
     """
 
     genres: tuple[str, ...]
     step_s: float
     probabilities: NDArray[np.float32]
+
+    @property
+    def best(self) -> list[str | None]:
+        """The most likely genre of every step; None for silence, which has none."""
+        return [
+            self.genres[row.argmax()] if row.any() else None  # rows of probabilities sum to 1
+            for row in self.probabilities
+        ]
 
 
 class Classifier:
@@ -337,7 +346,8 @@ class Classifier:
         Returns
         -------
         timeline
-            One row for every whole window; a single row for a model that takes clips as one.
+            One row for every whole window; a single row for a model that takes clips as one. Rows
+            of silent windows are 0.
         """
         parts: Iterable[Analysis]
         if isinstance(audio, np.ndarray):
@@ -345,8 +355,13 @@ class Classifier:
         else:
             parts = self.representation.analyse_windows(Path(audio))
         # Part by part: of hours of audio, no more than the genres need be kept.
-        rows = [(part.window_s, self._shares(audio, part.arrays)) for part in parts]
-        return Timeline(self.genres, rows[0][0], np.concatenate([shares for _, shares in rows]))
+        window_s, rows = inf, []
+        for part in parts:
+            window_s = part.window_s
+            shares = self._shares(audio, part.arrays)
+            shares[np.flatnonzero(part.silent)] = 0
+            rows.append(shares)
+        return Timeline(self.genres, window_s, np.concatenate(rows))
 
     def _analyse(self, audio: Audio, rate: int) -> Analysis:
         if not isinstance(audio, np.ndarray):

@@ -38,9 +38,16 @@ def note_passed_over(paths: list[str]) -> None:
 
 
 def read_list() -> list[str]:
-    """Read paths from standard input, one a line; they may be any bytes but line breaks."""
-    content = sys.stdin.buffer.read().removeprefix(b"\xef\xbb\xbf")
-    return [os.fsdecode(line) for line in content.splitlines()]
+    """Read paths from standard input: one a line, or between zero bytes (``find -print0``)."""
+    content = sys.stdin.buffer.read()
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "")):
+        if content.startswith(mark):
+            content = (
+                content.decode(encoding, "replace").encode() if encoding else content[len(mark) :]
+            )
+    if b"\0" in content:
+        return [os.fsdecode(name) for name in content.split(b"\0")]
+    return [os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n")]
 
 
 def require(package: str, extra: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import AudioWarning, Waveform, excerpts, pieces, resample
+from genrescope.audio import AudioWarning, Waveform, excerpts, is_silent, pieces, resample
 from genrescope.errors import GenrescopeError
 from genrescope.representations.backbone import (
     Backbone,
@@ -106,10 +106,14 @@ class Embedding(Representation):
         arrays = np.concatenate(columns, axis=1)
         if not goes_on and len(samples) < 2 * opened[0].window_s * opened[0].rate:
             arrays = arrays.mean(axis=0, keepdims=True)  # it is one window, seen several times
+        window = round(opened[0].window_s * opened[0].rate)
+        first = opened[0].margin if goes_on else 0
+        starts = range(first, first + window * len(arrays), window)
         return Analysis(
             arrays=arrays,
             window_s=opened[0].window_s,
             tags=tag_ranking(heard[0].tags, opened[0].tag_names) if len(heard[0].tags) else {},
+            silent=tuple(is_silent(samples[start : start + window]) for start in starts),
         )
 
     def _opened(self) -> list[Backbone]:

@@ -67,12 +67,15 @@ class Analysis:
         Likelihoods in [0, 1] by tag, likeliest first; empty for most representations.
     warnings
         What is to be known of the file that it was made from.
+    silent
+        Of each window, whether it is silent; empty where that was not looked at.
     """
 
     arrays: NDArray[np.float32]
     window_s: float
     tags: Mapping[str, float]
     warnings: tuple[AudioWarning, ...] = ()
+    silent: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,8 @@ class Representation(ABC):
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         # Most representations see all of a clip.
-        yield self.analyse(self._listen(path, self.rate)[0], self.rate)
+        waveform, _ = self._listen(path, self.rate)
+        yield replace(self.analyse(waveform, self.rate), silent=(is_silent(waveform),))
 
     def _checked(self, path: Path, analysis: Analysis) -> Analysis:
         if not np.isfinite(analysis.arrays).all():
