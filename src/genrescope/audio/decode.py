@@ -10,7 +10,7 @@ half of it, or less than a second.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from genrescope.errors import InputError
 
 _CONTEXT_S = 0.02  # read on both sides of a span, so that resampling meets no edge
 _SHORTEST_S = 1.0  # that a damaged file must give
+_LONGEST_S, _ABSURD = 172_800.0, 1000
 _FOREIGN_S = 1.0  # of bytes around the audio, from which on they are worth a word
 
 
@@ -233,7 +234,7 @@ class _Report:
     # What comes of a file that is decoded from start to end.
 
     def __init__(self, path: Path, track: Track) -> None:
-        self._path, self._track, self._found = path, track, 0.0
+        self._path, self._track, self.seconds = path, track, 0.0
 
     def checked(self) -> Iterator[Waveform]:
         # By blocks, as a corrupt header may promise more than memory holds.
@@ -242,23 +243,27 @@ class _Report:
             _check_samples(self._path, block)
             count += len(block)
             yield block
-        self._found = count / self._track.rate
+        self.seconds = count / self._track.rate
         if count == 0:
             raise InputError(self._path, "no samples can be decoded from it", REPLACE)
 
     def warnings(self) -> tuple[AudioWarning, ...]:
-        return _warnings(self._path, self._track, self._found)
+        return _warnings(self._path, self._track, self.seconds)
 
 
 def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...]:
-    # Of so many seconds that were decoded.
-    missing = track.promised - found
+    # Of so many seconds that were decoded. A header that promises days, or a thousand times what
+    # there is, is wrong; then the file says nothing of what is missing.
+    absurd = track.promised > max(_LONGEST_S, _ABSURD * found)
+    missing = 0.0 if absurd else track.promised - found
     lost = max(track.lost, missing if missing > PADDING_S else 0.0)
     whole = found + max(lost, track.foreign)
     if found < whole / 2 or (lost >= AUDIBLE_S and found < _SHORTEST_S):
         cause = f"it is damaged or cut off ({found:.1f} s of {whole:.1f} s can be decoded)"
         raise InputError(path, cause, REPLACE)
     warnings = [AudioWarning(note) for note in track.notes]
+    if absurd:
+        warnings.append(AudioWarning("its header promises more audio than any file has"))
     if lost >= AUDIBLE_S:
         told = f"{lost:.2g} s of {found + lost:.1f} s could not be decoded"
         warnings.append(AudioWarning(f"{told}: it is damaged or cut off", damage=True))
@@ -271,33 +276,31 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
 
 
 def _excerpts(path: Path, track: Track, rate: int, span_s: float, most: int) -> Excerpts:
-    seconds, sources = track.seconds(), None
+    def finish(part: _Part, source: Waveform) -> Waveform:
+        _check_samples(path, source)
+        resampled = resample(source, track.rate, rate)[part.skip :]
+        return fit_length(resampled, round(span_s * rate)).copy()
+
+    seconds, waveforms = track.seconds(), None
     if seconds > most * span_s:
         plan = _plan(seconds, span_s, most, track.rate, rate)
-        sources = _seek(track, plan, seconds)
-    if sources is None:
+        waveforms = _seek(track, plan, seconds, finish)
+        warnings = _warnings(path, track, seconds) if waveforms is not None else ()
+    if waveforms is None:
         track.lost = track.foreign = 0.0
         report = _Report(path, track)
         blocks, count = [], 0
-        for block in report.checked():
+        for block in at_rate(report.checked(), track.rate, rate):
             count += len(block)
             blocks.append(block)
-            if count > most * span_s * track.rate:
+            if count > most * span_s * rate + 1:
                 blocks.clear()
-        warnings = report.warnings()
-        seconds = count / track.rate
-        if blocks:
-            waveform = resample(np.concatenate(blocks), track.rate, rate)
-            return Excerpts(seconds, (0.0,), [waveform], whole=True, warnings=warnings)
+        warnings, seconds = report.warnings(), report.seconds
+        if seconds <= most * span_s:
+            whole = np.concatenate(blocks)
+            return Excerpts(seconds, (0.0,), [whole], whole=True, warnings=warnings)
         plan = _plan(seconds, span_s, most, track.rate, rate)
-        sources = _cut(track.blocks(), plan)
-    else:
-        warnings = _warnings(path, track, seconds)
-    waveforms = []
-    for source, part in zip(sources, plan, strict=True):
-        _check_samples(path, source)
-        resampled = resample(source, track.rate, rate)[part.skip :]
-        waveforms.append(fit_length(resampled, round(span_s * rate)).copy())
+        waveforms = _cut(track.blocks(), plan, finish)
     starts = tuple(part.start for part in plan)
     return Excerpts(seconds, starts, waveforms, whole=False, warnings=warnings)
 
@@ -328,34 +331,49 @@ def _plan(seconds: float, span_s: float, most: int, source: int, target: int) ->
     return parts
 
 
-def _seek(track: Track, plan: list[_Part], seconds: float) -> list[Waveform] | None:
+_Finish = Callable[[_Part, Waveform], Waveform]
+
+
+def _seek(
+    track: Track, plan: list[_Part], seconds: float, finish: _Finish
+) -> list[Waveform] | None:
     # None if a part or the track's end is not where it should be: the file is cut off or goes on,
     # its length was a guess, or its format cannot be sought. Reading through tells which.
     slack = PADDING_S * track.rate
     try:
-        sources = []
+        waveforms = []
         for part in plan:
             source = track.stretch(part.first, part.count)
             if len(source) < part.count - slack:
                 return None
-            sources.append(source)
+            waveforms.append(finish(part, source))
         if len(track.stretch(math.floor(seconds * track.rate - slack), 1)) != 1:
             return None
     except CannotSeekError:
         return None
-    return None if track.goes_beyond(4 * PADDING_S) else sources
+    return None if track.goes_beyond(4 * PADDING_S) else waveforms
 
 
-def _cut(blocks: Iterable[Waveform], plan: list[_Part]) -> list[Waveform]:
-    # Copies, as a view would keep its whole block in memory.
-    pieces: list[list[Waveform]] = [[] for _ in plan]
+def _cut(blocks: Iterable[Waveform], plan: list[_Part], finish: _Finish) -> list[Waveform]:
+    # Copies, as a view would keep its whole block in memory; and no more parts than overlap.
+    waveforms: list[Waveform] = []
+    held: dict[int, list[Waveform]] = {}
     at = 0
     for block in blocks:
-        for piece, part in zip(pieces, plan, strict=True):
-            if part.first < at + len(block) and at < part.first + part.count:
-                piece.append(block[max(0, part.first - at) : part.first + part.count - at].copy())
+        for i, part in enumerate(plan[len(waveforms) :], start=len(waveforms)):
+            if part.first >= at + len(block):
+                break
+            stop = part.first + part.count - at
+            held.setdefault(i, []).append(block[max(0, part.first - at) : max(0, stop)].copy())
+            if stop <= len(block):
+                waveforms.append(finish(part, np.concatenate(held.pop(i))))
         at += len(block)
-    return [np.concatenate(piece) for piece in pieces]
+    rest = plan[len(waveforms) :]
+    nothing = np.empty(0, np.float32)
+    return waveforms + [
+        finish(part, np.concatenate([nothing, *held.get(i, ())]))
+        for i, part in enumerate(rest, start=len(waveforms))
+    ]
 
 
 def _check_samples(path: Path, waveform: Waveform) -> None:
