@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import InputError
+from genrescope.library.database import from_integer, to_integer
 
 PREFIX = ".genrescope-similar"
 """What the names of indexes that lie in their own folder begin with; they are hidden files."""
@@ -124,7 +125,7 @@ def write(path: Path, rows: dict[str, Row], model: str, folder: str | None) -> N
         _HEADER: _bytes(header),
         "paths": _bytes(list(rows)),
         "sizes": np.array([row.size for row in rows.values()], dtype=np.int64),
-        "mtimes": np.array([row.mtime_ns for row in rows.values()], dtype=np.int64),
+        "mtimes": np.array([to_integer(row.mtime_ns) for row in rows.values()], dtype=np.int64),
         "vectors": np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float16),
         "genres": np.array([number[row.genre] for row in rows.values()], dtype=np.int64),
         "confidences": np.array([row.confidence for row in rows.values()], dtype=np.float32),
@@ -186,7 +187,9 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], dict[str, Row]]:
     ):
         raise ValueError("a number is none that is ever written")
     rows = {
-        name: Row(int(size), int(mtime), vector, header["genres"][genre], float(confidence))
+        name: Row(
+            int(size), from_integer(int(mtime)), vector, header["genres"][genre], float(confidence)
+        )
         for name, size, mtime, vector, genre, confidence in zip(names, *columns, strict=True)
     }
     return {name: header[name] for name in ("format", "model", "folder")}, rows
