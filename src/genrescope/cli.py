@@ -439,6 +439,10 @@ def train(
     licence: Annotated[
         str | None, typer.Option("--license", help="For the model card, such as apache-2.0.")
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write into --out though it holds a model, or other files."),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes. [default: one per core]")
     ] = None,
@@ -456,6 +460,9 @@ def train(
     every track.
     """
     require("lightning", "train")
+    from genrescope.study.model_folder import check_place
+
+    check_place(out, force=force)
     from genrescope.study.progress import StudyProgress
     from genrescope.tracks.datasets import open_dataset
     from genrescope.training.recipe import load_encoder_recipe, load_recipe
@@ -476,7 +483,9 @@ def train(
 
         flags = _trainer_flags("auto", "auto", "auto")
         options = Options(jobs=jobs, store=store, strict=strict, trainer_flags=flags)
-        trained = train_classifier(what, dataset, out, options, progress, licence=licence)
+        trained = train_classifier(
+            what, dataset, out, options, progress, licence=licence, force=force
+        )
     for problem in trained.problems:
         note(f"Left out or noticed: {problem}")
     row = trained.row
