@@ -33,15 +33,13 @@ from genrescope.errors import InputError, one_line
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What no text may hold: control characters but tab and ends of lines, and lone surrogates. And the
-# backslash where what follows would be taken for such an escape.
-_UNWRITABLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\\\(?=u[0-9a-f]{4})"
-)
+# What no text may hold, or what steers a terminal: control characters (but tab and ends of lines),
+# lone surrogates, turns of direction. And the backslash where what follows reads as an escape.
+_STEERING = "\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_UNWRITABLE = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{_STEERING}]|\\\\(?=u[0-9a-f]{{4}})")
+_UNWRITABLE_JSON = re.compile(f"[{_STEERING}]")  # what is below, JSON escapes by itself
 _NO_LINE = re.compile("[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
-# JSON escapes C0 by itself; this is what else steers a terminal, or is no text.
-_UNWRITABLE_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # What spreadsheets run: a formula's first sign (in its wide, small and raised forms, too), whatever
 # white space, quotes and invisible signs they pass over before it.
 _BEFORE = "[\\s\"'`´‘’‚‛“”„‟«»‹›\u00ad\u200b-\u200f\u2060\ufeff]*"
@@ -49,6 +47,7 @@ _FIRST = "[=+@\\-−＝＋－＠﹦﹢﹣﹫⁼⁺⁻₌₊₋]"
 _FORMULA = re.compile(_BEFORE + _FIRST)
 # Where the cells of a line are parted by another sign than a comma, one may begin within ours.
 _INNER = re.compile(f"[;\t\r\n](?={_BEFORE}{_FIRST})")
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~$]|&(?=#?\w+;)")
 _QUOTES = "\"'"
 _LONGEST_CELL = 2**31 - 1
 _NUMBERS = (int, float, Decimal, type(None))
@@ -72,9 +71,9 @@ def written(text: str, encoding: str = "utf-8") -> str:
     Returns
     -------
     text
-        The same but for control characters other than tab and ends of lines, lone surrogates and
-        what the encoding lacks: these are ``\uXXXX``, as in JSON; so is a backslash that stands
-        before a ``u`` and four hex digits.
+        The same but for control characters other than tab and ends of lines, lone surrogates,
+        turns of direction and what the encoding lacks: these are ``\uXXXX``, as in JSON; so is a
+        backslash that stands before a ``u`` and four hex digits.
     """
     text = _UNWRITABLE.sub(_escape, text)
     return text if is_unicode(encoding) else text.encode(encoding, ESCAPE).decode(encoding)
@@ -124,6 +123,11 @@ def cell(text: str) -> str:
 def read_cell(text: str) -> str:
     """Undo `cell`; what follows is for `read_back`."""
     return text[1:] if text.startswith("'") and _is_formula(text[1:]) else text
+
+
+def markdown_text(text: str) -> str:
+    """Give a name as Markdown shows it word for word, in a table's cell, too."""
+    return _MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
 
 class CsvWriter:

@@ -134,7 +134,10 @@ def stored(path: Path | str) -> str | bytes:
 
 
 def _path(value: Any) -> Path:
-    return Path(os.fsdecode(value) if isinstance(value, bytes) else text(value))
+    path = Path(os.fsdecode(value) if isinstance(value, bytes) else text(value))
+    if isinstance(value, bytes) and stored(path) != value:
+        raise TypeError(f"{value!r} is no path that was stored")
+    return path
 
 
 def default_path() -> Path:
