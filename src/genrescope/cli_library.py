@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -84,7 +85,7 @@ def scan(
     if keep_watching:
         require("watchfiles", "library")
     folder = scanning.open_library(library)
-    place = _own_file(db, cat.default_path(), "--db")
+    place = _own_file(db, cat.default_path, "--db")
     check_folder(place.parent, "--db")
     classifier = load(model, revision)
     with cat.Catalogue(place, write=True) as catalogue:
@@ -391,21 +392,26 @@ def tag_log(
 def _open(db: Path | None) -> Catalogue:
     from genrescope.library.catalogue import Catalogue, default_path
 
-    return Catalogue(_own_file(db, default_path(), "--db"))
+    return Catalogue(_own_file(db, default_path, "--db"))
 
 
 def _journal(path: Path | None) -> Journal:
     from genrescope.library.journal import Journal, default_path
 
-    return Journal(_own_file(path, default_path(), "--journal"))
+    return Journal(_own_file(path, default_path, "--journal"))
 
 
-def _own_file(given: Path | None, default: Path, option: str) -> Path:
-    # Without a home folder, the default is a folder named ~, here.
-    if given is None and not default.is_absolute():
+def _own_file(given: Path | None, default: Callable[[], Path], option: str) -> Path:
+    if given is not None:
+        return given
+    try:
+        place = default()
+    except RuntimeError:
+        place = Path()
+    if not place.is_absolute():  # older platformdirs give a folder named ~, here
         told = "There is no home folder to keep this in, as HOME is not set. "
         raise GenrescopeError(f"{told}Set HOME or XDG_DATA_HOME, or give a file with {option}.")
-    return given or default
+    return place
 
 
 def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> Entry:

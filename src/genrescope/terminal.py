@@ -41,17 +41,16 @@ class OutputError(Exception):
 
 
 class _Output(io.FileIO):
-    # Standard output's file. Once it has failed, what is still in buffers is dropped.
+    # Standard output's file.
 
-    failed = False
+    ended = False  # what is still in buffers is dropped, then
 
     def write(self, content: Any) -> int:
-        if self.failed:
+        if self.ended or not len(content):  # typer tries streams with nothing
             return len(content)
         try:
             return super().write(content)
         except OSError as error:
-            self.failed = True
             raise OutputError(error) from error
 
 
@@ -102,6 +101,7 @@ def _guarded(stream: IO[str] | None, file: io.FileIO, *, by_line: bool) -> io.Te
 
 def end_output(error: OutputError) -> int:
     """Say that standard output failed, but for a reader that left; give the exit code."""
+    _Output.ended = True
     if error.cause.errno == errno.EPIPE:
         return _NO_READER
     cause = error.cause.strerror or error.cause
