@@ -12,6 +12,7 @@ import genrescope
 PACKAGE = Path(genrescope.__file__).parent
 FLOORS = {
     "errors": 0,
+    "io": 0,
     "reading": 0,
     "workers": 0,
     "table": 0,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,11 +25,13 @@ from rich.table import Table
 from rich.text import Text
 
 from genrescope.classifier import Prediction, Timeline
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, one_line
+from genrescope.io import CsvWriter, is_plain_line, to_json
 from genrescope.library.many import Answer
 from genrescope.library.similar import Similar
 
 _CERTAIN, _PART = 0.95, 1 / 7
+_COLUMNS = ("genre", "confidence", "unsure")  # of CSV, after the path
 
 
 class Writer:
@@ -47,10 +47,23 @@ class Writer:
         How many files there will be; several get a progress bar on a terminal.
     out, err
         Consoles on standard output and standard error.
+    timeline
+        Whether the steps of answers that have a timeline are written: as lines after the answer,
+        in CSV as the rows.
     """
 
-    def __init__(self, form: str, top_k: int, total: int, out: Console, err: Console) -> None:
+    def __init__(
+        self,
+        form: str,
+        top_k: int,
+        total: int,
+        out: Console,
+        err: Console,
+        *,
+        timeline: bool = False,
+    ) -> None:
         self._form, self._top_k, self._out, self._err = form, top_k, out, err
+        self._timeline = timeline
         self._bar = bar("classifying", total, err)
         self._task = self._bar.add_task("", total=total)
         self._all: list[dict[str, Any]] = []
@@ -59,7 +72,9 @@ class Writer:
     def __enter__(self) -> Writer:
         self._bar.start()
         if self._form == "csv":
-            _csv("path", "genre", "confidence", "unsure")
+            self._csv = CsvWriter(sys.stdout)
+            columns = ("start_s", "genre", "confidence") if self._timeline else _COLUMNS
+            self._csv.row("path", *columns)
         return self
 
     def __exit__(
@@ -70,7 +85,7 @@ class Writer:
     ) -> None:
         self._bar.stop()
         if self._form == "json":
-            sys.stdout.write(json.dumps(self._all, ensure_ascii=False, indent=1) + "\n")
+            _line(to_json(self._all, 1, sys.stdout.encoding))
         if self._table.row_count:
             self._out.print(self._table)
 
@@ -78,7 +93,7 @@ class Writer:
         """Write one answer, or keep it for the end where the form needs them all."""
         self._bar.advance(self._task)
         if self._form == "jsonl":
-            sys.stdout.write(json.dumps(as_row(answer, self._top_k), ensure_ascii=False) + "\n")
+            _line(to_json(as_row(answer, self._top_k), None, sys.stdout.encoding))
             sys.stdout.flush()
         elif self._form == "json":
             self._all.append(as_row(answer, self._top_k))
@@ -86,25 +101,34 @@ class Writer:
             print_error(self._err, answer.error)
         else:
             self._show(answer)
+            sys.stdout.flush()  # whoever reads along has it, and what cannot be written is noticed
 
     def _show(self, answer: Answer) -> None:
         found = answer.prediction
         if found is None:
             return
+        steps = _steps(answer) if self._timeline else []
         if self._form == "csv":
-            _csv(answer.path, found.genre, f"{found.confidence:.4f}", found.unsure)
+            for start_s, genre, share in steps:
+                self._csv.row(answer.path, _fixed(start_s, 1), genre, _fixed(share))
+            if not self._timeline:
+                self._csv.row(answer.path, found.genre, _fixed(found.confidence), found.unsure)
             return
         genres = list(found.probabilities.items())[: self._top_k]
         others = ", ".join(f"{name} {share:.2f}" for name, share in genres[1:])
         tags = ", ".join(list(found.tags)[: self._top_k])
         sure = f"{found.confidence:.2f}" + (" unsure" if found.unsure else "")
         if self._out.is_terminal:
-            self._table.add_row(escape(str(answer.path)), found.genre, sure, others, escape(tags))
+            self._table.add_row(*map(_text, (answer.path, found.genre, sure, others, tags)))
+            if steps:
+                self._bar.stop()  # lines of the two streams would run into each other
+                _line(one_line(f"{answer.path}:"))
         else:
             parts = (f"{found.genre} {sure}", others, tags)
-            sys.stdout.write(f"{answer.path}: {' | '.join(part for part in parts if part)}\n")
-        if answer.timeline is not None:
-            self._err.print(*_steps(answer), sep="\n", markup=False, highlight=False)
+            line = f"{answer.path}: {' | '.join(part for part in parts if part)}"
+            _line(one_line(line))
+        for start_s, genre, share in steps:
+            _line(one_line(f"  {start_s:7.1f} s  {genre} {share:.2f}"))
 
 
 class SimilarWriter:
@@ -122,12 +146,14 @@ class SimilarWriter:
         self._form, self._out, self._err = form, out, err
         self._all: list[dict[str, Any]] = []
         self._played: set[Path] = set()
+        self._unplayed: list[Path] = []
 
     def __enter__(self) -> SimilarWriter:
         if self._form == "csv":
-            _csv("track", "rank", "path", "similarity", "genre", "confidence")
+            self._csv = CsvWriter(sys.stdout)
+            self._csv.row("track", "rank", "path", "similarity", "genre", "confidence")
         elif self._form == "m3u":
-            sys.stdout.write("#EXTM3U\n")
+            _line("#EXTM3U")
         return self
 
     def __exit__(
@@ -137,7 +163,9 @@ class SimilarWriter:
         trace: TracebackType | None,
     ) -> None:
         if self._form == "json":
-            sys.stdout.write(json.dumps(self._all, ensure_ascii=False, indent=1) + "\n")
+            _line(to_json(self._all, 1, sys.stdout.encoding))
+        if self._unplayed:
+            print_note(self._err, left_out(self._unplayed))
 
     def write(self, similar: Similar) -> None:
         """Write what came of one track, or keep it for the end where the form needs them all."""
@@ -147,8 +175,8 @@ class SimilarWriter:
             print_error(self._err, similar.error)
         elif self._form == "csv":
             for rank, near in enumerate(similar.neighbours, start=1):
-                shares = f"{near.similarity:.4f}", near.genre, f"{near.confidence:.4f}"
-                _csv(similar.path, rank, near.path, *shares)
+                shares = _fixed(near.similarity), near.genre, _fixed(near.confidence)
+                self._csv.row(similar.path, rank, near.path, *shares)
         elif self._form == "m3u":
             for near in similar.neighbours:
                 self._play(near.path.absolute())
@@ -157,23 +185,26 @@ class SimilarWriter:
 
     def _play(self, path: Path) -> None:
         # Each once, though it be similar to several tracks.
-        if path not in self._played:
-            self._played.add(path)
-            sys.stdout.write(f"{path}\n")
+        if path in self._played:
+            return
+        self._played.add(path)
+        if is_plain_line(str(path), sys.stdout.encoding):
+            _line(str(path))
+        else:
+            self._unplayed.append(path)
 
     def _show(self, similar: Similar) -> None:
         title = f"{similar.path}: {similar.genre} {similar.confidence:.2f}"
         if not self._out.is_terminal:
-            lines = [
-                f"  {near.similarity:.3f}  {near.genre} {near.confidence:.2f}  {near.path}\n"
-                for near in similar.neighbours
-            ]
-            sys.stdout.write("".join([f"{title}\n", *lines]))
+            _line(one_line(title))
+            for near in similar.neighbours:
+                shares = f"{near.similarity:.3f}  {near.genre} {near.confidence:.2f}"
+                _line(one_line(f"  {shares}  {near.path}"))
             return
-        table = Table("similarity", "genre", "", "file", title=escape(title), title_justify="left")
+        table = Table("similarity", "genre", "", "file", title=_text(title), title_justify="left")
         for near in similar.neighbours:
-            genre = escape(near.genre), f"{near.confidence:.2f}"
-            table.add_row(f"{near.similarity:.3f}", *genre, escape(str(near.path)))
+            genre = near.genre, f"{near.confidence:.2f}"
+            table.add_row(*map(_text, (f"{near.similarity:.3f}", *genre, near.path)))
         self._out.print(table)
 
 
@@ -199,8 +230,20 @@ class _Speed(ProgressColumn):
 
 def print_error(console: Console, error: GenrescopeError) -> None:
     """Name what went wrong with one file while others go on."""
-    told = escape(str(error))
-    console.print(f"[bold red]Error:[/] {told}", highlight=False, soft_wrap=True)
+    line = Text.assemble(("Error:", "bold red"), " ", one_line(str(error)))
+    console.print(line, soft_wrap=True)
+
+
+def print_note(console: Console, text: str) -> None:
+    """Say something beside the results."""
+    console.print(_text(text), soft_wrap=True)
+
+
+def left_out(paths: list[Path]) -> str:
+    """Say which files a playlist lacks, as their names are no lines of text."""
+    count = "1 track was" if len(paths) == 1 else f"{len(paths):,} tracks were"
+    cause = "control characters or bytes that are no text in the name cannot be in a playlist"
+    return f"{count} left out: {cause} (such as {paths[0]})"
 
 
 def similar_row(similar: Similar) -> dict[str, Any]:
@@ -230,8 +273,18 @@ def similar_row(similar: Similar) -> dict[str, Any]:
     }
 
 
-def _csv(*cells: object) -> None:
-    csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
+def _line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _text(shown: object) -> Text:
+    # For tables: a name is no markup.
+    return Text(one_line(str(shown)))
+
+
+def _fixed(number: float, digits: int = 4) -> Decimal:
+    # With so many digits in CSV.
+    return round(Decimal(float(number)), digits)
 
 
 def as_row(answer: Answer, top_k: int) -> dict[str, Any]:
@@ -295,12 +348,13 @@ def _scores(shares: dict[str, float], top_k: int) -> list[dict[str, Any]]:
     return [{"label": name, "score": round(share, 6)} for name, share in first]
 
 
-def _steps(answer: Answer) -> list[str]:
+def _steps(answer: Answer) -> list[tuple[float, str, float]]:
+    # Start in s, genre and its probability. Of a clip that is taken as one, the step is endless.
     times = answer.timeline
     if times is None:
         return []
     best = times.probabilities.argmax(axis=1)
     return [
-        f"  {i * times.step_s:7.1f} s  {times.genres[g]} {times.probabilities[i, g]:.2f}"
+        (i * times.step_s if i else 0.0, times.genres[g], float(times.probabilities[i, g]))
         for i, g in enumerate(best)
     ]

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from genrescope import __version__, cli_library, cli_web
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, one_line
+from genrescope.io import check_folder, check_output, picture_kind, write_picture
+from genrescope.reading import is_file
 from genrescope.terminal import (
     ERR,
     OUT,
+    OutputError,
     StoppedError,
+    end_output,
+    fail,
     hear_missing,
     note,
     note_passed_over,
-    read_list,
+    open_streams,
     require,
+    say,
+    say_json,
 )
 from genrescope.tracks.layout import Layout
 
@@ -45,21 +52,43 @@ MISSING_GENRES = typer.Option(
 GET_GTZAN = "`genrescope data get gtzan`"
 
 
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer has it, but not by name
+
+
 def main() -> None:
     """Run the command line; errors meant for people end it with code 1 and no traceback."""
+    open_streams()
     try:
-        app(prog_name="genrescope")
+        code = _run()
+        sys.stdout.flush()
+    except OutputError as error:
+        code = end_output(error)
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        return int(app(prog_name="genrescope", standalone_mode=False) or 0)
     except GenrescopeError as error:
-        ERR.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        fail(str(error))
+        return 1
     except StoppedError as stopped:
         note(str(stopped) or "Stopped. Run the same command again to go on where it was.")
-        sys.exit(130)
+        return 130
+    except typer.Abort:
+        note("Stopped.")
+        return 130
+    except _UsageError as error:
+        wrong: Any = error
+        # Names of files are among the words that it repeats.
+        wrong.message = "\n".join(map(one_line, wrong.message.split("\n")))
+        wrong.show()
+        return int(wrong.exit_code)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"genrescope {__version__}")
+        say(f"genrescope {__version__}")
         raise typer.Exit
 
 
@@ -133,6 +162,8 @@ def study(
     and models. Stop it and run it again: it goes on where it was.
     """
     require("lightning", "study")
+    if out is not None:
+        check_folder(out)
     from genrescope.study.plan import load_plan
     from genrescope.study.progress import StudyProgress
 
@@ -146,11 +177,9 @@ def study(
     if quick:
         what = what.made_quick()
     if data is None:
-        ERR.print(
+        note(
             "No data given: using the embedded synthetic demo set, with no network. Get the real "
-            f"set with {GET_GTZAN} and give it with --data (or make study DATA=…).",
-            markup=False,
-            highlight=False,
+            f"set with {GET_GTZAN} and give it with --data (or make study DATA=…)."
         )
     with StudyProgress(ERR) as progress:
         dataset = _dataset(data, progress, layout, allow_missing_genres=allow_missing_genres)
@@ -170,6 +199,7 @@ def study(
             progress.note(f"Note: {problem}")
         short = Path(plan).stem + ("-quick" if quick else "")
         folder = out or Path(f"study-{short}-{dataset.name}")
+        check_folder(folder)
         try:
             done = run_study(what, dataset, folder, options, progress)
         except KeyboardInterrupt as interrupt:
@@ -177,7 +207,7 @@ def study(
     html = write_report(done, folder)
     _print_study(done)
     beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
-    typer.echo(f"Report: {html} (also {beside})")
+    say(f"Report: {html} (also {beside})")
     if not done.cells:
         raise GenrescopeError("No model could be run; the report says why.")
 
@@ -268,11 +298,14 @@ def classify(
         raise typer.BadParameter("choose one of --json, --jsonl and --csv")
     if not paths and not use_samples:
         raise typer.BadParameter("give audio files or folders, or --sample")
+    if plot is not None:
+        require("matplotlib", "study")
+        picture_kind(plot)
+        check_output(plot, "--plot")
     given = [
-        Path(line)
+        Path(name)
         for path in paths or ()
-        for line in (read_list() if path == "-" else [path])
-        if line
+        for name in (_names_from_stdin() if path == "-" else [path])
     ]
     given += map(sample, SAMPLES if use_samples else ())
     pool = WorkerPool(workers, load, find_model(model, revision))
@@ -287,17 +320,16 @@ def classify(
     chosen = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     form = next((name for name, asked in chosen.items() if asked), "table")
     failed = 0
-    with pool, Writer(form, top_k, len(files), OUT, ERR) as writer:
+    with pool, Writer(form, top_k, len(files), OUT, ERR, timeline=timeline) as writer:
         pool.start_one()
         for answer in classify_files(pool, files, timeline=timeline or plot is not None):
             failed += answer.error is not None
             writer.write(answer)
             if plot is not None and answer.timeline is not None:
-                require("matplotlib", "study")
                 from genrescope.study.figures import timeline as draw
 
-                draw(answer.path, answer.timeline).savefig(plot, dpi=110)
-                ERR.print(f"Drawn: {plot}", markup=False, highlight=False)
+                write_picture(draw(answer.path, answer.timeline), plot)
+                note(f"Drawn: {plot}")
     note_passed_over(passed_over)
     if failed:
         raise typer.Exit(1)
@@ -371,6 +403,8 @@ def similar(
         raise typer.BadParameter("choose one of --json, --csv and --m3u")
     if ann:
         require("usearch", "similar")
+    if index is not None:
+        check_output(index, "--index")
     chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
     form = next((name for name, asked in chosen.items() if asked), "table")
     library = Library(folder, load(model), index, recursive=recursive, rebuild=rebuild)
@@ -420,6 +454,10 @@ def train(
     licence: Annotated[
         str | None, typer.Option("--license", help="For the model card, such as apache-2.0.")
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write into --out though it holds a model, or other files."),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes. [default: one per core]")
     ] = None,
@@ -439,6 +477,9 @@ def train(
     every track.
     """
     require("lightning", "train")
+    from genrescope.study.model_folder import check_place
+
+    check_place(out, force=force)
     from genrescope.study.progress import StudyProgress
     from genrescope.training.recipe import load_encoder_recipe, load_recipe
 
@@ -464,16 +505,18 @@ def train(
             allow_missing_genres=allow_missing_genres,
             trainer_flags=flags,
         )
-        trained = train_classifier(what, dataset, out, options, progress, licence=licence)
+        trained = train_classifier(
+            what, dataset, out, options, progress, licence=licence, force=force
+        )
     for problem in trained.problems:
-        ERR.print(f"Left out or noticed: {problem}", markup=False, highlight=False, soft_wrap=True)
+        note(f"Left out or noticed: {problem}")
     row = trained.row
     measured = (
         f"accuracy {row.accuracy:.3f} (protocol {row.protocol}, {row.n_test} tracks)"
         if row
         else "too few tracks to measure it"
     )
-    typer.echo(f"{trained.folder}: {len(dataset.genres)} genres, {trained.used} tracks; {measured}")
+    say(f"{trained.folder}: {len(dataset.genres)} genres, {trained.used} tracks; {measured}")
     if what.model.name == "encoder":
         plain = trained.folder / "transformers"
         lacks = f"{what.name} has a head that transformers has not, so only genrescope opens it."
@@ -517,7 +560,7 @@ def list_(
             continue
         table = Table(title=title, title_justify="left", show_header=False, box=None)
         for name, about in entries.items():
-            table.add_row(name, escape(about))
+            table.add_row(name, about)
         OUT.print(table, "")
 
 
@@ -621,9 +664,11 @@ def _print_check(report: Any, most: int | None) -> None:
         for line in lines_of((f for f in report.findings if f.kind == kind), most):
             typer.echo(line)
     if not report.coverage:
+        from rich.text import Text
+
         table = Table("genre", "usable tracks")
         for genre, count in report.genres.items():
-            table.add_row(escape(genre), str(count))
+            table.add_row(Text(genre), str(count))
         OUT.print("", table)
         return
     table = Table("filtered list", "tracks", "table", "picture", "full", "16 kHz", "excerpt")
@@ -635,7 +680,6 @@ def _print_check(report: Any, most: int | None) -> None:
 
 def _classify_on_cluster(address: str, source: str, output: str, classifier: Any) -> None:
     # Ends with a line of JSON, for whatever has started it.
-    import json
     from contextlib import redirect_stdout
     from time import monotonic
 
@@ -664,7 +708,7 @@ def _classify_on_cluster(address: str, source: str, output: str, classifier: Any
         "seconds": round(seconds, 2),
         "files_per_s": round(files / seconds, 2),
     }
-    typer.echo(json.dumps(told, ensure_ascii=False))
+    say_json(told, None)
     if failed:
         raise typer.Exit(1)
 
@@ -692,7 +736,7 @@ def _print_study(study: Any) -> None:
 
     kind = " (quick: no results)" if study.plan.quick else ""
     table = Table("protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed")
-    table.title = f"{study.plan.name}, on {study.dataset.name}{kind}"
+    table.title = one_line(f"{study.plan.name}, on {study.dataset.name}{kind}")
     for line in summary(study):
         cells = (
             [line["mark"], "", "", ""]
@@ -700,7 +744,7 @@ def _print_study(study: Any) -> None:
             else [line["accuracy"], line["interval"], line["n_test"], line["seconds"]]
         )
         protocol = f"{line['protocol']} {line['leaks']}".rstrip()
-        table.add_row(protocol, line["recipe"], *cells)
+        table.add_row(*map(one_line, (protocol, line["recipe"], *cells)))
     OUT.print(table)
 
 
@@ -721,6 +765,23 @@ def _trainer_flags(accelerator: str, devices: str, strategy: str) -> dict[str, A
     # The other way to use several devices starts this very command again, once for each.
     flags["strategy"] = "ddp_spawn" if several and strategy == "auto" else strategy
     return flags
+
+
+def _names_from_stdin() -> list[str]:
+    # As bytes, for names may be any; parted by NUL, if there is one (`find -print0`), else one a
+    # line. Windows begins lists with a mark and ends lines with \r\n.
+    content = sys.stdin.buffer.read()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        content = content.decode("utf-16", "replace").encode()
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in content:
+        return [os.fsdecode(name) for name in content.split(b"\0") if name]
+    names = [os.fsdecode(line) for line in content.split(b"\n")]
+    return [name for line in names if (name := _without_return(line))]
+
+
+def _without_return(line: str) -> str:
+    return line[:-1] if line.endswith("\r") and not is_file(Path(line)) else line
 
 
 def _names(text: str | None) -> list[str] | None:

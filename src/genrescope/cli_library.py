@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.errors import GenrescopeError, InputError
-from genrescope.terminal import ERR, OUT, StoppedError, note, note_passed_over, require
+from genrescope.errors import GenrescopeError, InputError, one_line
+from genrescope.io import check_folder, check_output, picture_kind, write_picture
+from genrescope.terminal import (
+    ERR,
+    OUT,
+    StoppedError,
+    note,
+    note_passed_over,
+    require,
+    say,
+    say_json,
+)
 
 if TYPE_CHECKING:
     from genrescope.library.catalogue import Catalogue
@@ -83,8 +94,10 @@ def scan(
     if keep_watching:
         require("watchfiles", "library")
     folder = scanning.open_library(library)
+    place = _own_file(db, cat.default_path, "--db")
+    check_folder(place.parent, "--db")
     classifier = load(model, revision)
-    with cat.Catalogue(db or cat.default_path(), write=True) as catalogue:
+    with cat.Catalogue(place, write=True) as catalogue:
         try:
             if retry:
                 catalogue.retry(str(folder))
@@ -119,25 +132,22 @@ def stats(
     ] = None,
 ) -> None:
     """Show what a library that has been scanned is made of: genres, confidence, failures."""
-    import json
-
     from genrescope.library.stats import draw, summarise
 
     if plot is not None:
         require("matplotlib", "library")
+        picture_kind(plot)
+        check_output(plot, "--plot")
     with _open(db) as catalogue:
         found = summarise(catalogue, library and library.resolve())
     if not any(found.counts.values()):
         whose = library or "this catalogue"
         raise GenrescopeError(f"Nothing is known of {whose}. Run `genrescope scan` on it first.")
     if plot is not None:
-        try:
-            draw(found, str(library or "library")).savefig(plot, dpi=110)
-        except (OSError, ValueError) as error:  # ValueError: no such kind of picture
-            raise GenrescopeError(f"{plot}: it cannot be drawn there ({error}).") from error
+        write_picture(draw(found, str(library or "library")), plot)
         note(f"Drawn: {plot}")
     if as_json:
-        typer.echo(json.dumps(found.to_json(), ensure_ascii=False, indent=1))
+        say_json(found.to_json())
     else:
         _print_stats(found)
 
@@ -174,7 +184,8 @@ def export(
     ] = 0.0,
 ) -> None:
     """Write what is known of a library that has been scanned for other programs."""
-    from genrescope.library.export import FORMS, write_text
+    from genrescope.io import write_text
+    from genrescope.library.export import FORMS
 
     if to is Form.parquet:
         require("pyarrow", "library")
@@ -184,6 +195,8 @@ def export(
     if out is None and to in to_paths:
         what = "a file" if to is Form.parquet else "a folder"
         raise typer.BadParameter(f"--to {to} needs {what}: --out PATH")
+    if out is not None:
+        (check_folder if to in (Form.m3u, Form.jams) else check_output)(out)
     with _open(db) as catalogue:
         every = catalogue.tracks(str(library.resolve()) if library else None)
         tracks = (
@@ -261,6 +274,7 @@ def tag_plan(
     now = datetime.now().astimezone()
     plan = out or Path(f"tag-plan-{now:%Y-%m-%d-%H%M%S}.csv")
     _refuse_existing(plan)
+    check_output(plan)
     with _open(db) as catalogue:
         known = catalogue.counts(str(folder))
         if not known["heard"]:
@@ -299,6 +313,7 @@ def tag_apply(
         entry = enter(changes, opened, preserve_mtime=preserve_mtime)
         before = entry.counts.get("done", 0)
         total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
+        note(f"Library: {entry.library} ({total:,} files to be written)")
         counts = _change(carry_out(changes, entry), total, "writing")
     if before:
         note(f"{before:,} files of this plan were written before.")
@@ -327,6 +342,7 @@ def tag_undo(
     with _journal(journal) as changes:
         entry = _entry(changes, plan, ("done", "ready", "waiting"))
         total = entry.counts.get("done", 0) + entry.counts.get("ready", 0)
+        note(f"Library: {entry.library} ({total:,} files to be undone)")
         counts = _change(take_back(changes, entry), total, "undoing")
     _print_changes(counts)
 
@@ -346,6 +362,7 @@ def tag_resume(
     with _journal(journal) as changes:
         entry = _entry(changes, plan, ("ready", "waiting"))
         total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
+        note(f"Library: {entry.library} ({total:,} files to be written)")
         counts = _change(carry_out(changes, entry), total, "writing")
     _print_changes(counts, "undo it with: genrescope tag undo")
 
@@ -356,7 +373,6 @@ def tag_log(
     journal: JournalOption = None,
 ) -> None:
     """List the plans that have been applied, the newest first."""
-    import json
     from datetime import datetime
 
     with _journal(journal) as changes:
@@ -372,26 +388,39 @@ def tag_log(
             }
             for entry in entries
         ]
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        say_json(rows)
         return
     for entry in entries:
         begun = datetime.fromtimestamp(entry.begun).astimezone()
         counts = ", ".join(f"{count:,} {state}" for state, count in entry.counts.items())
-        typer.echo(f"{entry.number}  {begun:%Y-%m-%d %H:%M}  {entry.file}  {counts}")
+        say(f"{entry.number}  {begun:%Y-%m-%d %H:%M}  {entry.file}  {counts}")
     if not entries:
-        typer.echo("No plan has been applied.")
+        say("No plan has been applied.")
 
 
 def _open(db: Path | None) -> Catalogue:
     from genrescope.library.catalogue import Catalogue, default_path
 
-    return Catalogue(db or default_path())
+    return Catalogue(_own_file(db, default_path, "--db"))
 
 
 def _journal(path: Path | None) -> Journal:
     from genrescope.library.journal import Journal, default_path
 
-    return Journal(path or default_path())
+    return Journal(_own_file(path, default_path, "--journal"))
+
+
+def _own_file(given: Path | None, default: Callable[[], Path], option: str) -> Path:
+    if given is not None:
+        return given
+    try:
+        place = default()
+    except RuntimeError:
+        place = Path()
+    if not place.is_absolute():  # older platformdirs give a folder named ~, here
+        told = "There is no home folder to keep this in, as HOME is not set. "
+        raise GenrescopeError(f"{told}Set HOME or XDG_DATA_HOME, or give a file with {option}.")
+    return place
 
 
 def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> Entry:
@@ -435,7 +464,6 @@ class _First:
                 yield step
 
     def show(self) -> None:
-        from rich.markup import escape
         from rich.table import Table
 
         if not OUT.is_terminal or not self._steps:
@@ -443,20 +471,21 @@ class _First:
         table = Table("file", "old", "new", "confidence")
         for step in self._steps:
             genres = ("; ".join(names) for names in (step.old, step.new))
-            table.add_row(escape(step.path), *map(escape, genres), f"{step.confidence:.2f}")
+            cells = step.path, *genres, f"{step.confidence:.2f}"
+            table.add_row(*map(one_line, cells))
         OUT.print(table)
 
 
 def _print_plan(plan: Path, counts: dict[str, int], known: dict[str, int]) -> None:
     write = counts.pop("write")
-    typer.echo(f"{plan}: {write:,} files to be written, {sum(counts.values()):,} left alone")
+    say(f"{plan}: {write:,} files to be written, {sum(counts.values()):,} left alone")
     for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
-        typer.echo(f"  {count:,} left alone: {reason}")
+        say(f"  {count:,} left alone: {reason}")
     if known["failed"] or known["waiting"]:
         told = f"{known['waiting']:,} have not been heard yet and {known['failed']:,} cannot be"
-        typer.echo(f"  not in the plan: {told}")
+        say(f"  not in the plan: {told}")
     if write:
-        typer.echo(f"Nothing has been changed. Read it, then: genrescope tag apply {plan}")
+        say(f"Nothing has been changed. Read it, then: genrescope tag apply {plan}")
 
 
 def _change(outcomes: Any, total: int, what: str) -> dict[str, int]:
@@ -480,7 +509,7 @@ def _change(outcomes: Any, total: int, what: str) -> dict[str, int]:
 def _print_changes(counts: dict[str, int], then: str = "") -> None:
     told = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
     written = counts.get("written", 0)
-    typer.echo((told or "nothing to do") + (f"; {then}" if then and written else ""))
+    say((told or "nothing to do") + (f"; {then}" if then and written else ""))
     if counts.get("failed") or counts.get("skipped"):
         raise typer.Exit(1)
 
@@ -530,8 +559,6 @@ def _tell(outcome: Outcome) -> str:
 
 
 def _print_scan(found: Found, counts: dict[str, int], seconds: float, *, as_json: bool) -> None:
-    import json
-
     changes = found.changes
     rate = sum(counts.values()) / seconds if seconds > 0 else 0.0
     if as_json:
@@ -544,7 +571,7 @@ def _print_scan(found: Found, counts: dict[str, int], seconds: float, *, as_json
             "seconds": round(seconds, 3),
             "tracks_per_s": round(rate, 2),
         }
-        typer.echo(json.dumps(row))
+        say_json(row, None)
         return
     done = f"{counts['heard']:,} heard"
     if counts["known"]:
@@ -553,7 +580,7 @@ def _print_scan(found: Found, counts: dict[str, int], seconds: float, *, as_json
         done += f", {counts['failed']:,} failed (named above)"
     speed = f" in {seconds:.0f} s, {rate:.1f} tracks/s" if sum(counts.values()) else ""
     lies = f"{changes.new:,} new, {changes.changed:,} changed, {changes.gone:,} gone"
-    typer.echo(f"{found.files:,} audio files: {lies}; {done}{speed}")
+    say(f"{found.files:,} audio files: {lies}; {done}{speed}")
 
 
 def _print_stats(found: Stats) -> None:
@@ -568,17 +595,19 @@ def _print_stats(found: Stats) -> None:
         share = genre.tracks / total
         blocks = "█" * max(1, round(16 * genre.tracks / most))
         sure = f"{genre.mean_confidence:.2f}", f"{genre.unsure:,}"
-        table.add_row(name, f"{genre.tracks:,}", f"{share:.1%}", blocks, *sure)
+        table.add_row(one_line(name), f"{genre.tracks:,}", f"{share:.1%}", blocks, *sure)
     if found.genres:
         OUT.print(table)
-    typer.echo(", ".join(f"{count:,} {name}" for name, count in found.counts.items()))
+    say(", ".join(f"{count:,} {name}" for name, count in found.counts.items()))
     for cause, count in found.failures.items():
-        typer.echo(f"  {count:,} failed: {cause}")
+        say(f"  {count:,} failed: {cause}")
 
 
 def _print_written(written: Any, out: Path) -> None:
-    if isinstance(written, dict):
-        lists = ", ".join(f"{genre} {count:,}" for genre, count in written.items())
-        note(f"{out}: {lists or 'no tracks'}")
-    else:
+    if isinstance(written, int):
         note(f"{out}: {written:,} tracks")
+        return
+    lists = ", ".join(f"{name} {count:,}" for name, count in written.counts.items())
+    note(f"{out}: {lists or 'no tracks'}")
+    for reason, (count, first) in written.left_out.items():
+        note(f"  {count:,} left out: {reason} (such as {first})")

@@ -8,6 +8,9 @@ from pathlib import Path
 NO_TEXT = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's control characters, halves of characters and ends of lines."""
 
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# They turn the direction of what follows, so that a name reads as another.
+
 
 class GenrescopeError(Exception):
     """Something genrescope cannot do, said in words meant for the person at the keyboard."""
@@ -41,5 +44,6 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        repr(sign)[1:-1] if unicodedata.category(sign) in NO_TEXT else sign for sign in text
+        repr(sign)[1:-1] if sign in _TURNS or unicodedata.category(sign) in NO_TEXT else sign
+        for sign in text
     )

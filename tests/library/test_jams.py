@@ -16,8 +16,9 @@ import genrescope
 from genrescope.classifier import Prediction
 from genrescope.cli import app
 from genrescope.errors import InputError
+from genrescope.io import read_back
 from genrescope.library.catalogue import Known
-from genrescope.library.export import write_jams
+from genrescope.library.export import Written, write_jams
 
 jams = pytest.importorskip("jams")
 
@@ -80,7 +81,7 @@ def test_a_library_becomes_one_valid_file_for_each_track(tmp_path: Path) -> None
 
 def test_genres_of_ones_own_are_open_tags(tone: Tone, tmp_path: Path) -> None:
     clip = tone(tmp_path / "x.au", seconds=1.5)
-    assert write_jams([known(clip)], tmp_path / "out") == {"tracks": 1}
+    assert write_jams([known(clip)], tmp_path / "out") == Written({"tracks": 1})
     (file,) = read(tmp_path / "out")
     assert file.file_metadata.duration == pytest.approx(1.5)
     (annotation,) = file.annotations
@@ -94,8 +95,12 @@ def test_what_has_no_answer_or_no_length_is_left_out(tone: Tone, tmp_path: Path)
     clips = [known(tone(tmp_path / "x.wav")), known(tmp_path / "y.wav", None)]
     (tmp_path / "text.wav").write_text("no music")
     clips += [known(tmp_path / "gone.mp3"), known(tmp_path / "text.wav")]
-    counts = write_jams(clips, tmp_path / "out")
-    assert counts == {"tracks": 1, "left out, as their length cannot be read:": 2}
+    done = write_jams(clips, tmp_path / "out")
+    assert done.counts == {"tracks": 1}
+    assert done.left_out == {
+        "there is no genre, as the file could not be read": (1, tmp_path / "y.wav"),
+        "the length cannot be read": (2, tmp_path / "gone.mp3"),
+    }
     assert len(read(tmp_path / "out")) == 1
 
 
@@ -108,14 +113,18 @@ def test_any_file_name_will_do(tone: Tone, tmp_path: Path) -> None:
     music.mkdir()
     for name in names:
         shutil.copy(tmp_path / "clip.wav", music / name)
-    assert write_jams([known(music / name) for name in names], out) == {"tracks": len(names)}
+    done = write_jams([known(music / name) for name in names], out)
+    assert done == Written({"tracks": len(names)})
+    assert {read_back(file.sandbox["path"]) for file in read(out)} == {
+        str(music / name) for name in names
+    }
     titles = {file.file_metadata.title for file in read(out)}
     assert titles == {os.fsencode(name).decode(errors="replace") for name in names}
 
 
 def test_a_folder_that_cannot_be_written_is_told(tone: Tone, tmp_path: Path) -> None:
     clip = tone(tmp_path / "x.wav")
-    with pytest.raises(InputError, match=r"x\.wav: it cannot be written .*--out"):
+    with pytest.raises(InputError, match=r"x\.wav: it is not a folder.*--out"):
         write_jams([known(clip)], clip)
     refused = run("export", "--to", "jams", "--db", tmp_path / "none.db")
     assert refused.exit_code == 2
@@ -128,6 +137,6 @@ def test_a_file_is_written_whole_or_not_at_all(tone: Tone, tmp_path: Path) -> No
     (made,) = out.iterdir()
     made.unlink()
     made.mkdir()  # so that the finished file cannot take its place
-    with pytest.raises(InputError, match="it cannot be written"):
+    with pytest.raises(InputError, match="it is a folder"):
         write_jams([clip], out)
     assert list(out.iterdir()) == [made]

@@ -229,7 +229,7 @@ def test_a_plan_can_be_edited(run: Run, three: Path, tmp_path: Path) -> None:
         ("write,lament", "delete,lament", "the action is 'delete'"),
         ("Classical", "", "no new genre"),
         ("action,", "verb,", "the column action is missing"),
-        ("format 1", "format 9", "no plan of this genrescope"),
+        ("format 2", "format 9", "no plan of this genrescope"),
         ("# library", "# folder", "library: …' is missing"),
     ],
 )

@@ -20,7 +20,7 @@ from typing import Literal
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library import patch as patches
 from genrescope.library.journal import Change, Entry, Journal
-from genrescope.library.plan import Plan, stamp
+from genrescope.library.plan import Plan, difference, stamp
 from genrescope.library.tags import can_write, other_tags, read_genres, write_genres
 
 
@@ -103,7 +103,10 @@ def take_back(journal: Journal, entry: Entry) -> Iterator[Outcome]:
         path = entry.library / change.path
         with _tidy(path, entry, change):
             if change.state == "ready":
-                journal.end(change, "done" if _was_written(path, change) else "waiting")
+                was_written = _was_written(path, change)
+                if not was_written:
+                    _restamp_restored(journal, change, path)
+                journal.end(change, "done" if was_written else "waiting")
     journal.call_off(entry.number)
     for change in journal.changes(entry.number, "done", newest_first=True):
         path = entry.library / change.path
@@ -144,12 +147,29 @@ def _carry_out(
 def _refuse(path: Path, entry: Entry, change: Change) -> os.stat_result:
     # Why a file had better be left alone, or how it is now.
     before = _refuse_other_things(path, entry)
-    if stamp(before) != change.stamp or read_genres(path) != change.old:
-        raise _Skip("it has changed since the plan was made")
+    why = difference(before, change.stamp)
+    if why is not None and not _is_former(path, change):
+        raise _Skip(f"it {why} since the plan was made; make the plan again to tag it")
+    if read_genres(path) != change.old:
+        raise _Skip("it has changed since the plan was made; make the plan again to tag it")
     _refuse_read_only(path, before)
     if (obstacle := can_write(path)) is not None:
         raise _Skip(obstacle)
     return before
+
+
+def _is_former(path: Path, change: Change) -> bool:
+    # To the byte what the plan was made for, if in another inode: an undone change left it.
+    if change.patch is None or path.lstat().st_nlink > 1:
+        return False
+    return patches.digest(path) == patches.digests(change.patch)[0]
+
+
+def _restamp_restored(journal: Journal, change: Change, path: Path) -> None:
+    # So that the plan can be applied again. A file that cannot be read has changed, then.
+    with suppress(GenrescopeError, OSError):
+        if _is_former(path, change):
+            journal.restamp(change, stamp(path.lstat()))
 
 
 def _refuse_other_things(path: Path, entry: Entry) -> os.stat_result:
@@ -204,8 +224,8 @@ def _give_to_owner(temporary: Path, before: os.stat_result) -> None:
 
 
 def _swap(path: Path, temporary: Path, before: os.stat_result) -> None:
-    if stamp(path.lstat()) != stamp(before):
-        raise _Skip("it was changed by another program at this very moment")
+    if (why := difference(path.lstat(), stamp(before))) is not None:
+        raise _Skip(f"it {why}, by another program, at this very moment")
     temporary.replace(path)
     _sync(path.parent)
 
@@ -232,6 +252,7 @@ def _take_back(
             return Outcome(path, "skipped", str(reason))
         except OSError as error:
             return Outcome(path, "failed", _words(error))
+        _restamp_restored(journal, change, path)
     journal.end(change, "undone", told or None)
     return Outcome(path, "undone", told)
 

@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import os
 import re
-import secrets
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
 from genrescope import __version__, audio
 from genrescope.classifier import Prediction
-from genrescope.errors import InputError
+from genrescope.errors import InputError, one_line
+from genrescope.io import (
+    CsvWriter,
+    check_folder,
+    is_plain_line,
+    to_json,
+    whole,
+    write_text,
+    written,
+)
 from genrescope.library.catalogue import Known
 from genrescope.tracks import gtzan
 
 _TAGS = 5  # that are named where a file has no room, or no use, for all of them
 _NAME_BYTES = 150
 _ROWS = 10_000  # of a Parquet row group
-_NOT_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"/\\|?*]+')
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)
+
+
+_NO_GENRE = "there is no genre, as the file could not be read"
+_NO_LINE = "control characters, or bytes that are no text, are in the path"
+
+
+@dataclass
+class Written:
+    """What came of an export to a folder.
+
+    Attributes
+    ----------
+    counts
+        Tracks by the name of the file's content: a playlist's genre; ``tracks`` for JAMS.
+    left_out
+        Tracks that a file of this form cannot hold, by the reason: how many, and the first one.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, tuple[int, Path]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, path: Path) -> None:
+        """Count a track that is left out."""
+        count, first = self.left_out.get(reason, (0, path))
+        self.left_out[reason] = (count + 1, first)
 
 
 def to_row(known: Known) -> dict[str, Any]:
@@ -53,17 +88,17 @@ def to_row(known: Known) -> dict[str, Any]:
 
 def write_csv(tracks: Iterable[Known], out: IO[str]) -> int:
     """Write ``path, genre, confidence, unsure, tags, error``; give how many lines."""
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("path", "genre", "confidence", "unsure", "tags", "error"))
+    writer = CsvWriter(out)
+    writer.row("path", "genre", "confidence", "unsure", "tags", "error")
     count = 0
     for known in tracks:
         found = known.prediction
         if found is None:
-            writer.writerow((known.path, "", "", "", "", known.error))
+            writer.row(known.path, None, None, None, None, known.error)
         else:
             tags = "; ".join(list(found.tags)[:_TAGS])
-            shares = f"{found.confidence:.4f}", str(found.unsure).lower()
-            writer.writerow((known.path, found.genre, *shares, tags, ""))
+            shares = round(Decimal(found.confidence), 4), str(found.unsure).lower()
+            writer.row(known.path, found.genre, *shares, tags, None)
         count += 1
     return count
 
@@ -72,7 +107,7 @@ def write_jsonl(tracks: Iterable[Known], out: IO[str]) -> int:
     """Write a JSON object a line, as of ``to_row``; give how many."""
     count = 0
     for known in tracks:
-        out.write(json.dumps(to_row(known), ensure_ascii=False) + "\n")
+        out.write(to_json(to_row(known), None, getattr(out, "encoding", "utf-8")) + "\n")
         count += 1
     return count
 
@@ -102,43 +137,73 @@ def write_parquet(tracks: Iterable[Known], path: Path) -> int:
         }
     )
     count = 0
-    with _whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for rows in _batches(map(_parquet_row, tracks)):
             writer.write_table(pa.Table.from_pylist(rows, schema))
             count += len(rows)
     return count
 
 
-def write_playlists(tracks: Iterable[Known], folder: Path) -> dict[str, int]:
-    """Write a playlist (M3U8) for each genre; give how many tracks each has.
+def write_playlists(tracks: Iterable[Known], folder: Path) -> Written:
+    """Write a playlist (M3U8) for each genre.
 
     Parameters
     ----------
     tracks
-        Those without a prediction are left out.
+        Those without a prediction are left out, and those whose path is no line of text.
     folder
-        Made if need be. Playlists are named after genres and replace those of that name.
+        Made if need be. Playlists are named after genres and replace those of that name. Of genres
+        whose names would become that of one file, on any system, each gets one of its own.
+
+    Returns
+    -------
+    written
+        Tracks of each genre, and what is left out.
     """
-    counts: dict[str, int] = {}
-    with _told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    done = Written()
+    _make(folder)
     with ExitStack() as open_files:
         lists: dict[str, IO[str]] = {}
+        taken: set[str] = set()
         for known in tracks:
-            if known.prediction is None or _has_newline(known.path):
+            if known.prediction is None:
+                done.leave_out(_NO_GENRE, known.path)
+                continue
+            if not is_plain_line(str(known.path)):
+                done.leave_out(_NO_LINE, known.path)
                 continue
             genre = known.prediction.genre
             if genre not in lists:
-                name = _NOT_IN_NAMES.sub("_", genre).strip(". ") or "_"
+                name = _playlist_name(genre, taken)
                 lists[genre] = open_files.enter_context(write_text(folder / f"{name}.m3u8"))
-                lists[genre].write(f"#EXTM3U\n#PLAYLIST:{genre}\n")
+                lists[genre].write(f"#EXTM3U\n#PLAYLIST:{one_line(genre)}\n")
             lists[genre].write(f"{known.path}\n")
-            counts[genre] = counts.get(genre, 0) + 1
-    return dict(sorted(counts.items()))
+            done.counts[genre] = done.counts.get(genre, 0) + 1
+    done.counts = dict(sorted(done.counts.items()))
+    return done
 
 
-def write_jams(tracks: Iterable[Known], folder: Path) -> dict[str, int]:
-    """Write a JAMS file for each track; give how many, and how many were left out. Needs jams.
+def _playlist_name(genre: str, taken: set[str]) -> str:
+    # Without case and accents' forms, for file systems that tell none apart. A name that changed,
+    # or is taken, gets digits of the genre's own: the same in every export, whatever else is there.
+    name = _short(_NOT_IN_NAMES.sub("_", genre).strip(". ")) or "_"
+    if name != genre or _DEVICES.match(name) or _folded(name) in taken:
+        digits = hashlib.sha256(genre.encode(errors="surrogatepass")).hexdigest()[:8]
+        name = f"_{name} ({digits})" if _DEVICES.match(name) else f"{name} ({digits})"
+    taken.add(_folded(name))
+    return name
+
+
+def _short(name: str) -> str:
+    return name.encode()[:_NAME_BYTES].decode(errors="ignore")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def write_jams(tracks: Iterable[Known], folder: Path) -> Written:
+    """Write a JAMS file for each track. Needs jams.
 
     Genres are observations of ``tag_gtzan``, if the model knows only GTZAN's ten, else of
     ``tag_open``: those at least half as probable as the first, with their probability as
@@ -159,21 +224,20 @@ def write_jams(tracks: Iterable[Known], folder: Path) -> dict[str, int]:
     E. J. Humphrey et al., "JAMS: A JSON Annotated Music Specification for Reproducible MIR
     Research", ISMIR 2014.
     """
-    with _told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    counts = {"tracks": 0}
+    done = Written({"tracks": 0})
+    _make(folder)
     for known in tracks:
         if known.prediction is None:
+            done.leave_out(_NO_GENRE, known.path)
             continue
         seconds = _seconds(known.path)
         if seconds is None:
-            reason = "left out, as their length cannot be read:"
-            counts[reason] = counts.get(reason, 0) + 1
+            done.leave_out("the length cannot be read", known.path)
             continue
         with write_text(folder / _jams_name(known.path)) as file:
             _to_jams(known, known.prediction, seconds).save(file)
-        counts["tracks"] += 1
-    return counts
+        done.counts["tracks"] += 1
+    return done
 
 
 def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
@@ -192,9 +256,9 @@ def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
         annotation_tools=f"genrescope {__version__}",
         data_source="program",
     )
-    whole = jams.JAMS(
+    made = jams.JAMS(
         file_metadata=jams.FileMetadata(title=_told_name(known.path.name), duration=seconds),
-        sandbox={"path": _told_name(str(known.path)), "unsure": found.unsure},
+        sandbox={"path": written(str(known.path)), "unsure": found.unsure},
     )
     for namespace, some, every in parts:
         annotation = jams.Annotation(
@@ -205,13 +269,12 @@ def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
         )
         for name, share in some.items():
             annotation.append(time=0.0, duration=seconds, value=name, confidence=round(share, 4))
-        whole.annotations.append(annotation)
-    return whole
+        made.annotations.append(annotation)
+    return made
 
 
 def _jams_name(path: Path) -> str:
-    stem = _NOT_IN_NAMES.sub("_", _told_name(path.stem)).strip(". ") or "_"
-    short = stem.encode()[:_NAME_BYTES].decode(errors="ignore")
+    short = _short(_NOT_IN_NAMES.sub("_", _told_name(path.stem)).strip(". ") or "_")
     return f"{short}.{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}.jams"
 
 
@@ -228,37 +291,13 @@ def _told_name(name: str) -> str:
     return os.fsencode(name).decode(errors="replace")
 
 
-@contextmanager
-def write_text(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that appears whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
-    with _whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        yield file
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name[:100]}-{secrets.token_hex(4)}")
+def _make(folder: Path) -> None:
+    check_folder(folder)
     try:
-        with _told(path):
-            yield temporary
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         cause = f"it cannot be written ({error.strerror or error})"
-        raise InputError(path, cause, "Give another place with --out, or make room") from error
+        raise InputError(folder, cause, "Give another place with --out, or make room") from error
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -274,14 +313,11 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _parquet_row(known: Known) -> dict[str, Any]:
     row = to_row(known)
-    row["path"] = _told_name(row["path"])
+    row["path"] = written(row["path"])
+    row["error"] = row["error"] and written(row["error"])
     for shares in ("probabilities", "tags"):
         row[shares] = row[shares] and list(row[shares].items())
     return row
-
-
-def _has_newline(path: Path) -> bool:
-    return any(sign in str(path) for sign in "\r\n")
 
 
 def _rounded(shares: dict[str, float]) -> dict[str, float]:

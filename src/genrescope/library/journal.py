@@ -8,6 +8,7 @@ the old one's place) and perhaps to ``undone``; or it ends as ``skipped`` or ``f
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import platformdirs
 
+from genrescope.errors import one_line
 from genrescope.library.database import Database, Kind, text, texts
 
 _PAGE = 64
@@ -122,6 +124,22 @@ class Change:
     patch: bytes | None
 
 
+def stored(path: Path | str) -> str | bytes:
+    """Give a path as a column holds it: text, or bytes where it is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return str(path)
+
+
+def _path(value: Any) -> Path:
+    path = Path(os.fsdecode(value) if isinstance(value, bytes) else text(value))
+    if isinstance(value, bytes) and stored(path) != value:
+        raise TypeError(f"{value!r} is no path that was stored")
+    return path
+
+
 def default_path() -> Path:
     """Give the place of the user's own journal."""
     return platformdirs.user_data_path("genrescope") / "journal.db"
@@ -188,13 +206,13 @@ class Journal(Database):
             cursor = self._connection.execute(
                 "INSERT INTO plans (key, file, library, preserve_mtime, begun) "
                 "VALUES (?, ?, ?, ?, ?)",
-                (key, str(file), str(library), preserve_mtime, time.time()),
+                (key, stored(file), stored(library), preserve_mtime, time.time()),
             )
             number = int(cursor.lastrowid or 0)
             self._connection.executemany(
                 "INSERT OR IGNORE INTO steps (plan, path, stamp, old, new) VALUES (?, ?, ?, ?, ?)",
                 (
-                    (number, path, stamp, json.dumps(old), json.dumps(new))
+                    (number, stored(path), stamp, json.dumps(old), json.dumps(new))
                     for path, stamp, old, new in steps
                 ),
             )
@@ -208,7 +226,7 @@ class Journal(Database):
             ).fetchall()
         with self._decoded():
             return [
-                Entry(n, text(key), Path(file), Path(library), bool(keep), begun, self._counts(n))
+                Entry(n, text(key), _path(file), _path(library), bool(keep), begun, self._counts(n))
                 for n, key, file, library, keep, begun in rows
             ]
 
@@ -244,7 +262,15 @@ class Journal(Database):
         """Note what has become of a step."""
         with self._told(), self._connection:
             self._connection.execute(
-                "UPDATE steps SET state = ?, told = ? WHERE id = ?", (state, told, change.number)
+                "UPDATE steps SET state = ?, told = ? WHERE id = ?",
+                (state, told and one_line(told), change.number),
+            )
+
+    def restamp(self, change: Change, stamp: str) -> None:
+        """Note the stamp of the file that an undone step has left."""
+        with self._told(), self._connection:
+            self._connection.execute(
+                "UPDATE steps SET stamp = ? WHERE id = ?", (stamp, change.number)
             )
 
     def call_off(self, plan: int) -> None:
@@ -280,7 +306,7 @@ def _change(
         raise TypeError
     return Change(
         number,
-        text(path),
+        str(_path(path)),
         text(stamp),
         texts(old),
         texts(new),

@@ -2,6 +2,10 @@
 
 It is a CSV file that people read, and edit, before they apply it: an ``action`` may be changed from
 ``write`` to ``leave`` or back, ``new`` may say something else, lines may go.
+
+Cells are as of `io.cell` and `io.written`, those of genres genre by genre: whatever a name or a tag
+holds, what is written is read back as it was, and no spreadsheet runs it. Format 1, which
+genrescope 0.1 has written, had neither, and knew less of a file; its plans are still read.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,16 +24,18 @@ from typing import IO, Literal
 
 from genrescope import __version__
 from genrescope.errors import InputError
+from genrescope.io import CsvWriter, cell, read_back, read_cell, read_csv, write_text, written
 from genrescope.library.catalogue import Catalogue, Known
 from genrescope.library.choice import Policy, choose
-from genrescope.library.export import write_text
 from genrescope.library.tags import can_write, read_genres
 from genrescope.library.taxonomy import Taxonomy
 
 COLUMNS = ("action", "path", "old", "new", "confidence", "reason", "stamp")
-_MARK = "# genrescope tag plan, format 1"
+_MARK = "# genrescope tag plan, format "
+_FORMATS = {"1": 1, "2": 2}
 _LIBRARY = "# library: "
 _SEPARATOR = "; "
+_EDGES = re.compile(r"^\s+|\s+$|;")
 _NO_PLAN = "Give a file that `genrescope tag plan` has written"
 
 
@@ -73,11 +80,14 @@ class Plan:
         The folder that its paths lie in.
     key
         12 hex digits that tell its content from that of other plans.
+    format
+        Of the file.
     """
 
     file: Path
     library: Path
     key: str
+    format: int = 2
 
     def steps(self) -> Generator[Step]:
         """Read the steps, one by one.
@@ -88,7 +98,7 @@ class Plan:
             At the first line that is not as it should be.
         """
         with closing(_open(self.file)) as text:
-            reader = csv.reader(text, delimiter=_delimiter(text))
+            reader = read_csv(text, _delimiter(text))
             header: list[str] | None = None
             for cells in _told(self.file, reader):
                 if not any(cells) or (header is None and cells[0].startswith("#")):
@@ -96,12 +106,50 @@ class Plan:
                 if header is None:
                     header = _header(self.file, cells)
                     continue
-                yield _step(self.file, reader.line_num, dict(zip(header, cells, strict=False)))
+                named = dict(zip(header, cells, strict=False))
+                yield _step(self.file, reader.line_num, named, self.format)
 
 
 def stamp(stat: os.stat_result) -> str:
-    """Give a word for a file's size and time that no spreadsheet takes for a number."""
-    return f"v{stat.st_size:x}-{stat.st_mtime_ns:x}"
+    """Give a word for what a file is now, that no spreadsheet takes for a number.
+
+    Of size and time of the last change; and of the inode, the time of the inode's last change and
+    the number of names, which tell what keeps the first two: another file put in its place, other
+    permissions, a second name.
+    """
+    times = f"{stat.st_size:x}-{stat.st_mtime_ns:x}"
+    return f"v{times}-{stat.st_ino:x}-{stat.st_ctime_ns:x}-{stat.st_nlink:x}"
+
+
+def difference(stat: os.stat_result, known: str) -> str | None:
+    """Tell how a file differs from its stamp.
+
+    Parameters
+    ----------
+    stat
+        Of the file as it is.
+    known
+        As of `stamp`; genrescope 0.1 has written size and time alone.
+
+    Returns
+    -------
+    difference
+        As the end of "it … since the plan was made", or None.
+    """
+    now, then = stamp(stat).split("-"), known.split("-")
+    if len(then) not in (2, len(now)) or now[:2] != then[:2]:
+        return "has changed"
+    parts = dict(
+        zip(("inode", "ctime", "names"), zip(now[2:], then[2:], strict=False), strict=False)
+    )
+    told = {
+        "names": "has got or lost another name",
+        "inode": "was replaced by another file",
+        "ctime": "has got other permissions, owner or attributes, or was moved",
+    }
+    return next(
+        (why for part, why in told.items() if part in parts and len({*parts[part]}) > 1), None
+    )
 
 
 def make_plan(
@@ -147,18 +195,20 @@ def write_plan(path: Path, library: Path, steps: Iterable[Step]) -> dict[str, in
     with write_text(path) as file:
         made = datetime.now(UTC).isoformat(timespec="seconds")
         file.write(
-            f"{_MARK}\n# made {made} by genrescope {__version__}; nothing has been changed yet\n"
+            f"{_MARK}2\n# made {made} by genrescope {__version__}; nothing has been changed yet\n"
             "# To leave a file alone, change write to leave or remove its line; new may be edited, "
-            f"several genres with ;\n{_LIBRARY}{_quoted(str(library))}\n"
+            "several genres with ;\n"
         )
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer = CsvWriter(file)
+        writer.raw_row(_LIBRARY + _one_line(str(library)))
+        writer.raw_row(*COLUMNS)
         for step in steps:
             kind = "write" if step.action == "write" else step.reason.partition(":")[0]
             counts[kind] = counts.get(kind, 0) + 1
             sure = "" if step.confidence is None else f"{step.confidence:.3f}"
-            old, new = map(_SEPARATOR.join, (step.old, step.new))
-            writer.writerow((step.action, step.path, old, new, sure, step.reason, step.stamp))
+            genres = _cell_of(step.old), _cell_of(step.new)
+            reason = cell(written(step.reason))
+            writer.raw_row(step.action, cell(written(step.path)), *genres, sure, reason, step.stamp)
     return counts
 
 
@@ -172,20 +222,22 @@ def open_plan(path: Path) -> Plan:
     """
     with closing(_open(path)) as text:
         try:
-            rows = csv.reader(text, delimiter=_delimiter(text))
-            # Spreadsheets break such lines into cells at their commas, and add empty ones.
-            head = [",".join(cells).strip().rstrip(",") for cells in islice(rows, 6)]
+            rows = read_csv(text, _delimiter(text))
+            head = [_line_of(cells) for cells in islice(rows, 6)]
         except (ValueError, csv.Error) as error:  # ValueError: not UTF-8
             raise InputError(path, "it is no plan", _NO_PLAN) from error
-    if head[:1] != [_MARK]:
+    mark = head[0].strip() if head else ""
+    known = _FORMATS.get(mark.removeprefix(_MARK)) if mark.startswith(_MARK) else None
+    if known is None:
         raise InputError(path, "it is no plan of this genrescope", _NO_PLAN)
     library = next((line[len(_LIBRARY) :] for line in head if line.startswith(_LIBRARY)), "")
+    library = read_back(library) if known > 1 else library.strip()
     if not library:
         cause = "the line '# library: …' is missing at its beginning"
         raise InputError(path, cause, "Make the plan again")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Plan(path, Path(library), digest[:12])
+    return Plan(path, Path(library), digest[:12], known)
 
 
 def _decide(
@@ -224,8 +276,6 @@ def _obstacle(known: Known, stat: os.stat_result, *, break_hard_links: bool) -> 
         return "it has changed since the scan"
     if stat.st_nlink > 1 and not break_hard_links:
         return "it has other names, which would keep the old tags: see --break-hard-links"
-    if any(sign in str(known.path) for sign in "\r\n"):
-        return "there is a line break in its name"
     return None
 
 
@@ -259,17 +309,22 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     return cells
 
 
-def _step(path: Path, line: int, cells: dict[str, str]) -> Step:
+def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
     def wrong(cause: str) -> InputError:
         return InputError(path, f"line {line}: {cause}", "Mend the line or remove it")
 
     action = cells.get("action", "").strip().lower()
     if action not in ("write", "leave"):
         raise wrong(f"the action is {action!r}; there are write and leave")
-    name = PurePosixPath(cells.get("path", ""))
+
+    def text(column: str) -> str:
+        found = cells.get(column, "")
+        return read_back(read_cell(found)) if version > 1 else found
+
+    name = PurePosixPath(text("path"))
     if not name.parts or name.is_absolute() or {"..", "\0"} & {*name.parts, *str(name)}:
         raise wrong("the path does not lie in the library")
-    new = _genres(cells.get("new", ""))
+    new = _genres(cells.get("new", ""), version)
     if action == "write" and not new:
         raise wrong("there is no new genre to write")
     sure = cells.get("confidence", "").replace(",", ".")
@@ -277,20 +332,39 @@ def _step(path: Path, line: int, cells: dict[str, str]) -> Step:
         confidence = float(sure) if sure else None
     except ValueError:
         confidence = None  # for people only
-    told = cells.get("reason", ""), cells.get("stamp", "")
+    told = text("reason"), cells.get("stamp", "")
     return Step(
         "write" if action == "write" else "leave",
         str(name),
-        _genres(cells.get("old", "")),
+        _genres(cells.get("old", ""), version),
         new,
         confidence,
         *told,
     )
 
 
-def _genres(cell: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in cell.split(";") if name.strip()))
+def _genres(text: str, version: int) -> tuple[str, ...]:
+    names = (name.strip() for name in text.split(";"))
+    if version > 1:
+        names = (read_back(read_cell(name)) for name in names)
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\r", " ").replace("\n", " ")
+def _cell_of(genres: Iterable[str]) -> str:
+    # What would be lost where the cell is split again: ";", and white space at the ends.
+    return _SEPARATOR.join(cell(_EDGES.sub(_escape, written(genre))) for genre in genres)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "".join(f"\\u{ord(sign):04x}" for sign in match[0])
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[\t\r\n]", _escape, written(text))
+
+
+def _line_of(cells: list[str]) -> str:
+    # Spreadsheets break a line without quotes into cells at its commas, and add empty ones.
+    if not any(cells[1:]):
+        return cells[0] if cells else ""
+    return ",".join(cells).rstrip(",")

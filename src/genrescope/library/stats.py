@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.io import picture_text
 from genrescope.library.catalogue import Catalogue, Known
 
 if TYPE_CHECKING:
@@ -118,8 +119,9 @@ def draw(stats: Stats, title: str) -> Figure:
 
     figure = Figure(figsize=(9, 1.6 + 0.34 * max(4, len(stats.genres))), layout="constrained")
     bars, sure = figure.subplots(1, 2, width_ratios=(3, 2))
-    names = list(stats.genres)[::-1]
-    genres = [stats.genres[name] for name in names]
+    shown = list(stats.genres)[::-1]
+    genres = [stats.genres[name] for name in shown]
+    names = [picture_text(name) for name in shown]
     firm = [genre.tracks - genre.unsure for genre in genres]
     bars.barh(names, firm, color="#2f6db5", label="sure")
     bars.barh(names, [genre.unsure for genre in genres], left=firm, color="#b8c9df", label="unsure")
@@ -141,5 +143,5 @@ def draw(stats: Stats, title: str) -> Figure:
     for axes in (bars, sure):
         axes.spines[["top", "right"]].set_visible(False)
     counts = ", ".join(f"{count:,} {name}" for name, count in stats.counts.items() if count)
-    figure.suptitle(f"{title}: {counts or 'nothing yet'}", fontsize=11)
+    figure.suptitle(f"{picture_text(title)}: {counts or 'nothing yet'}", fontsize=11)
     return figure

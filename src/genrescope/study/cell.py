@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
@@ -10,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from genrescope.classifier import Classifier
+from genrescope.io import CsvWriter
 from genrescope.representations.representation import Array
 from genrescope.study.results import Row
 from genrescope.study.statistics import expected_calibration_error
@@ -290,13 +291,13 @@ def _row(
 
 def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
     with (task.folder / PREDICTIONS).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "fold", "genre", "predicted", *task.genres])
+        writer = CsvWriter(file, "\r\n")
+        writer.row("id", "fold", "genre", "predicted", *task.genres)
         for number, fold in enumerate(folds):
             for i, scores in zip(fold.index[2], fold.test, strict=True):
                 genre, predicted = task.genres[task.labels[i]], task.genres[scores.argmax()]
-                shares = [f"{score:.6f}" for score in scores]
-                writer.writerow([task.ids[i], number, genre, predicted, *shares])
+                shares = (round(Decimal(float(score)), 6) for score in scores)
+                writer.row(task.ids[i], number, genre, predicted, *shares)
 
 
 def _trained(task: CellTask, row: Row) -> dict[str, Any]:

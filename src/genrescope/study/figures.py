@@ -16,6 +16,7 @@ from scipy.optimize import isotonic_regression
 
 from genrescope.audio import load
 from genrescope.classifier import Timeline
+from genrescope.io import picture_text
 from genrescope.representations.spectral import mel_spectrogram, to_db
 from genrescope.study.results import Cell, of_segments
 from genrescope.study.statistics import reliability
@@ -243,7 +244,7 @@ def timeline(path: Path, times: Timeline) -> Figure:
     figure = Figure(figsize=(9, 5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     upper.imshow(mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, 128), cmap="magma")
-    upper.set(ylabel="mel band", title=path.name)
+    upper.set(ylabel="mel band", title=picture_text(path.name))
     strongest = np.argsort(-times.probabilities.mean(axis=0), kind="stable")[:5]
     rest = 1 - times.probabilities[:, strongest].sum(axis=1)
     layers = [*times.probabilities[:, strongest].T, rest]
@@ -251,7 +252,7 @@ def timeline(path: Path, times: Timeline) -> Figure:
     lower.stackplot(
         edges,
         *(np.append(layer, layer[-1]) for layer in layers),
-        labels=[*(times.genres[i] for i in strongest), "other"],
+        labels=[*(picture_text(times.genres[i]) for i in strongest), "other"],
         colors=[*_SERIES, _LEAKING],
         step="post",
     )

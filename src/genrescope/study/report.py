@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib
 from matplotlib.figure import Figure
 
 from genrescope import __version__
+from genrescope.io import markdown_text, write_text
 from genrescope.study import figures
 from genrescope.study.figures import LEAKS
 from genrescope.study.results import (
@@ -97,7 +99,8 @@ def write_report(study: Study, out: Path) -> Path:
     used = {recipe: sum(counts.values()) for recipe, counts in study.used.items()}
     write_summary(out / "summary.csv", {"all": study.cells, "audio": restricted}, used)
     write_comparisons(out / "comparisons.csv", study.cells)
-    content = _content(study, restricted, folder)
+    with matplotlib.rc_context({"text.parse_math": False}):  # "$" in names begins no formula
+        content = _content(study, restricted, folder)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("genrescope.study", "templates"),
         autoescape=jinja2.select_autoescape(["html.j2"]),
@@ -105,9 +108,11 @@ def write_report(study: Study, out: Path) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["word_for_word"] = markdown_text
     for name in ("report.md", "report.html"):
         text = environment.get_template(f"{name}.j2").render(content)
-        (out / name).write_text(text, encoding="utf-8")
+        with write_text(out / name) as file:
+            file.write(text)
     return out / "report.html"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from genrescope.io import CsvWriter, read_back, read_cell, read_csv, to_json, write_text
 from genrescope.study.statistics import (
     bootstrap,
     expected_calibration_error,
@@ -417,10 +416,11 @@ def _mean(values: Iterable[float | None], *, of_all: bool = False) -> float | No
 
 def write_csv(path: Path, rows: list[Row]) -> None:
     """Write ``results.csv``: one line a row, the columns of ``COLUMNS``."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
+    with write_text(path) as file:
+        writer = CsvWriter(file, "\r\n")
+        writer.row(*COLUMNS)
+        for row in rows:
+            writer.row(*(getattr(row, column) for column in COLUMNS))
 
 
 def write_summary(
@@ -439,9 +439,9 @@ def write_summary(
     """
     cells = [(scope, cell) for scope, several in scopes.items() for cell in several]
     genres = list(dict.fromkeys(genre for _, cell in cells for genre in cell.rows[0].genres))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*SUMMARY_COLUMNS, *(f"recall_{genre}" for genre in genres)])
+    with write_text(path) as file:
+        writer = CsvWriter(file, "\r\n")
+        writer.row(*SUMMARY_COLUMNS, *(f"recall_{genre}" for genre in genres))
         for scope, cell in cells:
             recall = cell.recall
             low, high = cell.interval()
@@ -450,7 +450,7 @@ def write_summary(
             line += [cell.interval_method, _rounded(cell.macro_f1), _rounded(cell.ece)]
             line += [cell.n_train, cell.n_valid, cell.n_test, used[cell.recipe]]
             line += [round(cell.seconds, 2), *(_rounded(recall.get(genre)) for genre in genres)]
-            writer.writerow(line)
+            writer.row(*line)
 
 
 def write_comparisons(path: Path, cells: Sequence[Cell]) -> None:
@@ -459,13 +459,13 @@ def write_comparisons(path: Path, cells: Sequence[Cell]) -> None:
     One line a ``Comparison``; pairs with no test track in common have none.
     """
     columns = [field.name for field in fields(Comparison)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
+    with write_text(path) as file:
+        writer = CsvWriter(file, "\r\n")
+        writer.row(*columns)
         for a, b in combinations(cells, 2):
             if a.protocol == b.protocol and (found := compare(a, b)) is not None:
                 values = [getattr(found, column) for column in columns]
-                writer.writerow([_rounded(v) if isinstance(v, float) else v for v in values])
+                writer.row(*(_rounded(v) if isinstance(v, float) else v for v in values))
 
 
 def _rounded(value: float | None) -> float | None:
@@ -474,21 +474,18 @@ def _rounded(value: float | None) -> float | None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON, whole or not at all."""
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with write_text(path) as file:
+        file.write(to_json(content, 1) + "\n")
 
 
 def read_tested(path: Path) -> list[Outcome]:
     """Read ``predictions.csv``."""
+    # By place, for a genre may have the name of a column.
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Outcome(
-                line["id"],
-                line["genre"],
-                line["predicted"],
-                float(line[line["predicted"]]),
-                int(line["fold"]),
-            )
-            for line in csv.DictReader(file)
-        ]
+        header, *lines = ([read_back(read_cell(c)) for c in line] for line in read_csv(file))
+    genres = {genre: place for place, genre in enumerate(header[4:], start=4)}
+    return [
+        Outcome(track, genre, predicted, float(line[genres[predicted]]), int(fold))
+        for line in lines
+        for track, fold, genre, predicted in [line[:4]]
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from genrescope.classifier import TRANSFORMERS
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
+from genrescope.study.model_folder import check_place, put_model
 from genrescope.study.plan import Plan
 from genrescope.study.results import Row
 from genrescope.study.run import Listener, Options, run_study
@@ -57,6 +56,7 @@ def train_classifier(
     listener: Listener,
     *,
     licence: str | None = None,
+    force: bool = False,
 ) -> Trained:
     """Measure a recipe on a data set, fit it on all of its tracks and write the model folder.
 
@@ -67,22 +67,23 @@ def train_classifier(
     dataset
         On which tracks; at least two genres.
     out
-        The model folder; replaced if it is one already.
+        The model folder; see `model_folder.check_place`. A model that is there is replaced when
+        the new one is complete.
     options
         As for a study.
     listener
         Told how it goes.
     licence
         Of the model, by its SPDX name in small letters, for the model card.
+    force
+        Whether ``out`` may hold something already.
 
     Raises
     ------
     GenrescopeError
-        If the tracks are too few to fit on, or ``out`` holds something else.
+        If the tracks are too few to fit on, or ``out`` cannot be used.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "config.json").is_file():
-        remedy = "Give another --out, or empty the folder"
-        raise InputError(out, "it is not empty, and no model folder", remedy)
+    check_place(out, force=force)
     split = without_test(dataset, seed=0)
     with tempfile.TemporaryDirectory(prefix="genrescope-") as scratch:
         row, protocol = _measure(recipe, dataset, Path(scratch), options, listener)
@@ -123,8 +124,7 @@ def train_classifier(
             samples = recipe.windows.length if recipe.windows else representation.shape[-1]
             told["transformers_s"] = samples / representation.rate
         export(folder, fitted.network, representation, dataset.genres, told, unsure_below)
-        shutil.rmtree(out / TRANSFORMERS, ignore_errors=True)  # of the model that this replaces
-        shutil.copytree(folder, out, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        put_model(folder, out)
     return Trained(out, row, len(labels), [*dataset.problems, *collection.problems])
 
 
