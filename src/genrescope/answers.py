@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -31,7 +30,7 @@ from genrescope.library.many import Answer
 from genrescope.library.similar import Similar
 
 _CERTAIN, _PART = 0.95, 1 / 7
-_COLUMNS = ("genre", "confidence", "unsure")  # of CSV, after the path
+_COLUMNS = ("genre", "confidence", "unsure", "warnings")  # of CSV, after the path
 
 
 class Writer:
@@ -112,12 +111,15 @@ class Writer:
             for start_s, genre, share in steps:
                 self._csv.row(answer.path, _fixed(start_s, 1), genre, _fixed(share))
             if not self._timeline:
-                self._csv.row(answer.path, found.genre, _fixed(found.confidence), found.unsure)
+                shares = _fixed(found.confidence), found.unsure
+                self._csv.row(answer.path, found.genre, *shares, "; ".join(found.warnings))
             return
         genres = list(found.probabilities.items())[: self._top_k]
         others = ", ".join(f"{name} {share:.2f}" for name, share in genres[1:])
         tags = ", ".join(list(found.tags)[: self._top_k])
         sure = f"{found.confidence:.2f}" + (" unsure" if found.unsure else "")
+        sure += " !" if found.warnings else ""
+        print_warnings(self._err, answer.path, found)
         if self._out.is_terminal:
             self._table.add_row(*map(_text, (answer.path, found.genre, sure, others, tags)))
             if steps:
@@ -234,6 +236,13 @@ def print_error(console: Console, error: GenrescopeError) -> None:
     console.print(line, soft_wrap=True)
 
 
+def print_warnings(console: Console, path: Path, prediction: Prediction) -> None:
+    """Say what is to be known of a file that has an answer all the same."""
+    for warning in prediction.warnings:
+        line = Text.assemble(("Warning:", "bold yellow"), " ", one_line(f"{path}: {warning}."))
+        console.print(line, soft_wrap=True)
+
+
 def print_note(console: Console, text: str) -> None:
     """Say something beside the results."""
     console.print(_text(text), soft_wrap=True)
@@ -293,9 +302,9 @@ def as_row(answer: Answer, top_k: int) -> dict[str, Any]:
     Returns
     -------
     row
-        ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags`` and, if it
-        was asked for, ``timeline``: ``step_s`` (None if the clip is taken as one) and the genre of
-        each step.
+        ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags``,
+        ``warnings`` (what is to be known of the file) and, if it was asked for, ``timeline``:
+        ``step_s`` (None if the clip is taken as one) and the genre of each step (None if silent).
     """
     path, found = str(answer.path), answer.prediction
     if found is None:
@@ -306,11 +315,11 @@ def as_row(answer: Answer, top_k: int) -> dict[str, Any]:
         "unsure": found.unsure,
         "scores": _scores(found.probabilities, top_k),
         "tags": _scores(found.tags, top_k),
+        "warnings": list(found.warnings),
     }
     if (times := answer.timeline) is not None:
-        genres = [times.genres[i] for i in times.probabilities.argmax(axis=1)]
         step_s = round(times.step_s, 3) if isfinite(times.step_s) else None
-        row["timeline"] = {"step_s": step_s, "genres": genres}
+        row["timeline"] = {"step_s": step_s, "genres": times.best}
     return row
 
 
@@ -334,8 +343,8 @@ def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
     else:
         text = f"{'Almost certainly' if prediction.confidence >= _CERTAIN else 'Probably'} {told}"
     if timeline is not None:
-        best = timeline.probabilities.argmax(axis=1)
-        shares = {timeline.genres[i]: (best == i).mean() for i in np.unique(best)}
+        best = timeline.best
+        shares = {genre: best.count(genre) / len(best) for genre in best if genre is not None}
         ranked = sorted(shares, key=lambda genre: -shares[genre])
         parts = [name for name in ranked if name not in named and shares[name] >= _PART]
         if parts:
@@ -353,8 +362,7 @@ def _steps(answer: Answer) -> list[tuple[float, str, float]]:
     times = answer.timeline
     if times is None:
         return []
-    best = times.probabilities.argmax(axis=1)
     return [
-        (i * times.step_s if i else 0.0, times.genres[g], float(times.probabilities[i, g]))
-        for i, g in enumerate(best)
+        (i * times.step_s if i else 0.0, genre or "silence", float(times.probabilities[i].max()))
+        for i, genre in enumerate(times.best)
     ]

@@ -46,6 +46,9 @@ app.add_typer(cli_web.app)
 LAYOUT = typer.Option(
     help="How to read a folder: by what is in it, as GTZAN, or as your own genres."
 )
+DAMAGED = typer.Option(
+    "--allow-damaged", help="Use tracks of which a part is missing, rather than leave them out."
+)
 MISSING_GENRES = typer.Option(
     "--allow-missing-genres", help="Do without genres of which no track can be used."
 )
@@ -141,6 +144,7 @@ def study(
         typer.Option("--strict", help="Fail on a file that cannot be used; do not leave it out."),
     ] = False,
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
+    allow_damaged: Annotated[bool, DAMAGED] = False,
     allow_missing_genres: Annotated[bool, MISSING_GENRES] = False,
     download: Annotated[
         bool | None,
@@ -191,6 +195,7 @@ def study(
             jobs=jobs,
             store=store,
             strict=strict,
+            allow_damaged=allow_damaged,
             allow_missing_genres=allow_missing_genres,
             download=data is not None if download is None else download,
             trainer_flags=_trainer_flags(accelerator, devices, strategy),
@@ -245,7 +250,9 @@ def classify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
     as_jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="path, genre, confidence, unsure.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="path, genre, confidence, unsure, warnings.")
+    ] = False,
     timeline: Annotated[
         bool, typer.Option("--timeline", help="Add the genre over time, in steps of 3 s.")
     ] = False,
@@ -391,8 +398,8 @@ def similar(
     """List the tracks of a folder that sound most like others.
 
     The first time it hears the whole folder, which can be stopped and gone on with; then only what
-    is new. Ends with code 1 if a TRACK could not be read; what in the folder cannot be read is
-    named and left out.
+    is new. Ends with code 1 if a TRACK or a subfolder could not be read; files of the folder that
+    cannot be read are named and left out.
     """
     from genrescope import load
     from genrescope.answers import SimilarWriter
@@ -409,12 +416,14 @@ def similar(
     form = next((name for name, asked in chosen.items() if asked), "table")
     library = Library(folder, load(model), index, recursive=recursive, rebuild=rebuild)
     hear_missing(library, workers)
-    asked = list(find_audio(tracks, recursive=recursive))
+    passed_over = list(library.passed_over)
+    asked = list(find_audio(tracks, recursive=recursive, passed_over=passed_over.append))
+    note_passed_over(sorted(set(passed_over)))
     if ann is None and min(len(asked), len(library)) > MANY:
         ann = has_graph()
         if not ann:
             note("Comparing every pair of tracks; pip install 'genrescope[similar]' is quicker.")
-    failed = 0
+    failed = len(library.unreadable)
     found = library.similar(
         asked, count, other_folders=other_folders, approximate=bool(ann), workers=workers
     )
@@ -466,6 +475,7 @@ def train(
         typer.Option("--strict", help="Fail on a file that cannot be used; do not leave it out."),
     ] = False,
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
+    allow_damaged: Annotated[bool, DAMAGED] = False,
     allow_missing_genres: Annotated[bool, MISSING_GENRES] = False,
     store: Annotated[
         Path | None, typer.Option(help="Folder of representations. [default: the user's cache]")
@@ -502,6 +512,7 @@ def train(
             jobs=jobs,
             store=store,
             strict=strict,
+            allow_damaged=allow_damaged,
             allow_missing_genres=allow_missing_genres,
             trainer_flags=flags,
         )

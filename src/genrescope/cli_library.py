@@ -550,12 +550,15 @@ def _follow(outcomes: Any) -> None:
 
 
 def _tell(outcome: Outcome) -> str:
-    from genrescope.answers import print_error
+    from genrescope.answers import print_error, print_warnings
 
     if isinstance(outcome.result, GenrescopeError):
         print_error(ERR, outcome.result)
         return "failed"
-    return "known" if outcome.result is None else "heard"
+    if outcome.result is None:
+        return "known"
+    print_warnings(ERR, outcome.path, outcome.result)
+    return "heard"
 
 
 def _print_scan(found: Found, counts: dict[str, int], seconds: float, *, as_json: bool) -> None:
@@ -601,6 +604,8 @@ def _print_stats(found: Stats) -> None:
     say(", ".join(f"{count:,} {name}" for name, count in found.counts.items()))
     for cause, count in found.failures.items():
         say(f"  {count:,} failed: {cause}")
+    if found.with_warnings:
+        say(f"  {found.with_warnings:,} with a warning, such as damage (export names them)")
 
 
 def _print_written(written: Any, out: Path) -> None:

@@ -168,6 +168,8 @@ def hear_missing(library: Library, workers: int | None) -> None:
 
     if library.note:
         note(f"Note: {library.note}")
+    for fault in library.unreadable:
+        print_error(ERR, fault)
     before = len(library)
     total = len(library.missing)
     with bar("hearing", total, ERR) as bars, closing(library.update(workers)) as every:

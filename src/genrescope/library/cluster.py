@@ -640,6 +640,7 @@ def _schema(genres: Iterable[str]) -> pa.Schema:
             ("unsure", pa.bool_()),
             ("probabilities", likely),
             ("tags", pa.map_(pa.string(), pa.float32())),
+            ("warnings", pa.list_(pa.string())),
             ("error", pa.string()),
         ]
     )
@@ -656,6 +657,7 @@ def _row(file: File, found: Prediction | str) -> dict[str, Any]:
         "unsure": found.unsure,
         "probabilities": found.probabilities,
         "tags": list(found.tags.items()),
+        "warnings": list(found.warnings),
         "error": None,
     }
 

@@ -26,6 +26,7 @@ from genrescope.io import (
     written,
 )
 from genrescope.library.catalogue import Known
+from genrescope.library.database import to_integer
 from genrescope.tracks import gtzan
 
 _TAGS = 5  # that are named where a file has no room, or no use, for all of them
@@ -67,8 +68,8 @@ def to_row(known: Known) -> dict[str, Any]:
     -------
     row
         ``path``, ``genre``, ``confidence``, ``unsure``, ``probabilities``, ``tags``, ``model``,
-        ``size`` (bytes), ``mtime_ns``, ``fingerprint`` (hex) and ``error``; what there is not is
-        None.
+        ``size`` (bytes), ``mtime_ns``, ``fingerprint`` (hex), ``warnings`` (what is to be known of
+        the file) and ``error``; what there is not is None.
     """
     found = known.prediction
     return {
@@ -82,23 +83,25 @@ def to_row(known: Known) -> dict[str, Any]:
         "size": known.size,
         "mtime_ns": known.mtime_ns,
         "fingerprint": known.fingerprint and known.fingerprint.hex(),
+        "warnings": found and list(found.warnings),
         "error": known.error,
     }
 
 
 def write_csv(tracks: Iterable[Known], out: IO[str]) -> int:
-    """Write ``path, genre, confidence, unsure, tags, error``; give how many lines."""
+    """Write ``path, genre, confidence, unsure, tags, warnings, error``; give how many lines."""
     writer = CsvWriter(out)
-    writer.row("path", "genre", "confidence", "unsure", "tags", "error")
+    writer.row("path", "genre", "confidence", "unsure", "tags", "warnings", "error")
     count = 0
     for known in tracks:
         found = known.prediction
         if found is None:
-            writer.row(known.path, None, None, None, None, known.error)
+            writer.row(known.path, None, None, None, None, None, known.error)
         else:
             tags = "; ".join(list(found.tags)[:_TAGS])
             shares = round(Decimal(found.confidence), 4), str(found.unsure).lower()
-            writer.row(known.path, found.genre, *shares, tags, None)
+            warnings = "; ".join(found.warnings) or None
+            writer.row(known.path, found.genre, *shares, tags, warnings, None)
         count += 1
     return count
 
@@ -133,6 +136,7 @@ def write_parquet(tracks: Iterable[Known], path: Path) -> int:
             "size": pa.int64(),
             "mtime_ns": pa.int64(),
             "fingerprint": pa.string(),
+            "warnings": pa.list_(pa.string()),
             "error": pa.string(),
         }
     )
@@ -313,6 +317,7 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _parquet_row(known: Known) -> dict[str, Any]:
     row = to_row(known)
+    row["mtime_ns"] = to_integer(known.mtime_ns)  # of 64 bits; see there
     row["path"] = written(row["path"])
     row["error"] = row["error"] and written(row["error"])
     for shares in ("probabilities", "tags"):

@@ -56,11 +56,14 @@ class Stats:
         By name, the most frequent first.
     failures
         How many files failed for each cause, the most frequent first.
+    with_warnings
+        How many have an answer with a warning, as of a damaged file.
     """
 
     counts: dict[str, int]
     genres: dict[str, Genre] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    with_warnings: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON values."""
@@ -76,21 +79,24 @@ class Stats:
                 for name, genre in self.genres.items()
             },
             "failures": self.failures,
+            "with_warnings": self.with_warnings,
         }
 
 
 def summarise(catalogue: Catalogue, library: Path | None = None) -> Stats:
     """Summarise a library, or every one of a catalogue."""
     where = None if library is None else str(library)
-    genres, failures = _tally(catalogue.tracks(where))
-    return Stats(catalogue.counts(where), genres, dict(failures.most_common()))
+    genres, failures, with_warnings = _tally(catalogue.tracks(where))
+    counts = catalogue.counts(where)
+    return Stats(counts, genres, dict(failures.most_common()), with_warnings)
 
 
-def _tally(tracks: Iterable[Known]) -> tuple[dict[str, Genre], Counter[str]]:
+def _tally(tracks: Iterable[Known]) -> tuple[dict[str, Genre], Counter[str], int]:
     bins: dict[str, NDArray[np.int64]] = {}
     sums: Counter[str] = Counter()
     unsure: Counter[str] = Counter()
     failures: Counter[str] = Counter()
+    with_warnings = 0
     for known in tracks:
         found = known.prediction
         if found is None:
@@ -100,12 +106,13 @@ def _tally(tracks: Iterable[Known]) -> tuple[dict[str, Genre], Counter[str]]:
         histogram[min(BINS - 1, int(found.confidence * BINS))] += 1
         sums[found.genre] += found.confidence  # type: ignore[assignment]  # a sum, not a count
         unsure[found.genre] += found.unsure
+        with_warnings += bool(found.warnings)
     genres = {
         name: Genre(n := int(counts.sum()), unsure[name], counts, sums[name] / n)
         for name, counts in bins.items()
     }
     most_first = sorted(genres.items(), key=lambda item: (-item[1].tracks, item[0]))
-    return dict(most_first), failures
+    return dict(most_first), failures, with_warnings
 
 
 def _kind(error: str) -> str:

@@ -246,7 +246,9 @@ def timeline(path: Path, times: Timeline) -> Figure:
     upper.imshow(mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, 128), cmap="magma")
     upper.set(ylabel="mel band", title=picture_text(path.name))
     strongest = np.argsort(-times.probabilities.mean(axis=0), kind="stable")[:5]
-    rest = 1 - times.probabilities[:, strongest].sum(axis=1)
+    # Of silence, which has no genre, nothing is drawn.
+    every = times.probabilities.sum(axis=1)
+    rest = every - times.probabilities[:, strongest].sum(axis=1)
     layers = [*times.probabilities[:, strongest].T, rest]
     edges = np.arange(len(times.probabilities) + 1) * step
     lower.stackplot(
