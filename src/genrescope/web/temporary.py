@@ -79,11 +79,11 @@ def _sweep_one(folder: Path) -> None:
             return
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # By the descriptor: the name may meanwhile be another's.
-        for name in os.listdir(descriptor):  # noqa: PTH208
-            with suppress(NotADirectoryError):
-                shutil.rmtree(name, dir_fd=descriptor)
-                continue
-            os.unlink(name, dir_fd=descriptor)
+        for entry in os.scandir(descriptor):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.name, dir_fd=descriptor)
+            else:
+                os.unlink(entry.name, dir_fd=descriptor)
         folder.rmdir()
     finally:
         os.close(descriptor)
