@@ -16,9 +16,13 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 import genrescope
 from genrescope.web.clients import client_of
+from genrescope.web.guard import Guard
 from genrescope.web.temporary import ServerFolder
 from genrescope.web.turns import FullError, Turns
 from web_server import Server, running
@@ -160,6 +164,44 @@ def test_others_can_neither_frame_nor_embed_anything(ask: httpx.Client) -> None:
         assert "frame-ancestors 'self'" in headers["content-security-policy"]
         assert headers["x-frame-options"] == "SAMEORIGIN"
         assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_sites_that_are_named_may_frame_it() -> None:
+    frame = {
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "iframe",
+    }
+    app = PlainTextResponse("page")
+    guard = Guard(app, size=100, upload_s=1, framers=("https://huggingface.co",))
+    asking = TestClient(guard)
+    answer = asking.get("/", headers=frame)
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert policy.endswith("frame-ancestors 'self' https://huggingface.co")
+    assert "x-frame-options" not in answer.headers
+    assert asking.get("/api/version", headers=frame).status_code == 403
+
+
+def test_websockets_are_refused() -> None:
+    asking = TestClient(Guard(PlainTextResponse("page"), size=100, upload_s=1))
+    with pytest.raises(WebSocketDisconnect), asking.websocket_connect("/"):
+        pass
+
+
+def test_a_fault_is_one_line_and_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(*_: object) -> None:
+        raise ValueError("line 1\nline 2\x1b[2J")
+
+    answer = TestClient(Guard(broken, size=100, upload_s=1)).get("/a%0Ab")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        500,
+        "The server failed at this request.",
+    )
+    (record,) = caplog.records
+    assert "ValueError at test_attacks.py:" in record.getMessage()
+    assert record.getMessage().isprintable()
+    assert record.exc_info is None
 
 
 def test_head_answers_as_get_does_without_the_body(ask: httpx.Client) -> None:
@@ -319,7 +361,7 @@ BEAT = b"GET /gradio_api/heartbeat/a HTTP/1.1\r\n" + HOST
 
 
 @pytest.mark.parametrize(
-    ("told", "pieces"),
+    ("cause", "pieces"),
     [
         ("went away", [post(CLASSIFY, FILE % b"file", 90_000)]),
         ("went away", [post(UPLOAD, FILE % b"files", 90_000)]),
@@ -339,6 +381,8 @@ BEAT = b"GET /gradio_api/heartbeat/a HTTP/1.1\r\n" + HOST
                 + b"\r\n"
             ],
         ),
+        ("no such file", [b"GET /gradio_api/file=/x%0a HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("no such session", [b"GET /gradio_api/heartbeat/%00 HTTP/1.1\r\n" + HOST + b"\r\n"]),
         ("no event", [post("/gradio_api/cancel", json.dumps(EVENT).encode())]),
         ("no event", [post("/gradio_api/reset", json.dumps({"event_id": "0"}).encode())]),
         ("boundary", [post(CLASSIFY, b"garbage")]),
@@ -351,13 +395,13 @@ BEAT = b"GET /gradio_api/heartbeat/a HTTP/1.1\r\n" + HOST
     ],
 )
 def test_what_is_broken_off_or_unknown_is_one_line(
-    server: Server, told: str, pieces: list[bytes]
+    server: Server, cause: str, pieces: list[bytes]
 ) -> None:
     before = len(server.log.read_text().splitlines())
-    talk(server, *pieces, half=told == "went away")
+    talk(server, *pieces, half=cause == "went away")
     found = lines(server, before, 1)
     assert len(found) == 1, found
-    assert told in found[0]
+    assert cause in found[0]
     assert found[0].isprintable()
     assert server.left() == []
 
@@ -367,7 +411,6 @@ def test_what_is_broken_off_or_unknown_is_one_line(
     [
         (404, b"GET /assets/" + b"a" * 300 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"GET /static/%00 HTTP/1.1\r\n" + HOST + b"\r\n"),
-        (404, b"GET /gradio_api/heartbeat/%00%ff HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"GET http://evil.example/healthz HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"CONNECT evil.example:443 HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n"),

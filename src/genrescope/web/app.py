@@ -34,7 +34,7 @@ from genrescope.web.upload import Uploads, receive
 
 _CONNECTIONS = 500
 _IDLE_S = 15  # a connection on which nothing is asked
-_AGAIN_S = "30"  # until what was sent and never heard may have been deleted
+_AGAIN_S = "30"  # until uploads that were never asked for may have been deleted
 _LEAVE_S = 10  # for answers on their way when the server ends
 
 
@@ -225,8 +225,8 @@ def _add_upload(app: FastAPI, service: Service, uploads: Uploads, folder: Path) 
                 path = await receive(request, "files", folder, hold)
                 uploads.add(path, hold)
         except FullError:
-            told = "Too many files are waiting here; try again later."
-            raise HTTPException(503, told, {"Retry-After": _AGAIN_S}) from None
+            detail = "Too many files are waiting here; try again later."
+            raise HTTPException(503, detail, {"Retry-After": _AGAIN_S}) from None
         return [str(path)]
 
 

@@ -13,7 +13,7 @@ _SITE = 64  # bits of an IPv6 address that a client does not choose
 
 
 def client_of(scope: Scope) -> str:
-    """Give the client of a request, as far as one can be told from another.
+    """Give the client of a request, as far as clients can be distinguished.
 
     All addresses of an IPv6 network of 64 bits are one client, since a single machine may take any
     of them; an IPv4 address written as IPv6 is the former; all without a valid address are one.

@@ -61,6 +61,9 @@ class Door:
             return
         path, request = scope["path"], Request(scope, receive)
         if not _OPEN.fullmatch(path) or not self._is_there(path):
+            for way, kind in ((_FILE, "file"), (_BEAT, "session")):
+                if path.startswith(way):
+                    log_line(scope, f"there is no such {kind}")
             raise HTTPException(404, "Not Found")
         if scope["method"] == "GET" and path == _DATA:
             session = request.query_params.get("session_hash", "")
@@ -69,9 +72,9 @@ class Door:
                 await self._app(scope, receive, send)
             return
         if scope["method"] == "POST" and path in {_JOIN, _CANCEL, _RESET}:
-            told = await _read(request)
-            told = self._join(told) if path == _JOIN else self._event(request, told)
-            receive = _again(request, told)
+            content = await _read(request)
+            content = self._join(content) if path == _JOIN else self._event(request, content)
+            receive = _again(request, content)
         await self._app(scope, receive, send)
 
     def _is_there(self, path: str) -> bool:
@@ -90,10 +93,10 @@ class Door:
         if self._sessions.listens(session):
             raise HTTPException(409, "The session has its answers sent already.")
 
-    def _join(self, told: Any) -> dict[str, Any]:
+    def _join(self, content: Any) -> dict[str, Any]:
         try:
-            files = [item for item in told["data"] if item is not None]
-            session, number = told["session_hash"], told["fn_index"]
+            files = [item for item in content["data"] if item is not None]
+            session, number = content["session_hash"], content["fn_index"]
             wanted = self._sessions.inputs[number]
             fits = type(number) is int and _is_name(session)
         except (LookupError, TypeError):
@@ -102,7 +105,7 @@ class Door:
             raise _malformed()
         if len(files) > 1 or not all(map(_is_file, files)):
             raise HTTPException(403, "The file was not sent here.")
-        if len(told["data"]) != wanted:
+        if len(content["data"]) != wanted:
             raise _malformed()
         if self._sessions.unanswered(session) >= _UNANSWERED:
             raise HTTPException(503, "Too many answers are waiting to be fetched.", _AGAIN)
@@ -110,18 +113,18 @@ class Door:
             raise HTTPException(403, "The file was not sent here, or it is asked for again.")
         return {
             "data": [
-                {"path": item["path"], "meta": _KIND} if item else None for item in told["data"]
+                {"path": item["path"], "meta": _KIND} if item else None for item in content["data"]
             ],
             "fn_index": number,
             "session_hash": session,
         }
 
-    def _event(self, request: Request, told: Any) -> dict[str, Any]:
+    def _event(self, request: Request, content: Any) -> dict[str, Any]:
         try:
             event, session, number = (
-                told["event_id"],
-                told.get("session_hash"),
-                told.get("fn_index", 0),
+                content["event_id"],
+                content.get("session_hash"),
+                content.get("fn_index", 0),
             )
         except (LookupError, TypeError, AttributeError):
             raise _malformed() from None
@@ -155,7 +158,7 @@ async def _read(request: Request) -> Any:
         raise _malformed() from None
 
 
-def _again(request: Request, told: dict[str, Any]) -> Receive:
+def _again(request: Request, content: dict[str, Any]) -> Receive:
     sent = False
 
     async def again() -> Message:
@@ -163,7 +166,7 @@ def _again(request: Request, told: dict[str, Any]) -> Receive:
         if sent:
             return await request.receive()
         sent = True
-        return {"type": "http.request", "body": json.dumps(told).encode(), "more_body": False}
+        return {"type": "http.request", "body": json.dumps(content).encode(), "more_body": False}
 
     return again
 

@@ -173,8 +173,8 @@ class Guard:
 
     def _is_own(self, origin: str, scope: Scope, headers: Headers) -> bool:
         # A server in front may speak TLS, and ask for this one by another name than the browser
-        # did, which it tells then. A foreign page cannot: that header is not one of those that it
-        # may send without asking first.
+        # did, which it then passes on. A foreign page cannot: that header is not one of those that
+        # it may send without asking first.
         found = _ORIGIN.fullmatch(origin.strip())
         if found is None:
             return False
@@ -373,6 +373,6 @@ def _told(headers: Headers) -> str:
     return found.value if found else ""
 
 
-def _refuse(status: int, told: str, headers: Mapping[str, str] | None = None) -> Response:
+def _refuse(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     more = {"www-authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse({"detail": told}, status, {**(headers or {}), **more})
+    return JSONResponse({"detail": detail}, status, {**(headers or {}), **more})

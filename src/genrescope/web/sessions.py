@@ -41,15 +41,15 @@ class Sessions:
         return self._page._queue
 
     def knows(self, session: str) -> bool:
-        """Tell whether a session has asked for something, and is not forgotten."""
+        """Whether a session has asked for something, and is not forgotten."""
         return session in self._queue.pending_messages_per_session
 
     def waits_for(self, session: str, event: str) -> bool:
-        """Tell whether an event of a session has not been answered."""
+        """Whether an event of a session has not been answered."""
         return event in self._queue.pending_event_ids_session.get(session, ())
 
     def has_event(self, event: str) -> bool:
-        """Tell whether an event of any session is waiting or running."""
+        """Whether an event of any session is waiting or running."""
         return event in self._queue.event_ids_to_events
 
     def unanswered(self, session: str) -> int:
@@ -57,7 +57,7 @@ class Sessions:
         return len(self._queue.pending_event_ids_session.get(session, ()))
 
     def listens(self, session: str) -> bool:
-        """Tell whether a session's page is connected for its answers."""
+        """Whether a session's page is connected for its answers."""
         return session in self._listening and self._listening[session].is_set()
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class Sessions:
             self._listening.pop(session, None)
 
     async def awaits(self, session: str | None) -> bool:
-        """Tell whether anybody listens for a session's answer, or will in a moment.
+        """Whether anybody listens for a session's answer, or will in a moment.
 
         If not, the session is forgotten, so that an answer which nobody fetches is not kept.
         """

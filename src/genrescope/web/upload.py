@@ -35,7 +35,7 @@ class Hold:
     path
         Of the file, once it has been received for the page.
     asked
-        Whether the file is to be heard, or has been.
+        Whether the page has asked for its answer.
     """
 
     def __init__(self, uploads: Uploads, client: str, size: int) -> None:
@@ -90,7 +90,7 @@ class Uploads:
         FullError
             If there is none.
         """
-        # What gradio has deleted after a while, unheard, takes none any more.
+        # What gradio has deleted after a while takes none any more.
         self._holds = [one for one in self._holds if one.path is None or one.path.exists()]
         size = int(request.headers.get("content-length", "0"))
         hold = Hold(self, client_of(request.scope), size)
