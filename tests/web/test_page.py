@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -338,3 +340,83 @@ def test_twenty_uploads_at_once_are_all_answered(visit: Callable[..., Any], serv
     answers = asking.evaluate("window.answers")
     assert [answer["genre"] for answer in answers] == ["disco"] * 16
     assert server.left() == []
+
+
+FOREIGN = """async (target) => {
+  const clip = new Blob([new Uint8Array(30000)]);
+  const outcome = {};
+  const send = async (name, path, field, options) => {
+    const form = new FormData();
+    form.append(field, clip, "foreign.wav");
+    try {
+      const answer = await fetch(target + path, { method: "POST", body: form, ...options });
+      outcome[name] = answer.type + " " + answer.status;
+    } catch (error) {
+      outcome[name] = "blocked";
+    }
+  };
+  await send("no-cors", "/api/classify", "file", { mode: "no-cors", credentials: "include" });
+  await send("upload", "/gradio_api/upload", "files", { mode: "no-cors" });
+  await send("cors", "/api/classify", "file", {});
+  await send("join", "/gradio_api/queue/join", "data", { mode: "no-cors" });
+  const load = (name, tag, path) => new Promise((done) => {
+    const element = document.createElement(tag);
+    element.onload = element.onloadeddata = () => done((outcome[name] = "shown"));
+    element.onerror = () => done((outcome[name] = "blocked"));
+    element.src = target + path;
+    document.body.append(element);
+  });
+  await load("image", "img", "/favicon.ico");
+  await load("sound", "audio", "/api/version");
+  await load("script", "script", "/config");
+  return outcome;
+}"""
+FORM = """<form method="post" enctype="multipart/form-data" action="TARGET">
+<input name="file" value="x"></form><iframe src="ROOT"></iframe><a href="ROOT">link</a>"""
+
+
+@pytest.fixture
+def elsewhere(server: Server) -> Iterator[int]:
+    """Serve a foreign page at another port; give the port."""
+    form = FORM.replace("TARGET", f"{server.address}/api/classify").replace("ROOT", server.address)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(form.encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as foreign:
+        thread = threading.Thread(target=foreign.serve_forever)
+        thread.start()
+        yield foreign.server_port
+        foreign.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("site", ["localhost", "127.0.0.1"], ids=["cross-site", "same-site"])
+def test_a_foreign_page_gets_nothing_in_and_nothing_out(
+    chromium: Any, server: Server, elsewhere: int, site: str
+) -> None:
+    before = server.log.read_text()
+    page = chromium.new_context().new_page()
+    home = f"http://{site}:{elsewhere}/"
+    page.goto(home)
+    outcome = page.evaluate(FOREIGN, server.address)
+    assert outcome == dict.fromkeys(outcome, "blocked")
+    assert len(outcome) == 7
+    assert page.frames[1].query_selector("#gs-input") is None
+    with page.expect_navigation():
+        page.evaluate("document.forms[0].submit()")
+    assert "other sites" in page.inner_text("body")
+    assert server.left() == []
+    # But a link leads to the page.
+    page.goto(home)
+    page.get_by_role("link").click()
+    page.wait_for_selector(INPUT, state="attached")
+    page.context.close()
+    assert server.log.read_text() == before

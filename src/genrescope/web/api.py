@@ -18,10 +18,11 @@ from genrescope import __version__
 from genrescope.answers import as_row, sentence
 from genrescope.errors import InputError
 from genrescope.library.many import Answer as Found
+from genrescope.web.clients import client_of
 from genrescope.web.hearing import Heard, TooLongError, Wanted
 from genrescope.web.service import Service, TooSlowError
 from genrescope.web.turns import FullError
-from genrescope.web.upload import receive
+from genrescope.web.upload import Uploads, receive
 
 _AGAIN_S = "5"
 
@@ -93,6 +94,7 @@ class Fault(BaseModel):
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "The request is malformed."},
     401: {"model": Fault, "description": "The token is missing or wrong."},
+    403: {"model": Fault, "description": "A page of another site asks."},
     408: {"model": Fault, "description": "The upload took too long."},
     413: {"model": Fault, "description": "The file is too large or too long."},
     422: {"model": Fault, "description": "The file cannot be heard, or a parameter is wrong."},
@@ -122,7 +124,7 @@ _BODY = {
 }
 
 
-def add_routes(app: FastAPI, service: Service, folder: Path) -> None:
+def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -> None:
     """Add the API to an application.
 
     Parameters
@@ -131,6 +133,8 @@ def add_routes(app: FastAPI, service: Service, folder: Path) -> None:
         The application.
     service
         That hears.
+    uploads
+        What has been sent and not been answered.
     folder
         For files while they are heard.
     """
@@ -150,9 +154,13 @@ def add_routes(app: FastAPI, service: Service, folder: Path) -> None:
         similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks to give.")] = 5,
     ) -> Answer:
         try:
-            with service.turns.place(), TemporaryDirectory(dir=folder) as own:
-                path = await receive(request, "file", Path(own))
-                client = request.client.host if request.client else ""
+            client = client_of(request.scope)
+            with (
+                service.turns.place(client),
+                uploads.hold(request) as hold,
+                TemporaryDirectory(dir=folder) as own,
+            ):
+                path = await receive(request, "file", Path(own), hold)
                 heard = await service.hear(path, client, Wanted(timeline=timeline))
                 return _answer(service, heard, path.name, top_k, similar)
         except FullError:

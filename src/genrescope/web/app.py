@@ -11,7 +11,6 @@ import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
 import anyio
@@ -25,14 +24,17 @@ from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.similar import Library
 from genrescope.web.api import add_routes
+from genrescope.web.clients import client_of
 from genrescope.web.door import Door
 from genrescope.web.guard import LOCAL_NAMES, Guard, PatientProtocol
 from genrescope.web.service import Limits, Service
+from genrescope.web.temporary import ServerFolder
 from genrescope.web.turns import FullError
 from genrescope.web.upload import Uploads, receive
 
 _CONNECTIONS = 500
 _IDLE_S = 15  # a connection on which nothing is asked
+_AGAIN_S = "30"  # until uploads that were never asked for may have been deleted
 _LEAVE_S = 10  # for answers on their way when the server ends
 
 
@@ -44,6 +46,7 @@ def create_app(
     report: Path | None = None,
     token: str | None = None,
     names: frozenset[str] | None = None,
+    framers: tuple[str, ...] = (),
 ) -> ASGIApp:
     """Make the application: the page at ``/``, the API below ``/api``.
 
@@ -61,6 +64,8 @@ def create_app(
         That clients must know; None lets everyone in.
     names
         By which the server may be asked for; None takes any. See ``Guard``.
+    framers
+        Origins, like ``https://huggingface.co``, whose pages may show this one in a frame.
 
     Returns
     -------
@@ -81,10 +86,14 @@ def create_app(
         remedy = "Give the folder that `genrescope study --out` wrote"
         raise InputError(report, "it holds no report.md", remedy)
     service = Service(classifier or Classifier.default(), limits, library)
-    kept = TemporaryDirectory(prefix="genrescope-web-")
-    folder = Path(kept.name).resolve()
-    os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False")
-    # Reads both as it is imported.
+    kept = ServerFolder()
+    folder = kept.path
+    os.environ.update(
+        GRADIO_TEMP_DIR=str(folder),
+        GRADIO_ANALYTICS_ENABLED="False",
+        GRADIO_ANALYTICS_MAX_EVENTS="100",  # of which it keeps who asked
+    )
+    # Reads them as it is imported.
     import gradio as gr  # noqa: PLC0415
 
     from genrescope.web.page import look, make_page  # noqa: PLC0415
@@ -96,7 +105,7 @@ def create_app(
             yield
         finally:
             await anyio.to_thread.run_sync(service.close)
-            kept.cleanup()
+            kept.close()
 
     app = FastAPI(
         title="genrescope",
@@ -106,11 +115,12 @@ def create_app(
         docs_url=None,  # their scripts would come from elsewhere
         redoc_url=None,
     )
-    add_routes(app, service, folder)
+    room = max(4, limits.inside // 4) * limits.size
+    uploads = Uploads(room, room // 4)
+    add_routes(app, service, uploads, folder)
     if report is not None:
         _add_figures(app, report / "figures")
-    uploads = Uploads(max(1, limits.inside // 4) * limits.size)
-    page = make_page(service, report, uploads)
+    page, sessions = make_page(service, report, uploads)
     _add_upload(app, service, uploads, folder)
     mounted = gr.mount_gradio_app(
         app,
@@ -122,8 +132,14 @@ def create_app(
         **look(),
     )
     page.has_launched = True  # or gradio takes any path for one that was uploaded
-    door = Door(mounted, uploads)
-    return Guard(door, size=limits.size, upload_s=limits.upload_s, token=token, names=names)
+    return Guard(
+        Door(mounted, uploads, sessions),
+        size=limits.size,
+        upload_s=limits.upload_s,
+        token=token,
+        names=names,
+        framers=framers,
+    )
 
 
 def serve(
@@ -135,6 +151,7 @@ def serve(
     library: Library | None = None,
     report: Path | None = None,
     token: str | None = None,
+    framers: tuple[str, ...] = (),
     ready: Callable[[str], None] | None = None,
     browser: bool = False,
 ) -> None:
@@ -148,7 +165,7 @@ def serve(
         Address to listen to; others than this machine's own let the network in.
     port
         0 takes one that is free.
-    limits, library, report, token
+    limits, library, report, token, framers
         See ``create_app``.
     ready
         Told the page's address once it answers.
@@ -165,7 +182,13 @@ def serve(
     address = _address(listener, host, token)
     names = LOCAL_NAMES | {host} if is_local(host) else None
     app = create_app(
-        classifier, limits=limits, library=library, report=report, token=token, names=names
+        classifier,
+        limits=limits,
+        library=library,
+        report=report,
+        token=token,
+        names=names,
+        framers=framers,
     )
 
     class Server(uvicorn.Server):
@@ -197,14 +220,13 @@ def _add_upload(app: FastAPI, service: Service, uploads: Uploads, folder: Path) 
     # first answer would delete them for all.
     @app.post("/gradio_api/upload", include_in_schema=False)
     async def upload(request: Request) -> list[str]:
-        if uploads.full:
-            raise HTTPException(503, "Too many files lie here unheard; try again in ten minutes.")
         try:
-            with service.turns.place():
-                path = await receive(request, "files", folder)
+            with service.turns.place(client_of(request.scope)), uploads.hold(request) as hold:
+                path = await receive(request, "files", folder, hold)
+                uploads.add(path, hold)
         except FullError:
-            raise HTTPException(503, "Too many requests are waiting.") from None
-        uploads.add(path)
+            detail = "Too many files are waiting here; try again later."
+            raise HTTPException(503, detail, {"Retry-After": _AGAIN_S}) from None
         return [str(path)]
 
 

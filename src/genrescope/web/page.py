@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from genrescope import SAMPLES, sample
 from genrescope.classifier import CARD
 from genrescope.errors import InputError
 from genrescope.web.answer import render, render_fault
+from genrescope.web.clients import client_of
 from genrescope.web.hearing import Wanted, minutes
 from genrescope.web.service import Service
+from genrescope.web.sessions import Sessions
 from genrescope.web.turns import FullError
 from genrescope.web.upload import Uploads
 
@@ -29,7 +31,9 @@ _PICTURE = re.compile(r"\]\(figures/")
 _STALE_S = 600  # what was sent and never heard is deleted after this
 
 
-def make_page(service: Service, report: Path | None, uploads: Uploads) -> gr.Blocks:
+def make_page(
+    service: Service, report: Path | None, uploads: Uploads
+) -> tuple[gr.Blocks, Sessions]:
     """Lay out the page.
 
     Parameters
@@ -40,19 +44,35 @@ def make_page(service: Service, report: Path | None, uploads: Uploads) -> gr.Blo
         Folder of a study's report, for the second tab.
     uploads
         The files that are sent; nothing else is ever deleted.
+
+    Returns
+    -------
+    page
+        As gradio lays it out.
+    sessions
+        Of its visitors.
     """
     limits = service.limits
     most = f"up to {limits.megabytes:g} MB or {minutes(limits.minutes)}"
 
-    async def answer(path: str | None, request: gr.Request) -> AsyncIterator[tuple[Any, Any]]:
+    async def answer(path: str | None, request: gr.Request) -> tuple[Any, Any]:
         if path is None:
-            yield gr.skip(), gr.skip()
-            return
+            return gr.skip(), gr.skip()
         try:
             text = await _answer(service, Path(path), request)
         finally:
             uploads.forget(path)
-        yield gr.update(value=None), text
+        return gr.update(value=None), await kept(text, request)
+
+    def sampled(name: str) -> Callable[..., Any]:
+        async def answer(request: gr.Request) -> Any:
+            return await kept(await _answer(service, sample(name), request), request)
+
+        return answer
+
+    async def kept(text: str, request: gr.Request) -> Any:
+        # Gradio would keep for good what nobody fetches.
+        return text if await sessions.awaits(request.session_hash) else gr.skip()
 
     with gr.Blocks(
         title="genrescope", analytics_enabled=False, delete_cache=(60, _STALE_S), fill_width=True
@@ -103,12 +123,12 @@ def make_page(service: Service, report: Path | None, uploads: Uploads) -> gr.Blo
             **settings,
         )
         for name, button in buttons.items():
-            button.click(_sampled(service, name), None, shown, **settings)
+            button.click(sampled(name), None, shown, **settings)
     page.max_threads = limits.inside  # whose turn it is, the service knows, once it is asked
     page.queue(api_open=False, max_size=limits.inside)
     uploads.paths = page.upload_file_set  # what it may open, and deletes if it is never heard
-    laid_out: gr.Blocks = page
-    return laid_out
+    sessions = Sessions(page)
+    return page, sessions
 
 
 def look() -> dict[str, Any]:
@@ -130,10 +150,10 @@ def look() -> dict[str, Any]:
 
 
 async def _answer(service: Service, path: Path, request: gr.Request) -> str:
-    client = request.client.host if request.client else ""
+    client = client_of(request.request.scope) if request.request else ""
     name = path.name
     try:
-        with service.turns.place():
+        with service.turns.place(client):
             heard = await service.hear(path, client, Wanted(timeline=True, show=True))
         return render(heard, name, service.near(heard), _calibration(service))
     except InputError as error:
@@ -150,13 +170,6 @@ def _calibration(service: Service) -> str:
         f"In tests ({trained.get('protocol')}) such percentages came true within "
         f"{100 * error:.0f} points on average."
     )
-
-
-def _sampled(service: Service, name: str) -> Callable[..., Any]:
-    async def answer(request: gr.Request) -> str:
-        return await _answer(service, sample(name), request)
-
-    return answer
 
 
 def _card(folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -23,35 +23,38 @@ class Turns:
     at_once
         How many have their turn at a time.
     most
-        How many may be inside: those who bring their request, wait or have their turn.
-
-    Attributes
-    ----------
-    inside
-        How many there are.
+        How many may be inside: those who bring their request, wait or have their turn. A quarter of
+        the places is never given to the same client as the rest.
     """
 
     def __init__(self, at_once: int, most: int) -> None:
         self._free, self._most = at_once, most
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-        self.inside = 0
+        self._of_client: Counter[str] = Counter()
+
+    @property
+    def inside(self) -> int:
+        """How many there are."""
+        return self._of_client.total()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, client: str = "") -> Iterator[None]:
         """Stay inside.
 
         Raises
         ------
         FullError
-            If there is no place.
+            If there is no place, or none for this client.
         """
-        if self.inside >= self._most:
+        if self.inside >= self._most or self._of_client[client] >= self._most - self._most // 4:
             raise FullError
-        self.inside += 1
+        self._of_client[client] += 1
         try:
             yield
         finally:
-            self.inside -= 1
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
 
     @asynccontextmanager
     async def turn(self, client: str) -> AsyncIterator[None]:

@@ -5,25 +5,70 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import anyio
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Message
+
+from genrescope.web.clients import client_of
+from genrescope.web.turns import FullError
 
 _BLOCK = 2**20
 _LONGEST = 200  # bytes of a name; file systems take 255
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
 
+class Hold:
+    """Room that an upload takes, from its first byte until its file is deleted.
+
+    Attributes
+    ----------
+    client
+        Whose it is.
+    size
+        In bytes: as large as the request says it is, or has become.
+    path
+        Of the file, once it has been received for the page.
+    asked
+        Whether the page has asked for its answer.
+    """
+
+    def __init__(self, uploads: Uploads, client: str, size: int) -> None:
+        self._uploads, self._received = uploads, 0
+        self.client, self.size = client, size
+        self.path: Path | None = None
+        self.asked = False
+
+    def grow(self, size: int) -> None:
+        """Take note of bytes that have come in.
+
+        Raises
+        ------
+        FullError
+            If there is no room for them.
+        """
+        self._received += size
+        self.size = max(self.size, self._received)
+        self._uploads.check(self)
+
+
 class Uploads:
-    """Files that the page was sent, each alone in its folder, until they are answered.
+    """What clients have sent and has not been answered.
+
+    Files for the page lie here, each alone in its folder, until they are answered. No client can
+    take all the room: it is refused more while it has its share.
 
     Parameters
     ----------
     most
-        Bytes of files that may lie here unheard.
+        Bytes that may be there; while it is less, another file is taken.
+    share
+        Bytes that may be one client's; likewise.
 
     Attributes
     ----------
@@ -31,20 +76,48 @@ class Uploads:
         Of those that gradio may open.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, share: int) -> None:
         self.paths: set[str] = set()
-        self._most = most
-        self._unheard: dict[str, int] = {}
+        self._most, self._share = most, share
+        self._holds: list[Hold] = []
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for more."""
-        self._unheard = {p: size for p, size in self._unheard.items() if Path(p).exists()}
-        return sum(self._unheard.values()) >= self._most
+    @contextmanager
+    def hold(self, request: Request) -> Iterator[Hold]:
+        """Take room for what a request brings, until it is deleted.
 
-    def add(self, path: Path) -> None:
+        Raises
+        ------
+        FullError
+            If there is none.
+        """
+        # What gradio has deleted after a while takes none any more.
+        self._holds = [one for one in self._holds if one.path is None or one.path.exists()]
+        size = int(request.headers.get("content-length", "0"))
+        hold = Hold(self, client_of(request.scope), size)
+        self.check(hold)
+        self._holds.append(hold)
+        try:
+            yield hold
+        finally:
+            if hold.path is None:
+                self._holds.remove(hold)
+
+    def check(self, hold: Hold) -> None:
+        """Make sure that there is room beside the others'.
+
+        Raises
+        ------
+        FullError
+            If there is none.
+        """
+        others = [other for other in self._holds if other is not hold]
+        own = sum(other.size for other in others if other.client == hold.client)
+        if own >= self._share or sum(other.size for other in others) >= self._most:
+            raise FullError
+
+    def add(self, path: Path, hold: Hold) -> None:
         """Take note of a file that has been received."""
-        self._unheard[str(path)] = path.stat().st_size
+        hold.path, hold.size = path, path.stat().st_size
         self.paths.add(str(path))
 
     def has(self, path: str) -> bool:
@@ -53,17 +126,21 @@ class Uploads:
 
     def claim(self, path: str) -> bool:
         """Take a file to be heard; False if it was not sent, or has been taken."""
-        return self._unheard.pop(path, None) is not None
+        for hold in self._holds:
+            if not hold.asked and hold.path is not None and str(hold.path) == path:
+                hold.asked = True
+                return hold.path.exists()
+        return False
 
     def forget(self, path: str) -> None:
         """Delete a file that was sent, and its folder."""
         if path in self.paths:
             self.paths.discard(path)
-            self._unheard.pop(path, None)
+            self._holds = [hold for hold in self._holds if str(hold.path) != path]
             shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
-async def receive(request: Request, field: str, folder: Path) -> Path:
+async def receive(request: Request, field: str, folder: Path, hold: Hold) -> Path:
     """Keep the one file of a ``multipart/form-data`` request.
 
     Parameters
@@ -74,6 +151,8 @@ async def receive(request: Request, field: str, folder: Path) -> Path:
         The form's field that holds the file.
     folder
         A folder with a random name is made in it.
+    hold
+        The room that it takes.
 
     Returns
     -------
@@ -85,11 +164,19 @@ async def receive(request: Request, field: str, folder: Path) -> Path:
     ------
     HTTPException
         If the request holds no such file, or several (400, 422), or there is no room for it (507).
+    FullError
+        If the client, or all together, have as much here as may be.
     """
+
+    async def counted() -> Message:
+        message = await request.receive()
+        hold.grow(len(message.get("body", b"")))
+        return message
+
     own = folder / secrets.token_hex(16)
     try:
         own.mkdir()
-        async with request.form(max_files=1, max_fields=10) as form:
+        async with Request(request.scope, counted).form(max_files=1, max_fields=10) as form:
             sent = _file(form, field)
             path = own / _name(sent.filename or "")
             async with await anyio.open_file(path, "xb") as file:

@@ -1,0 +1,549 @@
+"""What strangers try: foreign pages, greedy clients, broken requests; what killed servers leave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+import genrescope
+from genrescope.web.clients import client_of
+from genrescope.web.guard import Guard
+from genrescope.web.temporary import ServerFolder
+from genrescope.web.turns import FullError, Turns
+from web_server import Server, running
+
+pytestmark = pytest.mark.xdist_group("web-attacks")
+CLASSIFY, UPLOAD, JOIN = "/api/classify", "/gradio_api/upload", "/gradio_api/queue/join"
+HOST = b"Host: 127.0.0.1\r\n"
+FILE = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a.mp3"\r\n\r\n'
+SIZE = 100_000  # bytes that the server takes in a request
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[..., Any]) -> Iterator[Server]:
+    with serve("--max-mb", SIZE / 1e6, "--waiting", 16, "--timeout", 8) as server:
+        yield server
+
+
+def client(server: Server, address: str = "127.0.0.1") -> httpx.Client:
+    """Ask from one of this machine's addresses, each of which is a client of its own."""
+    transport = httpx.HTTPTransport(local_address=address)
+    return httpx.Client(base_url=server.address, transport=transport, timeout=30)
+
+
+@pytest.fixture
+def ask(server: Server) -> Iterator[httpx.Client]:
+    with client(server) as found:
+        yield found
+    assert server.left() == []
+
+
+FOREIGN = [
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+    {"origin": ""},
+    {"origin": "http://127.0.0.1:1"},
+    {"origin": "http://127.0.0.1"},
+    {"origin": "http://localhost:PORT"},
+    {"origin": "https://127.0.0.1:PORT"},
+    {"origin": "http://127.0.0.1:PORT.evil.example"},
+    {"origin": "http://127.0.0.1:PORT@evil.example"},
+    {"origin": "http://127.0.0.1.:PORT"},
+    {"origin": "http://127.0.0.1:PORT http://evil.example"},
+    {"origin": "ftp://127.0.0.1:PORT"},
+    {"origin": "http://["},
+    {"oRiGiN": "HTTP://EVIL.EXAMPLE"},
+    {"origin": "http://evil.example", "sec-fetch-site": "same-origin"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"sec-fetch-site": "Cross-Site"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"},
+]
+
+
+def known_port(server: Server, headers: dict[str, str]) -> dict[str, str]:
+    return {key: value.replace("PORT", str(server.port)) for key, value in headers.items()}
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_a_foreign_page_is_refused(
+    server: Server, ask: httpx.Client, headers: dict[str, str]
+) -> None:
+    headers = known_port(server, headers)
+    files = {"file": genrescope.sample().read_bytes()[:50_000]}
+    for answer in (
+        ask.post(CLASSIFY, headers=headers, files=files),
+        ask.post(UPLOAD, headers=headers, files={"files": files["file"]}),
+        ask.post(JOIN, headers=headers, json={}),
+        ask.get("/", headers=headers),
+        ask.head("/healthz", headers=headers),
+        ask.get("/api/version", headers=headers),
+        ask.options(CLASSIFY, headers=headers),
+    ):
+        assert answer.status_code == 403, answer.request
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_two_origins_are_refused(ask: httpx.Client, server: Server) -> None:
+    own = server.address
+    answer = ask.get("/healthz", headers=[("origin", own), ("origin", "http://evil.example")])
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "http://127.0.0.1:PORT"},
+        {"origin": "http://localhost:PORT", "host": "LOCALHOST:PORT"},
+        {"origin": "http://[::1]:PORT", "host": "[::1]:PORT"},
+        {"origin": "http://localhost", "host": "localhost"},
+        {"origin": "http://localhost:80", "host": "localhost"},
+        {"origin": "http://127.0.0.1:PORT", "sec-fetch-site": "same-origin"},
+        {"sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"},
+        # A server in front, which speaks TLS and asks for this one by its address.
+        {"origin": "https://music.example", "x-forwarded-host": "music.example"},
+        {"origin": "https://music.example:8443", "x-forwarded-host": "music.example:8443"},
+    ],
+    ids=str,
+)
+def test_the_own_page_and_programs_are_answered(
+    server: Server, ask: httpx.Client, headers: dict[str, str]
+) -> None:
+    headers = known_port(server, headers)
+    assert ask.post(CLASSIFY, headers=headers, content=b"").status_code == 422
+    assert ask.get("/healthz", headers=headers).status_code == 200
+
+
+def test_a_link_from_elsewhere_leads_to_the_page_and_to_nothing_else(ask: httpx.Client) -> None:
+    link = {
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+    }
+    for path, status in (("/", 200), ("/?a=b", 200), ("/api/version", 403), (CLASSIFY, 403)):
+        assert ask.get(path, headers=link).status_code == status
+    assert ask.post("/", headers=link).status_code == 403
+    assert ask.get("/gradio_api/heartbeat/a", headers=link).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-forwarded-host": "evil:zz"},
+        {"x-forwarded-host": ""},
+        {"x-forwarded-proto": "javascript"},
+    ],
+    ids=str,
+)
+def test_malformed_words_of_a_server_in_front_are_refused(
+    ask: httpx.Client, headers: dict[str, str]
+) -> None:
+    assert ask.get("/", headers=headers).status_code == 400
+
+
+def test_others_can_neither_frame_nor_embed_anything(ask: httpx.Client) -> None:
+    for path in ("/", "/healthz", "/nowhere", "/openapi.json"):
+        headers = ask.get(path).headers
+        assert "frame-ancestors 'self'" in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "SAMEORIGIN"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_sites_that_are_named_may_frame_it() -> None:
+    frame = {
+        "sec-fetch-site": "cross-site",
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "iframe",
+    }
+    app = PlainTextResponse("page")
+    guard = Guard(app, size=100, upload_s=1, framers=("https://huggingface.co",))
+    asking = TestClient(guard)
+    answer = asking.get("/", headers=frame)
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert policy.endswith("frame-ancestors 'self' https://huggingface.co")
+    assert "x-frame-options" not in answer.headers
+    assert asking.get("/api/version", headers=frame).status_code == 403
+
+
+def test_websockets_are_refused() -> None:
+    asking = TestClient(Guard(PlainTextResponse("page"), size=100, upload_s=1))
+    with pytest.raises(WebSocketDisconnect), asking.websocket_connect("/"):
+        pass
+
+
+def test_a_fault_is_one_line_and_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(*_: object) -> None:
+        raise ValueError("line 1\nline 2\x1b[2J")
+
+    answer = TestClient(Guard(broken, size=100, upload_s=1)).get("/a%0Ab")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        500,
+        "The server failed at this request.",
+    )
+    (record,) = caplog.records
+    assert "ValueError at test_attacks.py:" in record.getMessage()
+    assert record.getMessage().isprintable()
+    assert record.exc_info is None
+
+
+def test_head_answers_as_get_does_without_the_body(ask: httpx.Client) -> None:
+    for path in ("/", "/healthz", "/api/version", "/openapi.json", "/nowhere", CLASSIFY):
+        head, get = ask.head(path), ask.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        assert head.headers["content-type"] == get.headers["content-type"]
+    assert ask.head("/gradio_api/heartbeat/a").status_code == 405  # it would never end
+
+
+def post(path: str, body: bytes, length: int | None = None, kind: str | None = None) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length or len(body)}\r\n"
+        f"Content-Type: {kind or 'multipart/form-data; boundary=x'}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def connect(server: Server, address: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(
+        ("127.0.0.1", server.port), timeout=20, source_address=(address, 0)
+    )
+
+
+def chunked(body: bytes) -> bytes:
+    head = (
+        f"POST {CLASSIFY} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+        f"Content-Type: multipart/form-data; boundary=x\r\n\r\n{len(body):x}\r\n"
+    )
+    return head.encode() + body + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        post(CLASSIFY, FILE % b"file", SIZE),
+        post(UPLOAD, FILE % b"files", SIZE),
+        chunked((FILE % b"file").ljust(SIZE)),
+    ],
+    ids=["program", "page", "without a length"],
+)
+def test_uploads_on_their_way_have_a_share_of_the_room(server: Server, begun: bytes) -> None:
+    # With 16 places there is room for 4 files, so a single one is a client's share.
+    with client(server) as greedy, client(server, "127.0.0.2") as other:
+        with connect(server) as slow:
+            slow.sendall(begun)
+            time.sleep(0.5)
+            for path, field in ((CLASSIFY, "file"), (UPLOAD, "files")):
+                answer = greedy.post(path, files={field: ("clip.mp3", b"x")})
+                assert answer.status_code == 503
+                assert int(answer.headers["retry-after"]) > 0
+            assert other.post(CLASSIFY, files={"file": ("a.mp3", b"x")}).status_code == 422
+        time.sleep(0.5)
+        assert greedy.post(CLASSIFY, files={"file": ("a.mp3", b"x")}).status_code == 422
+    assert server.left() == []
+
+
+def test_one_client_does_not_fill_the_room_for_all(serve: Callable[..., Any]) -> None:
+    sent = {"files": ("clip.mp3", b"x" * 60_000)}
+    with (
+        serve("--max-mb", SIZE / 1e6, "--waiting", 16) as server,
+        client(server) as greedy,
+        client(server, "127.0.0.2") as other,
+    ):
+        statuses = [greedy.post(UPLOAD, files=sent).status_code for _ in range(12)]
+        assert statuses == [200, 200] + 10 * [503]
+        clip = genrescope.sample("pulse").read_bytes()[:90_000]
+        assert other.post(UPLOAD, files={"files": ("a.mp3", clip)}).status_code == 200
+        assert other.post(CLASSIFY, files={"file": ("a.mp3", b"x")}).status_code == 422
+
+
+def test_some_places_are_never_the_same_clients() -> None:
+    turns = Turns(1, 8)
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            stack.enter_context(turns.place("greedy"))
+        with pytest.raises(FullError):
+            stack.enter_context(turns.place("greedy"))
+        for name in ("modest", "other"):
+            stack.enter_context(turns.place(name))
+        with pytest.raises(FullError):
+            stack.enter_context(turns.place("late"))
+        assert turns.inside == 8
+    with turns.place("greedy"):
+        assert turns.inside == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("unknown", "x" * 1000, True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_a_client_is_as_much_as_one_machine_may_have(one: str, other: str, same: bool) -> None:
+    assert (client_of({"client": (one, 1)}) == client_of({"client": [other, 2]})) is same
+
+
+def test_a_client_cannot_have_all_connections(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        many = [stack.enter_context(connect(server, "127.0.0.3")) for _ in range(260)]
+        many[-1].settimeout(5)
+        assert many[-1].recv(100).startswith(b"HTTP/1.1 503")
+        with client(server) as other:
+            assert other.get("/healthz").status_code == 200
+
+
+@pytest.mark.slow
+def test_who_takes_no_answers_is_not_waited_for(server: Server) -> None:
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", server.port))
+        count = 200
+        slow.sendall((b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * count)
+        time.sleep(22)
+        slow.settimeout(10)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while piece := slow.recv(2**16):
+                received += len(piece)
+    whole = len(httpx.get(server.address).content)
+    assert received < count * whole
+
+
+def lines(server: Server, before: int, wanted: int) -> list[str]:
+    """Wait for so many lines of the log; a moment more shows whether others follow."""
+    for _ in range(30):
+        found = server.log.read_text().splitlines()[before:]
+        if len(found) >= wanted:
+            break
+        time.sleep(0.1)
+    time.sleep(0.2)
+    return server.log.read_text().splitlines()[before:]
+
+
+def talk(server: Server, *pieces: bytes, half: bool = False) -> bytes:
+    """Send bytes as they are; give the answer's first line, once there is one."""
+    with connect(server) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.2)
+        if half:
+            connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(0.5)
+        with contextlib.suppress(OSError):
+            return connection.recv(4096).split(b"\r\n")[0]
+    return b""
+
+
+EVENT = {"session_hash": "nobody", "fn_index": 0, "event_id": "0" * 32}
+BEAT = b"GET /gradio_api/heartbeat/a HTTP/1.1\r\n" + HOST
+
+
+@pytest.mark.parametrize(
+    ("cause", "pieces"),
+    [
+        ("went away", [post(CLASSIFY, FILE % b"file", 90_000)]),
+        ("went away", [post(UPLOAD, FILE % b"files", 90_000)]),
+        ("went away", [post(JOIN, b'{"data', 1000)]),
+        ("went away", [post("/gradio_api/cancel", b'{"event', 1000)]),
+        ("went away", [post(CLASSIFY, FILE % b"file", 90_000).replace(b"HTTP/1.1", b"HTTP/1.0")]),
+        (
+            "no session",
+            [b"GET /gradio_api/queue/data?session_hash=x HTTP/1.1\r\n" + HOST + b"\r\n"],
+        ),
+        ("no session", [b"GET /gradio_api/queue/data HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        (
+            "no session",
+            [
+                b"GET /gradio_api/queue/data?session_hash=%1b%0aa%ed%a0%80 HTTP/1.1\r\n"
+                + HOST
+                + b"\r\n"
+            ],
+        ),
+        ("no such file", [b"GET /gradio_api/file=/x%0a HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("no such session", [b"GET /gradio_api/heartbeat/%00 HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("no event", [post("/gradio_api/cancel", json.dumps(EVENT).encode())]),
+        ("no event", [post("/gradio_api/reset", json.dumps({"event_id": "0"}).encode())]),
+        ("boundary", [post(CLASSIFY, b"garbage")]),
+        ("Invalid HTTP", [bytes(range(256))]),
+        ("Invalid HTTP", [BEAT + b"Transfer-Encoding: chunked\r\n\r\n", b"no length\r\n"]),
+        (
+            "upgrade",
+            [b"GET /healthz HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n" + HOST + b"\r\n"],
+        ),
+    ],
+)
+def test_what_is_broken_off_or_unknown_is_one_line(
+    server: Server, cause: str, pieces: list[bytes]
+) -> None:
+    before = len(server.log.read_text().splitlines())
+    talk(server, *pieces, half=cause == "went away")
+    found = lines(server, before, 1)
+    assert len(found) == 1, found
+    assert cause in found[0]
+    assert found[0].isprintable()
+    assert server.left() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (404, b"GET /assets/" + b"a" * 300 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /static/%00 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET http://evil.example/healthz HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"CONNECT evil.example:443 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (405, b"OPTIONS /api/classify HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (421, b"GET /healthz HTTP/1.0\r\n\r\n"),
+        (421, b"GET /healthz HTTP/1.1\r\nHost: evil@127.0.0.1\r\n\r\n"),
+        (421, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1.\r\n\r\n"),
+        (422, post(JOIN, b'{"data": [], "fn_index": 99, "session_hash": "a"}')),
+        (422, post(JOIN, b'{"data": [], "fn_index": -1, "session_hash": "a"}')),
+        (422, post(JOIN, b'{"data": [], "fn_index": true, "session_hash": "a"}')),
+        (422, post(JOIN, b'{"data": [], "fn_index": 0, "session_hash": "a"}')),
+        (422, post(JOIN, b'{"data": [null, null], "fn_index": 0, "session_hash": "a"}')),
+        (422, post(JOIN, b'{"data": [], "fn_index": 1, "session_hash": "\\ud800"}')),
+        (422, post(JOIN, b'{"data": [], "fn_index": 1, "session_hash": "\xff"}')),
+        (422, post(JOIN, b'{"data": [], "fn_index": 1}')),
+        (422, post("/gradio_api/cancel", b'{"event_id": "a", "fn_index": 1e999}')),
+        (422, post("/gradio_api/cancel", b'{"event_id": "a", "fn_index": ' + b"9" * 5000 + b"}")),
+        (422, post("/gradio_api/cancel", b"[]")),
+    ],
+)
+def test_what_makes_no_sense_is_refused_without_a_line(
+    server: Server, status: int, request_: bytes
+) -> None:
+    before = len(server.log.read_text().splitlines())
+    assert talk(server, request_).split()[1] == str(status).encode()
+    assert lines(server, before, 0) == []
+
+
+def join(asking: httpx.Client, session: str) -> int:
+    # The second function of the page is the first sample.
+    asked = {"data": [], "fn_index": 1, "session_hash": session, "event_data": None}
+    return asking.post(JOIN, json=asked).status_code
+
+
+def listen(asking: httpx.Client, session: str) -> str:
+    where = "/gradio_api/queue/data"
+    with asking.stream("GET", where, params={"session_hash": session}) as answers:
+        return "\n".join(answers.iter_lines())
+
+
+def test_a_session_that_fetches_nothing_is_given_no_more(ask: httpx.Client) -> None:
+    session = uuid.uuid4().hex
+    assert [join(ask, session) for _ in range(5)] == [200, 200, 200, 200, 503]
+    assert listen(ask, session).count('"process_completed"') == 4
+    assert ask.get("/gradio_api/queue/data", params={"session_hash": session}).status_code == 404
+
+
+@pytest.mark.slow
+def test_an_answer_that_nobody_fetches_is_not_kept(ask: httpx.Client) -> None:
+    session = uuid.uuid4().hex
+    assert join(ask, session) == 200
+    time.sleep(12)
+    assert ask.get("/gradio_api/queue/data", params={"session_hash": session}).status_code == 404
+
+
+@pytest.mark.slow
+def test_no_answer_stays_in_memory(server: Server, ask: httpx.Client) -> None:
+    def answers(count: int) -> None:
+        for _ in range(count):
+            session = uuid.uuid4().hex
+            assert join(ask, session) == 200
+            assert "gs-sentence" in listen(ask, session)
+
+    def memory() -> int:  # without the processes that decode, which keep no answers
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+
+    answers(15)
+    before = memory()
+    answers(40)
+    assert memory() - before < 6e6  # where each is a third of a megabyte
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def left_behind(folder: Path, name: str, mode: int = 0o700) -> Path:
+    made = folder / name
+    (made / "upload").mkdir(parents=True)
+    (made / "upload" / "a.mp3").write_bytes(b"x")
+    (made / "file").write_bytes(b"x")
+    (made / "link").symlink_to(folder)
+    made.chmod(mode)
+    return made
+
+
+def test_only_folders_of_dead_servers_are_swept(temporary: Path) -> None:
+    dead = left_behind(temporary, "genrescope-serve-00000000")
+    live = ServerFolder()
+    assert not dead.exists()
+    dead = left_behind(temporary, "genrescope-serve-00000000")
+    kept = [
+        left_behind(temporary, "genrescope-serve-0000000.", 0o700),  # no name that we give
+        left_behind(temporary, "genrescope-serve-11111111", 0o777),  # open to others
+        left_behind(temporary, "music"),
+        left_behind(temporary, "genrescope-web-22222222"),
+        live.path,
+    ]
+    if os.geteuid() == 0:
+        kept.append(left_behind(temporary, "genrescope-serve-33333333"))
+        os.chown(kept[-1], 12345, 12345)
+    link = temporary / "genrescope-serve-44444444"
+    link.symlink_to(temporary / "music")
+    (temporary / "genrescope-serve-55555555").write_bytes(b"x")
+    other = ServerFolder()
+    assert not dead.exists()
+    assert all(folder.is_dir() for folder in kept)
+    assert (temporary / "music" / "upload" / "a.mp3").exists()
+    assert link.is_symlink()
+    assert (temporary / "genrescope-serve-55555555").exists()
+    for folder in (live, other):
+        folder.close()
+        assert not folder.path.exists()
+
+
+@pytest.mark.slow
+def test_what_a_killed_server_was_sent_is_swept_at_the_next_start(tmp_path: Path) -> None:
+    with running(tmp_path / "killed") as server:
+        with client(server) as asking:
+            sent = {"files": ("clip.mp3", b"x" * 60_000)}
+            path = Path(asking.post(UPLOAD, files=sent).json()[0])
+        shared = {"TMPDIR": str(server.folder)}
+        with running(tmp_path / "beside", **shared):
+            assert path.exists()
+        assert path.exists()
+        server.process.kill()
+        server.process.wait()
+        assert path.exists()
+        with running(tmp_path / "next", **shared) as following:
+            assert not path.exists()
+            with client(following) as asking:
+                assert asking.get("/healthz").status_code == 200
+        assert list(server.folder.iterdir()) == []
