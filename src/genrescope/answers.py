@@ -120,17 +120,18 @@ class Writer:
         sure = f"{found.confidence:.2f}" + (" unsure" if found.unsure else "")
         sure += " !" if found.warnings else ""
         print_warnings(self._err, answer.path, found)
+        lines: list[str] = []
         if self._out.is_terminal:
             self._table.add_row(*map(_text, (answer.path, found.genre, sure, others, tags)))
             if steps:
                 self._bar.stop()  # lines of the two streams would run into each other
-                _line(one_line(f"{answer.path}:"))
+                lines = [f"{answer.path}:"]
         else:
             parts = (f"{found.genre} {sure}", others, tags)
-            line = f"{answer.path}: {' | '.join(part for part in parts if part)}"
-            _line(one_line(line))
-        for start_s, genre, share in steps:
-            _line(one_line(f"  {start_s:7.1f} s  {genre} {share:.2f}"))
+            lines = [f"{answer.path}: {' | '.join(part for part in parts if part)}"]
+        lines += [f"  {start_s:7.1f} s  {genre} {share:.2f}" for start_s, genre, share in steps]
+        # At once, so that a reader who is content with the first line has left nothing unwritten.
+        sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
 class SimilarWriter:
