@@ -50,6 +50,7 @@ def render(heard: Heard, name: str, near: Sequence[Neighbour] = (), calibration:
         "name": name,
         "sentence": sentence(found, heard.timeline),
         "found": found,
+        "warnings": found.warnings,
         "genres": list(found.probabilities.items()),
         "seconds": heard.seconds,
         "length": _clock(heard.seconds),
@@ -90,7 +91,8 @@ def _layers(timeline: Timeline, seconds: float) -> list[_Layer]:
     # Steps lie one on another, the strongest genre at the bottom.
     shares = timeline.probabilities
     strongest = np.argsort(-shares.mean(axis=0), kind="stable")[:_NAMED]
-    rows = [*shares[:, strongest].T, 1 - shares[:, strongest].sum(axis=1)]
+    rest = shares.sum(axis=1) - shares[:, strongest].sum(axis=1)  # of silence, none
+    rows = [*shares[:, strongest].T, rest]
     names = [*(timeline.genres[i] for i in strongest), "other"]
     edges = _edges(timeline, seconds) / max(seconds, 1e-9) * _LENGTH
     below = np.zeros(len(shares))
@@ -116,11 +118,11 @@ def _edges(timeline: Timeline, seconds: float) -> Any:
 
 def _told(timeline: Timeline, seconds: float) -> str:
     # The strip in words, for those who do not see it: stretches of the same genre.
-    best, edges = timeline.probabilities.argmax(axis=1), _edges(timeline, seconds)
-    starts = [0, *(np.flatnonzero(np.diff(best)) + 1), len(best)]
+    best, edges = timeline.best, _edges(timeline, seconds)
+    changes = [i for i, (a, b) in enumerate(pairwise(best), start=1) if a != b]
     stretches = [
-        f"{timeline.genres[best[a]]} from {_clock(edges[a])} to {_clock(edges[b])}"
-        for a, b in pairwise(starts)
+        f"{best[a] or 'silence'} from {_clock(edges[a])} to {_clock(edges[b])}"
+        for a, b in pairwise([0, *changes, len(best)])
     ]
     more = f" and {len(stretches) - 12} more changes" if len(stretches) > 12 else ""
     return "; ".join(stretches[:12]) + more

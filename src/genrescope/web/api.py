@@ -38,7 +38,7 @@ class OverTime(BaseModel):
     """The most likely genre of every step."""
 
     step_s: float | None = Field(description="Seconds; null where the clip is taken as one.")
-    genres: list[str]
+    genres: list[str | None] = Field(description="Null where it is silent.")
 
 
 class Near(BaseModel):
@@ -61,6 +61,7 @@ class Answer(BaseModel):
     sentence: str
     scores: list[Score]
     tags: list[Score]
+    warnings: list[str] = Field(description="What is to be known, as how much is damaged.")
     timeline: OverTime | None = None
     similar: list[Near] | None = Field(default=None, description="With a library only.")
 
@@ -217,6 +218,7 @@ def _answer(service: Service, heard: Heard, name: str, top_k: int, similar: int)
         sentence=sentence(found, heard.timeline),
         scores=row["scores"],
         tags=row["tags"],
+        warnings=row["warnings"],
         timeline=row.get("timeline"),
         similar=near,
     )
