@@ -172,8 +172,11 @@ def test_a_bad_file_of_the_library_is_named_and_a_bad_track_fails(
         (["--in", "empty"], ["empty", "no audio files"]),
         (["--in", "upper", "--no-recursive"], ["upper", "--recursive"]),
         # A path through a file cannot be written, whoever tries.
-        (["--in", "library", "--index", "library/root.wav/x.npz"], ["x.npz", "--index FILE"]),
-        (["--in", "library", "--index", "library/a"], ["library/a", "cannot be read", "--index"]),
+        (
+            ["--in", "library", "--index", "library/root.wav/x.npz"],
+            ["x.npz", "cannot be written", "--index"],
+        ),
+        (["--in", "library", "--index", "library/a"], ["library/a", "it is a folder", "--index"]),
         (["--in", "library", "--index", "thesis.txt"], ["thesis.txt", "left alone", "--index"]),
         (
             ["--in", "library", "--index", "thesis.txt", "--rebuild"],
