@@ -262,10 +262,7 @@ class Tagged:
             shutil.copy2(clip, self._master)
         self.names = sorted(clip.name for clip in clips)
         self.old = _contents(self._master)
-        self._plan = b""
         self.reset()
-        write_plan(self.plan, self.library)
-        self._plan = self.plan.read_bytes()
         self.seconds, self.new = self._measure()
         self.reset()
 
@@ -290,8 +287,7 @@ class Tagged:
         shutil.copytree(self._master, self.library)
         for left in self._folder.glob("journal.db*"):
             left.unlink()
-        if self._plan:
-            self.plan.write_bytes(self._plan)
+        write_plan(self.plan, self.library)  # anew, for it knows the files' inodes
 
     def tag(self, *words: object, **more: Any) -> Done:
         """Run a command of ``genrescope tag`` with the journal of this library."""

@@ -95,7 +95,6 @@ def scan(
         require("watchfiles", "library")
     folder = scanning.open_library(library)
     place = _own_file(db, cat.default_path, "--db")
-    check_folder(place.parent, "--db")
     classifier = load(model, revision)
     with cat.Catalogue(place, write=True) as catalogue:
         try:

@@ -10,6 +10,7 @@ import csv
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -415,12 +416,12 @@ def test_changes_without_permission(
         shutil.copy(clips["mp3-v24-two"], path)
         os.chown(path, NOBODY, NOBODY)
         os.chown(path.parent, NOBODY, NOBODY)
-    faults.write_plan(open_folder / "plan.csv", library)
     places["read-only"].chmod(0o444)
     places["closed"].parent.chmod(0o555)
     places["secret"].chmod(0o200)
     os.chown(places["foreign"], 0, 0)
     places["foreign"].chmod(0o666)
+    faults.write_plan(open_folder / "plan.csv", library)
     before = {name: path.read_bytes() for name, path in places.items()}
     words = "tag", "apply", open_folder / "plan.csv", "--journal", journal
     told = fine(runner.run(*words, user=NOBODY), 1)
@@ -580,6 +581,10 @@ def test_an_edit_that_shows_in_neither_size_nor_time_is_kept(
     path = tagged.library / "flac-tight.flac"
     edited_unseen(path, tmp_path)
     edited = path.read_bytes()
+    told = fine(tagged.tag("apply", tagged.plan), 1)
+    assert "since the plan was made; make the plan again" in told
+    assert path.read_bytes() == edited
+    faults.write_plan(tagged.plan, tagged.library)
     fine(tagged.tag("apply", tagged.plan))
     assert read_genres(path) == faults.NEW
     fine(tagged.tag("undo"))
@@ -591,6 +596,63 @@ def test_an_edit_that_shows_in_neither_size_nor_time_is_kept(
     assert "only its genre was put back" in fine(tagged.tag("undo"))
     assert read_genres(path) == ("Funk", "Soul")
     assert "Yítle".encode() in path.read_bytes()
+
+
+def second_name(path: Path) -> None:
+    os.link(path, path.parent.parent / "second name")
+
+
+def other_rights(path: Path) -> None:
+    path.chmod(0o600)
+
+
+def other_file(path: Path) -> None:
+    copy = path.parent.parent / "copy"
+    shutil.copy2(path, copy)
+    copy.replace(path)
+
+
+UNSEEN = {  # by size, time and content
+    second_name: "has got or lost another name",
+    other_rights: "has got other permissions, owner or attributes, or was moved",
+    other_file: "was replaced by another file",
+}
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+@pytest.mark.parametrize("change", UNSEEN, ids=lambda change: change.__name__)
+def test_a_file_that_is_not_the_planned_one_is_left_alone(
+    change: Callable[[Path], None], when: str, tagged: faults.Tagged, tmp_path: Path
+) -> None:
+    path, flag = tagged.library / tagged.names[1], tmp_path / "flag"
+    before = path.read_bytes()
+    if when == "before":
+        change(path)
+        told = fine(tagged.tag("apply", tagged.plan), 1)
+        assert f"skipped: {path}: it {UNSEEN[change]} since the plan was made; make the" in told
+    else:
+        hooks = [("pause", f"{APPLY}_swap", 2, str(flag))]
+        running = tagged.start("apply", tagged.plan, hooks=hooks)
+        faults.wait_for(flag.exists)
+        change(path)
+        flag.unlink()
+        told = fine(running.wait(), 1)
+        assert f"skipped: {path}: it {UNSEEN[change]}, by another program" in told
+    assert "4 written" in told
+    assert path.read_bytes() == before
+    assert tagged.leftovers() == []
+    (tagged.library.parent / "second name").unlink(missing_ok=True)
+    faults.write_plan(tagged.plan, tagged.library, ("Ska",))  # the remedy
+    assert "5 written" in fine(tagged.tag("apply", tagged.plan))
+
+
+def test_a_plan_of_the_former_format_is_applied(tagged: faults.Tagged) -> None:
+    text = tagged.plan.read_text()
+    text = text.replace("plan, format 2", "plan, format 1")
+    tagged.plan.write_text(re.sub(r",(v\w+-\w+)-\w+-\w+-\w+$", r",\1", text, flags=re.MULTILINE))
+    assert "5 written" in fine(tagged.tag("apply", tagged.plan))
+    fine(tagged.tag("undo"))
+    assert "5 written" in fine(tagged.tag("apply", tagged.plan))
 
 
 def test_a_folder_that_became_a_link_leads_nowhere(

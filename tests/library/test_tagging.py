@@ -274,9 +274,9 @@ def test_applied_twice_and_undone_twice(run: Run, three: Path) -> None:
 
 
 def test_times_of_change_can_be_kept(run: Run, three: Path) -> None:
+    (three / "lament.mp3").chmod(0o640)
     planned(run, three, "--min-confidence", 0.5)
     before = content(three)
-    (three / "lament.mp3").chmod(0o640)
     assert run("tag", "apply", "plan.csv", "--preserve-mtime").returncode == 0
     after = content(three)
     assert [told[1] for told in after.values()] == [told[1] for told in before.values()]

@@ -64,10 +64,11 @@ def test_train_with_another_encoder_and_use_it_through_transformers(
 ) -> None:
     save_checkpoint("wav2vec2", tmp_path / "tiny")
     out = tmp_path / "out"
-    stale = out / "transformers" / "pytorch_model.bin"
-    stale.parent.mkdir(parents=True)
-    stale.write_bytes(b"of the model that was here before")
-    (out / "config.json").write_text("{}")
+    mine = out / "transformers" / "notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("of the model that was here before")
+    (mine.parent / "config.json").write_text("{}")
+    (out / "config.json").write_text('{"genres": [], "representation": {}}')
     short = tmp_path / "short.yaml"
     short.write_text(
         "{extends: distilhubert, name: short, epochs: 2, batch_size: 4, "
@@ -75,11 +76,11 @@ def test_train_with_another_encoder_and_use_it_through_transformers(
     )
     made = train(
         *("--encoder", tmp_path / "tiny", "--recipe", short, "--data", genres, "--out", out),
-        *("--store", tmp_path / "store", "--jobs", 1),
+        *("--store", tmp_path / "store", "--jobs", 1, "--force"),
     )
     assert made.exit_code == 0, made.output
     assert f"For transformers.pipeline: {out / 'transformers'}" in made.stderr
-    assert not stale.exists()
+    assert mine.exists()
     config = json.loads((out / "transformers" / "config.json").read_text())
     assert config["id2label"] == {"0": "noise", "1": "tune"}
     assert config["label2id"] == {"noise": 0, "tune": 1}

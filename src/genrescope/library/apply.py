@@ -147,12 +147,12 @@ def _carry_out(
 def _refuse(path: Path, entry: Entry, change: Change) -> os.stat_result:
     # Why a file had better be left alone, or how it is now.
     before = _refuse_other_things(path, entry)
+    _refuse_read_only(path, before)
     why = difference(before, change.stamp)
     if why is not None and not _is_former(path, change):
         raise _Skip(f"it {why} since the plan was made; make the plan again to tag it")
     if read_genres(path) != change.old:
         raise _Skip("it has changed since the plan was made; make the plan again to tag it")
-    _refuse_read_only(path, before)
     if (obstacle := can_write(path)) is not None:
         raise _Skip(obstacle)
     return before
@@ -252,7 +252,7 @@ def _take_back(
             return Outcome(path, "skipped", str(reason))
         except OSError as error:
             return Outcome(path, "failed", _words(error))
-        _restamp_restored(journal, change, path)
+    _restamp_restored(journal, change, path)
     journal.end(change, "undone", told or None)
     return Outcome(path, "undone", told)
 

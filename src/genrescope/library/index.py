@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import secrets
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.errors import InputError
+from genrescope.io import whole
 from genrescope.library.database import from_integer, to_integer
 
 PREFIX = ".genrescope-similar"
@@ -130,19 +130,15 @@ def write(path: Path, rows: dict[str, Row], model: str, folder: str | None) -> N
         "genres": np.array([number[row.genre] for row in rows.values()], dtype=np.int64),
         "confidences": np.array([row.confidence for row in rows.values()], dtype=np.float32),
     }
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         if path.exists():
             with path.open("rb") as file:
                 _refuse_stranger(path, file.read(_MARK.stop))
-        with partial.open("wb") as file:
+        with whole(path, "--index") as partial, partial.open("wb") as file:
             np.savez(file, **parts)
-        partial.replace(path)
     except OSError as error:
         cause = f"the index cannot be written ({error.strerror or error})"
         raise InputError(path, cause, _ELSEWHERE) from error
-    finally:
-        _remove(partial)
 
 
 def _refuse_stranger(path: Path, content: bytes) -> None:
@@ -151,13 +147,6 @@ def _refuse_stranger(path: Path, content: bytes) -> None:
     if not known and not path.name.startswith(PREFIX):
         cause = "it is no index of genrescope's, so it is left alone"
         raise InputError(path, cause, "Delete it, or give another file with --index")
-
-
-def _remove(partial: Path) -> None:
-    try:
-        partial.unlink(missing_ok=True)
-    except OSError:  # where it could not be written, there is nothing to remove
-        return
 
 
 def _bytes(content: Any) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from typing import Any
 import platformdirs
 
 from genrescope.errors import one_line
-from genrescope.library.database import Database, Kind, text, texts
+from genrescope.library.database import Database, Kind, from_integer, text, texts, to_integer
 
 _PAGE = 64
 
@@ -255,7 +255,7 @@ class Journal(Database):
         with self._told(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = 'ready', mtime_ns = ?, patch = ? WHERE id = ?",
-                (mtime_ns, patch, change.number),
+                (to_integer(mtime_ns), patch, change.number),
             )
 
     def end(self, change: Change, state: str, told: str | None = None) -> None:
@@ -312,6 +312,6 @@ def _change(
         texts(new),
         text(state),
         None if told is None else text(told),
-        mtime_ns,
+        None if mtime_ns is None else from_integer(mtime_ns),
         patch,
     )
