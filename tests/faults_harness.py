@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 Hook = tuple[Any, ...]
@@ -188,9 +189,9 @@ class Heard:
         self.rows = rows(folder / "whole 0.db")
 
     def scan(self, db: Path, *, apart: bool = False, kill_after: float | None = None) -> Done:
-        """Scan; what an earlier run ended with is heard in this process unless ``apart``.
+        """Scan; files are decoded by the process that keeps the results unless ``apart``.
 
-        A process of its own for each suspicious file costs a second; some runs do it.
+        Processes of their own cost a second each; some runs start them.
         """
         hooks: list[Hook] = [] if apart else [("together",)]
         return self._runner.run(
@@ -592,25 +593,43 @@ def _pause(target: str, number: int, flag: str) -> None:
     _replace(target, around)
 
 
+class _Together:
+    """Does the work of a ``WorkerPool`` in this process."""
+
+    def __init__(self, count: int | None, prepare: Callable[..., Any], *given: Any) -> None:
+        self.count = count or os.cpu_count() or 1
+        self._made = prepare(*given)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def do_file(self, work: Callable[..., Any], path: Path, *given: Any) -> Any:
+        return work(self._made, path, *given)
+
+    def close(self) -> None:
+        return
+
+
 def _together() -> None:
-    from genrescope.classifier import Classifier
+    """Let a scan decode files in the process that keeps what comes of them."""
     from genrescope.library import scan
 
-    scan._hear_apart = lambda folder, path: Classifier(folder, threads=1).predict(path)
+    scan.WorkerPool = _Together  # type: ignore[misc, assignment]
 
 
 def _late() -> None:
-    """Let processes that hear what an earlier run died of take their time."""
+    """Let the processes that decode files take their time."""
     from genrescope.library import scan
 
-    scan._predict = _predict_late
+    scan.Classifier = SimpleNamespace(predict=_predict_late)  # type: ignore[misc, assignment]
 
 
-def _predict_late(path: Path) -> Any:
-    from genrescope.library import scan
-
+def _predict_late(classifier: Any, path: Path) -> Any:
     time.sleep(5)
-    return scan._predict(path)
+    return classifier.predict(path)
 
 
 _HOOKS: dict[str, Callable[..., None]] = {

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from hostile import hostile
+
 GENRESCOPE = [sys.executable, "-m", "genrescope"]
 RECIPE = """\
 extends: report-cnn
@@ -286,13 +288,49 @@ def test_errors_name_file_cause_and_remedy(
     arguments: list[str], words: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "bad.csv").write_text("path,style\na.wav,rock\n")
+    (tmp_path / "bad.csv").write_text("path,loudness\na.wav,rock\n")
     done = genrescope(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     message = " ".join(done.stderr.split())
     for word in words:
         assert word in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "study"])
+def test_damaged_clips_and_those_that_crash_a_decoder_are_named_and_left_out(
+    genres: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    shutil.copytree(genres, tmp_path / "music")
+    cut = tmp_path / "music" / "high" / "9.wav"
+    soundfile.write(cut, 0.4 * np.sin(np.arange(3 * 22050) / 2), 22050)
+    cut.write_bytes(cut.read_bytes()[: round(0.7 * 132_300)])
+    (tmp_path / "music" / "low" / "9.wav").rename(tmp_path / "music" / "low" / "deadly.wav")
+    options = {
+        "train": ("--recipe", "tiny.yaml"),
+        "study": ("--recipes", "tiny.yaml", "--protocols", "report", "--seeds", 1),
+    }
+    common = ("--data", "music", "--store", "store", "--jobs", 1)
+    done = genrescope(
+        *(command, *common, "--out", "out", *options[command]),
+        cwd=tmp_path,
+        **hostile(tmp_path, die="deadly.wav"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    told = done.stderr
+    if command == "study":
+        told = (tmp_path / "out" / "report.md").read_text()
+    assert "deadly.wav: its decoder crashed, or there was no memory left" in told
+    assert "9.wav: 0.9 s of 3.0 s could not be decoded: it is damaged or cut off" in told
+    assert len(list((tmp_path / "store").rglob("*.npy"))) == 18
+    strict = genrescope(
+        *(command, *common, "--out", "strict", *options[command], "--strict"), cwd=tmp_path
+    )
+    assert strict.returncode == 1
+    assert "9.wav" in strict.stderr
 
 
 @pytest.mark.slow
@@ -311,7 +349,7 @@ def test_strict_fails_where_the_default_goes_on(genres: Path, tmp_path: Path) ->
     lenient = genrescope(*common, *more, "--out", "lenient", cwd=tmp_path)
     assert lenient.returncode == 0, lenient.stderr
     report = (tmp_path / "lenient" / "report.md").read_text()
-    assert "9.wav: the WAV file is truncated" in report
+    assert "9.wav: it is damaged or cut off" in report
     assert "silent genre: the genre holds no audio files" in report
     strict = genrescope(*common, *more, "--out", "strict", "--strict", cwd=tmp_path)
     assert strict.returncode == 1

@@ -13,7 +13,6 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import tempfile
 import time
@@ -194,15 +193,10 @@ def test_a_killed_scan_leaves_no_process_behind(
     library, db = tmp_path / "music", tmp_path / "library.db"
     library.mkdir()
     shutil.copy(clips["mp3-bare"], library)
-    runner.run("scan", library, "--db", db)
-    with sqlite3.connect(db) as catalogue:  # as if it had been killed while it heard the file
-        catalogue.execute(
-            "UPDATE tracks SET stale = 1, begun = 1, fingerprint = NULL, model = NULL"
-        )
     scan = runner.start("scan", library, "--db", db, hooks=[("late",)])
     faults.wait_for(lambda: len(faults.children(scan.pid)) > 1)
+    time.sleep(2)  # it is prepared, and sleeps over the file
     below = faults.children(scan.pid)
-    time.sleep(0.2)
     scan.signal(signal.SIGKILL)
     scan.wait()
     faults.wait_for(lambda: not any(faults.alive(pid) for pid in below))
@@ -228,7 +222,7 @@ def test_stopped_runs_say_how_to_go_on(
     assert list(tagged.complaints("new")) == []
 
     tagged.reset()
-    hooks = [("pause", "genrescope.classifier:Classifier.predict", 2, str(flag))]
+    hooks = [("together",), ("pause", "genrescope.classifier:Classifier.predict", 2, str(flag))]
     scan = runner.start("scan", tagged.library, "--db", db, "--workers", 1, hooks=hooks)
     faults.wait_for(flag.exists)
     scan.signal(signal.SIGINT)
@@ -258,7 +252,7 @@ def test_two_at_once_do_not_disturb_each_other(
     fine(first.wait())
     assert list(tagged.complaints("new")) == []
 
-    hooks = [("pause", "genrescope.classifier:Classifier.predict", 2, str(flag))]
+    hooks = [("together",), ("pause", "genrescope.classifier:Classifier.predict", 2, str(flag))]
     scan = runner.start("scan", tagged.library, "--db", db, hooks=hooks)
     faults.wait_for(flag.exists)
     second = runner.run("scan", tagged.library, "--db", db)

@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ import genrescope
 from genrescope.classifier import Classifier
 from genrescope.errors import InputError
 from genrescope.library import scan
-from genrescope.library.catalogue import Catalogue
+from genrescope.library.catalogue import Catalogue, Waiting
+from hostile import hostile
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -76,7 +79,7 @@ def rows(run: Run, *options: object) -> dict[str, dict[str, Any]]:
 def test_a_scan_hears_everything_once_and_names_what_failed(run: Run, library: Path) -> None:
     done = run("scan", library)
     assert done.returncode == 1
-    assert "letter.mp3: it cannot be decoded as audio" in done.stderr
+    assert "letter.mp3: not audio that genrescope can read" in done.stderr
     assert "4 audio files: 4 new" in done.stdout
     assert "3 heard, 1 failed" in done.stdout
     again = run("scan", library, "--json")
@@ -98,7 +101,7 @@ def test_the_catalogue_says_what_classify_says(run: Run, library: Path) -> None:
         assert row["error"] is None
     letter = found["letter.mp3"]
     assert letter["genre"] is None
-    assert letter["error"].startswith("it cannot be decoded")
+    assert letter["error"].startswith("not audio that genrescope can read")
 
 
 def test_renamed_moved_copied_and_retagged_files_are_not_heard_again(
@@ -130,7 +133,7 @@ def test_other_audio_under_the_same_name_is_heard_again(run: Run, library: Path)
     assert told["changed"] == 2
     found = rows(run)
     assert found["lament.mp3"]["genre"] == found["pulse.mp3"]["genre"] == "disco"
-    assert found["letter.mp3"]["error"] is None or "truncated" in found["letter.mp3"]["error"]
+    assert (found["letter.mp3"]["genre"], found["letter.mp3"]["error"]) == ("classical", None)
 
 
 def test_what_is_gone_is_left_out_and_comes_back_unheard(
@@ -191,6 +194,8 @@ def test_hidden_files_are_left_out_and_links_are_told(run: Run, library: Path) -
     done = run("scan", library)
     assert "nowhere.mp3: it cannot be read (No such file or directory)" in done.stderr
     assert "6 audio files" in done.stdout
+    assert f"{library.resolve() / 'around'}" in done.stderr
+    assert "links to folders" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
@@ -202,8 +207,10 @@ def test_a_name_that_is_no_text_is_told_and_the_rest_goes_on(run: Run, library: 
     shutil.copy(genrescope.sample("lament"), folder)
     done = run("scan", library, PYTHONUTF8="1")
     assert done.returncode == 1
-    assert done.stderr.count("its name is not valid UTF-8") + done.stdout.count("known") >= 1
     assert "6 audio files: 6 new" in done.stdout
+    assert "letter.mp3" in done.stderr
+    told = json.loads(run("stats", library, "--json").stdout)
+    assert (told["heard"], told["failed"]) == (5, 1)
     assert scanned(run, library)["new"] == 0
     assert run("stats", library).returncode == 0
 
@@ -220,7 +227,7 @@ def test_stats_add_up(run: Run, library: Path, tmp_path: Path) -> None:
         assert stats["tracks"] == len(of_it) == sum(stats["confidences"])
         mean = np.mean([row["confidence"] for row in of_it])
         assert stats["mean_confidence"] == pytest.approx(mean, abs=1e-3)
-    assert told["failures"] == {"it cannot be decoded as audio": 1}
+    assert told["failures"] == {"not audio that genrescope can read": 1}
     assert (tmp_path / "stats.png").read_bytes().startswith(b"\x89PNG")
     table = run("stats")
     assert "disco" in table.stdout
@@ -318,25 +325,35 @@ def test_a_reader_is_not_kept_waiting_by_a_scan(run: Run, library: Path, tmp_pat
     assert counts(done)["heard"] == 3
 
 
-def test_a_file_that_kills_its_decoder_ends_one_scan_only(
-    run: Run, library: Path, tmp_path: Path
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_kills_its_decoder_costs_itself(
+    run: Run, library: Path, tmp_path: Path, workers: int
 ) -> None:
-    shutil.copy(genrescope.sample("pulse"), library / "a" / "deadly.mp3")
-    with (library / "a" / "deadly.mp3").open("ab") as file:
-        file.write(b"\0" * 300)
-    deadly = deadly_at(tmp_path, "deadly.mp3")
-    first = run("scan", library, **deadly)
-    assert first.returncode == -signal.SIGKILL
-    second = run("scan", library, **deadly)
-    assert second.returncode == 1
-    assert "deadly.mp3: it kills the process that hears it" in second.stderr
+    deadly = hostile(tmp_path, die="deadly.mp3", abort="cursed.mp3")
+    for name in ("deadly.mp3", "cursed.mp3"):
+        (library / "a" / name).write_bytes(genrescope.sample("pulse").read_bytes()[:-20_000])
+    done = run("scan", library, "--workers", workers, **deadly)
+    assert done.returncode == 1
+    for name in ("deadly.mp3", "cursed.mp3"):
+        assert f"{name}: its decoder crashed" in done.stderr
+    assert "3 heard, 3 failed" in done.stdout
+    assert "Traceback" not in done.stderr
     found = rows(run)
     assert {name for name, row in found.items() if row["genre"]} == {
         "lament.mp3",
         "pulse.mp3",
         "shuffle.mp3",
     }
-    assert scanned(run, library, **deadly)["failed"] == 0  # it is known
+    again = scanned(run, library, **deadly)
+    assert (again["heard"], again["failed"]) == (0, 0)  # it is known
+    assert scanned(run, library, "--retry")["heard"] == 2  # with a better decoder
+
+
+def test_what_decoders_print_is_not_seen(run: Run, library: Path, tmp_path: Path) -> None:
+    plain, db = run("scan", library), tmp_path / "other.db"
+    noisy = run("scan", library, "--db", db, **hostile(tmp_path, chatter=".mp3"))
+    assert "chatter" not in noisy.stderr + noisy.stdout
+    assert noisy.stderr == plain.stderr
 
 
 @pytest.mark.slow
@@ -345,42 +362,44 @@ def test_many_files_are_heard_by_processes_and_a_crash_ends_none_of_the_rest(
 ) -> None:
     source = genrescope.sample("pulse").read_bytes()
     for number in range(60):  # of different audio
-        (library / f"{number:02d}.mp3").write_bytes(source[: 60_000 + 500 * number])
-    deadly = deadly_at(tmp_path, "deadly.mp3")
+        (library / f"{number:02d}.mp3").write_bytes(source[: 80_000 + 500 * number])
     shutil.copy(genrescope.sample("lament"), library / "deadly.mp3")
-    with (library / "deadly.mp3").open("ab") as file:
-        file.write(b"\0" * 300)
-    done = run("scan", library, "--workers", 2, **deadly)
+    with (library / "deadly.mp3").open("r+b") as file:
+        file.truncate(90_000)
+    done = run("scan", library, "--workers", 2, **hostile(tmp_path, die="deadly.mp3"))
     assert done.returncode == 1, done.stderr
-    assert "deadly.mp3: it kills the process that hears it" in done.stderr
-    apart = rows(run)
-    # In threads, a few at a time, the same comes of them.
+    assert "deadly.mp3: its decoder crashed" in done.stderr
+    together = rows(run)
+    # One at a time, the same comes of them.
     plain = tmp_path / "plain.db"
     (library / "deadly.mp3").unlink()
     for file in sorted(library.glob("[0-9]*.mp3"))[:20]:
         (tmp_path / "few").mkdir(exist_ok=True)
         shutil.copy(file, tmp_path / "few")
-    scanned(run, tmp_path / "few", "--db", plain)
+    scanned(run, tmp_path / "few", "--db", plain, "--workers", 1)
     for name, row in rows(run, "--db", plain).items():
         for key in ("genre", "probabilities", "tags", "error", "fingerprint"):
-            assert row[key] == apart[name][key]
-    assert sum(row["error"] is None for row in apart.values()) >= 60
+            assert row[key] == together[name][key]
+    assert sum(row["error"] is None for row in together.values()) >= 60
 
 
-def deadly_at(folder: Path, name: str) -> dict[str, str]:
-    """Give the environment in which a decoder crashes at one file: its process ends at once."""
-    (folder / "patch").mkdir()
-    (folder / "patch" / "sitecustomize.py").write_text(
-        "import os, signal\n"
-        "import genrescope.audio as audio\n"
-        "real = audio._refuse_unreadable\n"
-        "def refuse(path):\n"
-        f"    if path.name == {name!r}:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    real(path)\n"
-        "audio._refuse_unreadable = refuse\n"
-    )
-    return {"PYTHONPATH": str(folder / "patch")}
+def test_damage_is_kept_with_the_answer(run: Run, library: Path, tmp_path: Path) -> None:
+    db, plain = tmp_path / "library.db", (library / "a" / "lament.mp3").read_bytes()
+    (library / "a" / "cut.mp3").write_bytes(plain[: round(0.7 * len(plain))])
+    (library / "a" / "lost.mp3").write_bytes(plain[: round(0.3 * len(plain))])
+    done = run("scan", library, "--db", db)
+    assert "lost.mp3: it is damaged or cut off" in done.stderr
+    assert "cut.mp3" not in done.stderr
+    shutil.copy(library / "a" / "cut.mp3", library / "b" / "copy.mp3")
+    assert scanned(run, library, "--db", db)["known"] == 1
+    with Catalogue(db) as catalogue:
+        known = {one.path.name: one for one in catalogue.tracks()}
+    for name in ("cut.mp3", "copy.mp3"):
+        assert known[name].prediction is not None
+        (warning,) = known[name].prediction.warnings
+        assert "could not be decoded: it is damaged or cut off" in warning
+    assert known["pulse.mp3"].prediction.warnings == ()
+    assert known["lost.mp3"].prediction is None
 
 
 @pytest.fixture
@@ -410,54 +429,45 @@ def test_an_unreadable_folder_is_named_and_not_taken_for_empty(
     assert catalogue.counts()["gone"] == 0
 
 
-def test_many_threads_at_once_learn_the_names_of_tags_once(
-    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_threads_at_once_learn_the_names_of_tags_once(library: Path, tmp_path: Path) -> None:
     library = scan.open_library(library)
-    answer = genrescope.load().predict(genrescope.sample())
+    classifier = genrescope.load()
+    answer = classifier.predict(genrescope.sample())
     for number in range(44):  # with the four that there are, three times sixteen
         (library / f"{number}.mp3").write_bytes(bytes([number]) * 100)
-    classifier = Classifier.default()
     together = threading.Barrier(16)
-
-    def hear(_: Path) -> Any:
-        with suppress(threading.BrokenBarrierError):
-            together.wait(1)  # the last ones find nobody to wait for
-        return answer
-
-    monkeypatch.setattr(classifier, "predict", hear)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         for number in range(4):
-            together.reset()
             with Catalogue(tmp_path / f"{number}.db", write=True) as catalogue:
                 scan.look(catalogue, library)
-                heard = list(scan.hear(catalogue, classifier, library, workers=16))
-                assert len(heard) == 48
-                tags = {tuple(sorted(known.prediction.tags)) for known in catalogue.tracks()}
+                model = catalogue.model(classifier)
+                waiting = list(catalogue.waiting(str(library), model))
+
+                def keep(
+                    file: Waiting, catalogue: Catalogue = catalogue, model: int = model
+                ) -> None:
+                    together.wait(20)
+                    catalogue.save(file.row, file.path.stat(), None, model, answer)
+
+                with ThreadPoolExecutor(16) as threads:
+                    assert len(list(threads.map(keep, waiting))) == 48
+                known = list(catalogue.tracks())
+                assert len(known) == 48
+                tags = {tuple(sorted(one.prediction.tags)) for one in known}
                 assert tags == {tuple(sorted(answer.tags))}
     finally:
         sys.setswitchinterval(before)
 
 
-def test_no_fault_of_one_file_ends_a_scan(
-    catalogue: Catalogue, library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library = scan.open_library(library)
-    classifier = Classifier.default()
-    predict = classifier.predict
-
-    def hear(path: Path) -> Any:
-        if path.name == "pulse.mp3":
-            raise RuntimeError("a fault in somebody's decoder")
-        return predict(path)
-
-    monkeypatch.setattr(classifier, "predict", hear)
-    scan.look(catalogue, library)
-    results = {one.path.name: one.result for one in scan.hear(catalogue, classifier, library)}
-    assert "RuntimeError: a fault in somebody's decoder" in str(results["pulse.mp3"])
-    assert catalogue.counts() == {"heard": 2, "failed": 2, "waiting": 0, "gone": 0}
+def test_no_fault_of_one_file_ends_a_scan(run: Run, library: Path, tmp_path: Path) -> None:
+    done = run("scan", library, **hostile(tmp_path, fail="pulse.mp3"))
+    assert done.returncode == 1
+    assert "pulse.mp3: it cannot be analysed" in done.stderr
+    assert "RuntimeError: a fault in somebody's decoder" in done.stderr
+    told = json.loads(run("stats", "--json").stdout)
+    assert (told["heard"], told["failed"], told["waiting"], told["gone"]) == (2, 2, 0, 0)
 
 
 def test_a_copy_is_known_though_what_it_was_copied_from_has_changed(
@@ -572,3 +582,98 @@ def test_scanning_and_hearing_are_one_result(catalogue: Catalogue, library: Path
     assert isinstance(heard["letter.mp3"].result, InputError)
     kept = {known.path.name: known for known in catalogue.tracks()}
     assert set(kept) == set(heard)
+
+
+@pytest.mark.parametrize(
+    "day", ["2300-01-01", "2262-04-12", "2262-04-11", "1969-12-31", "1902-01-01"]
+)
+def test_files_of_any_time_are_noted_once(catalogue: Catalogue, library: Path, day: str) -> None:
+    library = scan.open_library(library)
+    mtime_ns = set_day(library / "a" / "pulse.mp3", day)
+    assert scan.look(catalogue, library).changes == scan.Changes(new=4)
+    assert scan.look(catalogue, library).changes == scan.Changes()
+    os.utime(library / "a" / "pulse.mp3", ns=(0, mtime_ns - 10**9))
+    assert scan.look(catalogue, library).changes == scan.Changes(changed=1)
+
+
+def test_a_file_of_the_far_future_is_scanned_once(run: Run, library: Path) -> None:
+    mtime_ns = set_day(library / "a" / "pulse.mp3", "2300-01-01")
+    assert scanned(run, library)["heard"] == 3
+    row = rows(run)["pulse.mp3"]
+    assert row["genre"] == "disco"
+    told = scanned(run, library)
+    assert (told["new"], told["changed"], told["heard"], told["known"]) == (0, 0, 0, 0)
+    with Catalogue(library.parent / "data" / "genrescope" / "library.db") as opened:
+        (pulse,) = [known for known in opened.tracks() if known.path.name == "pulse.mp3"]
+    assert pulse.mtime_ns == mtime_ns
+
+
+def set_day(file: Path, day: str) -> int:
+    """Set the time of a file's last change, some ns after a full second of a day."""
+    seconds = round(datetime.fromisoformat(f"{day}T12:34:56+00:00").timestamp())
+    try:
+        os.utime(file, ns=(0, seconds * 10**9 + 123_456_789))
+    except (OSError, OverflowError):
+        pytest.skip("this system has no such times")
+    if file.stat().st_mtime_ns // 10**9 != seconds:
+        pytest.skip("this file system has no such times")
+    return file.stat().st_mtime_ns
+
+
+SCHEMA_1 = """
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, genres TEXT NOT NULL,
+    tags TEXT, unsure_below REAL NOT NULL
+);
+CREATE TABLE folders (id INTEGER PRIMARY KEY, path NOT NULL UNIQUE, walk INTEGER NOT NULL);
+CREATE TABLE tracks (
+    id INTEGER PRIMARY KEY, folder INTEGER NOT NULL REFERENCES folders, name NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0,
+    stale INTEGER NOT NULL DEFAULT 1, begun INTEGER NOT NULL DEFAULT 0, fingerprint BLOB,
+    model INTEGER REFERENCES models, genre INTEGER, confidence REAL, probabilities BLOB, tags BLOB,
+    error TEXT, UNIQUE (folder, name)
+);
+CREATE INDEX tracks_by_fingerprint ON tracks (fingerprint, gone) WHERE fingerprint IS NOT NULL;
+"""
+
+
+def make_first_version(db: Path, new: Path) -> None:
+    """Make a catalogue as genrescope 0.1's first schema had it, of one of today's."""
+    with closing(sqlite3.connect(db)) as old:
+        old.executescript("PRAGMA journal_mode = WAL;" + SCHEMA_1)
+        old.execute("ATTACH ? AS new", (str(new),))
+        (application,) = old.execute("PRAGMA new.application_id").fetchone()
+        old.execute(f"PRAGMA main.application_id = {application}")
+        old.execute("PRAGMA main.user_version = 1")
+        old.execute("INSERT INTO main.models SELECT * FROM new.models")
+        old.execute("INSERT INTO main.folders SELECT * FROM new.folders")
+        old.execute(
+            "INSERT INTO main.tracks SELECT id, folder, name, size, mtime_ns, gone, stale, 0, "
+            "fingerprint, model, genre, confidence, probabilities, tags, error FROM new.tracks"
+        )
+        old.commit()
+
+
+@pytest.mark.parametrize("first", ["stats", "scan"])
+def test_a_catalogue_of_the_first_version_goes_on(
+    run: Run, library: Path, tmp_path: Path, first: str
+) -> None:
+    new, old = tmp_path / "new.db", tmp_path / "old.db"
+    scanned(run, library, "--db", new)
+    make_first_version(old, new)
+    if first == "stats":
+        told = json.loads(run("stats", "--db", old, "--json").stdout)
+        assert (told["heard"], told["failed"], told["waiting"]) == (3, 1, 0)
+    told = scanned(run, library, "--db", old)
+    assert (told["new"], told["changed"], told["heard"], told["failed"]) == (0, 0, 0, 0)
+    assert rows(run, "--db", old) == rows(run, "--db", new)
+    content = genrescope.sample("pulse").read_bytes()
+    (library / "cut.mp3").write_bytes(content[: round(0.7 * len(content))])
+    assert scanned(run, library, "--db", old)["heard"] == 1
+    with Catalogue(old) as catalogue:
+        (cut,) = [one for one in catalogue.tracks() if one.path.name == "cut.mp3"]
+    assert cut.prediction is not None
+    assert len(cut.prediction.warnings) == 1
+    with closing(sqlite3.connect(old)) as opened:
+        assert opened.execute("PRAGMA user_version").fetchone() == (2,)
+        assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -89,7 +89,7 @@ def test_audio_that_is_not_used_is_named(music: Path, clip: Write) -> None:
     clip(music / "loose.wav")
     (music / "blues/gone.wav").symlink_to(music / "nowhere.wav")
     os.mkfifo(music / "blues/pipe.wav")
-    (music / "pop/half.mp3.part").write_bytes(b"ID3 and so on")
+    (music / "pop/half.mp3.part").write_bytes(b"ID3\x04 and so on")
     (music / "pop/take 3").write_bytes(b"fLaC and so on")
     (music / "pop/notes.txt").write_bytes(b"ideas")
     dataset = read_folder(music)
@@ -97,7 +97,7 @@ def test_audio_that_is_not_used_is_named(music: Path, clip: Write) -> None:
     assert {f.path.relative_to(music).as_posix(): f.cause for f in dataset.findings} == {
         "loose.wav": "it lies in no genre's folder",
         "blues/gone.wav": "it is a link to nothing",
-        "blues/pipe.wav": "it is not a regular file",
+        "blues/pipe.wav": "it is a pipe, not a regular file",
         "pop/half.mp3.part": "it looks like audio, but '.part' is no ending of a format that is "
         "read",
         "pop/take 3": "it looks like audio, but its name has no ending of a format that is read",
@@ -116,12 +116,24 @@ def test_hundreds_of_files_make_one_line_with_their_number(music: Path, clip: Wr
     assert "--all" in problem.remedy
 
 
-def test_links_to_folders_are_followed_and_loops_end(music: Path, clip: Write) -> None:
+def test_links_to_folders_are_named_and_not_followed(music: Path, clip: Write) -> None:
     clip(music.parent / "elsewhere" / "3.wav")
+    (music / "pop" / "linked.wav").symlink_to(music.parent / "elsewhere" / "3.wav")
     (music / "pop" / "more").symlink_to(music.parent / "elsewhere")
     (music / "pop" / "self").symlink_to(music / "pop")
-    assert labels(read_folder(music))["pop/more/3.wav"] == "pop"
-    assert len(read_folder(music).tracks) == 4
+    dataset = read_folder(music)
+    assert labels(dataset)["pop/linked.wav"] == "pop"
+    assert len(dataset.tracks) == 4
+    assert {f.path.relative_to(music).as_posix(): f.cause for f in dataset.findings} == {
+        "pop/more": "it is a link to a folder, which is not followed",
+        "pop/self": "it is a link to a folder, which is not followed",
+    }
+
+
+def test_a_link_to_a_genre_s_folder_is_that_genre(music: Path, clip: Write) -> None:
+    clip(music.parent / "elsewhere" / "3.wav")
+    (music / "jazz").symlink_to(music.parent / "elsewhere")
+    assert labels(read_folder(music)).get("jazz/3.wav") == "jazz"
 
 
 SPELLINGS = ["Rock", "ROCK", " rock ", "ｒｏｃｋ", "ro\u200bck"]

@@ -19,6 +19,7 @@ from genrescope.audio.source import View
 _CHUNKS = 10_000  # of a file; more are no file
 _STALE = 2**16  # bytes behind the samples, from which on they are samples, too
 _NEAR = 2**16  # a size this near to one of these is a placeholder
+_ABSURD = 2**40  # bytes: no recording is as large, so whatever a header means by it is not a size
 _PLACEHOLDERS = (2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 _TAGS = (b"TAG", b"ID3", b"3DI", b"APETAGEX", b"LYRICSBEGIN")
 _RECORDING = re.compile(
@@ -202,7 +203,7 @@ class _Kind:
             return [Recording(view)], None
         else:
             used = there
-            placeholder = claimed <= 0 or any(
+            placeholder = not 0 < claimed < _ABSURD or any(
                 abs(claimed - size) <= _NEAR and claimed > there for size in _PLACEHOLDERS
             )
             promised = 0.0 if placeholder else max(1.0, claimed / there)

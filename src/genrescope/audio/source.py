@@ -96,7 +96,8 @@ def check_regular(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
-        raise InputError(path, "no such file", "Check the path") from error
+        cause = "it is a link to nothing" if path.is_symlink() else "no such file"
+        raise InputError(path, cause, "Check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _unreadable(path, error) from error
     if not stat.S_ISREG(mode):

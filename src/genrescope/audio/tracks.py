@@ -326,7 +326,6 @@ class AvTrack:
         with suppress(InputError), open_with_av(view) as container:  # it may only look like one
             track = AvTrack(view, container)
             yield from at_rate(track.blocks(), track.rate, self.rate)
-            self.promised = 0.0  # of both, a header says nothing
             self.lost += track.lost
 
 

@@ -23,7 +23,7 @@ _NEVER_AUDIO = re.compile(
     r"(jpe?g|png|gif|webp|bmp|tiff?|svg|ico|pdf|txt|nfo|log|cue|m3u8?|pls|xspf|wpl|md|rst|html?|xml|"
     r"jsonl?|csv|tsv|ya?ml|toml|ini|db|db-wal|db-shm|sqlite|lock|url|lnk|docx?|odt|rtf|accurip|sfv|"
     r"md5|sha256|ffp|lrc|srt|ass|sub|idx|zip|rar|7z|gz|tar|py|sh|exe|dll|np[yz]|onnx|safetensors|"
-    r"parquet|torrent|part|tmp|bak|peak|pk|asd|als|rpp|reapeaks)"
+    r"parquet|torrent|peak|pk|asd|als|rpp|reapeaks)"
 )
 
 

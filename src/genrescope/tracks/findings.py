@@ -141,7 +141,8 @@ def list_audio(folder: Path, *, deep: bool = True) -> Listing:
             cause, remedy = "it is a link to a folder, which is not followed", "Name that folder"
             unused.append(Finding("unused", Path(path), cause, remedy))
         for path in found.passed_over:
-            ending = f"{Path(path).suffix!r} is no ending" if Path(path).suffix else "it has none"
+            ending = Path(path).suffix
+            ending = f"{ending!r} is no ending" if ending else "its name has no ending"
             cause = f"it looks like audio, but {ending} of a format that is read"
             remedy = "Rename it after its format, convert it or move it out"
             unused.append(Finding("unused", Path(path), cause, remedy))
