@@ -438,8 +438,9 @@ def train(
     for problem in trained.problems:
         ERR.print(f"Left out or noticed: {problem}", markup=False, highlight=False, soft_wrap=True)
     row = trained.row
+    leaks = f"; {trained.leaks.partition(':')[0].lower()}" if trained.leaks else ""
     measured = (
-        f"accuracy {row.accuracy:.3f} (protocol {row.protocol}, {row.n_test} tracks)"
+        f"accuracy {row.accuracy:.3f} (protocol {row.protocol}, {row.n_test} tracks{leaks})"
         if row
         else "too few tracks to measure it"
     )
