@@ -326,6 +326,10 @@ def test_a_message_names_a_few_faults_and_counts_the_rest(tmp_path: Path) -> Non
     ("settings", "words"),
     [
         ("search: {gama: [1]}", "search.gama: Model svm has no parameter gama; it has: c, gamma"),
+        (
+            "search: {gama: [1], c: [-1]}",
+            "search.c: .*greater than 0; search.gama: Model svm has no",
+        ),
         ("search: {c: []}", "search.c: it lists no value"),
         ("search: {c: 1}", "search.c: Input should be a list"),
         ("search: {c: [1, '3']}", "search.c: Model svm: c is '3': Input should be a valid number"),

@@ -233,14 +233,13 @@ class Recipe(_Strict):
             check_model(name, parameters)
             return
         check_estimator(name, parameters)
-        for parameter, values in self.search.items():
-            if not values:
-                raise GenrescopeError(f"search.{parameter}: it lists no value to try.")
-            for value in values:
-                try:
-                    check_estimator(name, {parameter: value})
-                except GenrescopeError as error:
-                    raise GenrescopeError(f"search.{parameter}: {error}") from error
+        faults = [
+            f"search.{parameter}: {fault}"
+            for parameter, values in self.search.items()
+            if (fault := _fault_of_values(name, parameter, values)) is not None
+        ]
+        if faults:
+            raise GenrescopeError("; ".join(faults))
         if (tried := math.prod(map(len, self.search.values()))) > _MOST_TRIED:
             raise GenrescopeError(f"search: {tried:,} combinations are more than {_MOST_TRIED:,}.")
 
@@ -265,6 +264,17 @@ class Recipe(_Strict):
         if self.epochs is None:
             return self
         return self.model_copy(update={"epochs": min(self.epochs, max(2, self.epochs // 20))})
+
+
+def _fault_of_values(name: str, parameter: str, values: tuple[Any, ...]) -> str | None:
+    if not values:
+        return "it lists no value to try"
+    for value in values:
+        try:
+            check_estimator(name, {parameter: value})
+        except GenrescopeError as error:
+            return str(error).rstrip(".")
+    return None
 
 
 _FOR_NETWORKS = {
