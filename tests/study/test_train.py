@@ -86,9 +86,9 @@ def test_the_card_is_the_models_own(train: Any) -> None:
     assert "\n# mine\n" in card
     assert "A classifier of 3 genres, trained on 36 tracks of my-music" in card
     assert load_recipe("svm").about not in card
-    told = config["trained"]
-    weakest = min(told["recall"], key=told["recall"].get)
-    assert f"Weakest: {weakest} {told['recall'][weakest]:.2f} (of 12 tracks)" in card
+    about = config["trained"]
+    weakest = min(about["recall"], key=about["recall"].get)
+    assert f"Weakest: {weakest} {about['recall'][weakest]:.2f} (of 12 tracks)" in card
 
 
 @pytest.mark.parametrize("recipe", ["svm", "knn", "logistic-regression"])

@@ -122,10 +122,10 @@ def check_parameters(
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(map(str, (key, *fault["loc"])))
-            told = plain_fault(fault)
-            if told.startswith("Input"):
-                told = f"is {fault['input']!r}"[:_MOST_LETTERS] + f": {told}"
-            raise GenrescopeError(f"Model {name}: {place} {told}.") from error
+            message = plain_fault(fault)
+            if message.startswith("Input"):
+                message = f"is {fault['input']!r}"[:_MOST_LETTERS] + f": {message}"
+            raise GenrescopeError(f"Model {name}: {place} {message}.") from error
 
 
 def plain_fault(fault: Mapping[str, Any]) -> str:
@@ -133,5 +133,5 @@ def plain_fault(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "literal_error":
         known = fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
         return f"must be one of {known}, not {fault['input']!r}"[:_MOST_LETTERS]
-    told = str(fault["msg"]).removeprefix("Value error, ")
-    return told.replace("valid tuple", "list").replace("an instance of Sequence", "a list")
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return message.replace("valid tuple", "list").replace("an instance of Sequence", "a list")

@@ -131,8 +131,8 @@ def run_cell(task: CellTask, tell: Event | None = None) -> Row:
     if task.model_folder is not None:
         representation = task.recipe.make_representation()
         found = _doubt(task, folds)
-        told = _trained(task, row) | {"unsure": asdict(found)}
-        describe(task.model_folder, representation, task.genres, told, found.below)
+        details = _trained(task, row) | {"unsure": asdict(found)}
+        describe(task.model_folder, representation, task.genres, details, found.below)
     return row
 
 
@@ -310,9 +310,9 @@ def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
 
 
 def _trained(task: CellTask, row: Row) -> dict[str, Any]:
-    told = row.model_dump(exclude={"genres", "confusion", "environment", "seconds"})
+    details = row.model_dump(exclude={"genres", "confusion", "environment", "seconds"})
     return {
-        **told,
+        **details,
         "about": task.recipe.about,
         "dataset": task.dataset,
         "tested": tested_by_genre(row),

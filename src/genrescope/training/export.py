@@ -239,15 +239,15 @@ def _transformers(config: ClassifierConfig) -> list[str]:
 def _unsure(config: ClassifierConfig) -> str:
     if not config.unsure_below:
         return ""
-    told = f"An answer with less confidence than {config.unsure_below:g} is marked unsure"
+    message = f"An answer with less confidence than {config.unsure_below:g} is marked unsure"
     if not (found := config.trained.get("unsure")):
-        return f"{told}. "
+        return f"{message}. "
     counts = {"right_unsure": found["unsure"], "right_sure": found["count"] - found["unsure"]}
     unsure, sure = (
         f"{count}" + ("" if found[kind] is None else f" ({found[kind]:.0%} of them right)")
         for kind, count in counts.items()
     )
-    return f"{told}: of {found['count']} tracks that were held back, {unsure}; not so {sure}. "
+    return f"{message}: of {found['count']} tracks that were held back, {unsure}; not so {sure}. "
 
 
 def _licence(config: ClassifierConfig) -> list[str]:
@@ -268,15 +268,15 @@ def _recalls(recall: dict[str, float | None], tested: dict[str, int]) -> list[st
     if not known:
         return []
 
-    def told(genre: str) -> str:
+    def rated(genre: str) -> str:
         return f"{genre} {known[genre]:.2f}"
 
     def counted(genre: str) -> str:
-        return told(genre) + (f" (of {tested[genre]} tracks)" if genre in tested else "")
+        return rated(genre) + (f" (of {tested[genre]} tracks)" if genre in tested else "")
 
     weak = sorted((genre for genre in known if known[genre] < 1), key=lambda genre: known[genre])
     weakest = f"Weakest: {', '.join(map(counted, weak[:3]))}" if weak else "None was missed"
-    return [f"Recall by the same protocol: {', '.join(map(told, known))}. {weakest}.", ""]
+    return [f"Recall by the same protocol: {', '.join(map(rated, known))}. {weakest}.", ""]
 
 
 def _name(config: ClassifierConfig) -> str:

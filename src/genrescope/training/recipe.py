@@ -518,8 +518,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except _RefusedError as error:
         raise InputError(path, error.cause, error.remedy) from error
     except Exception as error:  # of any kind, for what only looks like a number
-        told = " ".join(str(error).split())[:_MOST_LETTERS]
-        raise InputError(path, f"it is not readable YAML ({told})", "Correct the file") from error
+        message = " ".join(str(error).split())[:_MOST_LETTERS]
+        raise InputError(
+            path, f"it is not readable YAML ({message})", "Correct the file"
+        ) from error
     return deepcopy(settings)
 
 
