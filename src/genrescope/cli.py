@@ -522,12 +522,13 @@ def train(
     for problem in trained.problems:
         note(f"Left out or noticed: {problem}")
     row = trained.row
+    leaks = f"; {trained.leaks.partition(':')[0].lower()}" if trained.leaks else ""
     measured = (
-        f"accuracy {row.accuracy:.3f} (protocol {row.protocol}, {row.n_test} tracks)"
+        f"accuracy {row.accuracy:.3f} (protocol {row.protocol}, {row.n_test} tracks{leaks})"
         if row
         else "too few tracks to measure it"
     )
-    say(f"{trained.folder}: {len(dataset.genres)} genres, {trained.used} tracks; {measured}")
+    say(f"{trained.folder}: {len(trained.genres)} genres, {trained.used} tracks; {measured}")
     if what.model.name == "encoder":
         plain = trained.folder / "transformers"
         lacks = f"{what.name} has a head that transformers has not, so only genrescope opens it."

@@ -127,7 +127,7 @@ calibrate: true
 NETWORK = b"""\
 name: a network
 representation: {name: segments, of: {name: mfcc, seconds: 3}, seconds: 3, count: 2}
-model: {name: mlp, width: 8}
+model: {name: mlp, widths: [8]}
 windows: {length: 64, count: 2}
 augment: {mixup: 0.2, time_masks: 1, time_mask: 8}
 optimiser: {name: adamw, lr: 1.0e-3, weight_decay: 0.01}

@@ -14,8 +14,9 @@ import transformers
 from torch import Tensor, nn
 
 from genrescope.classifier import Classifier
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, InputError
 from genrescope.models import make_model
+from genrescope.models.encoder import encoder_config
 from genrescope.representations import make_representation
 from genrescope.training.export import export
 from tiny_backbones import SPEECH
@@ -323,3 +324,10 @@ def test_an_unknown_option_is_told_which_there_are(
 ) -> None:
     with pytest.raises(GenrescopeError, match=f"{option} must be one of {known}, not '{value}'"):
         encoder(**{option: value})
+
+
+def test_a_checkpoint_whose_settings_are_nested_without_end_is_refused(tmp_path: Path) -> None:
+    depth = 100_000
+    (tmp_path / "config.json").write_text('{"a": ' * depth + "1" + "}" * depth)
+    with pytest.raises(InputError, match=r"config\.json is of no known network"):
+        encoder_config(tmp_path)

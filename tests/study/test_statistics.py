@@ -28,6 +28,7 @@ from genrescope.study.results import (
 from genrescope.study.statistics import (
     Bin,
     bootstrap,
+    doubt,
     expected_calibration_error,
     mcnemar,
     paired_bootstrap,
@@ -373,3 +374,42 @@ def test_results_of_older_versions_are_read() -> None:
 def test_an_ensembles_weights_are_averaged_over_seeds() -> None:
     rows = [make_cell("e", seeds=1, weights={"a": w, "b": 1 - w}).rows[0] for w in (0.2, 0.4)]
     assert Cell("e", "filtered", rows, [], []).weights == pytest.approx({"a": 0.3, "b": 0.7})
+
+
+def outcomes(count: int, genres: int, sharpen: float) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences, and whether each is right: as often as it says, to the power ``sharpen``."""
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(1 / genres, 1, count)
+    return confidence, rng.uniform(size=count) < confidence**sharpen
+
+
+@pytest.mark.parametrize(("sharpen", "below"), [(1.0, 0.5), (2.0, 0.5**0.5), (0.5, 0.25)])
+def test_under_what_is_called_unsure_fewer_than_half_are_right(
+    sharpen: float, below: float
+) -> None:
+    confidence, right = outcomes(20_000, 10, sharpen)
+    found = doubt(confidence, right, 10)
+    assert found.below == pytest.approx(below, abs=0.04)
+    assert found.count == 20_000
+    assert found.unsure == int((confidence < found.below).sum())
+    assert found.right_unsure == pytest.approx(right[confidence < found.below].mean())
+    assert found.right_sure == pytest.approx(right[confidence >= found.below].mean())
+    assert found.right_unsure < 0.5 < found.right_sure
+
+
+@pytest.mark.parametrize(("genres", "below"), [(2, 0.75), (3, 0.5), (10, 0.5), (500, 0.5)])
+def test_a_few_held_back_tracks_do_not_decide_alone(genres: int, below: float) -> None:
+    for right in (True, False):
+        few = doubt([0.9, 0.95], [right, right], genres)
+        assert few.below == pytest.approx(below, abs=0.5 if not right else 0.08)
+        assert few.below < 1
+    nothing = doubt([], [], genres)
+    assert nothing.below == pytest.approx(below, abs=0.08)
+    assert (nothing.count, nothing.right_unsure, nothing.right_sure) == (0, None, None)
+
+
+def test_a_model_that_is_mostly_wrong_is_mostly_unsure() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 0.9, 400)
+    found = doubt(confidence, rng.uniform(size=400) < 0.2, 10)
+    assert found.unsure == 400

@@ -173,6 +173,8 @@ def test_kept_models_classify_files_as_the_study_did(finished) -> None:
         assert classifier.predict(audio[tested.id]).genre == tested.predicted
     card = (out / "models" / "small-cnn-filtered" / "README.md").read_text()
     assert f"{cell.rows[0].accuracy:.3f} on {cell.n_test} test tracks" in card
+    # By the validation tracks, not by those that it was tested on.
+    assert f"{classifier.config.unsure_below:g} is marked unsure: of {cell.n_valid} tracks" in card
     assert "`filtered`" in card
 
 

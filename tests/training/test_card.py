@@ -44,7 +44,7 @@ def test_every_card_has_metadata_protocol_accuracy_limits_and_licence(tmp_path: 
         "| genres | fado, polka |",
         "| protocol | `grouped`, seed 0 |",
         "| accuracy by that protocol | 0.750 on 100 test tracks |",
-        "Weakest: polka, fado.",
+        "Weakest: polka 0.60, fado 0.90.",
     ):
         assert words in top
     assert use.startswith("Use\n")
@@ -78,3 +78,39 @@ def test_only_a_model_with_a_transformers_folder_speaks_of_it(
     use = card(tmp_path, transformers_s=seconds)[1][1]
     assert words in use
     assert ("genrescope averages over several" in use) == (seconds == 5)
+
+
+def test_a_card_has_the_models_own_name_and_counts_its_weakest_genres(tmp_path: Path) -> None:
+    head, (top, *_) = card(tmp_path, name="my|model", tested={"fado": 30, "polka": 20})
+    assert head["model-index"][0]["name"] == "my|model"
+    assert "# my|model\n" in top
+    assert "| recipe | mine, hash 0123456789ab |" in top
+    assert "Weakest: polka 0.60 (of 20 tracks), fado 0.90 (of 30 tracks)." in top
+    assert "None was missed." in card(tmp_path, recall={"fado": 1.0, "polka": 1.0})[1][0]
+
+
+def test_names_cannot_break_the_cards_table(tmp_path: Path) -> None:
+    top = card(tmp_path, dataset="a|b\n| accuracy | 1.0 |", name="x\n# y")[1][0]
+    assert r"| trained on | a\|b\n\| accuracy \| 1.0 \|, 80 tracks |" in top
+    assert r"# x\n# y" in top
+
+
+def test_a_figure_that_leaks_is_marked_wherever_it_is(tmp_path: Path) -> None:
+    sentence = "The figure leaks: artists cannot be kept apart."
+    head, (top, *_) = card(tmp_path, leaks=sentence)
+    assert "0.750 on 100 test tracks; the figure leaks |" in top
+    assert f"**{sentence}**" in top
+    metrics = head["model-index"][0]["results"][0]["metrics"]
+    assert [m["name"] for m in metrics] == [
+        "accuracy (protocol grouped, leaks)",
+        "macro f1 (protocol grouped, leaks)",
+    ]
+    assert "leak" not in card(tmp_path)[1][0]
+
+
+def test_a_card_says_what_the_unsure_mark_is_worth(tmp_path: Path) -> None:
+    found = {"count": 50, "unsure": 10, "right_unsure": 0.3, "right_sure": 0.9, "below": 0.4}
+    limits = card(tmp_path, 0.4, unsure=found)[1][2]
+    assert "of 50 tracks that were held back, 10 (30% of them right); not so 40 (90% of" in limits
+    never = {**found, "unsure": 0, "right_unsure": None}
+    assert "held back, 0; not so 50 (90% of" in card(tmp_path, 0.4, unsure=never)[1][2]

@@ -37,7 +37,13 @@ def tracks(count: int, seed: int = 0) -> PackedTracks:
 
 def small(**settings: object) -> Recipe:
     return load_recipe(
-        {"extends": "report-mlp", "model": {"widths": [16]}, "epochs": 6, **settings}
+        {
+            "extends": "report-mlp",
+            "model": {"widths": [16]},
+            "epochs": 6,
+            "calibrate": False,
+            **settings,
+        }
     )
 
 
@@ -64,6 +70,19 @@ def test_same_seed_same_bits_other_seed_other_weights(tmp_path) -> None:
     assert np.array_equal(weights(one.network), weights(two.network))
     assert one.curves == two.curves
     assert not np.array_equal(weights(one.network), weights(other.network))
+
+
+def test_a_temperature_changes_neither_curves_nor_predictions(tmp_path: Path) -> None:
+    plain, calibrated = (
+        run(small(calibrate=whether), tmp_path / str(whether)) for whether in (False, True)
+    )
+    assert plain.curves == calibrated.curves
+    assert np.array_equal(weights(plain.network), weights(calibrated.network))
+    assert not np.allclose(plain.valid_logits, calibrated.valid_logits)
+    seen = tracks(30, seed=2).arrays
+    with torch.no_grad():
+        one, other = (fitted.network(seen).numpy() for fitted in (plain, calibrated))
+    np.testing.assert_array_equal(one.argsort(axis=1), other.argsort(axis=1))
 
 
 class _StopError(Exception):

@@ -1,7 +1,18 @@
+import time
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.training.recipe import Ensemble, bundled_recipes, load_entry, load_recipe
+from genrescope.study.plan import load_plan
+from genrescope.training.recipe import (
+    Ensemble,
+    bundled_recipes,
+    load_entry,
+    load_recipe,
+    read_yaml,
+)
 
 
 def test_the_studys_recipes_are_as_it_gives_them() -> None:
@@ -106,9 +117,9 @@ def test_the_hashes_of_what_was_measured_stay_what_they_were() -> None:
     known = {
         "default": "a93d5dd4f8fe",
         "musicnn-head": "d62c2d066c3f",
-        "report-cnn": "3e85330bf119",
-        "report-mlp": "b76dedc5c440",
-        "report-wav2vec2": "74eb5e0d6227",
+        "report-cnn": "84837b770783",
+        "report-mlp": "fed74f67d6f9",
+        "report-wav2vec2": "cc8687240f47",
     }
     assert {name: load_recipe(name).hash for name in known} == known
 
@@ -149,3 +160,220 @@ def test_an_ensemble_is_no_recipe_to_train() -> None:
         load_entry({"name": "alone", "of": ["svm"]})
     with pytest.raises(GenrescopeError, match="pool"):
         load_entry({"name": "odd", "of": ["svm", "knn"], "pool": "vote"})
+
+
+def refused(path: Path, text: str, words: str) -> None:
+    """By a recipe's and by a study's reader, with the file's name, and at once."""
+    path.write_text(text, encoding="utf-8")
+    for read in (load_entry, load_plan):
+        begun = time.process_time()
+        with pytest.raises(InputError, match=words) as refusal:
+            read(str(path))
+        assert refusal.value.path == path
+        assert time.process_time() - begun < 2
+
+
+def chained(levels: int, text: str) -> str:
+    """Mappings, each of which stands for the one before as ``text`` says."""
+    rest = (f"a{i}: &a{i} {{{text.replace('@', f'*a{i - 1}')}}}" for i in range(1, levels + 1))
+    return "\n".join(["a0: &a0 {x: 1}", *rest])
+
+
+@pytest.mark.parametrize("levels", [6, 9, 200])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<<: [@, @, @, @, @, @, @, @, @]",
+        "<<: @, y: [@, @, @, @, @, @]",
+        "y: @, z: @, u: @, v: @, w: @, t: @",
+    ],
+)
+def test_what_stands_for_too_much_is_refused_at_once(
+    tmp_path: Path, levels: int, text: str
+) -> None:
+    refused(tmp_path / "r.yaml", chained(levels, text), "more than 20,000 values")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: " + "[" * 60_000, "more than 20 deep"),
+        ("a: " + "{b: " * 15_000, "more than 20 deep"),
+        ("? " * 30_000, "more than 20 deep"),
+        ("\n".join(" " * i + "a:" for i in range(300)), "more than 20 deep"),
+        (chained(60, "y: @"), "more than 20 deep"),
+        ("a: &a [*a]", "within what it names"),
+        ("a: &a {<<: *a}", "within what it names"),
+        ("name: mine\nextends: knn\nname: other", r"'name' is given twice \(line 3\)"),
+        ("name: mine\nsearch: {neighbours: [1], 'neighbours': [3]}", "given twice"),
+        ("epochs: " + "9" * 5000, "4300 digits"),
+        ("epochs: " + "9" * 400, "beyond all bounds"),
+        ("epochs: 1e999", "beyond all bounds"),
+        ("epochs: .nan", "beyond all bounds"),
+        ("about: " + "a" * 2**16, "more than 65,536"),
+        ("a: !!set {b}", "is no text"),
+        ("a: !!python/object/apply:os.getcwd []", "readable YAML"),
+        ("2024: a", "2024' is no text"),
+    ],
+    ids=map(str, range(17)),
+)
+def test_yaml_is_bounded(tmp_path: Path, text: str, words: str) -> None:
+    refused(tmp_path / "r.yaml", text, words)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "? a\n",
+        "#\n",
+        "x: &x 1\n",
+        "- - ",
+        "&a ",
+        "!a ",
+        "*a ",
+        ": ",
+        "a ",
+        "'",
+        '"\n',
+        "a\t",
+        "[,",
+        "1,",
+        "|\n ",
+        "é",
+        "---\n",
+        "%YAML 1.1\n",
+        "<<: ",
+        "0:0",
+        "_",
+        "\r\n",
+        "{a: ",
+        "k" * 900 + "\n",
+    ],
+    ids=map(str, range(24)),
+)
+@pytest.mark.parametrize(
+    "before", ["", "a: ", "a: [", 'a: "', "a: |\n ", "a: 1"], ids=map(str, range(6))
+)
+def test_no_text_of_the_largest_size_takes_long(tmp_path: Path, before: str, piece: str) -> None:
+    path = tmp_path / "r.yaml"
+    text = before + piece * 2**16
+    path.write_bytes(text.encode()[: 2**16 - 1])
+    begun = time.process_time()
+    try:
+        read_yaml(path)
+    except InputError as error:
+        assert len(str(error)) < 1000
+    assert time.process_time() - begun < 2
+
+
+def test_merge_keys_and_aliases_are_for_what_is_short(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "recipes:\n"
+        "- &base {extends: svm, name: one, search: &values {c: [1], gamma: [1e-2]}}\n"
+        "- {<<: *base, name: two, search: {<<: *values, c: [3.0]}}\n"
+    )
+    one, two = load_plan(str(path)).recipes
+    assert one.search == {"c": (1,), "gamma": (0.01,)}
+    assert (two.name, two.search) == ("two", {"c": (3.0,), "gamma": (0.01,)})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("-1.5E+2", -150.0),
+        (".5", 0.5),
+        ("1_000", 1000),
+        ("010", 10),
+        ("1:30", "1:30"),
+        ("1:30.5", "1:30.5"),
+        ("0x1F", "0x1F"),
+        ("2024-05-03", "2024-05-03"),
+        ("'1'", "1"),
+        ("yes", True),
+        ("~", None),
+    ],
+)
+def test_numbers_are_those_of_json(tmp_path: Path, text: str, value: Any) -> None:
+    (tmp_path / "r.yaml").write_text(f"a: {text}\n")
+    found = read_yaml(tmp_path / "r.yaml")["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_what_is_read_twice_is_not_shared(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("a: [1]\n")
+    read_yaml(tmp_path / "r.yaml")["a"].append(2)
+    assert read_yaml(tmp_path / "r.yaml") == {"a": [1]}
+
+
+def test_a_study_of_very_many_recipes_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"recipes: [{','.join(['svm'] * 10_000)}]")
+    with pytest.raises(InputError, match=r"lists 10,000 recipes.*200 at most"):
+        load_plan(str(path))
+
+
+def test_a_message_names_a_few_faults_and_counts_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("extends: svm\n" + "".join(f"no{i}: 1\n" for i in range(900)))
+    with pytest.raises(InputError, match=r"no0: .*; and 895 more\. ") as refusal:
+        load_recipe(str(path))
+    assert len(str(refusal.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("search: {gama: [1]}", "search.gama: Model svm has no parameter gama; it has: c, gamma"),
+        (
+            "search: {gama: [1], c: [-1]}",
+            "search.c: .*greater than 0; search.gama: Model svm has no",
+        ),
+        ("search: {c: []}", "search.c: it lists no value"),
+        ("search: {c: 1}", "search.c: Input should be a list"),
+        ("search: {c: [1, '3']}", "search.c: Model svm: c is '3': Input should be a valid number"),
+        ("search: {c: [yes]}", "search.c: Model svm: c is True"),
+        ("search: {c: [-1]}", "search.c: Model svm: c is -1: .*greater than 0"),
+        ("search: {c: [[1, 3]]}", r"search.c: Model svm: c is \[1, 3\]"),
+        ("search: [c]", "search: "),
+        (f"search: {{c: {[*range(1, 40)]}, gamma: {[*range(1, 40)]}}}", "1,521 combinations"),
+        ("model: {gama: 1}", "Model svm has no parameter gama; it has: c, gamma"),
+        ("model: {gamma: scale}", "gamma is 'scale'"),
+        ("model: {name: svn}", "no model 'svn'; there are: .*svm"),
+        ("model: {name: mlp}", "mlp is a network and needs optimiser"),
+        ("extends: random-forest\nmodel: {share: all}", "share.* 'all'"),
+        ("extends: random-forest\nmodel: {trees: 1.5}", "trees is 1.5"),
+        ("extends: knn\nsearch: {neighbours: [1, 2.5]}", "search.neighbours: .* is 2.5"),
+        ("extends: knn\nsearch: {neighbors: [1]}", "it has: neighbours"),
+        ("extends: mlp\nmodel: {width: [3]}", "no parameter width; it has: dropout, widths"),
+        ("extends: mlp\nmodel: {widths: 3}", "widths is 3: Input should be a list"),
+        ("extends: mlp\nmodel: {widths: [3, 0]}", "widths.1 is 0"),
+        ("extends: mlp\nmodel: {dropout: 2}", "dropout is 2"),
+        ("extends: mlp\nmodel: {name: svm}", "svm is no network"),
+        (
+            "extends: wav2vec2\nmodel: {freeze: some}",
+            "freeze must be one of none, features, all, not 'some'",
+        ),
+        ("extends: wav2vec2\nmodel: {weights: [a]}", r"weights is \['a'\]"),
+        ("extends: wav2vec2\nmodel: null", "model: "),
+        (f"name: {'x' * 101}", "name: it has more than 100 bytes"),
+        (f"name: {'ж' * 60}", "name: it has more than 100 bytes"),
+    ],
+)
+def test_wrong_parameters_are_named_with_their_file_before_anything_is_fitted(
+    tmp_path: Path, settings: str, words: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    base = "" if "extends" in settings else "extends: svm\n"
+    path.write_text(f"{base}{settings}\n", encoding="utf-8")
+    for read in (load_recipe, lambda text: load_plan("report", recipes=[text])):
+        with pytest.raises(InputError, match=rf"mine\.yaml: .*{words}"):
+            read(str(path))
+
+
+def test_of_a_studys_recipes_the_wrong_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("recipes: [svm, {extends: knn, name: near, search: {k: [1]}}]")
+    with pytest.raises(InputError, match=r"study\.yaml: recipe 'near': .*search\.k"):
+        load_plan(str(path))

@@ -7,20 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from genrescope.errors import GenrescopeError
+from genrescope.models.model import Count, Positive, check_parameters
 from genrescope.models.normalise import Standardise
 
 Fit = Callable[..., nn.Module]
 
 ESTIMATORS: dict[str, Fit] = {}
 """From name to a function of arrays (tracks, columns), labels and parameters to logits' module."""
+
+
+ESTIMATOR_VERSIONS = {"decision-tree": 2, "knn": 2, "svm": 2}
+"""Raised when an estimator's logits change, so that older results are not taken for its own; 1 if
+it is not listed."""
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 def estimator(name: str) -> Callable[[Fit], Fit]:
@@ -31,6 +40,12 @@ def estimator(name: str) -> Callable[[Fit], Fit]:
         return fit
 
     return register
+
+
+def check_estimator(name: str, parameters: dict[str, Any]) -> None:
+    """Raise GenrescopeError if a parameter of a classical model is unknown or of a wrong type."""
+    given = frozenset({"arrays", "labels", "genres", "seed"})
+    check_parameters(name, ESTIMATORS[name], parameters, given)
 
 
 def fit_estimator(
@@ -84,7 +99,7 @@ def logistic_regression(
     labels: NDArray[np.int64],
     genres: int,
     seed: int,
-    c: float = 0.01,
+    c: Positive = 0.01,
 ) -> nn.Module:
     """Multinomial logistic regression on standardised columns; ``c`` is scikit-learn's C."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
@@ -101,7 +116,7 @@ def lda(
     labels: NDArray[np.int64],
     genres: int,
     seed: int,
-    shrinkage: float = 0.8,
+    shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.8,
 ) -> nn.Module:
     """Linear discriminant analysis with shrunk covariance, on standardised columns.
 
@@ -124,9 +139,12 @@ def knn(
     labels: NDArray[np.int64],
     genres: int,
     seed: int,
-    neighbours: int = 5,
+    neighbours: Count = 5,
 ) -> nn.Module:
-    """Votes of the nearest tracks by Euclidean distance, on standardised columns."""
+    """Votes of the nearest tracks by Euclidean distance, on standardised columns.
+
+    Between genres of as many votes, and in how sure it is, the nearer tracks count more.
+    """
     from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415
 
     del seed  # nothing is drawn by lot
@@ -142,7 +160,7 @@ def naive_bayes(
     labels: NDArray[np.int64],
     genres: int,
     seed: int,
-    smoothing: float = 1e-9,
+    smoothing: Annotated[float, Field(ge=0, le=1e9)] = 1e-9,
 ) -> nn.Module:
     """Gaussian naive Bayes on standardised columns; ``smoothing`` is scikit-learn's."""
     from sklearn.naive_bayes import GaussianNB  # noqa: PLC0415
@@ -160,13 +178,18 @@ def decision_tree(
     labels: NDArray[np.int64],
     genres: int,
     seed: int,
-    leaf: int = 1,
+    leaf: Count = 1,
 ) -> nn.Module:
-    """A single tree; ``leaf`` is the least number of tracks in a leaf."""
+    """A single tree; ``leaf`` is the least number of tracks in a leaf.
+
+    A leaf of few tracks is less sure than one of many: one more track of every genre is counted
+    (Laplace's correction; F. Provost and P. Domingos, "Tree Induction for Probability-Based
+    Ranking", Machine Learning 52, 2003).
+    """
     from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415
 
     model = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=seed).fit(arrays, labels)
-    return nn.Sequential(Forest([model.tree_]), Spread(model.classes_, genres))
+    return nn.Sequential(Forest([model.tree_], extra=1), Spread(model.classes_, genres))
 
 
 @estimator("random-forest")
@@ -175,9 +198,9 @@ def random_forest(
     labels: NDArray[np.int64],
     genres: int,
     seed: int,
-    trees: int = 300,
-    leaf: int = 1,
-    share: float | str = "sqrt",
+    trees: Count = 300,
+    leaf: Count = 1,
+    share: Share | Literal["sqrt", "log2"] = "sqrt",
 ) -> nn.Module:
     """Many trees; ``share`` of the columns is looked at for every branch (``max_features``)."""
     from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
@@ -195,11 +218,11 @@ def gradient_boosting(
     labels: NDArray[np.int64],
     genres: int,
     seed: int,
-    lr: float = 0.1,
-    rounds: int = 100,
-    leaves: int = 31,
-    leaf: int = 20,
-    share: float = 1.0,
+    lr: Positive = 0.1,
+    rounds: Count = 100,
+    leaves: Annotated[int, Field(ge=2, le=2**16)] = 31,
+    leaf: Count = 20,
+    share: Share = 1.0,
 ) -> nn.Module:
     """Histogram gradient boosting; ``share`` of the columns is looked at for every branch."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
@@ -222,10 +245,14 @@ def svm(
     labels: NDArray[np.int64],
     genres: int,
     seed: int,
-    c: float = 10.0,
-    gamma: float = 0.01,
+    c: Positive = 10.0,
+    gamma: Positive = 0.01,
 ) -> nn.Module:
-    """Support vectors with a Gaussian kernel, one genre against one, on standardised columns."""
+    """Support vectors with a Gaussian kernel, one genre against one, on standardised columns.
+
+    What a pair decides counts by how far a track is from the line between the two, so that a
+    prediction is as sure as its pairs are.
+    """
     from sklearn.svm import SVC  # noqa: PLC0415
 
     scale = Standardise(torch.from_numpy(arrays))
@@ -236,6 +263,9 @@ def svm(
 
 _NEVER = -1e4  # a logit that leaves nothing, and no infinity that would make a NaN
 _LEAST = 1e-6  # probability, so that its logarithm stays finite
+_CIRCLE = 15  # rows at least, whose distances are looked at beside the nearest's votes
+_FALL = 10.0  # what the nearest row counts above the circle's last is exp of this at most
+_SLOPE = 2.0  # of the sigmoid over a pair's decision, 1 being the margin
 
 
 class Spread(nn.Module):
@@ -264,7 +294,12 @@ class Spread(nn.Module):
 
 
 class Neighbours(nn.Module):
-    """Logarithms of the share that each genre has of a ``KNeighborsClassifier``'s nearest rows."""
+    """Logarithms of the share that each genre has of a ``KNeighborsClassifier``'s nearest rows.
+
+    To the votes of the nearest, half a vote is added that is shared out among the genres of a wider
+    circle, the nearer the more. It never outweighs a vote; without it a prediction would be one of
+    a few, and by a single neighbour always as sure as any other.
+    """
 
     rows: Tensor
     votes: Tensor
@@ -272,15 +307,20 @@ class Neighbours(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self._count = int(model.n_neighbors)
+        self._circle = min(max(3 * self._count, _CIRCLE), len(model._fit_X))
         self.register_buffer("rows", torch.from_numpy(model._fit_X))
         places = torch.from_numpy(model._y)
         self.register_buffer("votes", nn.functional.one_hot(places, len(model.classes_)).float())
 
     def forward(self, rows: Tensor) -> Tensor:
         """float32 (batch, columns) → logits (batch, genres)."""
-        squares = (self.rows**2).sum(dim=1) - 2 * rows @ self.rows.T  # up to the rows' own norm
-        nearest = squares.topk(self._count, dim=1, largest=False).indices
-        return self.votes[nearest].mean(dim=1).clamp(min=_LEAST).log()
+        squares = (self.rows**2).sum(dim=1) - 2 * rows @ self.rows.T + (rows**2).sum(1, True)
+        found = squares.topk(self._circle, dim=1, largest=False)
+        votes = self.votes[found.indices]
+        apart = found.values.clamp(min=0) / found.values[:, -1:].clamp(min=_LEAST)
+        near = (votes * torch.softmax(-_FALL * apart, dim=1)[..., None]).sum(dim=1)
+        shares = votes[:, : self._count].mean(dim=1) + near / (2 * self._count)
+        return (shares / (1 + 1 / (2 * self._count))).clamp(min=_LEAST).log()
 
 
 class Gaussians(nn.Module):
@@ -347,10 +387,18 @@ class Trees(nn.Module):
 
 
 class Forest(Trees):
-    """Logarithms of the mean of the shares that each genre has in the trees' leaves."""
+    """Logarithms of the mean of the shares that each genre has in the trees' leaves.
 
-    def __init__(self, grown: Sequence[Any]) -> None:
-        super().__init__([_tree_of(tree) for tree in grown])
+    Parameters
+    ----------
+    grown
+        scikit-learn's trees.
+    extra
+        Tracks of every genre that each leaf is counted to have besides its own.
+    """
+
+    def __init__(self, grown: Sequence[Any], extra: int = 0) -> None:
+        super().__init__([_tree_of(tree, extra) for tree in grown])
 
     def forward(self, rows: Tensor) -> Tensor:
         """float32 (batch, columns) → logits (batch, genres)."""
@@ -379,7 +427,11 @@ class Boosted(Trees):
 
 
 class SupportVectors(nn.Module):
-    """The decisions of a fitted ``SVC``, from one against one to one for each genre."""
+    """The decisions of a fitted ``SVC``, from one against one to one for each genre.
+
+    A genre's logit is the sum, over the pairs that it is in, of the logarithms of how likely the
+    pair takes it: the product of the pairs' probabilities.
+    """
 
     vectors: Tensor
     weights: Tensor
@@ -410,21 +462,23 @@ class SupportVectors(nn.Module):
         self.register_buffer("sides", torch.from_numpy(sides).float())
 
     def forward(self, rows: Tensor) -> Tensor:
-        """float32 (batch, columns) → logits (batch, genres), votes first and then how sure."""
+        """float32 (batch, columns) → logits (batch, genres)."""
         squares = (rows**2).sum(dim=1, keepdim=True) + (self.vectors**2).sum(dim=1)
         apart = (squares - 2 * rows @ self.vectors.T).clamp(min=0)
         decisions = torch.exp(-self._gamma * apart) @ self.weights + self.bias
-        votes = (decisions > 0).float() @ self.sides[0] + (decisions <= 0).float() @ self.sides[1]
-        sure = decisions @ self.sides[0] - decisions @ self.sides[1]
-        return votes + sure / (3 * (sure.abs() + 1))
+        # Each vote softened: the logarithm of how likely a pair takes the one, or the other.
+        one, other = (nn.functional.logsigmoid(sign * _SLOPE * decisions) for sign in (1, -1))
+        return one @ self.sides[0] + other @ self.sides[1]
 
 
 Tree = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
-def _tree_of(tree: Any) -> Tree:
-    counts = tree.value[:, 0, :]
+def _tree_of(tree: Any, extra: int) -> Tree:
+    counts = tree.value[:, 0, :]  # or shares, as newer scikit-learn has it
     shares = counts / counts.sum(axis=1, keepdims=True)
+    sizes = tree.weighted_n_node_samples[:, None]
+    shares = (shares * sizes + extra) / (sizes + extra * shares.shape[1])
     leaf, itself = tree.children_left < 0, np.arange(tree.node_count)
     return (
         np.where(leaf, 0, tree.feature).astype(np.int64),
@@ -494,19 +548,27 @@ class Temperature(nn.Module):
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Find the temperature of least cross-entropy, between 0.05 and 20.
 
+    One track that may be of any genre is counted to the others: where all are right, nothing else
+    would keep a model from being sure of everything.
+
     Parameters
     ----------
     logits
-        float32 (tracks, genres), of tracks that the model was not fitted on.
+        float32 (tracks, genres), of tracks that the model was not fitted on; at least one.
     labels
         (tracks,).
     """
     from scipy.optimize import minimize_scalar  # noqa: PLC0415
 
     scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+    # A genre that the model has no tracks of is none that the other track could be of.
+    known = (scores > _NEVER / 2).any(dim=0)
 
     def loss(log_temperature: float) -> float:
-        return float(nn.functional.cross_entropy(scores / np.exp(log_temperature), truth))
+        shares = (scores / np.exp(log_temperature)).log_softmax(dim=1)
+        wrong = nn.functional.nll_loss(shares, truth, reduction="sum")
+        any_genre = -shares[:, known].mean(dim=1).median()  # of a track like the others
+        return float(wrong + any_genre) / (len(truth) + 1)
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from genrescope.models.model import model
+from genrescope.models.model import Count, Dropout, model
 from genrescope.models.pooled_norm import can_pool_first, pooled_norm
 
 
@@ -34,9 +34,9 @@ class Cnn(nn.Module):
         self,
         shape: tuple[int, ...],
         genres: int,
-        channels: Sequence[int] = (8, 16, 32, 64, 128),
-        hidden: int = 128,
-        dropout: float = 0.0,
+        channels: Sequence[Count] = (8, 16, 32, 64, 128),
+        hidden: Count = 128,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         if len(shape) not in {2, 3}:
@@ -104,7 +104,7 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], genres: int, width: int = 24, dropout: float = 0.3
+        self, shape: tuple[int, ...], genres: int, width: Count = 24, dropout: Dropout = 0.3
     ) -> None:
         super().__init__()
         if len(shape) != 2:

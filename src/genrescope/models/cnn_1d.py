@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from genrescope.models.model import model
+from genrescope.models.model import Count, Dropout, model
 
 
 @model("cnn-1d")
@@ -38,9 +38,9 @@ class Cnn1d(nn.Module):
         self,
         shape: tuple[int, ...],
         genres: int,
-        channels: Sequence[int] = (64, 128, 256),
-        kernel: int = 5,
-        dropout: float = 0.3,
+        channels: Sequence[Count] = (64, 128, 256),
+        kernel: Count = 5,
+        dropout: Dropout = 0.3,
     ) -> None:
         super().__init__()
         if len(shape) != 2:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from genrescope.errors import InputError
 from genrescope.hub import resolve_weights
-from genrescope.models.model import model
+from genrescope.models.model import Count, model
 
 RATE = 16000  # Hz
 Freeze = Literal["none", "features", "all"]
@@ -70,23 +70,19 @@ class Encoder(nn.Module):
         shape: tuple[int, ...],
         genres: int,
         weights: str,
-        hidden: int = 768,
+        hidden: Count = 768,
         gradient_checkpointing: bool = False,
         standardise: bool = False,
         freeze: Freeze = "none",
         layers: Layers = "last",
         pool: Pool = "mean",
-        lstm_width: int = 256,
+        lstm_width: Count = 256,
         head: Head = "batchnorm",
         masking: bool = True,
     ) -> None:
         super().__init__()
         if len(shape) != 1:
             raise ValueError(f"takes waveforms (samples,), not arrays of shape {shape}")
-        _refuse_unknown("freeze", freeze, Freeze)
-        _refuse_unknown("layers", layers, Layers)
-        _refuse_unknown("pool", pool, Pool)
-        _refuse_unknown("head", head, Head)
         self._standardise, self._frozen = standardise, freeze == "all"
         self._as_theirs = (layers, pool, head) == ("last", "mean", "projector")
         self.encoder = _load(resolve_weights(weights, download=False))
@@ -268,7 +264,7 @@ def encoder_config(folder: Path) -> Any:
     remedy = "Give wav2vec2, HuBERT, WavLM or one of their kin"
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         cause = f"its config.json is of no known network ({str(error).splitlines()[0]})"
         raise InputError(folder, cause, remedy) from error
     if not hasattr(config, "conv_stride") or not hasattr(config, "feat_extract_norm"):
@@ -305,9 +301,3 @@ def _standardised(waveforms: Tensor) -> Tensor:
     centred = waveforms - waveforms.mean(dim=1, keepdim=True)
     # What transformers' feature extractors add, so that silence stays silent.
     return centred / (centred.square().mean(dim=1, keepdim=True) + 1e-7).sqrt()
-
-
-def _refuse_unknown(name: str, value: str, choice: Any) -> None:
-    known = get_args(choice)
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from genrescope.models.model import model
+from genrescope.models.model import Count, Dropout, model
 
 
 @model("mlp")
@@ -30,8 +30,8 @@ class Mlp(nn.Module):
         self,
         shape: tuple[int, ...],
         genres: int,
-        widths: Sequence[int] = (512, 128),
-        dropout: float = 0.5,
+        widths: Sequence[Count] = (512, 128),
+        dropout: Dropout = 0.5,
     ) -> None:
         super().__init__()
         if len(shape) != 1:

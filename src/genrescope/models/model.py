@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 from torch import nn
 
 from genrescope.errors import GenrescopeError
 
 MODELS: dict[str, type[nn.Module]] = {}
+
+Count = Annotated[int, Field(ge=1, le=2**16)]
+"""Of units, layers, trees, neighbours, …"""
+
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+"""A probability."""
+
+_MOST_LETTERS = 100  # of a wrong value that a message shows
 
 M = TypeVar("M", bound=type[nn.Module])
 
@@ -65,9 +77,61 @@ def check_model(name: str, parameters: Mapping[str, Any]) -> None:
         raise GenrescopeError(
             f"There is no model {name!r}; there are: {', '.join(sorted(MODELS))}."
         )
-    known = set(inspect.signature(MODELS[name]).parameters) - {"shape", "genres"}
-    if unknown := set(parameters) - known:
+    check_parameters(name, MODELS[name], parameters, frozenset({"shape", "genres"}))
+
+
+def check_parameters(
+    name: str, made_by: Callable[..., Any], parameters: Mapping[str, Any], given: frozenset[str]
+) -> None:
+    """Hold a model's parameters against the signature of what makes it.
+
+    Parameters
+    ----------
+    name
+        Of the model, for messages.
+    made_by
+        A class, or a function.
+    parameters
+        By name.
+    given
+        Names in the signature that are no parameters of the model.
+
+    Raises
+    ------
+    GenrescopeError
+        If one is unknown, lacks, or is not of the type that is annotated.
+    """
+    signature = inspect.signature(made_by).parameters
+    known = {key: value for key, value in signature.items() if key not in given}
+    if unknown := set(parameters) - set(known):
         raise GenrescopeError(
             f"Model {name} has no parameter {', '.join(sorted(unknown))}; "
             f"it has: {', '.join(sorted(known))}."
         )
+    needed = {key for key, value in known.items() if value.default is value.empty}
+    if missing := needed - set(parameters):
+        raise GenrescopeError(f"Model {name}: it needs {', '.join(map(repr, sorted(missing)))}.")
+    function = made_by.__init__ if inspect.isclass(made_by) else made_by
+    hints = get_type_hints(function, include_extras=True)
+    for key, value in parameters.items():
+        try:
+            kind = TypeAdapter(hints.get(key, Any), config=ConfigDict(strict=True))
+            kind.validate_python(value)
+        except PydanticUserError:
+            continue  # somebody's own model, with a type that pydantic does not know
+        except ValidationError as error:
+            fault = error.errors()[0]
+            place = ".".join(map(str, (key, *fault["loc"])))
+            message = plain_fault(fault)
+            if message.startswith("Input"):
+                message = f"is {fault['input']!r}"[:_MOST_LETTERS] + f": {message}"
+            raise GenrescopeError(f"Model {name}: {place} {message}.") from error
+
+
+def plain_fault(fault: Mapping[str, Any]) -> str:
+    """Say what pydantic found wrong in the words of whoever writes YAML, who knows no tuples."""
+    if fault["type"] == "literal_error":
+        known = fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"must be one of {known}, not {fault['input']!r}"[:_MOST_LETTERS]
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return message.replace("valid tuple", "list").replace("an instance of Sequence", "a list")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from genrescope.models.model import model
+from genrescope.models.model import Count, Dropout, model
 
 Pool = Literal["mean-max", "last"]
 
@@ -40,16 +40,14 @@ class Lstm(nn.Module):
         self,
         shape: tuple[int, ...],
         genres: int,
-        width: int = 64,
-        layers: int = 2,
-        dropout: float = 0.3,
+        width: Count = 64,
+        layers: Count = 2,
+        dropout: Dropout = 0.3,
         pool: Pool = "mean-max",
     ) -> None:
         super().__init__()
         if len(shape) != 2:
             raise ValueError(f"takes (coefficients, frames), not arrays of shape {shape}")
-        if pool not in get_args(Pool):
-            raise ValueError(f"pool must be one of {', '.join(get_args(Pool))}, not {pool!r}")
         self._pool = pool
         self.norm = nn.BatchNorm1d(shape[0])
         self.lstm = nn.LSTM(

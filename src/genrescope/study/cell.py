@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +23,8 @@ from genrescope.classifier import Classifier
 from genrescope.io import CsvWriter
 from genrescope.representations.representation import Array
 from genrescope.study.results import Row
-from genrescope.study.statistics import expected_calibration_error
-from genrescope.tracks.splits import Split
+from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
+from genrescope.tracks.splits import Split, get_protocol
 from genrescope.training.export import describe, export
 from genrescope.training.fit import HEARD, PackedTracks, fit, precision_here
 from genrescope.training.recipe import Recipe
@@ -131,7 +131,9 @@ def run_cell(task: CellTask, tell: Event | None = None) -> Row:
     row = write_result(task, folds, time.monotonic() - began)
     if task.model_folder is not None:
         representation = task.recipe.make_representation()
-        describe(task.model_folder, representation, task.genres, _trained(task, row))
+        found = _doubt(task, folds)
+        details = _trained(task, row) | {"unsure": asdict(found)}
+        describe(task.model_folder, representation, task.genres, details, found.below)
     return row
 
 
@@ -214,7 +216,7 @@ def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) ->
     partial = folder / "fold.part.npz"
     np.savez(
         partial,
-        valid=_softmax(fitted.valid_logits),
+        valid=softmax(fitted.valid_logits),
         test=np.concatenate(probabilities),
         segment_accuracy=np.nan if single is None else single,
         found=json.dumps(fitted.found),
@@ -245,7 +247,8 @@ def _segment_accuracy(
     return float((predicted == labels.repeat(arrays.shape[1])).mean())
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits (tracks, genres) to probabilities, float32 of the same shape."""
     return np.asarray(torch.from_numpy(logits).softmax(dim=1).numpy())
 
 
@@ -289,6 +292,13 @@ def _row(
     )
 
 
+def _doubt(task: CellTask, folds: list[Fold]) -> Doubt:
+    # By the validation tracks: the test must not decide what it is then asked about.
+    shares = np.concatenate([fold.valid for fold in folds])
+    labels = np.array(task.labels, dtype=np.int64)[np.concatenate([f.index[1] for f in folds])]
+    return doubt(shares.max(axis=1), shares.argmax(axis=1) == labels, len(task.genres))
+
+
 def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
     with (task.folder / PREDICTIONS).open("w", newline="", encoding="utf-8") as file:
         writer = CsvWriter(file, "\r\n")
@@ -301,8 +311,25 @@ def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
 
 
 def _trained(task: CellTask, row: Row) -> dict[str, Any]:
-    told = row.model_dump(exclude={"genres", "recall", "confusion", "environment", "seconds"})
-    return {**told, "about": task.recipe.about, "dataset": task.dataset}
+    details = row.model_dump(exclude={"genres", "confusion", "environment", "seconds"})
+    return {
+        **details,
+        "about": task.recipe.about,
+        "dataset": task.dataset,
+        "tested": tested_by_genre(row),
+        "leaks": leaks(task.protocol),
+    }
+
+
+def tested_by_genre(row: Row) -> dict[str, int]:
+    """Count the test tracks of each genre."""
+    return {g: sum(counts) for g, counts in zip(row.genres, row.confusion, strict=True)}
+
+
+def leaks(protocol: str) -> str | None:
+    """Say that the figures of a protocol may leak, as a sentence; None if they cannot."""
+    about = get_protocol(protocol)
+    return None if about.honest else f"The figure may leak: {about.about}."
 
 
 def _environment(task: CellTask) -> dict[str, str]:

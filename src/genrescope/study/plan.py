@@ -11,7 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.tracks.splits import get_protocol
 from genrescope.tracks.track import Extent
-from genrescope.training.recipe import Ensemble, Recipe, load_entry, load_recipe, read_yaml
+from genrescope.training.recipe import (
+    Ensemble,
+    Recipe,
+    describe_faults,
+    load_entry,
+    load_recipe,
+    read_yaml,
+)
+
+_MOST_RECIPES = 200  # of a study
 
 
 class Plan(BaseModel):
@@ -107,8 +116,9 @@ def load_plan(
         )
     settings: dict[str, Any] = read_yaml(path)
     references = recipes if recipes is not None else settings.get("recipes")
-    if not isinstance(references, list) or not references:
-        raise InputError(path, "it lists no recipes", "Add `recipes:` with at least one")
+    if not isinstance(references, list) or not 0 < len(references) <= _MOST_RECIPES:
+        remedy = f"Add `recipes:` with one at least, and {_MOST_RECIPES} at most"
+        raise InputError(path, f"it lists {_count(references)} recipes", remedy)
     source = None if recipes is not None else path
     entries = [load_entry(reference, source) for reference in references]
     settings["ensembles"] = [entry for entry in entries if isinstance(entry, Ensemble)]
@@ -136,14 +146,17 @@ def load_plan(
     try:
         plan = Plan.model_validate(settings)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(path, faults, "Mend the study") from error
+        raise InputError(path, describe_faults(error, "study"), "Correct the study") from error
     for name in protocols or ():
         get_protocol(name)
     _refuse_unknown_protocols(path, plan)
     if alien := sorted(set(plan.skip) - {recipe.name for recipe in plan.recipes}):
         raise InputError(path, f"skip names what is no recipe here: {', '.join(alien)}", "Mend it")
     return plan
+
+
+def _count(references: Any) -> str:
+    return f"{len(references):,}" if references and isinstance(references, list) else "no"
 
 
 def _refuse_unknown_protocols(path: Path, plan: Plan) -> None:

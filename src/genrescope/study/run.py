@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
+from genrescope.models.classical import ESTIMATOR_VERSIONS
 from genrescope.representations.alteration import Alteration, get_alterations
 from genrescope.representations.store import Collection, Store
 from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, usable
@@ -355,6 +356,7 @@ def _tasks(
             folder = out / "runs" / f"{_slug(recipe.name)}-{original.hash}" / f"{protocol}{percent}"
             # The recipe's hash knows the representation's name; its version may have been raised.
             data = f"{dataset.checksum}{collection.checksum}{parts!r}{_heard(recipe)}"
+            data += str(ESTIMATOR_VERSIONS.get(recipe.model.name, ""))
             kept = seed == 0 and share == 1 and not single
             tasks.append(
                 CellTask(

@@ -19,6 +19,7 @@ RESAMPLES = 2000
 """Of every bootstrap."""
 
 _Z = 1.959963984540054  # what 95 % of a normal distribution lie within, in standard deviations
+_SUPPOSED = 10  # predictions
 _KEPT = 5000  # tracks; above, the draws take more memory than keeping them is worth
 
 
@@ -224,6 +225,62 @@ def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: in
     found = reliability(confidence, right, bins)
     gaps = sum(one.count * abs(one.accuracy - one.confidence) for one in found)
     return gaps / sum(one.count for one in found)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How confident a prediction must be not to be called unsure, and what that is worth.
+
+    Attributes
+    ----------
+    below
+        Predictions of less confidence are unsure.
+    count
+        Held-out predictions that it was found by.
+    unsure
+        How many of them are unsure.
+    right_unsure, right_sure
+        Which share of the unsure, and of the others, are right; None if there are none.
+    """
+
+    below: float
+    count: int
+    unsure: int
+    right_unsure: float | None
+    right_sure: float | None
+
+
+def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
+    """Find the confidence under which fewer than half of the predictions are right.
+
+    Of two genres, of which guessing finds the right one half of the time, it is three quarters. How
+    often predictions of a confidence are right is found by isotonic regression; ten predictions
+    more, spread over all confidences, are taken to be right as often as they say, so that a few
+    tracks do not decide alone.
+
+    Parameters
+    ----------
+    confidence
+        Of predictions for tracks that the model was not fitted on, in [0, 1].
+    right
+        Whether each is the label.
+    genres
+        How many there are; no confidence is below one over it.
+    """
+    from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415  slow to import
+
+    sure, outcome = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    least = 1 / genres
+    supposed = least + (1 - least) * (np.arange(_SUPPOSED) + 0.5) / _SUPPOSED
+    seen = np.concatenate([sure, supposed])
+    often = IsotonicRegression().fit_transform(seen, np.concatenate([outcome, supposed]))
+    enough = often >= (0.5 if genres > 2 else 0.75)
+    # Halfway between the two that it lies between; the surest of those supposed is right enough.
+    last = seen[~enough].max(initial=0.0)
+    below = round(float(last + seen[enough].min()) / 2, 3) if last else 0.0
+    unsure = sure < below
+    shares = [float(outcome[part].mean()) if part.any() else None for part in (unsure, ~unsure)]
+    return Doubt(below, len(sure), int(unsure.sum()), *shares)
 
 
 def _resampled(values: NDArray[np.int64]) -> NDArray[np.float64]:

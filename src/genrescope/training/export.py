@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
+from genrescope.errors import one_line
 from genrescope.models.classical import Temperature
 from genrescope.models.encoder import Encoder
 from genrescope.models.windows import Windows
@@ -110,8 +111,9 @@ def describe(
 ) -> None:
     """Write ``config.json`` and the model card, of a folder whose other files are there.
 
-    ``trained`` may hold recipe, about, recipe_hash, dataset, protocol, seed, accuracy, macro_f1,
-    n_train, n_valid and n_test.
+    ``trained`` may hold name, recipe, about, recipe_hash, dataset, protocol, seed, accuracy,
+    macro_f1, n_train, n_valid, n_test, recall and tested (by genre), leaks (a sentence) and unsure
+    (what ``unsure_below`` is worth; see ``genrescope.study.statistics.Doubt``).
     """
     config = ClassifierConfig(
         genres=list(genres),
@@ -127,8 +129,10 @@ def describe(
 def _card(config: ClassifierConfig) -> str:
     trained = config.trained
     accuracy = trained.get("accuracy")
+    leaks = trained.get("leaks")  # a sentence: "The figure leaks: …", or "may leak"
+    short = f"; {leaks.partition(':')[0].lower()}" if leaks else ""
     measured = (
-        f"{accuracy:.3f} on {trained.get('n_test')} test tracks"
+        f"{accuracy:.3f} on {trained.get('n_test')} test tracks{short}"
         if isinstance(accuracy, float)
         else "not measured"
     )
@@ -136,21 +140,22 @@ def _card(config: ClassifierConfig) -> str:
         "---",
         yaml.safe_dump(_metadata(config), sort_keys=False, allow_unicode=True).rstrip(),
         "---",
-        f"# {trained.get('recipe', 'Genre classifier')}",
+        f"# {_name(config)}",
         "",
         str(trained.get("about", "")),
         "",
         "| | |",
         "| --- | --- |",
-        f"| genres | {', '.join(config.genres)} |",
+        f"| genres | {_cell(', '.join(config.genres))} |",
         f"| sees | {config.representation['name']} |",
         *_needs(config),
-        f"| trained on | {trained.get('dataset')}, {trained.get('n_train')} tracks |",
+        f"| trained on | {_cell(str(trained.get('dataset')))}, {trained.get('n_train')} tracks |",
+        f"| recipe | {trained.get('recipe')}, hash {trained.get('recipe_hash')} |",
         f"| protocol | `{trained.get('protocol')}`, seed {trained.get('seed')} |",
         f"| accuracy by that protocol | {measured} |",
-        f"| recipe hash | {trained.get('recipe_hash')} |",
         "",
-        *_recalls(trained.get("recall") or {}),
+        *([f"**{leaks}**", ""] if leaks else []),
+        *_recalls(trained.get("recall") or {}, trained.get("tested") or {}),
         "## Use",
         "",
         "`genrescope classify --model THIS_FOLDER song.wav`, or in Python "
@@ -185,12 +190,12 @@ def _metadata(config: ClassifierConfig) -> dict[str, Any]:
         "tags": ["music", "genre", "music-genre-classification", "onnx"],
         "metrics": ["accuracy", "f1"],
     }
-    protocol = trained.get("protocol")
+    protocol, leaks = trained.get("protocol"), ", leaks" if trained.get("leaks") else ""
     named = {"accuracy": "accuracy", "macro_f1": "f1"}
     metrics = [
         {
             "type": kind,
-            "name": f"{name.replace('_', ' ')} (protocol {protocol})",
+            "name": f"{name.replace('_', ' ')} (protocol {protocol}{leaks})",
             "value": round(trained[name], 4),
         }
         for name, kind in named.items()
@@ -202,8 +207,7 @@ def _metadata(config: ClassifierConfig) -> dict[str, Any]:
             "dataset": {"name": str(trained.get("dataset")), "type": str(trained.get("dataset"))},
             "metrics": metrics,
         }
-        name = str(trained.get("recipe", "Genre classifier"))
-        metadata["model-index"] = [{"name": name, "results": [result]}]
+        metadata["model-index"] = [{"name": _name(config), "results": [result]}]
     return metadata
 
 
@@ -235,7 +239,15 @@ def _transformers(config: ClassifierConfig) -> list[str]:
 def _unsure(config: ClassifierConfig) -> str:
     if not config.unsure_below:
         return ""
-    return f"An answer with less confidence than {config.unsure_below:g} is marked unsure. "
+    message = f"An answer with less confidence than {config.unsure_below:g} is marked unsure"
+    if not (found := config.trained.get("unsure")):
+        return f"{message}. "
+    counts = {"right_unsure": found["unsure"], "right_sure": found["count"] - found["unsure"]}
+    unsure, sure = (
+        f"{count}" + ("" if found[kind] is None else f" ({found[kind]:.0%} of them right)")
+        for kind, count in counts.items()
+    )
+    return f"{message}: of {found['count']} tracks that were held back, {unsure}; not so {sure}. "
 
 
 def _licence(config: ClassifierConfig) -> list[str]:
@@ -251,10 +263,27 @@ def _licence(config: ClassifierConfig) -> list[str]:
     ]
 
 
-def _recalls(recall: dict[str, float | None]) -> list[str]:
+def _recalls(recall: dict[str, float | None], tested: dict[str, int]) -> list[str]:
     known = {genre: share for genre, share in recall.items() if share is not None}
     if not known:
         return []
-    told = ", ".join(f"{genre} {share:.2f}" for genre, share in known.items())
-    weakest = ", ".join(sorted(known, key=lambda genre: known[genre])[:3])
-    return [f"Recall by the same protocol: {told}. Weakest: {weakest}.", ""]
+
+    def rated(genre: str) -> str:
+        return f"{genre} {known[genre]:.2f}"
+
+    def counted(genre: str) -> str:
+        return rated(genre) + (f" (of {tested[genre]} tracks)" if genre in tested else "")
+
+    weak = sorted((genre for genre in known if known[genre] < 1), key=lambda genre: known[genre])
+    weakest = f"Weakest: {', '.join(map(counted, weak[:3]))}" if weak else "None was missed"
+    return [f"Recall by the same protocol: {', '.join(map(rated, known))}. {weakest}.", ""]
+
+
+def _name(config: ClassifierConfig) -> str:
+    return one_line(
+        str(config.trained.get("name", config.trained.get("recipe", "Genre classifier")))
+    )
+
+
+def _cell(text: str) -> str:
+    return one_line(text).replace("|", r"\|")  # which would end a cell of Markdown's

@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+from copy import deepcopy
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError
+from genrescope.models import MODELS, check_model, plain_fault
+from genrescope.models.classical import ESTIMATORS, check_estimator
 from genrescope.reading import is_file, read_bounded
 from genrescope.representations import Representation, make_representation
 from genrescope.representations.alteration import get_alterations
 
-_MOST_BYTES = 2**20  # of a YAML file
-_MOST_VALUES = 20_000  # in it; written with aliases, a few lines can stand for billions
+_MOST_BYTES = 2**16  # of a YAML file; PyYAML takes half a second for the worst of that size
+_MOST_VALUES = 20_000  # in it; with aliases and merge keys, a few lines can stand for billions
+_MOST_DEPTH = 20  # of what is nested in it
+_MOST_NUMBER = 2**53  # beyond it, whole numbers are no longer exact everywhere
+_MOST_NAME = 100  # bytes of a recipe's name, of which files and folders are named
+_MOST_TRIED = 1000  # combinations of a search
+_MOST_FAULTS, _MOST_LETTERS = 5, 500  # that one message names, and of each of them
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _short_name(name: str) -> str:
+    if len(name.encode()) > _MOST_NAME:
+        raise ValueError(f"it has more than {_MOST_NAME} bytes")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[\w][\w .,()+-]*$"), AfterValidator(_short_name)]
 
 
 class Component(BaseModel):
@@ -146,7 +165,7 @@ class Recipe(_Strict):
         Whether several fits may run side by side; False for what fills the memory.
     """
 
-    name: str = Field(pattern=r"^[\w][\w .,()+-]*$")
+    name: Name
     about: str = ""
     representation: Component
     alterations: tuple[str, ...] = ()
@@ -190,7 +209,39 @@ class Recipe(_Strict):
             raise ValueError("refit needs a fixed number of epochs: leave patience out")
         if self.patience is not None and self.validate_every > 1:
             raise ValueError("patience needs a look at the validation tracks after every epoch")
+        try:
+            self._check_model()
+        except GenrescopeError as error:
+            raise ValueError(str(error).rstrip(".")) from error
         return self
+
+    def _check_model(self) -> None:
+        name, parameters = self.model.name, self.model.parameters
+        if name not in MODELS and name not in ESTIMATORS:
+            known = ", ".join(sorted({*MODELS, *ESTIMATORS}))
+            raise GenrescopeError(f"There is no model {name!r}; there are: {known}.")
+        if self.optimiser is not None and name not in MODELS:
+            raise GenrescopeError(
+                f"Model {name} is no network: leave optimiser, batch_size and epochs out."
+            )
+        if self.optimiser is None and name not in ESTIMATORS:
+            raise GenrescopeError(
+                f"Model {name} is a network and needs optimiser, batch_size and epochs (classical "
+                f"models are: {', '.join(sorted(ESTIMATORS))})."
+            )
+        if self.optimiser is not None:
+            check_model(name, parameters)
+            return
+        check_estimator(name, parameters)
+        faults = [
+            f"search.{parameter}: {fault}"
+            for parameter, values in self.search.items()
+            if (fault := _fault_of_values(name, parameter, values)) is not None
+        ]
+        if faults:
+            raise GenrescopeError("; ".join(faults))
+        if (tried := math.prod(map(len, self.search.values()))) > _MOST_TRIED:
+            raise GenrescopeError(f"search: {tried:,} combinations are more than {_MOST_TRIED:,}.")
 
     def make_representation(self) -> Representation:
         """Make the representation that this recipe's model sees."""
@@ -215,6 +266,17 @@ class Recipe(_Strict):
         return self.model_copy(update={"epochs": min(self.epochs, max(2, self.epochs // 20))})
 
 
+def _fault_of_values(name: str, parameter: str, values: tuple[Any, ...]) -> str | None:
+    if not values:
+        return "it lists no value to try"
+    for value in values:
+        try:
+            check_estimator(name, {parameter: value})
+        except GenrescopeError as error:
+            return str(error).rstrip(".")
+    return None
+
+
 _FOR_NETWORKS = {
     "windows", "augment", "label_smoothing", "double_softmax", "schedule", "accumulate",
     "validate_every", "members", "refit", "patience",
@@ -236,9 +298,9 @@ class Ensemble(_Strict):
         geometric mean, with weights of 0 or more fitted on the validation tracks.
     """
 
-    name: str = Field(pattern=r"^[\w][\w .,()+-]*$")
+    name: Name
     about: str = ""
-    of: tuple[str, ...] = Field(min_length=2)
+    of: tuple[str, ...] = Field(min_length=2, max_length=100)
     pool: Literal["average", "weighted"] = "weighted"
 
 
@@ -280,7 +342,8 @@ def load_encoder_recipe(weights: str, reference: str = "distilhubert") -> Recipe
             f"Recipe {base.name} fine-tunes no encoder, so {weights} has no place in it. Give "
             "distilhubert, wav2vec2 or another recipe with `model: {name: encoder}`."
         )
-    short = re.sub(r"[^\w.-]+", "-", Path(weights).expanduser().resolve().name)
+    short = re.sub(r"[^\w.-]+", "-", Path(weights).expanduser().resolve().name, flags=re.ASCII)
+    short = short[: _MOST_NAME - len(f"{base.name} ()".encode())]
     told = short if Path(weights).expanduser().is_dir() else weights
     return load_recipe(
         {
@@ -313,11 +376,23 @@ def load_entry(reference: str | dict[str, Any], source: Path | None = None) -> R
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()
-        )
-        remedy = "Mend it; `genrescope list` shows what there is"
-        raise InputError(path or settings.get("name", "recipe"), faults, remedy) from error
+        name = settings.get("name")
+        cause = describe_faults(error, "recipe")
+        if path is not None and isinstance(name, str) and isinstance(reference, dict):
+            cause = f"recipe {name[:_MOST_NAME]!r}: {cause}"  # one of several in a study's file
+        remedy = "Correct it; `genrescope list` shows what there is"
+        raise InputError(path or str(name or "recipe"), cause, remedy) from error
+
+
+def describe_faults(error: ValidationError, whole: str) -> str:
+    """Name the first few settings that are wrong, and why; ``whole`` stands for all of them."""
+    found = [
+        f"{'.'.join(map(str, fault['loc']))[:_MOST_NAME] or whole}: "
+        f"{plain_fault(fault)[:_MOST_LETTERS]}"
+        for fault in error.errors()
+    ]
+    more = len(found) - _MOST_FAULTS
+    return "; ".join(found[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _settings(
@@ -355,39 +430,130 @@ def _find(reference: str, source: Path | None) -> Path:
     )
 
 
+class _RefusedError(Exception):
+    # What is wrong with a YAML file, as a clause, and what to do about it.
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.cause, self.remedy = cause, remedy
+
+
+class _Loader(yaml.SafeLoader):
+    # Counts while nodes are composed, before anything that they stand for is made. An alias counts
+    # as much as what it stands for, and so does a merge key, whose value is an alias.
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth, self._values = 0, 0
+        self._sizes: dict[int, int] = {}  # of whole nodes, by identity
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if id(node) not in self._sizes:
+                raise _RefusedError("an alias (*) stands within what it names", _PLAIN)
+            self._count(self._sizes[id(node)])
+            return node
+        before, self._depth = self._values, self._depth + 1
+        self._count(1)
+        if self._depth > _MOST_DEPTH:
+            raise _RefusedError(f"it is nested more than {_MOST_DEPTH} deep", "Write it flatter")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        self._sizes[id(node)] = self._values - before
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    cause = f"the key {key.value[:_MOST_NAME]!r} is given twice (line {line})"
+                    raise _RefusedError(cause, "Keep one of the two")
+                seen.add(key.value)
+        return node
+
+    def _count(self, values: int) -> None:
+        self._values += values
+        if self._values > _MOST_VALUES:
+            raise _RefusedError(f"it stands for more than {_MOST_VALUES:,} values", _PLAIN)
+
+
+_PLAIN = "Write it without aliases (&, *) and merge keys (<<)"
+
+_KEPT = {"bool", "null", "merge"}
+
+# Numbers as YAML 1.2 and JSON have them: 1e-3 is one, 1:30 is text, and 010 is ten.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] in _KEPT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _form, _first in (
+    ("int", r"[-+]?[0-9][0-9_]*", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_form})\Z"), list(_first)
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; InputError names the file and the line at fault."""
-    told = read_bounded(path, _MOST_BYTES, "Check the path")
+    """Read a YAML mapping, bounded in size, depth and what it stands for.
+
+    Raises
+    ------
+    InputError
+        If it is no such mapping, a key is given twice, or it is too large; names the line at
+        fault where there is one.
+    """
+    content = read_bounded(path, _MOST_BYTES, "Check the path")
     try:
-        content = yaml.safe_load(told.decode("utf-8"))
-    except Exception as error:  # of any kind, for what only looks like a date or a number
-        cause = f"it is not readable YAML ({' '.join(str(error).split())})"
-        raise InputError(path, cause, "Mend the file") from error
-    if not isinstance(content, dict):
-        raise InputError(path, "it is not a mapping of settings", "Write `key: value` lines")
-    _refuse_strange(path, content)
-    return content
+        settings = _parse(content)
+    except _RefusedError as error:
+        raise InputError(path, error.cause, error.remedy) from error
+    except Exception as error:  # of any kind, for what only looks like a number
+        message = " ".join(str(error).split())[:_MOST_LETTERS]
+        raise InputError(
+            path, f"it is not readable YAML ({message})", "Correct the file"
+        ) from error
+    return deepcopy(settings)
 
 
-def _refuse_strange(path: Path, content: Any) -> None:
-    # Dates, sets and the like, which no setting is; and circles, or more values than the file has.
-    rest, count = [content], 0
+@lru_cache(maxsize=64)
+def _parse(content: bytes) -> dict[str, Any]:
+    # By content, for a study may name one file many times.
+    settings = yaml.load(content.decode("utf-8"), _Loader)  # noqa: S506  a SafeLoader
+    if not isinstance(settings, dict):
+        raise _RefusedError("it is not a mapping of settings", "Write `key: value` lines")
+    _check_values(settings)
+    return settings
+
+
+def _check_values(content: Any) -> None:
+    # What no setting is: dates, sets and the like, and numbers that nothing can count to.
+    rest = [(content, 1)]
     while rest:
-        value, strange = rest.pop(), []
-        count += 1
-        if count > _MOST_VALUES:
-            cause = f"it stands for more than {_MOST_VALUES:,} values"
-            raise InputError(path, cause, "Write it without aliases (&, *)")
+        (value, depth), strange = rest.pop(), []
+        if depth > _MOST_DEPTH:  # by aliases of aliases
+            raise _RefusedError(f"it is nested more than {_MOST_DEPTH} deep", _PLAIN)
         if isinstance(value, dict):
             strange = [key for key in value if not isinstance(key, str)]
-            rest += value.values()
+            rest += [(part, depth + 1) for part in value.values()]
         elif isinstance(value, list):
-            rest += value
+            rest += [(part, depth + 1) for part in value]
+        elif isinstance(value, int | float) and not abs(value) <= _MOST_NUMBER:
+            raise _RefusedError("it holds a number beyond all bounds", "Give a smaller one")
         elif not isinstance(value, str | int | float | None):
             strange = [value]
         if strange:
             cause = f"{str(strange[0])[:100]!r} is no text"
-            raise InputError(path, cause, 'Put it in quotes ("…")')
+            raise _RefusedError(cause, 'Put it in quotes ("…")')
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
