@@ -14,6 +14,7 @@ from torch import nn
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
 from genrescope.errors import one_line
+from genrescope.io import markdown_text
 from genrescope.models.classical import Temperature
 from genrescope.models.encoder import Encoder
 from genrescope.models.windows import Windows
@@ -130,6 +131,7 @@ def _card(config: ClassifierConfig) -> str:
     trained = config.trained
     accuracy = trained.get("accuracy")
     leaks = trained.get("leaks")  # a sentence: "The figure leaks: …", or "may leak"
+    dataset = markdown_text(str(trained.get("dataset")))
     short = f"; {leaks.partition(':')[0].lower()}" if leaks else ""
     measured = (
         f"{accuracy:.3f} on {trained.get('n_test')} test tracks{short}"
@@ -140,16 +142,16 @@ def _card(config: ClassifierConfig) -> str:
         "---",
         yaml.safe_dump(_metadata(config), sort_keys=False, allow_unicode=True).rstrip(),
         "---",
-        f"# {_name(config)}",
+        f"# {markdown_text(_name(config))}",
         "",
         str(trained.get("about", "")),
         "",
         "| | |",
         "| --- | --- |",
-        f"| genres | {_cell(', '.join(config.genres))} |",
+        f"| genres | {markdown_text(', '.join(config.genres))} |",
         f"| sees | {config.representation['name']} |",
         *_needs(config),
-        f"| trained on | {_cell(str(trained.get('dataset')))}, {trained.get('n_train')} tracks |",
+        f"| trained on | {dataset}, {trained.get('n_train')} tracks |",
         f"| recipe | {trained.get('recipe')}, hash {trained.get('recipe_hash')} |",
         f"| protocol | `{trained.get('protocol')}`, seed {trained.get('seed')} |",
         f"| accuracy by that protocol | {measured} |",
@@ -257,8 +259,9 @@ def _licence(config: ClassifierConfig) -> list[str]:
         if licence
         else "Whoever made this model has not said under which licence it may be used."
     )
+    dataset = markdown_text(str(config.trained.get("dataset")))
     return [
-        f"{told} The music it was trained on ({config.trained.get('dataset')}) is not in it, and "
+        f"{told} The music it was trained on ({dataset}) is not in it, and "
         "has terms of its own, as have pretrained networks that it was made from."
     ]
 
@@ -269,7 +272,7 @@ def _recalls(recall: dict[str, float | None], tested: dict[str, int]) -> list[st
         return []
 
     def rated(genre: str) -> str:
-        return f"{genre} {known[genre]:.2f}"
+        return f"{markdown_text(genre)} {known[genre]:.2f}"
 
     def counted(genre: str) -> str:
         return rated(genre) + (f" (of {tested[genre]} tracks)" if genre in tested else "")
@@ -283,7 +286,3 @@ def _name(config: ClassifierConfig) -> str:
     return one_line(
         str(config.trained.get("name", config.trained.get("recipe", "Genre classifier")))
     )
-
-
-def _cell(text: str) -> str:
-    return one_line(text).replace("|", r"\|")  # which would end a cell of Markdown's
