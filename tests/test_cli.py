@@ -129,7 +129,7 @@ def test_classify_without_a_model_and_every_form(genres: Path, tmp_path: Path) -
     low, high = genres / "low" / "0.wav", genres / "high" / "0.wav"
     csv_form = genrescope("classify", "--csv", genres / "low", cwd=tmp_path)
     lines = csv_form.stdout.splitlines()
-    assert lines[0] == "path,genre,confidence,unsure"
+    assert lines[0] == "path,genre,confidence,unsure,warnings"
     assert len(lines) == 11
     array = json.loads(genrescope("classify", "--json", low, high, cwd=tmp_path).stdout)
     assert [row["path"] for row in array] == [str(low), str(high)]
