@@ -36,10 +36,10 @@ from genrescope.library.apply import carry_out, enter, take_back
 from genrescope.library.catalogue import Catalogue
 from genrescope.library.choice import Policy
 from genrescope.library.journal import Journal
-from genrescope.library.many import side_by_side
 from genrescope.library.payload import fingerprint
 from genrescope.library.plan import make_plan, open_plan, write_plan
 from genrescope.library.taxonomy import load_taxonomy
+from genrescope.workers import parallel_map
 
 RATE = 44100
 
@@ -100,7 +100,7 @@ def throughput(music: Path) -> dict[str, float]:
     heard = partial(
         excerpts, rate=representation.rate, span_s=3, most=getattr(representation, "windows", 40)
     )
-    list(side_by_side(classifier.predict, files[:4]))  # to warm up
+    list(parallel_map(classifier.predict, files[:4]))  # to warm up
     with ProcessPoolExecutor() as pool:  # as a scan of many files does it
         list(pool.map(heard, files[:4]))
         decoding = seconds_of(lambda: list(pool.map(heard, files)))

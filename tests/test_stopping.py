@@ -148,3 +148,27 @@ def test_what_decoders_print_is_not_seen(folder: Path, words: tuple[str, ...]) -
         left.unlink()
     noisy = run(folder, hostile(folder, chatter=".mp3"), *words)
     assert (noisy.returncode, noisy.stdout, noisy.stderr) == (0, plain.stdout, plain.stderr)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("classify", "music"),
+        ("scan", "music", "--db", "library.db"),
+        ("similar", "music/a.mp3", "--in", "music"),
+    ],
+    ids=" ".join,
+)
+def test_workers_that_cannot_start_are_no_fault_of_any_file(
+    folder: Path, words: tuple[str, ...]
+) -> None:
+    (folder / "patch").mkdir()
+    (folder / "patch" / "sitecustomize.py").write_text(
+        "import os, sys\nif '--multiprocessing-fork' in sys.argv:\n    os._exit(1)\n"
+    )
+    path = os.pathsep.join([str(folder / "patch"), os.environ.get("PYTHONPATH", "")])
+    done = run(folder, {"PYTHONPATH": path}, *words)
+    assert done.returncode == 1
+    assert "The process that decodes files cannot be started" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "mp3" not in done.stderr

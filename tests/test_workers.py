@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from genrescope import workers
-from genrescope.errors import InputError
+from genrescope.errors import GenrescopeError, InputError
 from genrescope.workers import (
     ClosedError,
     CrashedError,
@@ -43,6 +43,10 @@ def die(_: object) -> None:
 
 def sleep(_: object, seconds: float) -> None:
     time.sleep(seconds)
+
+
+def die_early() -> None:
+    os._exit(3)
 
 
 def refuse(_: object) -> None:
@@ -307,3 +311,18 @@ def test_an_error_of_one_ends_a_parallel_map_and_says_so() -> None:
     with pytest.raises(ZeroDivisionError):
         list(every)
     assert stopped == [True]
+
+
+def test_a_process_that_cannot_be_started_is_an_error_for_people() -> None:
+    with (
+        WorkerPool(2, die_early) as pool,
+        pytest.raises(GenrescopeError, match=r"cannot be started \(the process has ended\)"),
+    ):
+        pool.start_one()
+
+
+def test_what_cannot_be_sent_to_a_process_leaves_nothing_behind() -> None:
+    with WorkerPool(1, lambda: None) as pool:
+        for _ in range(2):
+            with pytest.raises(Exception, match="pickle"):
+                pool.do(tell)

@@ -24,7 +24,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from genrescope.errors import InputError
+from genrescope.errors import GenrescopeError, InputError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -76,12 +76,18 @@ class WorkerProcess:
             return
         self._end()
         context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
+        ours, theirs = context.Pipe()
+        process = context.Process(
             target=_live, args=(theirs, self._prepare, self._given), daemon=True
         )
-        self._process.start()
-        theirs.close()
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._pipe, self._process = ours, process
 
     def start(self) -> None:
         """Start the process and wait until it is prepared; otherwise the first work does so.
@@ -220,8 +226,23 @@ class WorkerPool:
         self._every[-1].begin()
 
     def start_one(self) -> None:
-        """Start one process; raises what would else be raised by every piece of work."""
-        self._every[-1].start()
+        """Start one process; raises what would else be raised by every piece of work.
+
+        Raises
+        ------
+        GenrescopeError
+            If it cannot be started.
+        Exception
+            Whatever ``prepare`` raises.
+        """
+        try:
+            self._every[-1].start()
+        except (CrashedError, OSError) as error:
+            cause = str(error) or f"it was not ready in {_READY_S:.0f} s"
+            raise GenrescopeError(
+                f"The process that decodes files cannot be started ({cause}). Close other "
+                "programs, as there may be no memory left, and run it again."
+            ) from error
 
     def start(self) -> None:
         """Start every process now; see ``WorkerProcess``."""

@@ -26,6 +26,7 @@ from genrescope.errors import GenrescopeError
 from genrescope.library import cluster
 from genrescope.library.cluster import File, cut, list_files, part_sizes, prepare
 from genrescope.library.many import classify_files
+from hostile import hostile
 
 MEGABYTE = 2**20
 PATIENCE_S = 300
@@ -208,22 +209,13 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
 def test_a_file_that_crashes_its_worker_becomes_a_row(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    music, site, output = (tmp_path / name for name in ("music", "site", "out.parquet"))
+    music, output = tmp_path / "music", tmp_path / "out.parquet"
     music.mkdir()
-    site.mkdir()
     for number in range(20):
         shutil.copy(genrescope.sample(), music / f"{number}.mp3")
     shutil.copy(genrescope.sample(), music / "3 poison.mp3")
-    # A decoder that takes its process down.
-    (site / "sitecustomize.py").write_text(
-        "import os, soundfile\n"
-        "opened = soundfile.SoundFile.__init__\n"
-        "def open_or_die(self, file, *rest, **named):\n"
-        "    'poison' in str(file) and os.abort()\n"
-        "    opened(self, file, *rest, **named)\n"
-        "soundfile.SoundFile.__init__ = open_or_die\n"
-    )
-    env = {**environment, "PYTHONPATH": f"{site}{os.pathsep}{environment['PYTHONPATH']}"}
+    env = environment | hostile(tmp_path, abort="poison.mp3")
+    env["PYTHONPATH"] += f"{os.pathsep}{environment['PYTHONPATH']}"
     done = run("--cluster", "local", "--input", music, "--output", output, env=env)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["failed"] == 1

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -21,13 +21,14 @@ import genrescope
 from genrescope import audio
 from genrescope.classifier import Classifier
 from genrescope.library.many import Answer, classify_files
+from genrescope.workers import WorkerPool
 
-SECONDS = 1.0
+SECONDS = 2.0
 FORMATS = ("wav", "flac", "mp3", "ogg", "opus", "m4a", "aiff")
 
 
 def write(path: Path) -> bytes:
-    """Write a second of the package's own music in the format that the name tells."""
+    """Write two seconds of the package's own music in the format that the name tells."""
     music, rate = audio.load(
         genrescope.sample("shuffle"), 48000 if path.suffix == ".opus" else None
     )
@@ -54,6 +55,12 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     return Classifier.default()
+
+
+@pytest.fixture(scope="module")
+def pool(classifier: Classifier) -> Iterator[WorkerPool]:
+    with WorkerPool(2, genrescope.load, classifier.folder) as opened:
+        yield opened
 
 
 def check(answer: Answer) -> bool:
@@ -112,7 +119,7 @@ damaged = st.tuples(
 def test_damaged_files_are_answered(
     files: list[tuple[str, list[tuple[str, float, int]], str]],
     seeds: dict[str, bytes],
-    classifier: Classifier,
+    pool: WorkerPool,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = []
@@ -122,7 +129,7 @@ def test_damaged_files_are_answered(
                 content = DAMAGES[way](content or b"\0", at, value)
             paths.append(Path(folder) / f"{i}.{name or form}")
             paths[-1].write_bytes(content)
-        answers = list(classify_files(classifier, paths, workers=2))
+        answers = list(classify_files(pool, paths))
         assert [answer.path for answer in answers] == paths
         for answer in answers:
             check(answer)
@@ -130,17 +137,15 @@ def test_damaged_files_are_answered(
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_undamaged_files_are_predicted(
-    form: str, seeds: dict[str, bytes], classifier: Classifier, tmp_path: Path
+    form: str, seeds: dict[str, bytes], pool: WorkerPool, tmp_path: Path
 ) -> None:
     path = tmp_path / f"music.{form}"
     path.write_bytes(seeds[form])
-    (answer,) = classify_files(classifier, [path])
+    (answer,) = classify_files(pool, [path])
     assert check(answer)
 
 
-def test_odd_files_are_answered(
-    seeds: dict[str, bytes], classifier: Classifier, tmp_path: Path
-) -> None:
+def test_odd_files_are_answered(seeds: dict[str, bytes], pool: WorkerPool, tmp_path: Path) -> None:
     right: dict[str, bool | None] = {}
 
     def add(name: str, content: bytes, predicted: bool | None) -> None:
@@ -157,6 +162,8 @@ def test_odd_files_are_answered(
     huge = bytearray(seeds["wav"])
     struct.pack_into("<I", huge, 4, 0x7FFFFFFF)
     struct.pack_into("<I", huge, 40, 0x7FFFFFF0)
+    add("placeholder.wav", bytes(huge), True)  # of a program that did not know the size yet
+    struct.pack_into("<I", huge, 40, 0x01234567)
     add("huge.wav", bytes(huge), False)
     for name, samples, predicted in (
         ("silence.wav", np.zeros(22050), False),
@@ -177,7 +184,7 @@ def test_odd_files_are_answered(
             add("forbidden.wav", seeds["wav"], False)
             (tmp_path / "forbidden.wav").chmod(0)
     paths = [tmp_path / name for name in right]
-    answers = list(classify_files(classifier, paths, workers=2, timeline=True))
+    answers = list(classify_files(pool, paths, timeline=True))
     assert [answer.path for answer in answers] == paths
     for answer, predicted in zip(answers, right.values(), strict=True):
         found = check(answer)

@@ -145,6 +145,8 @@ def hear(
     """
     model = catalogue.model(classifier)
     with WorkerPool(workers, load, classifier.folder) as pool:
+        if catalogue.count_waiting(str(library), model):
+            pool.start_one()  # if none can be started, that is no fault of any file
         every = parallel_map(
             partial(_hear, catalogue, pool, model),
             catalogue.waiting(str(library), model),

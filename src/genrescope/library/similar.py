@@ -323,6 +323,8 @@ class Library:
         names = {path: name for name, path in self._names.items()}
         try:
             with WorkerPool(workers, load, self._classifier.folder) as pool:
+                if self.missing:
+                    pool.start_one()  # if none can be started, that is no fault of any file
                 work = partial(_hear, pool)
                 for heard in parallel_map(work, self.missing, pool.count, stop=pool.close):
                     if heard.row is not None:

@@ -216,6 +216,8 @@ class Store:
             for track, _ in wanted
         )
         with WorkerPool(workers, _prepare_worker, representation) as pool:
+            if is_audio:
+                pool.start_one()  # if none can be started, that is no fault of any file
 
             def make(job: tuple[Track, Alteration]) -> InputError | None:
                 track, version = job
