@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from genrescope.audio.source import View
 
@@ -26,6 +27,7 @@ _RECORDING = re.compile(
     re.DOTALL,
 )
 _FLAC = re.compile(rb"fLaC[\x00\x80]\0\0\x22", re.DOTALL)
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # its "file properties object"
 _UNPACKED = re.compile(rb"NONE|sowt|twos|raw |in24|in32|fl32|FL32|fl64|FL64")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -102,6 +104,41 @@ def behind_id3(view: View) -> int:
     return at if at < view.size else 0
 
 
+def claimed_size(view: View) -> int:
+    """Tell how many bytes a file has by its own header; 0 if that is not known.
+
+    Of AVI, QCP, ASF, SoX, DSF and VOC: formats that FFmpeg reads, and whose length it takes from
+    what there is where they are cut off.
+    """
+    head = view.read_at(0, 2**16)
+    size = 0
+    if head[:4] == b"RIFF" and head[8:12] in {b"AVI ", b"QLCM"}:
+        size = 8 + int.from_bytes(head[4:8], "little")
+    elif head[:4] == b"0&\xb2u" and (at := head.find(_ASF_FILE)) > 0:
+        is_broadcast = int.from_bytes(head[at + 88 : at + 92], "little") & 1
+        size = 0 if is_broadcast else int.from_bytes(head[at + 40 : at + 48], "little")
+    elif head[:4] in {b".SoX", b"XoS."}:
+        order: Literal["little", "big"] = "little" if head[:4] == b".SoX" else "big"
+        samples = int.from_bytes(head[8:16], order)
+        size = 4 + int.from_bytes(head[4:8], order) + 4 * samples if samples else 0
+    elif head[:4] == b"DSD ":
+        size = int.from_bytes(head[12:20], "little")
+    elif head.startswith(b"Creative Voice File\x1a"):
+        size = _voc_size(view)
+    placeholder = any(abs(size - 8 - other) <= _NEAR for other in _PLACEHOLDERS)
+    return 0 if placeholder and size > view.size else size
+
+
+def _voc_size(view: View) -> int:
+    at = int.from_bytes(view.read_at(20, 2), "little")
+    for _ in range(_CHUNKS):
+        head = view.read_at(at, 4)
+        if not head or head[0] == 0:
+            return at + len(head)
+        at += 4 + int.from_bytes(head[1:], "little")
+    return 0
+
+
 def is_tag(view: View, at: int) -> bool:
     """Tell whether a tag stands at a place of a file: bytes that are no sound, and no damage."""
     return view.read_at(at, 16).startswith(_TAGS)
@@ -156,7 +193,7 @@ class _Kind:
     def read(self, view: View) -> tuple[list[Recording], View | None]:
         """Give the recording, and the file from the next one on if there is one."""
         head = self.name + struct.calcsize(self.size)
-        at, large, comm = self.first, None, None
+        at, large, counts = self.first, None, {}
         for _ in range(_CHUNKS):
             raw = view.read_at(at, head)
             if len(raw) < head or not self._is_name(raw):
@@ -165,11 +202,11 @@ class _Kind:
             size -= head if self.whole else 0
             if raw[: self.name] == b"ds64":
                 large = int(struct.unpack("<Q", view.read_at(at + 16, 8).ljust(8, b"\0"))[0])
-            if raw[: self.name] == b"COMM":
-                comm = at + head
+            if raw[:4] in {b"COMM", b"fact"}:
+                counts[raw[:4]] = at + head
             if raw[: self.name] == self.samples:
                 claimed = large if large is not None and size == 2**32 - 1 else size
-                return self._samples(view, at, head, claimed, comm)
+                return self._samples(view, at, head, claimed, counts)
             if size < 0:
                 break
             at += head + size
@@ -181,7 +218,7 @@ class _Kind:
         return name.isascii() and name.decode("ascii").isprintable()
 
     def _samples(
-        self, view: View, at: int, head: int, claimed: int, comm: int | None
+        self, view: View, at: int, head: int, claimed: int, counts: dict[bytes, int]
     ) -> tuple[list[Recording], View | None]:
         first = at + head
         there = view.size - first
@@ -208,7 +245,11 @@ class _Kind:
             promised = 0.0 if placeholder else max(1.0, claimed / there)
             known = 1.0 if placeholder else min(1.0, claimed / there)
         stop = view.size if following is None else following
-        patches = self._patches(view, at, head, used, comm, stop) if used != claimed else {}
+        patches = {}
+        if used != claimed:
+            patches = self._sizes(at, head, used, stop) | self._counts(
+                view, counts, used, known, promised
+            )
         part = View(view.source, view.start, view.start + stop, patches)
         rest = None if following is None else view.of(following)
         return [Recording(part, promised, known)], rest
@@ -230,9 +271,7 @@ class _Kind:
             at += head + size
         return at, None
 
-    def _patches(
-        self, view: View, at: int, head: int, used: int, comm: int | None, stop: int
-    ) -> dict[int, bytes]:
+    def _sizes(self, at: int, head: int, used: int, stop: int) -> dict[int, bytes]:
         most = 2 ** (8 * struct.calcsize(self.size) - (self.size[-1] == "q")) - 1
         patches = {
             at + self.name: struct.pack(self.size, min(most, used + (head if self.whole else 0)))
@@ -240,12 +279,25 @@ class _Kind:
         if self.outer is not None:
             whole = stop if self.whole else stop - 8
             patches[self.outer] = struct.pack(self.size, min(most, whole))
-        if comm is not None:  # AIFF counts its frames, too
+        return patches
+
+    def _counts(
+        self, view: View, counts: dict[bytes, int], used: int, known: float, promised: float
+    ) -> dict[int, bytes]:
+        # Where chunks in front of the samples count them.
+        patches = {}
+        if (comm := counts.get(b"COMM")) is not None:
             channels, _, bits = struct.unpack(">hIh", view.read_at(comm, 8).ljust(8, b"\0"))
             kind = view.read_at(comm + 18, 4)
             width = max(1, channels) * max(1, -(-bits // 8))
             if view.read_at(8, 4) == b"AIFF" or _UNPACKED.match(kind):
                 patches[comm + 2] = struct.pack(">I", min(2**32 - 1, (used - 8) // width))
+        if (fact := counts.get(b"fact")) is not None:
+            width = struct.calcsize(self.size)
+            order: Literal["little", "big"] = "little" if self.size[0] == "<" else "big"
+            count = int.from_bytes(view.read_at(fact, width), order)
+            count = round(count / known / promised) if known and promised else 0
+            patches[fact] = min(count, 2 ** (8 * width) - 1).to_bytes(width, order)
         return patches
 
 
@@ -282,7 +334,7 @@ def _au(view: View) -> tuple[list[Recording], View | None]:
             end = first + claimed
             return [Recording(view.of(0, end))], view.of(end)
         if there - claimed < max(_STALE, claimed // 100):
-            return [Recording(view)], None
+            return [Recording(view.of(0, first + claimed))], None
     if claimed == there:
         return [Recording(view)], None
     placeholder = claimed == 0 or any(abs(claimed - size) <= _NEAR for size in _PLACEHOLDERS)
