@@ -15,7 +15,15 @@ import soxr
 from numpy.typing import NDArray
 
 from genrescope.audio.formats import DEMUXERS, looks_like_audio
-from genrescope.audio.headers import Recording, behind_id3, claimed_size, is_tag, recordings
+from genrescope.audio.headers import (
+    Recording,
+    behind_id3,
+    between_tags,
+    claimed_size,
+    is_tag,
+    recordings,
+    without_tags,
+)
 from genrescope.audio.source import REPLACE, View
 from genrescope.audio.waveform import Mixer, Waveform
 from genrescope.errors import InputError
@@ -40,7 +48,7 @@ _RUN_UP_S = 0.25  # codecs need frames before the wanted one: Opus 80 ms, MP3 a 
 _FAR_S = 30.0  # a seek that lands this much too early has not found its place
 _LATE_S = 0.05  # a seek may land this much too late
 _FAILURES = 20  # reads that fail one after another: nothing more comes of the file
-_GAP_S = 0.5, 60.0  # between packets; what is longer is another recording
+_GAP_S = 0.45, 60.0  # between packets; what is longer is another recording
 _EDGE = 3  # packets at the start of a stream cut out of a longer one may lack what came before
 _REST = 2**14  # bytes behind the last packet, from which on another recording is looked for
 _SHORTEST = 2**9  # bytes of a recording that may be joined to another
@@ -185,6 +193,7 @@ class AvTrack:
         self.notes: list[str] = []
         self._cut = max(0.0, claimed_size(view) / view.size - 1)  # how much longer it was
         self._end = 0  # of the last packet, in bytes
+        self._can_seek = True
         self._count = _Count()
 
     def seconds(self) -> float:
@@ -194,7 +203,12 @@ class AvTrack:
         if self._container.duration and not _is_bare(self._view, self._container):
             return self._container.duration / 1_000_000  # of a film's picture, perhaps
         # Without decoding; and FFmpeg notes on the way where to seek.
-        ticks: int = sum(packet.duration or 0 for packet in self._packets(self._stream))
+        ticks, kinds = 0, set()
+        for packet in self._packets(self._stream):
+            ticks += packet.duration or 0
+            if self._container.format.name == "aac":
+                kinds.add(bytes(packet)[2:3])
+        self._can_seek = len(kinds) < 3  # the last packet is empty
         return float(ticks * (self._stream.time_base or 0))
 
     def blocks(self) -> Iterator[Waveform]:
@@ -245,7 +259,7 @@ class AvTrack:
         import av.error  # noqa: PLC0415
 
         base = self._stream.time_base
-        if not base:
+        if not base or not self._can_seek:
             raise CannotSeekError
         origin = self._stream.start_time or 0
         wanted = max(0.0, first / self.rate - _RUN_UP_S)
@@ -342,9 +356,13 @@ class AvTrack:
     def _more(self, view: View) -> Iterator[Waveform]:
         with suppress(InputError), open_with_av(view) as container:  # it may only look like one
             track = AvTrack(view, container)
-            yield from at_rate(track.blocks(), track.rate, self.rate)
-            self.promised = 0.0  # of both, a header says nothing
-            self.lost += track.lost
+            count = 0
+            for block in at_rate(track.blocks(), track.rate, self.rate):
+                count += len(block)
+                yield block
+            if count:
+                self.promised = 0.0  # of both, a header says nothing
+                self.lost += track.lost
 
 
 class _Count:
@@ -457,12 +475,24 @@ def open_track(view: View) -> Iterator[Track]:
     """
     with ExitStack() as stack:
         parts = recordings(view)
+        if not parts:
+            inner = between_tags(view)
+            bare = without_tags(inner) if _is_split(inner) else [inner]
+            if len(bare) == 1:
+                yield stack.enter_context(_open_other(bare[0]))
+                return
+            parts = [Recording(part) for part in bare]
         if len(parts) > 1:
             yield _join(parts, stack)
-        elif parts:
-            yield stack.enter_context(_open_recording(parts[0]))
         else:
-            yield stack.enter_context(_open_other(view))
+            yield stack.enter_context(_open_recording(parts[0]))
+
+
+def _is_split(view: View) -> bool:
+    # Whether tags may lie in the middle: in packets without a container, but for an MP3 that tells
+    # where it ends.
+    head = view.read_at(0, 4)
+    return (_may_be_mpeg(view) and not _mp3_tells_length(view)) or head[:2] == b"\x0b\x77"
 
 
 def _join(parts: list[Recording], stack: ExitStack) -> ChainTrack:
@@ -483,7 +513,9 @@ def _join(parts: list[Recording], stack: ExitStack) -> ChainTrack:
 @contextmanager
 def _open_recording(recording: Recording) -> Iterator[Track]:
     with ExitStack() as stack:
-        track: Track | None = None if recording.damaged else _by_soundfile(recording, stack)
+        track: Track | None = None
+        if not recording.damaged and not _may_be_mpeg(recording.view):
+            track = _by_soundfile(recording, stack)
         if track is None:
             container = stack.enter_context(open_with_av(recording.view))
             track = AvTrack(recording.view, container)
@@ -625,13 +657,8 @@ def _mp3_tells_length(view: View) -> bool:
         if (at := frame.find(mark)) > 0:
             flags = frame[at + 7]
             size = int.from_bytes(frame[at + 8 + 4 * (flags & 1) :][:4], "big") if flags & 2 else 0
-            return view.size - start - size < max(_REST, size // 100) or _ends_with_tag(view, size)
+            return view.size - start - size < max(_REST, size // 100)
     return frame.find(b"VBRI") > 0
-
-
-def _ends_with_tag(view: View, size: int) -> bool:
-    start = behind_id3(view) + size
-    return any(is_tag(view, start + slack) for slack in range(4))
 
 
 def _may_be_mpeg(view: View) -> bool:
