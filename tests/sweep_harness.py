@@ -1,6 +1,6 @@
-"""Every container and codec that FFmpeg's program writes, each in six states, and what comes of it.
+"""Every container and codec that the program ffmpeg writes, in six states, and what comes of it.
 
-A clip is encoded by the program ``ffmpeg``; genrescope reads it with the libraries that it installs.
+A clip is encoded by the program ``ffmpeg``; genrescope reads it with libraries that it installs.
 So what writes and what reads are two builds of FFmpeg.
 """
 
@@ -34,6 +34,17 @@ RATE = 16000
 SPAN_S, MOST = 0.4, 4  # shorter than the clip, so that spans are sought
 AGREE_S = 0.5
 FAILED = "failed: "
+SLOW_S = 30.0  # for three times decoding 6 s
+CANNOT_KNOW = frozenset(
+    # Streams of packets or samples, and headers without any size.
+    "adts ac3 dts eac3 gsm ircam latm mlp mp2 mp3 mpeg vob mpegts nut truehd rm voc".split()  # noqa: SIM905
+)
+UNREAD = {
+    # FFmpeg 5.1 writes them without the header that AAC needs, and does not read them either.
+    ".wav (wav) aac": "AAC without its header",
+    ".wtv (wtv) aac": "AAC without its header",
+}
+BEGIN, END = "<!-- swept -->", "<!-- /swept -->"
 
 _RAW_LE = "pcm_s16le pcm_s24le pcm_s32le pcm_f32le pcm_f64le pcm_alaw pcm_mulaw"
 _RAW_BE = "pcm_s16be pcm_s24be pcm_s32be pcm_f32be pcm_f64be pcm_alaw pcm_mulaw"
@@ -47,7 +58,7 @@ WRITTEN = {
     "asf asf": "wmav1 wmav2 libmp3lame aac ac3 pcm_s16le",
     "ast ast": "pcm_s16be_planar",
     "au au": f"pcm_s8 {_RAW_BE} g722",
-    "avi avi": f"pcm_u8 pcm_s16le pcm_s24le libmp3lame mp2 ac3 aac wmav2 adpcm_ima_wav adpcm_ms",
+    "avi avi": "pcm_u8 pcm_s16le pcm_s24le libmp3lame mp2 ac3 aac wmav2 adpcm_ima_wav adpcm_ms",
     "caf caf": f"pcm_s8 {_RAW_BE} {_RAW_LE} alac aac ac3 libmp3lame mp2 libopus libgsm",
     "dts dts": "dca",
     "eac3 eac3": "eac3",
@@ -57,8 +68,8 @@ WRITTEN = {
     "sf ircam": "pcm_s16le pcm_s32le pcm_f32le pcm_alaw pcm_mulaw",
     "latm latm": "aac",
     "m4a ipod": "aac alac ac3",
-    "mka matroska": f"{_FILM} {_RAW_LE} pcm_u8 pcm_s16be alac libvorbis vorbis opus wavpack tta dca "
-    "wmav2 truehd mlp adpcm_ms adpcm_ima_wav real_144",
+    "mka matroska": f"{_FILM} {_RAW_LE} pcm_u8 pcm_s16be alac libvorbis vorbis opus wavpack "
+    "tta dca wmav2 truehd mlp adpcm_ms adpcm_ima_wav real_144",
     "mkv matroska": "aac libvorbis",
     "mlp mlp": "mlp",
     "mov mov": f"{_FILM} {_RAW_LE} {_RAW_BE} pcm_s8 pcm_u8 alac adpcm_ima_qt adpcm_ms libgsm",
@@ -163,6 +174,7 @@ class Sweep:
 
     outcomes: dict[Combination, dict[str, Outcome]] = field(default_factory=dict)
     unwritten: dict[Combination, str] = field(default_factory=dict)
+    numbers: dict[Combination, int] = field(default_factory=dict)
 
 
 def combinations() -> list[Combination]:
@@ -195,7 +207,7 @@ def encode(source: Path, combination: Combination, target: Path) -> str | None:
     rate, channels = form.split()
     command = [
         shutil.which("ffmpeg") or "ffmpeg",
-        *"-hide_banner -loglevel error -nostdin -y -i".split(),
+        *["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i"],
     ]
     command += [str(source), "-c:a", encoder, "-ar", rate, "-ac", channels, "-strict", "-2"]
     command += _OPTIONS.get(combination.ending, "").split()
@@ -209,7 +221,7 @@ def encode(source: Path, combination: Combination, target: Path) -> str | None:
 
 def in_state(content: bytes, state: str) -> bytes:
     """Change the bytes of a file."""
-    junk = random.Random(14)  # noqa: S311
+    junk = random.Random(14)
     middle = len(content) // 2
     return {
         PLAIN: lambda: content,
@@ -260,41 +272,96 @@ def prepare() -> None:
 
 
 def sweep(folder: Path, wanted: list[Combination] | None = None, workers: int = 2) -> Sweep:
-    """Write and measure all; files that are left in the folder are the last of each worker."""
+    """Write and measure all; the plain files are left in folders by ``Sweep.numbers``."""
     folder.mkdir(parents=True, exist_ok=True)
     source = clip(folder / "clip.wav")
-    swept = Sweep()
+    every = combinations() if wanted is None else wanted
+    swept = Sweep(numbers={combination: number for number, combination in enumerate(every)})
 
     with WorkerPool(workers, prepare) as pool, ThreadPoolExecutor(workers) as threads:
 
-        def work(number: int, combination: Combination) -> dict[str, Outcome] | str:
-            place = folder / f"{number}"
+        def work(combination: Combination) -> dict[str, Outcome] | str:
+            place = folder / str(swept.numbers[combination])
             place.mkdir(exist_ok=True)
-            path = place / f"plain.{combination.ending}"
-            if (reason := encode(source, combination, path)) is not None:
+            plain = place / f"plain.{combination.ending}"
+            if (reason := encode(source, combination, plain)) is not None:
                 return reason
-            content = path.read_bytes()
-            found = {}
-            for state in STATES:
-                path = (
-                    place
-                    / f"{state.replace(' ', '-').replace('%', 'percent')}.{combination.ending}"
-                )
-                path.write_bytes(in_state(content, state))
-                try:
-                    found[state] = pool.do_file(measure, path)
-                except Exception as error:  # noqa: BLE001  a crash, a hang, or what is none of its errors
-                    found[state] = Outcome(0.0, (None, None), 0.0, (), FAILED + repr(error), 0.0)
-                if state != PLAIN:
-                    path.unlink()
-            return found
+            content = plain.read_bytes()
+            return {
+                state: attempt(pool, place / f"{state.split()[0]}.{combination.ending}", changed)
+                for state in STATES
+                for changed in [in_state(content, state)]
+            }
 
-        every = combinations() if wanted is None else wanted
-        for combination, found in zip(
-            every, threads.map(work, range(len(every)), every), strict=True
-        ):
+        for combination, found in zip(every, threads.map(work, every), strict=True):
             if isinstance(found, str):
                 swept.unwritten[combination] = found
             else:
                 swept.outcomes[combination] = found
     return swept
+
+
+def attempt(pool: WorkerPool, path: Path, content: bytes) -> Outcome:
+    """Write a file, measure it, and remove it unless it is the plain one."""
+    path.write_bytes(content)
+    try:
+        return pool.do_file(measure, path)
+    except Exception as error:  # noqa: BLE001  a crash, a hang, or what is none of genrescope's own
+        return Outcome(0.0, (None, None), 0.0, (), FAILED + repr(error), 0.0)
+    finally:
+        if path.stem != PLAIN:
+            path.unlink()
+
+
+def version() -> str:
+    """Tell which ffmpeg writes."""
+    program = shutil.which("ffmpeg") or "ffmpeg"
+    done = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)
+    return " ".join(done.stdout.split()[:3])
+
+
+def table(swept: Sweep) -> str:
+    """Make the table: a line for all codecs of a container of which the same comes."""
+    lines: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for combination, found in swept.outcomes.items():
+        cells = tuple(_cell(combination, state, found[state]) for state in STATES)
+        form = f"{combination.ending} ({combination.muxer})"
+        lines.setdefault((form, cells), []).append(combination.encoder)
+    head = ["written as", "codecs", *STATES]
+    rows = [[form, ", ".join(encoders), *cells] for (form, cells), encoders in lines.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def _cell(combination: Combination, state: str, outcome: Outcome) -> str:
+    if outcome.kind == "refused":
+        return "refused"
+    share = f"{5 * round(100 * outcome.seconds / SECONDS / 5)} %"
+    if outcome.kind == "warning":
+        return f"{share}, warning"
+    unknown = state == CUT and combination.muxer in CANNOT_KNOW
+    return f"{share} †" if unknown else share
+
+
+def read_table(text: str) -> dict[tuple[str, str], list[str]]:
+    """Read the table: cells by container and codec."""
+    found = {}
+    for line in [line for line in text.splitlines() if line.startswith("|")][2:]:
+        form, encoders, *cells = (cell.strip() for cell in line.strip("| ").split("|"))
+        found |= {(form, encoder): cells for encoder in encoders.split(", ")}
+    return found
+
+
+def same(cell: str, other: str) -> bool:
+    """Tell whether two cells say the same, to a step of the share."""
+    kinds = [text.partition("%")[2] if "%" in text else text for text in (cell, other)]
+    shares = [int(text.split()[0]) if "%" in text else 0 for text in (cell, other)]
+    return kinds[0] == kinds[1] and abs(shares[0] - shares[1]) <= 5
+
+
+def parts_of(page: Path) -> tuple[str, str, str]:
+    """Give what is before the table of a page, the table, and what is behind it."""
+    before, mark, rest = page.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
+    inside, end, after = rest.partition(f"\n{END}")
+    if not (mark and end):
+        raise ValueError(f"{page}: there is no {BEGIN} … {END}")
+    return before, inside, after

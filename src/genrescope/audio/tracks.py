@@ -385,7 +385,10 @@ class _Count:
             self.lost += self._pending[0]
             self._failed_bytes += self._pending[1]
             self._pending = 0.0, 0
-            self.good += sum(frame.samples / frame.sample_rate for frame in frames)
+            seconds = sum(frame.samples / frame.sample_rate for frame in frames)
+            self.good += seconds
+            if self._next_s is not None and not packet.duration:
+                self._next_s += seconds
             self._good_bytes += packet.size
 
     def failed(self, packet: Packet[AudioStream]) -> None:
@@ -398,11 +401,11 @@ class _Count:
             self._pending = self._pending[0] + seconds, self._pending[1] + packet.size
 
     def _place(self, packet: Packet[AudioStream]) -> None:
-        if packet.pts is not None and packet.duration and packet.time_base:
+        if packet.pts is not None and packet.time_base:
             start_s = float(packet.pts * packet.time_base)
             if self._next_s is not None and _GAP_S[0] < start_s - self._next_s < _GAP_S[1]:
                 self.gaps += start_s - self._next_s
-            self._next_s = start_s + float(packet.duration * packet.time_base)
+            self._next_s = start_s + float((packet.duration or 0) * packet.time_base)
         if packet.size and packet.pos is not None:
             self._start = packet.pos if self._start is None else self._start
             self._end = max(self._end, packet.pos + packet.size)
