@@ -284,12 +284,12 @@ def lay_baits(folder: Path, canary: Canary) -> list[Path]:
     return baits
 
 
-def genrescope(*arguments: object, expected: tuple[int, ...]) -> str:
+def genrescope(*arguments: object, expected: tuple[int, ...]) -> tuple[str, str]:
     command = [sys.executable, "-m", "genrescope", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode in expected, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
-    return done.stdout
+    return done.stdout, done.stderr
 
 
 def test_the_watch_notices_and_the_baits_are_bait(tmp_path: Path, canary: Canary) -> None:
@@ -373,29 +373,24 @@ def test_no_command_opens_what_a_file_names(tmp_path: Path, canary: Canary) -> N
         "similar": ["similar", own, "--in", folder, "--index", tmp_path / "index.npz"],
     }
     for name, arguments in runs.items():
-        genrescope(*arguments, expected=(0, 1))
+        out, said = genrescope(*arguments, expected=(0, 1))
+        assert "-absolute-wav.mp3" in out + said, name  # it came as far as the baits
         assert canary.touched() == [], name
 
 
 @pytest.mark.slow
 def test_training_opens_no_file_that_a_clip_names(tmp_path: Path, canary: Canary) -> None:
     lay_baits(tmp_path / "baits", canary)
-    for genre in ("one", "two"):
-        (tmp_path / "genres" / genre).mkdir(parents=True)
-        for number in range(6):
-            shutil.copy(sample("pulse"), tmp_path / "genres" / genre / f"{number}.mp3")
+    sound, rate = soundfile.read(sample("pulse"), dtype="float32")
+    for number in range(12):
+        clip = tmp_path / "genres" / ("one", "two")[number % 2] / f"{number}.wav"
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(clip, sound[number * 5000 :][: 3 * rate], rate)
     for bait in (tmp_path / "baits").glob("*-absolute-wav.mp3"):
         shutil.copy(bait, tmp_path / "genres" / "one")
-    genrescope(
-        "train",
-        "--data",
-        tmp_path / "genres",
-        "--out",
-        tmp_path / "model",
-        "--store",
-        tmp_path / "store",
-        expected=(0, 1),
-    )
+    folders = ("--data", tmp_path / "genres", "--out", tmp_path / "model")
+    _, said = genrescope("train", *folders, "--store", tmp_path / "store", expected=(0, 1))
+    assert "-absolute-wav.mp3" in said  # it came as far as the baits
     assert canary.touched() == []
 
 
