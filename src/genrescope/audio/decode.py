@@ -32,6 +32,7 @@ from genrescope.errors import InputError
 _CONTEXT_S = 0.02  # read on both sides of a span, so that resampling meets no edge
 _SHORTEST_S = 1.0  # that a damaged file must give
 _LONGEST_S, _ABSURD = 172_800.0, 1000
+_LEAST_SHARE = 0.1  # of audio among bytes that are none, below which it is taken for none
 _FOREIGN_S = 1.0  # of bytes around the audio, from which on they are worth a word
 
 
@@ -257,8 +258,10 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
     absurd = track.promised > max(_LONGEST_S, _ABSURD * found)
     missing = 0.0 if absurd else track.promised - found
     lost = max(track.lost, missing if missing > PADDING_S else 0.0)
-    whole = found + max(lost, track.foreign)
-    if found < whole / 2 or (lost >= AUDIBLE_S and found < _SHORTEST_S):
+    whole = found + lost
+    if found < max(whole / 2, _LEAST_SHARE * track.foreign) or (
+        lost >= AUDIBLE_S and found < _SHORTEST_S
+    ):
         cause = f"it is damaged or cut off ({found:.1f} s of {whole:.1f} s can be decoded)"
         raise InputError(path, cause, REPLACE)
     warnings = [AudioWarning(note) for note in track.notes]

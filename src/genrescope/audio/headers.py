@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from genrescope.audio.source import View
 
@@ -26,7 +27,17 @@ _RECORDING = re.compile(
     rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|BW64....WAVE|FORM....AIF[FC]|caff\0\x01|riff\x2e\x91\xcf\x11|\.snd\0\0",
     re.DOTALL,
 )
+_MATROSKA = b"\x1aE\xdf\xa3"
 _FLAC = re.compile(rb"fLaC[\x00\x80]\0\0\x22", re.DOTALL)
+_TAG_BYTES = 2**16  # read at once
+_LYRICS_BYTES = 5200
+_LEAST = 256  # bytes of a recording
+_INNER = re.compile(
+    rb"ID3[\x02-\x04]\0[\x00-\xf0][\x00-\x7f]{4}|APETAGEX[\xd0\xe8]\x07\0\0|"
+    rb"(?:Xing|Info)\0\0\0[\x00-\x0f]"
+)
+_INNER_BYTES = 32
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # its "file properties object"
 _UNPACKED = re.compile(rb"NONE|sowt|twos|raw |in24|in32|fl32|FL32|fl64|FL64")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -75,8 +86,10 @@ def recordings(view: View) -> list[Recording]:
     found: list[Recording] = []
     rest: View | None = view.of(behind_id3(view))
     while rest is not None and len(found) < _CHUNKS:
-        parts, rest = _read(rest)
-        found += parts
+        parts, behind = _read(rest)
+        # The last of several may be of a format that does not tell where it ends.
+        found += parts or ([Recording(rest)] if found else [])
+        rest = behind
     return found
 
 
@@ -89,18 +102,150 @@ def _read(view: View) -> tuple[list[Recording], View | None]:
         return [Recording(part) for part in _split(view, _FLAC)], None
     if head[:4] in {b".snd", b"dns."}:
         return _au(view)
+    if head[:4] == _MATROSKA:
+        return _matroska(view)
     for kind in _KINDS:
         if kind.matches(head):
             return kind.read(view)
     return [], None
 
 
+def _matroska(view: View) -> tuple[list[Recording], View | None]:
+    # Others are joined to it if its one segment ends where another head begins.
+    at = 0
+    for name in (_MATROSKA, b"\x18\x53\x80\x67"):
+        head = view.read_at(at, 12)
+        if not head.startswith(name) or not head[4:5].strip(b"\0"):
+            return [], None
+        width = 9 - head[4].bit_length()
+        size = int.from_bytes(head[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
+        at += 4 + width + size
+    if view.read_at(at, 4) != _MATROSKA:
+        return [], None
+    return [Recording(view.of(0, at))], view.of(at)
+
+
 def behind_id3(view: View) -> int:
     """Tell where a file begins behind the ID3v2 tags in front of it; 0 if they do not end in it."""
     at = 0
     while (head := view.read_at(at, 10)).startswith(b"ID3") and len(head) == 10:
-        at += 10 + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        at += _tag_size(head)
     return at if at < view.size else 0
+
+
+def claimed_size(view: View) -> int:
+    """Tell how many bytes a file has by its own header; 0 if that is not known.
+
+    Of AVI, QCP, ASF, SoX, DSF and VOC: formats that FFmpeg reads, and whose length it takes from
+    what there is where they are cut off.
+    """
+    head = view.read_at(0, 2**16)
+    size = 0
+    if head[:4] == b"RIFF" and head[8:12] in {b"AVI ", b"QLCM"}:
+        size = 8 + int.from_bytes(head[4:8], "little")
+    elif head[:4] == b"0&\xb2u" and (at := head.find(_ASF_FILE)) > 0:
+        is_broadcast = int.from_bytes(head[at + 88 : at + 92], "little") & 1
+        size = 0 if is_broadcast else int.from_bytes(head[at + 40 : at + 48], "little")
+    elif head[:4] in {b".SoX", b"XoS."}:
+        order: Literal["little", "big"] = "little" if head[:4] == b".SoX" else "big"
+        samples = int.from_bytes(head[8:16], order)
+        size = 4 + int.from_bytes(head[4:8], order) + 4 * samples if samples else 0
+    elif head[:4] == b"DSD ":
+        size = int.from_bytes(head[12:20], "little")
+    elif head.startswith(b"Creative Voice File\x1a"):
+        size = _voc_size(view)
+    placeholder = any(abs(size - 8 - other) <= _NEAR for other in _PLACEHOLDERS)
+    return 0 if placeholder and size > view.size else size
+
+
+def _voc_size(view: View) -> int:
+    at = int.from_bytes(view.read_at(20, 2), "little")
+    for _ in range(_CHUNKS):
+        head = view.read_at(at, 4)
+        if not head or head[0] == 0:
+            return at + len(head)
+        at += 4 + int.from_bytes(head[1:], "little")
+    return 0
+
+
+def between_tags(view: View) -> View:
+    """Give a file without the tags, and the zeros, in front of its audio, and the tags behind it.
+
+    Decoders take them for sound, or look behind large ones for more of it.
+    """
+    start = behind_id3(view)
+    if start and not view.read_at(start, 16).strip(b"\0"):
+        while (block := view.read_at(start, _TAG_BYTES)) and not block.strip(b"\0"):
+            start += len(block)
+        start += len(block) - len(block.lstrip(b"\0"))
+        start -= 3 if view.read_at(start + 1, 4) == b"ftyp" else 0  # a size begins with zeros
+    stop = view.size
+    while (before := _front_of_tag(view, stop)) < stop:
+        stop = before
+    return view.of(start, stop) if start < stop else view
+
+
+def without_tags(view: View) -> list[View]:
+    """Give the parts of a bare stream between the tags in it, and from one MP3's start to the next.
+
+    Files that are joined end to end bring their tags along, with pictures larger than their sound.
+    """
+    parts, start, at = [], 0, 0
+    while (found := view.search(_INNER, at, _INNER_BYTES)) is not None:
+        place, content = found
+        at = place + 1
+        if content[:4] in {b"Xing", b"Info"}:
+            stop = behind = _mp3_frame(view, place)
+        else:
+            stop, behind = place, min(place + _tag_size(content), view.size)
+        if stop > start:
+            parts.append(between_tags(view.of(start, stop)))
+        start, at = max(start, behind), max(at, behind)
+    parts.append(between_tags(view.of(start)))
+    whole = [part for part in parts if part.size > _LEAST]
+    return whole or [view]
+
+
+def _mp3_frame(view: View, mark: int) -> int:
+    # Where the frame begins that holds such a mark: behind its header and what it says of channels.
+    for distance in (36, 21, 13):
+        head = view.read_at(mark - distance, 2) if mark >= distance else b""
+        if head[:1] == b"\xff" and head[1:] >= b"\xe0":
+            return mark - distance
+    return 0
+
+
+def _tag_size(head: bytes) -> int:
+    if head.startswith(b"ID3"):
+        footer = 10 if head[5] & 0x10 else 0
+        return 10 + _syncsafe(head[6:10]) + footer
+    size, _, flags = struct.unpack("<III", head[12:24])
+    # Of the two that a tag may have, this may be the one in front or the one behind.
+    return int(32 + size if flags & 0x20000000 else 32)
+
+
+def _syncsafe(number: bytes) -> int:
+    return sum(byte << shift for byte, shift in zip(number, (21, 14, 7, 0), strict=True))
+
+
+def _front_of_tag(view: View, stop: int) -> int:
+    # Where the tag begins that ends there; ``stop`` if none does.
+    tail = view.read_at(max(0, stop - 128), min(128, stop)).rjust(128, b"\0")
+    size = 0
+    if tail.startswith(b"TAG"):
+        size = 128 + (227 if view.read_at(max(0, stop - 355), 4) == b"TAG+" else 0)
+    elif tail[-32:-24] == b"APETAGEX":
+        length, _, flags = struct.unpack("<III", tail[-20:-8])
+        size = length + (32 if flags & 0x80000000 else 0)
+    elif tail[-10:-7] == b"3DI":
+        size = 20 + _syncsafe(tail[-4:])
+    elif tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
+        size = 15 + int(tail[-15:-9])
+    elif tail[-9:] == b"LYRICSEND":
+        lyrics = max(0, stop - _LYRICS_BYTES)
+        at = view.read_at(lyrics, stop - lyrics).rfind(b"LYRICSBEGIN")
+        size = stop - lyrics - at if at >= 0 else 0
+    return stop - size if 0 < size <= stop else stop
 
 
 def is_tag(view: View, at: int) -> bool:
@@ -157,7 +302,7 @@ class _Kind:
     def read(self, view: View) -> tuple[list[Recording], View | None]:
         """Give the recording, and the file from the next one on if there is one."""
         head = self.name + struct.calcsize(self.size)
-        at, large, comm = self.first, None, None
+        at, large, counts = self.first, None, {}
         for _ in range(_CHUNKS):
             raw = view.read_at(at, head)
             if len(raw) < head or not self._is_name(raw):
@@ -166,11 +311,11 @@ class _Kind:
             size -= head if self.whole else 0
             if raw[: self.name] == b"ds64":
                 large = int(struct.unpack("<Q", view.read_at(at + 16, 8).ljust(8, b"\0"))[0])
-            if raw[: self.name] == b"COMM":
-                comm = at + head
+            if raw[:4] in {b"COMM", b"fact"}:
+                counts[raw[:4]] = at + head
             if raw[: self.name] == self.samples:
                 claimed = large if large is not None and size == 2**32 - 1 else size
-                return self._samples(view, at, head, claimed, comm)
+                return self._samples(view, at, head, claimed, counts)
             if size < 0:
                 break
             at += head + size
@@ -182,7 +327,7 @@ class _Kind:
         return name.isascii() and name.decode("ascii").isprintable()
 
     def _samples(
-        self, view: View, at: int, head: int, claimed: int, comm: int | None
+        self, view: View, at: int, head: int, claimed: int, counts: dict[bytes, int]
     ) -> tuple[list[Recording], View | None]:
         first = at + head
         there = view.size - first
@@ -209,7 +354,11 @@ class _Kind:
             promised = 0.0 if placeholder else max(1.0, claimed / there)
             known = 1.0 if placeholder else min(1.0, claimed / there)
         stop = view.size if following is None else following
-        patches = self._patches(view, at, head, used, comm, stop) if used != claimed else {}
+        patches = {}
+        if used != claimed:
+            patches = self._sizes(at, head, used, stop) | self._counts(
+                view, counts, used, known, promised
+            )
         part = View(view.source, view.start, view.start + stop, patches)
         rest = None if following is None else view.of(following)
         return [Recording(part, promised, known)], rest
@@ -221,6 +370,9 @@ class _Kind:
             for place in {at, at + (-at % self.align)}:
                 if _RECORDING.match(view.read_at(place, 16)):
                     return place, place
+            if _INNER.match(tag := view.read_at(at, _INNER_BYTES).ljust(_INNER_BYTES, b"\0")):
+                at += _tag_size(tag)
+                continue
             at += -at % self.align
             raw = view.read_at(at, head)
             if len(raw) < head or not self._is_name(raw):
@@ -231,9 +383,7 @@ class _Kind:
             at += head + size
         return at, None
 
-    def _patches(
-        self, view: View, at: int, head: int, used: int, comm: int | None, stop: int
-    ) -> dict[int, bytes]:
+    def _sizes(self, at: int, head: int, used: int, stop: int) -> dict[int, bytes]:
         most = 2 ** (8 * struct.calcsize(self.size) - (self.size[-1] == "q")) - 1
         patches = {
             at + self.name: struct.pack(self.size, min(most, used + (head if self.whole else 0)))
@@ -241,12 +391,25 @@ class _Kind:
         if self.outer is not None:
             whole = stop if self.whole else stop - 8
             patches[self.outer] = struct.pack(self.size, min(most, whole))
-        if comm is not None:  # AIFF counts its frames, too
+        return patches
+
+    def _counts(
+        self, view: View, counts: dict[bytes, int], used: int, known: float, promised: float
+    ) -> dict[int, bytes]:
+        # Where chunks in front of the samples count them.
+        patches = {}
+        if (comm := counts.get(b"COMM")) is not None:
             channels, _, bits = struct.unpack(">hIh", view.read_at(comm, 8).ljust(8, b"\0"))
             kind = view.read_at(comm + 18, 4)
             width = max(1, channels) * max(1, -(-bits // 8))
             if view.read_at(8, 4) == b"AIFF" or _UNPACKED.match(kind):
                 patches[comm + 2] = struct.pack(">I", min(2**32 - 1, (used - 8) // width))
+        if (fact := counts.get(b"fact")) is not None:
+            width = struct.calcsize(self.size)
+            order: Literal["little", "big"] = "little" if self.size[0] == "<" else "big"
+            count = int.from_bytes(view.read_at(fact, width), order)
+            count = round(count / known / promised) if known and promised else 0
+            patches[fact] = min(count, 2 ** (8 * width) - 1).to_bytes(width, order)
         return patches
 
 
@@ -283,7 +446,7 @@ def _au(view: View) -> tuple[list[Recording], View | None]:
             end = first + claimed
             return [Recording(view.of(0, end))], view.of(end)
         if there - claimed < max(_STALE, claimed // 100):
-            return [Recording(view)], None
+            return [Recording(view.of(0, first + claimed))], None
     if claimed == there:
         return [Recording(view)], None
     placeholder = claimed == 0 or any(abs(claimed - size) <= _NEAR for size in _PLACEHOLDERS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -187,6 +188,24 @@ class View(io.RawIOBase):
                 return -1
             start += len(block) - len(pattern) + 1
         return -1
+
+    def search(
+        self, pattern: re.Pattern[bytes], start: int, length: int
+    ) -> tuple[int, bytes] | None:
+        """Find the first match of at most ``length`` bytes at or after ``start``.
+
+        Returns
+        -------
+        place, content
+            Where it is, and the ``length`` bytes from there on; None if there is none.
+        """
+        while start < self.size:
+            block = self.read_at(start, _BLOCK + length)
+            if (found := pattern.search(block)) and found.start() < _BLOCK:
+                place = start + found.start()
+                return place, self.read_at(place, length).ljust(length, b"\0")
+            start += _BLOCK
+        return None
 
     def readable(self) -> bool:
         """Yes."""

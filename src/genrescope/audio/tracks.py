@@ -14,8 +14,16 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from genrescope.audio.formats import DEMUXERS
-from genrescope.audio.headers import Recording, behind_id3, is_tag, recordings
+from genrescope.audio.formats import DEMUXERS, looks_like_audio
+from genrescope.audio.headers import (
+    Recording,
+    behind_id3,
+    between_tags,
+    claimed_size,
+    is_tag,
+    recordings,
+    without_tags,
+)
 from genrescope.audio.source import REPLACE, View
 from genrescope.audio.waveform import Mixer, Waveform
 from genrescope.errors import InputError
@@ -40,14 +48,20 @@ _RUN_UP_S = 0.25  # codecs need frames before the wanted one: Opus 80 ms, MP3 a 
 _FAR_S = 30.0  # a seek that lands this much too early has not found its place
 _LATE_S = 0.05  # a seek may land this much too late
 _FAILURES = 20  # reads that fail one after another: nothing more comes of the file
+_GAP_S = 0.45, 60.0  # between packets; what is longer is another recording
 _EDGE = 3  # packets at the start of a stream cut out of a longer one may lack what came before
 _REST = 2**14  # bytes behind the last packet, from which on another recording is looked for
+_SHORTEST = 2**9  # bytes of a recording that may be joined to another
 _BARE = {"aac", "ac3", "amr", "dts", "eac3", "flac", "loas", "mlp", "mp3", "truehd"}
 # Packets that tell their own sums; only if it is asked does FFmpeg compare them.
 _STRICT = {"flac", "tta", "wavpack"}
+_NO_END = "its end is missing: it was cut off, or recorded from a stream"
 _NO_SOUND = re.compile(rb"^(TAG|ID3|3DI|APETAGEX|LYRICSBEGIN)|Xing|Info|VBRI|LAME")
 _MARKS = {b"ftyp", b"wvpk", b"TTA1", b"MAC ", b"MPCK", b"MP+\x07", b"tBaK", b"RIFF", b"FLV\x01"}
-_MARKS |= {b".RMF", b"DSD ", b"FRM8", b"Crea", b"\x1aE\xdf\xa3", b"0&\xb2u"}
+_MARKS |= {b".RMF", b"DSD ", b"FRM8", b"Crea", b"\x1aE\xdf\xa3", b"0&\xb2u", b"STRM"}
+_MARKS |= {b"\xb7\xd8\x00 "}
+# Streams of packets in which a joined file begins like any packet; a length is FFmpeg's guess.
+_ENDLESS = {"mpeg", "mpegts", "nut"}
 
 
 class CannotSeekError(Exception):
@@ -107,7 +121,7 @@ class SoundfileTrack:
             known = self._seconds * recording.known
             self.notes.append(f"its header promises {known:.1f} s; what follows was used as well")
         if not recording.ended:
-            self.notes.append("its end is missing: it was cut off, or recorded from a stream")
+            self.notes.append(_NO_END)
         self._file, self._view = file, recording.view
         self._at = 0
 
@@ -177,7 +191,9 @@ class AvTrack:
         self.lost = self.foreign = 0.0
         self.mixer = Mixer()
         self.notes: list[str] = []
+        self._cut = max(0.0, claimed_size(view) / view.size - 1)  # how much longer it was
         self._end = 0  # of the last packet, in bytes
+        self._can_seek = True
         self._count = _Count()
 
     def seconds(self) -> float:
@@ -187,7 +203,12 @@ class AvTrack:
         if self._container.duration and not _is_bare(self._view, self._container):
             return self._container.duration / 1_000_000  # of a film's picture, perhaps
         # Without decoding; and FFmpeg notes on the way where to seek.
-        ticks: int = sum(packet.duration or 0 for packet in self._packets(self._stream))
+        ticks, kinds = 0, set()
+        for packet in self._packets(self._stream):
+            ticks += packet.duration or 0
+            if self._container.format.name == "aac":
+                kinds.add(bytes(packet)[2:3])
+        self._can_seek = len(kinds) < 3  # the last packet is empty
         return float(ticks * (self._stream.time_base or 0))
 
     def blocks(self) -> Iterator[Waveform]:
@@ -201,6 +222,9 @@ class AvTrack:
             self._count.look_between(self._view)
         self.lost += self._count.lost
         self.foreign += self._count.foreign
+        self.lost += self._cut * self._count.good
+        if self._count.gaps > 0:
+            self.notes.append(f"its time stamps leap over {self._count.gaps:.2g} s")
         if (following := self._following()) is not None:
             yield from self._more(following)
 
@@ -221,16 +245,21 @@ class AvTrack:
 
     def goes_beyond(self, seconds: float) -> bool:
         """As of every track."""
-        ticks = sum(packet.duration or 0 for packet in self._packets(self._stream))
-        more = float(ticks * (self._stream.time_base or 0)) > seconds
-        return more or self._following() is not None
+        if self._cut > 0 or self._following() is not None:
+            return True
+        more = 0.0  # by decoding, as not all packets tell how long they are
+        for frame in self._frames(self._container, self._stream):
+            more += frame.samples / frame.sample_rate
+            if more > seconds:
+                return True
+        return self._following() is not None
 
     def _from(self, first: int) -> tuple[int, Iterator[Waveform]]:
         # Blocks from somewhat before sample ``first`` on; and how many samples before.
         import av.error  # noqa: PLC0415
 
         base = self._stream.time_base
-        if not base:
+        if not base or not self._can_seek:
             raise CannotSeekError
         origin = self._stream.start_time or 0
         wanted = max(0.0, first / self.rate - _RUN_UP_S)
@@ -277,6 +306,8 @@ class AvTrack:
                     yield packet
             except av.error.FFmpegError:
                 failures += 1
+            except IndexError:  # PyAV, at the end, of streams that begin late in the file
+                return
             else:
                 return
 
@@ -317,7 +348,7 @@ class AvTrack:
         head = self._view.read_at(0, 8)
         before = 4 if head[4:] == b"ftyp" else 0
         mark = head[before : before + 4]
-        if mark not in _MARKS or self._view.size - self._end < _REST or not self._end:
+        if mark not in _MARKS or self._view.size - self._end < _SHORTEST or not self._end:
             return None
         at = self._view.find(mark, self._end)
         return None if at < self._end + before else self._view.of(at - before)
@@ -325,16 +356,22 @@ class AvTrack:
     def _more(self, view: View) -> Iterator[Waveform]:
         with suppress(InputError), open_with_av(view) as container:  # it may only look like one
             track = AvTrack(view, container)
-            yield from at_rate(track.blocks(), track.rate, self.rate)
-            self.lost += track.lost
+            count = 0
+            for block in at_rate(track.blocks(), track.rate, self.rate):
+                count += len(block)
+                yield block
+            if count:
+                self.promised = 0.0  # of both, a header says nothing
+                self.lost += track.lost
 
 
 class _Count:
     # What became of the packets of a stream.
 
     def __init__(self) -> None:
-        self.lost = self.foreign = 0.0
-        self._good = 0.0
+        self.lost = self.foreign = self.gaps = 0.0
+        self.good = 0.0
+        self._next_s: float | None = None
         self._packets = self._bytes = self._good_bytes = 0
         self._pending = (0.0, 0)  # s and bytes that failed last, and perhaps only the file's end
         self._failed_bytes = 0
@@ -348,7 +385,10 @@ class _Count:
             self.lost += self._pending[0]
             self._failed_bytes += self._pending[1]
             self._pending = 0.0, 0
-            self._good += sum(frame.samples / frame.sample_rate for frame in frames)
+            seconds = sum(frame.samples / frame.sample_rate for frame in frames)
+            self.good += seconds
+            if self._next_s is not None and not packet.duration:
+                self._next_s += seconds
             self._good_bytes += packet.size
 
     def failed(self, packet: Packet[AudioStream]) -> None:
@@ -361,6 +401,11 @@ class _Count:
             self._pending = self._pending[0] + seconds, self._pending[1] + packet.size
 
     def _place(self, packet: Packet[AudioStream]) -> None:
+        if packet.pts is not None and packet.time_base:
+            start_s = float(packet.pts * packet.time_base)
+            if self._next_s is not None and _GAP_S[0] < start_s - self._next_s < _GAP_S[1]:
+                self.gaps += start_s - self._next_s
+            self._next_s = start_s + float((packet.duration or 0) * packet.time_base)
         if packet.size and packet.pos is not None:
             self._start = packet.pos if self._start is None else self._start
             self._end = max(self._end, packet.pos + packet.size)
@@ -370,7 +415,7 @@ class _Count:
         """Count the bytes of a bare stream that are neither packets nor tags."""
         if not self._good_bytes or self._start is None:
             return
-        per_byte = self._good / self._good_bytes
+        per_byte = self.good / self._good_bytes
         skipped = max(0, self._end - self._start - self._bytes)
         self.lost = max(self.lost, (self._failed_bytes + skipped) * per_byte)
         ends = (0, self._start), (self._end, view.size)
@@ -433,12 +478,24 @@ def open_track(view: View) -> Iterator[Track]:
     """
     with ExitStack() as stack:
         parts = recordings(view)
+        if not parts:
+            inner = between_tags(view)
+            bare = without_tags(inner) if _is_split(inner) else [inner]
+            if len(bare) == 1:
+                yield stack.enter_context(_open_other(bare[0]))
+                return
+            parts = [Recording(part) for part in bare]
         if len(parts) > 1:
             yield _join(parts, stack)
-        elif parts:
-            yield stack.enter_context(_open_recording(parts[0]))
         else:
-            yield stack.enter_context(_open_other(view))
+            yield stack.enter_context(_open_recording(parts[0]))
+
+
+def _is_split(view: View) -> bool:
+    # Whether tags may lie in the middle: in packets without a container, but for an MP3 that tells
+    # where it ends.
+    head = view.read_at(0, 4)
+    return (_may_be_mpeg(view) and not _mp3_tells_length(view)) or head[:2] == b"\x0b\x77"
 
 
 def _join(parts: list[Recording], stack: ExitStack) -> ChainTrack:
@@ -459,11 +516,15 @@ def _join(parts: list[Recording], stack: ExitStack) -> ChainTrack:
 @contextmanager
 def _open_recording(recording: Recording) -> Iterator[Track]:
     with ExitStack() as stack:
-        track: Track | None = None if recording.damaged else _by_soundfile(recording, stack)
+        track: Track | None = None
+        if not recording.damaged and not _may_be_mpeg(recording.view):
+            track = _by_soundfile(recording, stack)
         if track is None:
             container = stack.enter_context(open_with_av(recording.view))
             track = AvTrack(recording.view, container)
             track.promised *= recording.promised
+            if not recording.ended:
+                track.notes.append(_NO_END)
         yield track
 
 
@@ -487,7 +548,15 @@ def _by_soundfile(recording: Recording, stack: ExitStack) -> Track | None:
         file = stack.enter_context(_soundfile(recording.view))
     except soundfile.LibsndfileError:
         return None
-    return SoundfileTrack(recording, file) if file.frames < 2**62 else None
+    if file.frames >= 2**62 or _is_misread(recording.view, file):
+        return None
+    return SoundfileTrack(recording, file)
+
+
+def _is_misread(view: View, file: soundfile.SoundFile) -> bool:
+    # libsndfile takes all samples of W64 for integers where the format is told at length.
+    head = view.read_at(0, 4096)
+    return file.format == "W64" and head.find(b"\xfe\xff", at := head.find(b"fmt ") + 24) == at
 
 
 def _soundfile(view: View) -> soundfile.SoundFile:
@@ -514,6 +583,9 @@ def open_with_av(view: View) -> Iterator[InputContainer]:
     fault = InputError(
         view.source.path, "not audio that genrescope can read", "Try MP3, WAV, FLAC or M4A"
     )
+    if looks_like_audio(view.read_at(0, 16)):
+        cause = "it is damaged or cut off, and nothing of it can be decoded"
+        fault = InputError(view.source.path, cause, REPLACE)
     try:
         container = av.open(
             View(view.source, view.start, view.stop, view.patches),
@@ -558,6 +630,8 @@ def _is_bare(view: View, container: InputContainer) -> bool:
     # A codec's packets without a container: FFmpeg guesses the length from the first of them.
     if container.format.name == "mp3":
         return not _mp3_tells_length(view)
+    if container.format.name in _ENDLESS:
+        return True
     return container.format.name in _BARE and not (
         container.format.name == "flac" and container.duration
     )
@@ -566,6 +640,8 @@ def _is_bare(view: View, container: InputContainer) -> bool:
 def _promised_seconds(view: View, container: InputContainer, stream: AudioStream) -> float:
     # What a header tells; 0 if none does.
     if _is_bare(view, container):
+        return 0.0
+    if container.format.name == "avi":  # tells its size and, of ADPCM, often a wrong length
         return 0.0
     alone = len(container.streams) == 1
     # Matroska tells the length of the whole film, which FFmpeg may pass on to its streams.
@@ -584,13 +660,8 @@ def _mp3_tells_length(view: View) -> bool:
         if (at := frame.find(mark)) > 0:
             flags = frame[at + 7]
             size = int.from_bytes(frame[at + 8 + 4 * (flags & 1) :][:4], "big") if flags & 2 else 0
-            return view.size - start - size < max(_REST, size // 100) or _ends_with_tag(view, size)
+            return view.size - start - size < max(_REST, size // 100)
     return frame.find(b"VBRI") > 0
-
-
-def _ends_with_tag(view: View, size: int) -> bool:
-    start = behind_id3(view) + size
-    return any(is_tag(view, start + slack) for slack in range(4))
 
 
 def _may_be_mpeg(view: View) -> bool:
