@@ -606,6 +606,9 @@ class _Together:
     def __exit__(self, *_: object) -> None:
         return
 
+    def start_one(self) -> None:
+        return
+
     def do_file(self, work: Callable[..., Any], path: Path, *given: Any) -> Any:
         return work(self._made, path, *given)
 
@@ -614,9 +617,13 @@ class _Together:
 
 
 def _together() -> None:
-    """Let a scan decode files in the process that keeps what comes of them."""
-    from genrescope.library import scan
+    """Let a scan decode files in the process that keeps what comes of them, and keep each at once.
 
+    The whole scan takes less than the second after which it would be kept.
+    """
+    from genrescope.library import catalogue, scan
+
+    catalogue._COMMIT_S = 0.0
     scan.WorkerPool = _Together  # type: ignore[misc, assignment]
 
 

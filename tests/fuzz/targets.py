@@ -247,7 +247,8 @@ def fill_catalogue(path: Path) -> None:
         model, walk = catalogue.model(classifier), catalogue.begin_walk()
         catalogue.see("/m", [Entry(f"{i}.mp3", i, i) for i in range(20)], walk)
         catalogue.end_walk("/m", walk)
-        found = Prediction("rock", 0.1, True, shares, {"guitar": 0.9, "loud": 0.2})
+        tags, warnings = {"guitar": 0.9, "loud": 0.2}, ("1 s of 9 s could not be decoded",)
+        found = Prediction("rock", 0.1, True, shares, tags, warnings)
         for waiting in catalogue.waiting("/m", model):
             result = found if waiting.row % 3 else GenrescopeError("it is damaged (1 s). Mend it.")
             catalogue.save(waiting.row, None, b"f" * 16, model, result)
@@ -264,7 +265,7 @@ def open_catalogue(path: Path) -> None:
         walk = catalogue.begin_walk()
         catalogue.see("/m", [Entry("new.mp3", 1, 1), Entry("2.mp3", 9, 9)], walk)
         catalogue.end_walk("/m", walk)
-        catalogue.end_hearing()
+        catalogue.commit()
 
 
 INDEX = f"{index.PREFIX}.npz"

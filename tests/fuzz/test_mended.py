@@ -72,7 +72,8 @@ def test_names_in_a_network_that_are_not_utf_8_are_told(
 
 
 ROWS = [
-    ("journal", "UPDATE plans SET file = x'ff'"),
+    ("journal", "UPDATE plans SET file = x'00'"),
+    ("journal", "UPDATE plans SET file = x'41'"),
     ("journal", "UPDATE steps SET old = '['"),
     ("journal", "UPDATE steps SET new = '5'"),
     ("journal", "UPDATE steps SET new = '[[]]'"),
@@ -89,6 +90,10 @@ ROWS = [
     ("catalogue", "UPDATE tracks SET genre = 99"),
     ("catalogue", "UPDATE tracks SET error = x'ff' WHERE error IS NOT NULL"),
     ("catalogue", "UPDATE tracks SET size = 'x'"),
+    ("catalogue", "UPDATE tracks SET warnings = 'text'"),
+    ("catalogue", "UPDATE tracks SET warnings = '{}'"),
+    ("catalogue", "UPDATE tracks SET warnings = '[1]'"),
+    ("catalogue", "UPDATE tracks SET warnings = x'ff'"),
     ("catalogue", "UPDATE tracks SET fingerprint = 'x'"),
     ("catalogue", "UPDATE folders SET path = 0.5"),
     ("catalogue", "UPDATE folders SET walk = ''"),
