@@ -279,7 +279,10 @@ def test_a_short_file_that_is_whole_is_answered(tmp_path: Path, tone: WriteTone)
 
 def test_an_index_that_is_cut_off_leaves_nothing_to_read(tmp_path: Path) -> None:
     path = write_with_av(tmp_path / "a.m4a", "aac", sine(9.0, RATE)[None], RATE)
-    assert fault_of(cut(path, 0.9)).cause == "it is damaged or cut off, and nothing of it can be decoded"
+    assert (
+        fault_of(cut(path, 0.9)).cause
+        == "it is damaged or cut off, and nothing of it can be decoded"
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

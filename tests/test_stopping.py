@@ -80,6 +80,9 @@ def test_ctrl_c_ends_a_command_at_once(folder: Path, words: tuple[str, ...], wor
     assert time.monotonic() - begun < WITHIN_S
     assert process.returncode == 130, told
     assert "Traceback" not in told
+    # What Python keeps to clean up after processes ends when it sees that they have.
+    while members(process.pid) and time.monotonic() - begun < 10:
+        time.sleep(0.05)
     assert members(process.pid) == []
 
 
