@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from genrescope.tracks.gtzan import (
 )
 from genrescope.tracks.layout import Layout
 from genrescope.tracks.track import missing_genres_error
+from genrescope.workers import WorkerPool, parallel_map
 
 Progress = Callable[[int, int], None]
 """Called with the number of files checked so far, and of all to check."""
@@ -116,7 +117,7 @@ class _Opened:
     fault: Finding | None
 
 
-Job = Callable[[], _Opened]
+Job = partial[_Opened]
 Run = Callable[[list[Job]], list[_Opened]]
 
 
@@ -125,7 +126,7 @@ def check(
     *,
     layout: Layout = Layout.AUTO,
     progress: Progress | None = None,
-    workers: int = 4,
+    workers: int | None = None,
 ) -> Report:
     """Open and compare everything in a data set.
 
@@ -138,7 +139,7 @@ def check(
     progress
         Called after each file.
     workers
-        Threads that decode.
+        Processes that decode; by default one per core.
 
     Raises
     ------
@@ -223,24 +224,36 @@ def _check_gtzan(folder: Path, noted: list[Finding], run: Run) -> Report:
     )
 
 
-def _run(jobs: list[Job], *, progress: Progress | None = None, workers: int = 4) -> list[_Opened]:
+def _run(
+    jobs: list[Job], *, progress: Progress | None = None, workers: int | None = None
+) -> list[_Opened]:
     opened: list[_Opened] = []
-    pool = ThreadPoolExecutor(max_workers=workers)
-    try:
-        for outcome in pool.map(_call, jobs):
-            opened.append(outcome)
-            if progress is not None:
-                progress(len(opened), len(jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)  # so that Ctrl-C need not wait for a thousand files
+    with WorkerPool(workers, dict) as pool:  # a decoder may crash
+        every = parallel_map(partial(_job, pool), jobs, pool.count, stop=pool.close)
+        with closing(every):
+            for outcome in every:
+                opened.append(outcome)
+                if progress is not None:
+                    progress(len(opened), len(jobs))
     return opened
+
+
+def _job(pool: WorkerPool, job: Job) -> _Opened:
+    if job.func is not _open_clip:
+        return job()
+    track, clip, _, remedy = job.args
+    try:
+        return pool.do_file(_call, clip.path, job)
+    except InputError as error:
+        fault = Finding("corrupt", clip.path, error.cause, remedy, track)
+        return _Opened(track, clip.path, None, fault)
 
 
 def _rank(finding: Finding) -> tuple[int, str, str]:
     return get_args(Kind).index(finding.kind), finding.track or "", str(finding.path)
 
 
-def _call(job: Job) -> _Opened:
+def _call(_: object, __: Path, job: Job) -> _Opened:
     return job()
 
 
@@ -248,7 +261,7 @@ def _open_clip(track: str, clip: Clip, checksums: Mapping[str, str], remedy: str
     """Decode a clip; tell what is wrong with it."""
     path = clip.path
     try:
-        waveform, rate = audio.load(path)
+        decoded = audio.decode(path)
         expected = checksums.get(path.name)
         altered = expected is not None and _sha256(path) != expected
     except InputError as error:
@@ -256,6 +269,10 @@ def _open_clip(track: str, clip: Clip, checksums: Mapping[str, str], remedy: str
     except (OSError, MemoryError, RuntimeError, ValueError) as error:
         cause = f"the file cannot be decoded ({error})"
         return _Opened(track, path, None, Finding("corrupt", path, cause, remedy, track))
+    damage = [warning.message for warning in decoded.warnings if warning.damage]
+    if damage:
+        return _Opened(track, path, None, Finding("corrupt", path, damage[0], remedy, track))
+    waveform, rate = decoded.waveform, decoded.rate
     seconds = len(waveform) / rate
     if clip.extent != "excerpt" and seconds < SHORTEST_CLIP:
         cause = f"the clip lasts {seconds:.1f} s instead of 30 s"
