@@ -705,7 +705,7 @@ def test_a_flac_file_that_promises_too_much(tmp_path: Path) -> None:
     for found in (audio.decode(path), audio.excerpts(path, 16000, **SPANS)):
         (warning,) = found.warnings
         assert warning.damage
-        assert warning.message.startswith("1 s of 11.0 s could not be decoded")
+        assert warning.message.startswith("1.0 s of 11.0 s could not be decoded")
 
 
 @pytest.mark.parametrize("kind", ["W64", "RF64", "CAF"])
@@ -762,3 +762,28 @@ def test_seeking_in_mp3_leaves_the_terminal_alone(
     path = write_sweep(tmp_path / "a.mp3", rate=RATE)
     assert len(audio.excerpts(path, 16000, **SPANS).waveforms) == 6
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.aac"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_hole_in_a_stream_without_a_length_is_said(
+    tmp_path: Path, name: str, whole: bool
+) -> None:
+    # A tenth of the bytes are zeros, which the decoder takes in with a packet, or skips unsaid.
+    path = write_sweep(tmp_path / name)
+    content = bytearray((without_xing(path) if name == "a.mp3" else path).read_bytes())
+    first, size = len(content) // 3, len(content) // 10
+    content[first : first + size] = bytes(size)
+    path.write_bytes(content)
+    found = audio.decode(path) if whole else audio.excerpts(path, 8000, **SPANS)
+    (warning,) = found.warnings
+    assert warning.damage
+    seconds, of = map(float, re.findall(r"([\d.]+) s", warning.message))
+    assert seconds == pytest.approx(1, abs=0.15)
+    assert of == pytest.approx(10, abs=0.3)
+
+
+def test_long_losses_are_in_plain_numbers(tmp_path: Path, tone: WriteTone) -> None:
+    path = cut(tone(tmp_path / "a.wav", seconds=300, rate=1000), 0.6)
+    (warning,) = audio.decode(path).warnings
+    assert warning.message.startswith("120.0 s of 300.0 s could not be decoded")

@@ -268,7 +268,8 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
     if absurd:
         warnings.append(AudioWarning("its header promises more audio than any file has"))
     if lost >= AUDIBLE_S:
-        told = f"{lost:.2g} s of {found + lost:.1f} s could not be decoded"
+        digits = 2 if lost < 1 else 1
+        told = f"{lost:.{digits}f} s of {found + lost:.1f} s could not be decoded"
         warnings.append(AudioWarning(f"{told}: it is damaged or cut off", damage=True))
     if track.foreign > _FOREIGN_S:
         warnings.append(AudioWarning("bytes in front of its audio or behind it are not audio"))

@@ -52,6 +52,8 @@ _GAP_S = 0.45, 60.0  # between packets; what is longer is another recording
 _EDGE = 3  # packets at the start of a stream cut out of a longer one may lack what came before
 _REST = 2**14  # bytes behind the last packet, from which on another recording is looked for
 _SHORTEST = 2**9  # bytes of a recording that may be joined to another
+_LARGEST = {"mp3": 3000}  # bytes of a packet; one that has more has taken in others
+_PLACELESS = {"aac", "dts"}  # whose packets FFmpeg counts end to end
 _BARE = {"aac", "ac3", "amr", "dts", "eac3", "flac", "loas", "mlp", "mp3", "truehd"}
 # Packets that tell their own sums; only if it is asked does FFmpeg compare them.
 _STRICT = {"flac", "tta", "wavpack"}
@@ -203,13 +205,21 @@ class AvTrack:
         if self._container.duration and not _is_bare(self._view, self._container):
             return self._container.duration / 1_000_000  # of a film's picture, perhaps
         # Without decoding; and FFmpeg notes on the way where to seek.
-        ticks, kinds = 0, set()
+        ticks, kinds, good, holes = 0, set(), 0, self._view.size
         for packet in self._packets(self._stream):
+            holes -= packet.size
+            if packet.size > _LARGEST.get(self._container.format.name, packet.size):
+                holes += packet.size  # bytes that are no sound, taken in with a packet
+                continue
             ticks += packet.duration or 0
+            good += packet.size
             if self._container.format.name == "aac":
                 kinds.add(bytes(packet)[2:3])
         self._can_seek = len(kinds) < 3  # the last packet is empty
-        return float(ticks * (self._stream.time_base or 0))
+        seconds = float(ticks * (self._stream.time_base or 0))
+        lost = holes * seconds / good if good else 0.0
+        self.lost = lost if lost > PADDING_S else 0.0
+        return seconds
 
     def blocks(self) -> Iterator[Waveform]:
         """As of every track; what is joined behind it as well."""
@@ -218,15 +228,25 @@ class AvTrack:
             stream = _audio_stream(self._view, container)
             self._count = _Count()
             yield from self._mono(self._frames(container, stream))
-        if container.format.name in _BARE:
-            self._count.look_between(self._view)
+        if (name := container.format.name) in _BARE:
+            self._count.look_between(self._view, knows_places=name not in _PLACELESS)
         self.lost += self._count.lost
         self.foreign += self._count.foreign
-        self.lost += self._cut * self._count.good
+        self.lost += (self._cut + self._unread(container)) * self._count.good
         if self._count.gaps > 0:
-            self.notes.append(f"its time stamps leap over {self._count.gaps:.2g} s")
+            self.notes.append(f"its time stamps leap over {self._count.gaps:.1f} s")
         if (following := self._following()) is not None:
             yield from self._more(following)
+
+    def _unread(self, container: InputContainer) -> float:
+        # Of an MP4, how many times as much as was read lies behind a damaged place: FFmpeg ends
+        # there. What follows the samples in a whole one is another box.
+        rest = self._view.size - self._end
+        box = self._view.read_at(self._end + 4, 4)
+        is_box = box.isascii() and box.decode("ascii").isprintable()
+        if not container.format.name.startswith("mov") or is_box or not 0 < self._end < rest * 9:
+            return 0.0
+        return rest / self._end
 
     def stretch(self, first: int, count: int) -> Waveform:
         """As of every track."""
@@ -411,8 +431,11 @@ class _Count:
             self._end = max(self._end, packet.pos + packet.size)
             self._bytes += packet.size
 
-    def look_between(self, view: View) -> None:
-        """Count the bytes of a bare stream that are neither packets nor tags."""
+    def look_between(self, view: View, *, knows_places: bool) -> None:
+        """Count the bytes of a bare stream that are neither packets nor tags.
+
+        Where FFmpeg does not know the places of packets, whatever is none counts as lost.
+        """
         if not self._good_bytes or self._start is None:
             return
         per_byte = self.good / self._good_bytes
@@ -421,6 +444,8 @@ class _Count:
         ends = (0, self._start), (self._end, view.size)
         self.foreign = sum(b - a for a, b in ends if not is_tag(view, a)) * per_byte
         self.foreign += self._pending[1] * per_byte
+        if not knows_places:
+            self.lost, self.foreign = max(self.lost, self.foreign), 0.0
 
 
 class ChainTrack:
