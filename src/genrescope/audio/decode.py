@@ -10,7 +10,8 @@ half of it, or less than a second.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from genrescope.errors import InputError
 _CONTEXT_S = 0.02  # read on both sides of a span, so that resampling meets no edge
 _SHORTEST_S = 1.0  # that a damaged file must give
 _LEAST_SHARE = 0.1  # of audio among bytes that are none, below which it is taken for none
+_SLACK_S = 1.0  # by which a resampled track may seem longer than it is
 _FOREIGN_S = 1.0  # of bytes around the audio, from which on they are worth a word
 
 
@@ -234,7 +236,7 @@ class _Report:
     # What comes of a file that is decoded from start to end.
 
     def __init__(self, path: Path, track: Track) -> None:
-        self._path, self._track, self._found = path, track, 0.0
+        self._path, self._track, self.found = path, track, 0.0
 
     def checked(self) -> Iterator[Waveform]:
         # By blocks, as a corrupt header may promise more than memory holds.
@@ -243,12 +245,12 @@ class _Report:
             _check_samples(self._path, block)
             count += len(block)
             yield block
-        self._found = count / self._track.rate
+        self.found = count / self._track.rate
         if count == 0:
             raise InputError(self._path, "no samples can be decoded from it", REPLACE)
 
     def warnings(self) -> tuple[AudioWarning, ...]:
-        return _warnings(self._path, self._track, self._found)
+        return _warnings(self._path, self._track, self.found)
 
 
 def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...]:
@@ -274,33 +276,34 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
 
 
 def _excerpts(path: Path, track: Track, rate: int, span_s: float, most: int) -> Excerpts:
-    seconds, sources = track.seconds(), None
+    # At the wanted rate as soon as may be: samples at 1 MHz take twenty times the memory.
+    def finish(source: Waveform, part: _Part) -> Waveform:
+        _check_samples(path, source)
+        resampled = resample(source, track.rate, rate)[part.skip :]
+        return fit_length(resampled, round(span_s * rate)).copy()
+
+    seconds, waveforms = track.seconds(), None
     if seconds > most * span_s:
         plan = _plan(seconds, span_s, most, track.rate, rate)
-        sources = _seek(track, plan, seconds)
-    if sources is None:
+        waveforms = _seek(track, plan, seconds, finish)
+    if waveforms is None:
         track.lost = track.foreign = 0.0
         report = _Report(path, track)
         blocks, count = [], 0
-        for block in report.checked():
+        for block in at_rate(report.checked(), track.rate, rate):
             count += len(block)
             blocks.append(block)
-            if count > most * span_s * track.rate:
+            if count > (most * span_s + _SLACK_S) * rate:
                 blocks.clear()
         warnings = report.warnings()
-        seconds = count / track.rate
-        if blocks:
-            waveform = resample(np.concatenate(blocks), track.rate, rate)
-            return Excerpts(seconds, (0.0,), [waveform], whole=True, warnings=warnings)
+        seconds = report.found
+        if seconds <= most * span_s:
+            whole = np.concatenate(blocks)
+            return Excerpts(seconds, (0.0,), [whole], whole=True, warnings=warnings)
         plan = _plan(seconds, span_s, most, track.rate, rate)
-        sources = _cut(track.blocks(), plan)
+        waveforms = list(_cut(track.blocks(), plan, finish))
     else:
         warnings = _warnings(path, track, seconds)
-    waveforms = []
-    for source, part in zip(sources, plan, strict=True):
-        _check_samples(path, source)
-        resampled = resample(source, track.rate, rate)[part.skip :]
-        waveforms.append(fit_length(resampled, round(span_s * rate)).copy())
     starts = tuple(part.start for part in plan)
     return Excerpts(seconds, starts, waveforms, whole=False, warnings=warnings)
 
@@ -331,34 +334,43 @@ def _plan(seconds: float, span_s: float, most: int, source: int, target: int) ->
     return parts
 
 
-def _seek(track: Track, plan: list[_Part], seconds: float) -> list[Waveform] | None:
+def _seek(
+    track: Track, plan: list[_Part], seconds: float, finish: Callable[[Waveform, _Part], Waveform]
+) -> list[Waveform] | None:
     # None if a part or the track's end is not where it should be: the file is cut off or goes on,
     # its length was a guess, or its format cannot be sought. Reading through tells which.
     slack = PADDING_S * track.rate
     try:
-        sources = []
+        waveforms = []
         for part in plan:
             source = track.stretch(part.first, part.count)
             if len(source) < part.count - slack:
                 return None
-            sources.append(source)
+            waveforms.append(finish(source, part))
         if len(track.stretch(math.floor(seconds * track.rate - slack), 1)) != 1:
             return None
     except CannotSeekError:
         return None
-    return None if track.goes_beyond(4 * PADDING_S) else sources
+    return None if track.goes_beyond(4 * PADDING_S) else waveforms
 
 
-def _cut(blocks: Iterable[Waveform], plan: list[_Part]) -> list[Waveform]:
+def _cut(
+    blocks: Iterable[Waveform], plan: list[_Part], finish: Callable[[Waveform, _Part], Waveform]
+) -> Iterator[Waveform]:
     # Copies, as a view would keep its whole block in memory.
-    pieces: list[list[Waveform]] = [[] for _ in plan]
+    waiting: deque[tuple[_Part, list[Waveform]]] = deque((part, []) for part in plan)
     at = 0
     for block in blocks:
-        for piece, part in zip(pieces, plan, strict=True):
+        for part, pieces in waiting:
             if part.first < at + len(block) and at < part.first + part.count:
-                piece.append(block[max(0, part.first - at) : part.first + part.count - at].copy())
+                piece = block[max(0, part.first - at) : part.first + part.count - at]
+                pieces.append(piece.copy())
         at += len(block)
-    return [np.concatenate(piece) for piece in pieces]
+        while waiting and waiting[0][0].first + waiting[0][0].count <= at:
+            part, pieces = waiting.popleft()
+            yield finish(np.concatenate(pieces), part)
+    for part, pieces in waiting:
+        yield finish(np.concatenate(pieces), part)
 
 
 def _check_samples(path: Path, waveform: Waveform) -> None:
