@@ -32,6 +32,7 @@ from genrescope.errors import InputError
 
 _CONTEXT_S = 0.02  # read on both sides of a span, so that resampling meets no edge
 _SHORTEST_S = 1.0  # that a damaged file must give
+_CANCELLED = 0.05  # of a track, from which on it is worth a word
 _LEAST_SHARE = 0.1  # of audio among bytes that are none, below which it is taken for none
 _SLACK_S = 1.0  # by which a resampled track may seem longer than it is
 _FOREIGN_S = 1.0  # of bytes around the audio, from which on they are worth a word
@@ -269,7 +270,7 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
         warnings.append(AudioWarning(f"{told}: it is damaged or cut off", damage=True))
     if track.foreign > _FOREIGN_S:
         warnings.append(AudioWarning("bytes in front of its audio or behind it are not audio"))
-    if track.mixer.cancelled:
+    if track.mixer.cancelled > _CANCELLED * track.mixer.total:
         told = "its channels cancel each other out, as one of them is inverted"
         warnings.append(AudioWarning(f"{told}: the loudest channel alone was used"))
     return tuple(warnings)
@@ -370,7 +371,7 @@ def _cut(
             part, pieces = waiting.popleft()
             yield finish(np.concatenate(pieces), part)
     for part, pieces in waiting:
-        yield finish(np.concatenate(pieces), part)
+        yield finish(np.concatenate([np.empty(0, np.float32), *pieces]), part)
 
 
 def _check_samples(path: Path, waveform: Waveform) -> None:

@@ -124,7 +124,7 @@ class SoundfileTrack:
         if not recording.ended:
             self.notes.append(_NO_END)
         self._file, self._view = file, recording.view
-        self._at = 0
+        self._has_begun = False
 
     def seconds(self) -> float:
         """As of every track."""
@@ -134,8 +134,8 @@ class SoundfileTrack:
         """Decode from start to end; behind a damaged place FFmpeg goes on."""
         done = 0
         try:
-            if self._at:  # some formats can be read and not sought
-                self._file.seek(0)
+            if self._has_begun:  # some formats can be read and not sought
+                self._file = _soundfile(self._view)
             while len(samples := self._samples(max(1, _BLOCK // self._file.channels))):
                 yield self.mixer.mix(samples)
                 done += len(samples)
@@ -146,6 +146,7 @@ class SoundfileTrack:
         found = 0
         with suppress(InputError), open_with_av(self._view) as container:
             track = AvTrack(self._view, container)
+            track.mixer = self.mixer
             for block in at_rate(track.blocks(), track.rate, self.rate):
                 yield block[max(0, done - found) :]
                 found += len(block)
@@ -174,7 +175,7 @@ class SoundfileTrack:
 
     def _samples(self, count: int) -> NDArray[np.float32]:
         samples: NDArray[np.float32] = self._file.read(count, dtype="float32", always_2d=True)
-        self._at += len(samples)
+        self._has_begun = True
         return samples
 
 
@@ -220,7 +221,7 @@ class AvTrack:
             view, following, parts = following, None, parts + 1
             with suppress(InputError), open_with_av(view) as container:  # it may only look like one
                 track = AvTrack(view, container)
-                count = 0
+                track.mixer, count = self.mixer, 0
                 for block in at_rate(track._own_blocks(), track.rate, self.rate):
                     count += len(block)
                     yield block
@@ -467,6 +468,7 @@ class ChainTrack:
                 self.lost += track.lost
                 self.foreign += track.foreign
                 self.mixer.cancelled += track.mixer.cancelled
+                self.mixer.total += track.mixer.total
                 last = track.notes
         self.notes += last
 
