@@ -32,6 +32,7 @@ from genrescope.errors import InputError
 _CONTEXT_S = 0.02  # read on both sides of a span, so that resampling meets no edge
 _SHORTEST_S = 1.0  # that a damaged file must give
 _LONGEST_S, _ABSURD = 172_800.0, 1000
+_CANCELLED = 0.05  # of a track, from which on it is worth a word
 _LEAST_SHARE = 0.1  # of audio among bytes that are none, below which it is taken for none
 _FOREIGN_S = 1.0  # of bytes around the audio, from which on they are worth a word
 
@@ -273,7 +274,7 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
         warnings.append(AudioWarning(f"{told}: it is damaged or cut off", damage=True))
     if track.foreign > _FOREIGN_S:
         warnings.append(AudioWarning("bytes in front of its audio or behind it are not audio"))
-    if track.mixer.cancelled:
+    if track.mixer.cancelled > _CANCELLED * track.mixer.total:
         told = "its channels cancel each other out, as one of them is inverted"
         warnings.append(AudioWarning(f"{told}: the loudest channel alone was used"))
     return tuple(warnings)

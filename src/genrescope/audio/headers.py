@@ -17,7 +17,10 @@ from typing import Literal
 
 from genrescope.audio.source import View
 
-_CHUNKS = 10_000  # of a file; more are no file
+MOST_RECORDINGS = 10_000
+"""That may be joined in a file; where there are more, one more is given."""
+
+_CHUNKS = 10_000  # of a recording; more are none
 _STALE = 2**16  # bytes behind the samples, from which on they are samples, too
 _NEAR = 2**16  # a size this near to one of these is a placeholder
 _ABSURD = 2**40  # bytes: no recording is as large, so whatever a header means by it is not a size
@@ -85,7 +88,7 @@ def recordings(view: View) -> list[Recording]:
     """
     found: list[Recording] = []
     rest: View | None = view.of(behind_id3(view))
-    while rest is not None and len(found) < _CHUNKS:
+    while rest is not None and len(found) <= MOST_RECORDINGS:
         parts, behind = _read(rest)
         # The last of several may be of a format that does not tell where it ends.
         found += parts or ([Recording(rest)] if found else [])
@@ -100,10 +103,14 @@ def _read(view: View) -> tuple[list[Recording], View | None]:
         return _ogg(view), None
     if head.startswith(b"fLaC"):
         return [Recording(part) for part in _split(view, _FLAC)], None
-    if head[:4] in {b".snd", b"dns."}:
-        return _au(view)
-    if head[:4] == _MATROSKA:
-        return _matroska(view)
+    for mark, reader in (
+        (b".snd", _au),
+        (b"dns.", _au),
+        (_MATROSKA, _matroska),
+        (b"ftyp", _mp4),
+    ):
+        if head.startswith(mark, 4 if mark == b"ftyp" else 0):
+            return reader(view)
     for kind in _KINDS:
         if kind.matches(head):
             return kind.read(view)
@@ -125,10 +132,29 @@ def _matroska(view: View) -> tuple[list[Recording], View | None]:
     return [Recording(view.of(0, at))], view.of(at)
 
 
+def _mp4(view: View) -> tuple[list[Recording], View | None]:
+    # Others are joined to it if another file's first box comes behind its index.
+    at, complete = 0, False
+    for _ in range(_CHUNKS):
+        head = view.read_at(at, 16).ljust(16, b"\0")
+        size, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if name == b"ftyp" and complete:
+            return [Recording(view.of(0, at))], view.of(at)
+        complete |= name == b"moov"
+        size = int.from_bytes(head[8:], "big") if size == 1 else size
+        if size < 8:
+            break
+        at += size
+    return [], None
+
+
 def behind_id3(view: View) -> int:
     """Tell where a file begins behind the ID3v2 tags in front of it; 0 if they do not end in it."""
     at = 0
-    while (head := view.read_at(at, 10)).startswith(b"ID3") and len(head) == 10:
+    for _ in range(_CHUNKS):
+        head = view.read_at(at, 10)
+        if not head.startswith(b"ID3") or len(head) < 10:
+            break
         at += _tag_size(head)
     return at if at < view.size else 0
 
@@ -190,17 +216,20 @@ def without_tags(view: View) -> list[View]:
 
     Files that are joined end to end bring their tags along, with pictures larger than their sound.
     """
-    parts, start, at = [], 0, 0
-    while (found := view.search(_INNER, at, _INNER_BYTES)) is not None:
-        place, content = found
-        at = place + 1
+    parts: list[View] = []
+    start = 0
+    for place, content in view.search(_INNER, _INNER_BYTES):
+        if place < start:  # within a tag
+            continue
+        if len(parts) > MOST_RECORDINGS:
+            break
         if content[:4] in {b"Xing", b"Info"}:
             stop = behind = _mp3_frame(view, place)
         else:
             stop, behind = place, min(place + _tag_size(content), view.size)
         if stop > start:
             parts.append(between_tags(view.of(start, stop)))
-        start, at = max(start, behind), max(at, behind)
+        start = max(start, behind)
     parts.append(between_tags(view.of(start)))
     whole = [part for part in parts if part.size > _LEAST]
     return whole or [view]
@@ -256,7 +285,7 @@ def is_tag(view: View, at: int) -> bool:
 def _split(view: View, pattern: re.Pattern[bytes]) -> list[View]:
     # At every place of the pattern, which is 8 bytes long. No recording is shorter than a header.
     starts, at = [0], 42
-    while (at := view.find(b"fLaC", at)) >= 0:
+    while len(starts) <= MOST_RECORDINGS and (at := view.find(b"fLaC", at)) >= 0:
         if pattern.match(view.read_at(at, 8)):
             starts.append(at)
         at += 4
@@ -479,6 +508,8 @@ def _ogg(view: View) -> list[Recording]:
         at, flags, serial, number, intact = page
         first = bool(flags & 2)
         if first and not begins:
+            if len(links) > MOST_RECORDINGS:
+                break
             if links:
                 links[-1].stop = at
             links.append(_Link(at, view.size))

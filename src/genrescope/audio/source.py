@@ -189,23 +189,19 @@ class View(io.RawIOBase):
             start += len(block) - len(pattern) + 1
         return -1
 
-    def search(
-        self, pattern: re.Pattern[bytes], start: int, length: int
-    ) -> tuple[int, bytes] | None:
-        """Find the first match of at most ``length`` bytes at or after ``start``.
+    def search(self, pattern: re.Pattern[bytes], length: int) -> Iterator[tuple[int, bytes]]:
+        """Find all matches of at most ``length`` bytes.
 
-        Returns
-        -------
+        Yields
+        ------
         place, content
-            Where it is, and the ``length`` bytes from there on; None if there is none.
+            Where it is, and the ``length`` bytes from there on.
         """
-        while start < self.size:
+        for start in range(0, self.size, _BLOCK):
             block = self.read_at(start, _BLOCK + length)
-            if (found := pattern.search(block)) and found.start() < _BLOCK:
-                place = start + found.start()
-                return place, self.read_at(place, length).ljust(length, b"\0")
-            start += _BLOCK
-        return None
+            for found in pattern.finditer(block):
+                if (at := found.start()) < _BLOCK:
+                    yield start + at, block[at : at + length].ljust(length, b"\0")
 
     def readable(self) -> bool:
         """Yes."""

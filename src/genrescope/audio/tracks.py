@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio.formats import DEMUXERS, looks_like_audio
 from genrescope.audio.headers import (
+    MOST_RECORDINGS,
     Recording,
     behind_id3,
     between_tags,
@@ -41,7 +42,7 @@ AUDIBLE_S = 0.02
 """About a packet of most codecs: what is lost below this was none."""
 
 _RATES = range(1_000, 1_000_001)  # Hz; outside, a header is corrupt and resampling would run away
-_PLANES = 8  # channels, on more of which PyAV crashes where each has a plane of its own
+_PLANES = 7  # channels, on more of which PyAV crashes where each has a plane of its own
 _BLOCK = 2**22  # values (samples × channels) decoded at once
 _FRAMES = 2**16  # samples that FFmpeg's frames, often of 1024, are collected to
 _RUN_UP_S = 0.25  # codecs need frames before the wanted one: Opus 80 ms, MP3 a few times 26 ms
@@ -125,7 +126,7 @@ class SoundfileTrack:
         if not recording.ended:
             self.notes.append(_NO_END)
         self._file, self._view = file, recording.view
-        self._at = 0
+        self._has_begun = False
 
     def seconds(self) -> float:
         """As of every track."""
@@ -135,8 +136,8 @@ class SoundfileTrack:
         """Decode from start to end; behind a damaged place FFmpeg goes on."""
         done = 0
         try:
-            if self._at:  # some formats can be read and not sought
-                self._file.seek(0)
+            if self._has_begun:  # some formats can be read and not sought
+                self._file = _soundfile(self._view)
             while len(samples := self._samples(max(1, _BLOCK // self._file.channels))):
                 yield self.mixer.mix(samples)
                 done += len(samples)
@@ -147,6 +148,7 @@ class SoundfileTrack:
         found = 0
         with suppress(InputError), open_with_av(self._view) as container:
             track = AvTrack(self._view, container)
+            track.mixer = self.mixer
             for block in at_rate(track.blocks(), track.rate, self.rate):
                 yield block[max(0, done - found) :]
                 found += len(block)
@@ -175,7 +177,7 @@ class SoundfileTrack:
 
     def _samples(self, count: int) -> NDArray[np.float32]:
         samples: NDArray[np.float32] = self._file.read(count, dtype="float32", always_2d=True)
-        self._at += len(samples)
+        self._has_begun = True
         return samples
 
 
@@ -223,6 +225,22 @@ class AvTrack:
 
     def blocks(self) -> Iterator[Waveform]:
         """As of every track; what is joined behind it as well."""
+        yield from self._own_blocks()
+        following, parts = self._following(), 1
+        while following is not None and parts < MOST_RECORDINGS:
+            view, following, parts = following, None, parts + 1
+            with suppress(InputError), open_with_av(view) as container:  # it may only look like one
+                track = AvTrack(view, container)
+                track.mixer, count = self.mixer, 0
+                for block in at_rate(track._own_blocks(), track.rate, self.rate):
+                    count += len(block)
+                    yield block
+                following = track._following()
+                if count:
+                    self.promised = 0.0  # of both, a header says nothing
+                    self.lost += track.lost
+
+    def _own_blocks(self) -> Iterator[Waveform]:
         # Afresh: not all that plays can be sought.
         with open_with_av(self._view) as container:
             stream = _audio_stream(self._view, container)
@@ -231,12 +249,10 @@ class AvTrack:
         if (name := container.format.name) in _BARE:
             self._count.look_between(self._view, knows_places=name not in _PLACELESS)
         self.lost += self._count.lost
-        self.foreign += self._count.foreign
         self.lost += (self._cut + self._unread(container)) * self._count.good
+        self.foreign += self._count.foreign
         if self._count.gaps > 0:
             self.notes.append(f"its time stamps leap over {self._count.gaps:.1f} s")
-        if (following := self._following()) is not None:
-            yield from self._more(following)
 
     def _unread(self, container: InputContainer) -> float:
         # Of an MP4, how many times as much as was read lies behind a damaged place: FFmpeg ends
@@ -373,17 +389,6 @@ class AvTrack:
         at = self._view.find(mark, self._end)
         return None if at < self._end + before else self._view.of(at - before)
 
-    def _more(self, view: View) -> Iterator[Waveform]:
-        with suppress(InputError), open_with_av(view) as container:  # it may only look like one
-            track = AvTrack(view, container)
-            count = 0
-            for block in at_rate(track.blocks(), track.rate, self.rate):
-                count += len(block)
-                yield block
-            if count:
-                self.promised = 0.0  # of both, a header says nothing
-                self.lost += track.lost
-
 
 class _Count:
     # What became of the packets of a stream.
@@ -449,28 +454,49 @@ class _Count:
 
 
 class ChainTrack:
-    """Recordings joined end to end, as one at the rate of the first."""
+    """Recordings joined end to end, as one at the rate of the first; opened one at a time."""
 
-    def __init__(self, tracks: list[Track], notes: list[str]) -> None:
-        self._tracks = tracks
-        self.rate = tracks[0].rate
-        every = [track.promised for track in tracks]
-        self.promised = sum(every) if all(every) else 0.0
+    def __init__(self, parts: list[Recording]) -> None:
+        self._parts: list[Recording] = []
+        self.rate, self.promised = 0, 0.0
+        known, fault = True, None
+        for part in parts:
+            try:
+                with _open_recording(part) as track:
+                    self._parts.append(part)
+                    self.rate = self.rate or track.rate
+                    self.promised += track.promised
+                    known = known and track.promised > 0
+            except InputError as error:
+                fault = fault or error
+        if not self._parts and fault is not None:
+            raise fault
+        self.promised = self.promised if known else 0.0
         self.lost = self.foreign = 0.0
-        self.mixer, self.notes = Mixer(), notes
+        self.mixer, self.notes = Mixer(), []
+        if left_out := len(parts) - len(self._parts):
+            several = f"{left_out} of the {len(parts)} recordings joined in it cannot be decoded"
+            self.notes.append(several)
 
     def seconds(self) -> float:
         """As of every track."""
-        return sum(track.seconds() for track in self._tracks)
+        total = 0.0
+        for part in self._parts:
+            with _open_recording(part) as track:
+                total += track.seconds()
+        return total
 
     def blocks(self) -> Iterator[Waveform]:
         """As of every track."""
-        for track in self._tracks:
-            yield from at_rate(track.blocks(), track.rate, self.rate)
-            self.lost += track.lost
-            self.foreign += track.foreign
-            self.mixer.cancelled += track.mixer.cancelled
-        self.notes += self._tracks[-1].notes
+        for part in self._parts:
+            with _open_recording(part) as track:
+                yield from at_rate(track.blocks(), track.rate, self.rate)
+                self.lost += track.lost
+                self.foreign += track.foreign
+                self.mixer.cancelled += track.mixer.cancelled
+                self.mixer.total += track.mixer.total
+                last = track.notes
+        self.notes += last
 
     def stretch(self, first: int, count: int) -> Waveform:  # noqa: ARG002
         """Refuse: it is read through."""
@@ -510,8 +536,11 @@ def open_track(view: View) -> Iterator[Track]:
                 yield stack.enter_context(_open_other(bare[0]))
                 return
             parts = [Recording(part) for part in bare]
+        if len(parts) > MOST_RECORDINGS:
+            cause = f"it holds more than {MOST_RECORDINGS:,} recordings joined end to end"
+            raise InputError(view.source.path, cause, "Split it")
         if len(parts) > 1:
-            yield _join(parts, stack)
+            yield ChainTrack(parts)
         else:
             yield stack.enter_context(_open_recording(parts[0]))
 
@@ -521,21 +550,6 @@ def _is_split(view: View) -> bool:
     # where it ends.
     head = view.read_at(0, 4)
     return (_may_be_mpeg(view) and not _mp3_tells_length(view)) or head[:2] == b"\x0b\x77"
-
-
-def _join(parts: list[Recording], stack: ExitStack) -> ChainTrack:
-    tracks: list[Track] = []
-    fault: InputError | None = None
-    for part in parts:
-        try:
-            tracks.append(stack.enter_context(_open_recording(part)))
-        except InputError as error:
-            fault = fault or error
-    if not tracks and fault is not None:
-        raise fault
-    left_out = len(parts) - len(tracks)
-    several = f"{left_out} of the {len(parts)} recordings joined in it cannot be decoded"
-    return ChainTrack(tracks, [several] if left_out else [])
 
 
 @contextmanager

@@ -24,8 +24,9 @@ Up to here no representation overflows.
 QUIETEST = 2.0**-14
 """Two of the steps of 16-bit audio: what never goes further is silence, dithered at most."""
 
-# A mix with less than this share of the power of uncorrelated channels: a correlation of -0.95.
-_ANTIPHASE = 0.05
+# A mix with less than this share of the power of uncorrelated channels: a correlation of -0.8.
+_ANTIPHASE = 0.2
+_WINDOW = 2**15  # samples that are mixed alike
 
 
 def to_waveform(samples: NDArray[Any]) -> Waveform:
@@ -97,28 +98,36 @@ class Mixer:
     """Mixes channels to mono: their mean, or one of them where the mean would cancel out.
 
     A channel that was inverted (a cable, a tape) sounds normal in a room; in the mean both are
-    gone, and what is left of them is noise. Such a block is replaced by its loudest channel.
+    gone, and what is left of them is noise. Such a stretch is replaced by its loudest channel.
 
     Attributes
     ----------
     cancelled
         Samples of which one channel was used.
+    total
+        Samples that were mixed.
     """
 
     def __init__(self) -> None:
-        self.cancelled = 0
+        self.cancelled = self.total = 0
+        self._channel = 0
 
     def mix(self, samples: NDArray[np.float32]) -> Waveform:
         """Mix float32 (samples, channels) to float32 (samples,)."""
+        self.total += len(samples)
         channels = samples.shape[1]
         if channels == 1:
             return np.ascontiguousarray(samples[:, 0])
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
-            mixed = samples.mean(axis=1, dtype=np.float32)
-            power = np.einsum("sc,sc->c", samples, samples, dtype=np.float64)
-            left = np.einsum("s,s->", mixed, mixed, dtype=np.float64)
-        audible = power.sum() > len(samples) * QUIETEST**2
-        if audible and left < _ANTIPHASE * power.sum() / channels**2:
-            self.cancelled += len(samples)
-            return np.ascontiguousarray(samples[:, int(power.argmax())])
-        return np.ascontiguousarray(mixed)
+            mixed = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))
+            for start in range(0, len(samples), _WINDOW):
+                window, left = samples[start : start + _WINDOW], mixed[start : start + _WINDOW]
+                power = np.einsum("sc,sc->c", window, window, dtype=np.float64)
+                rest = np.einsum("s,s->", left, left, dtype=np.float64)
+                audible = power.sum() > len(window) * QUIETEST**2
+                if audible and rest < _ANTIPHASE * power.sum() / channels**2:
+                    if power[min(self._channel, channels - 1)] < power.max() / 2:
+                        self._channel = int(power.argmax())  # no other for a little more
+                    left[:] = window[:, min(self._channel, channels - 1)]
+                    self.cancelled += len(window)
+        return mixed
