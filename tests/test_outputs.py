@@ -1,4 +1,4 @@
-"""Outputs that would replace what must stay, inputs that cannot be written, and the words for them."""
+"""Outputs that would replace what must stay, read-only inputs, and the words for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +18,6 @@ import genrescope
 from genrescope.audio.formats import may_be_audio
 from genrescope.errors import InputError
 from genrescope.io import check_folder, check_output, replaces, write_text
-from genrescope.library.catalogue import Catalogue
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="only POSIX has them")
@@ -45,8 +44,10 @@ def run(place: Path) -> Run:
     return lambda *words, **more: command(place, *words, **more)
 
 
-def command(place: Path, *words: object, **more: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "genrescope", *map(str, words)]
+def command(
+    place: Path, *words: object, prefix: tuple[str, ...] = (), **more: object
+) -> subprocess.CompletedProcess[str]:
+    line = [*prefix, sys.executable, "-m", "genrescope", *map(str, words)]
     env = {**os.environ, "COLUMNS": "200", "XDG_DATA_HOME": str(place / "data")}
     settings = {"stdin": subprocess.DEVNULL, "timeout": 120, **more}
     return subprocess.run(
@@ -152,3 +153,86 @@ def test_a_plan_goes_into_standard_output_and_into_a_pipe(
     refused(run(*words, "plan.csv"), "there is such a file already")
     assert replaces(place / "plan.csv")
     assert not replaces(place / "new.csv")
+
+
+# --- Where nothing can be written ----------------------------------------------------------------
+
+
+@pytest.fixture
+def unprivileged() -> tuple[str, ...]:
+    """Give what to put before a command so that permissions count for it, as root's need not."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and there is no setpriv")
+    rights = "-dac_override,-dac_read_search"
+    return ("setpriv", "--bounding-set", rights, "--inh-caps", rights)
+
+
+@pytest.fixture
+def read_only(place: Path) -> Iterator[Path]:
+    """Give a folder that is made read-only by `lock`."""
+    folder = place / "ro"
+    folder.mkdir()
+    yield folder
+    folder.chmod(0o755)
+
+
+def lock(folder: Path) -> dict[str, bytes]:
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def with_a_log(new: Path, folder: Path) -> None:
+    """Write what is in a catalogue as a kill leaves it: all of it in the log beside an old one."""
+    shutil.copy(new, folder / "live.db")
+    with closing(sqlite3.connect(folder / "live.db", isolation_level=None)) as live:
+        live.execute("UPDATE tracks SET genre = (genre + 1) % 10")
+        shutil.copy(folder / "live.db", folder / "z.db")
+        shutil.copy(folder / "live.db-wal", folder / "z.db-wal")
+    for path in folder.glob("live.db*"):
+        path.unlink()
+
+
+def of_the_first_version(new: Path, folder: Path) -> None:
+    shutil.copy(new, folder / "z.db")
+    with closing(sqlite3.connect(folder / "z.db")) as old:
+        old.executescript("ALTER TABLE tracks DROP COLUMN warnings; PRAGMA user_version = 1;")
+    assert [path.name for path in folder.iterdir()] == ["z.db"]
+
+
+@POSIX
+@pytest.mark.parametrize("kind", ["plain", "old", "log", "file only"])
+def test_a_catalogue_is_read_where_nothing_can_be_written(
+    run: Run, place: Path, scanned: Path, read_only: Path, unprivileged: tuple[str, ...], kind: str
+) -> None:
+    if kind == "old":
+        of_the_first_version(place / "z.db", read_only)
+    elif kind == "log":
+        with_a_log(place / "z.db", read_only)
+    else:
+        shutil.copy(place / "z.db", read_only)
+    before = lock(read_only)
+    if kind == "file only":
+        read_only.chmod(0o755)
+    db = read_only / "z.db"
+    known = run("export", "--to", "csv", "--db", "z.db").stdout
+    export = run("export", "--to", "csv", "--db", db, prefix=unprivileged)
+    assert (export.returncode, export.stdout == known) == (0, kind != "log"), export.stderr
+    stats = run("stats", "--db", db, "--json", prefix=unprivileged)
+    assert '"heard": 1' in stats.stdout, stats.stderr
+    plan = ("tag", "plan", scanned / "lib", "--db", db, "--out", "/dev/stdout")
+    assert "song.mp3" in run(*plan, prefix=unprivileged).stdout
+    assert {path.name: path.read_bytes() for path in read_only.iterdir()} == before
+
+
+@POSIX
+def test_the_log_of_plans_is_read_where_nothing_can_be_written(
+    run: Run, place: Path, read_only: Path, unprivileged: tuple[str, ...]
+) -> None:
+    assert run("tag", "log", "--journal", read_only / "j.db").returncode == 0
+    lock(read_only)
+    done = run("tag", "log", "--journal", read_only / "j.db", prefix=unprivileged)
+    assert (done.returncode, done.stdout) == (0, "No plan has been applied.\n"), done.stderr

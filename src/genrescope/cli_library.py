@@ -380,7 +380,7 @@ def tag_log(
     """List the plans that have been applied, the newest first."""
     from datetime import datetime
 
-    with _journal(journal) as changes:
+    with _journal(journal, write=False) as changes:
         entries = changes.plans()
     if as_json:
         rows = [
@@ -418,10 +418,11 @@ def _database(db: Path | None) -> list[Path]:
     return [place.with_name(f"{place.name}{ending}") for ending in beside if place.name]
 
 
-def _journal(path: Path | None) -> Journal:
+def _journal(path: Path | None, *, write: bool = True) -> Journal:
     from genrescope.library.journal import Journal, default_path
 
-    return Journal(_own_file(path, default_path, "--journal"))
+    place = _own_file(path, default_path, "--journal")
+    return Journal(place, write=write or not place.exists())
 
 
 def _own_file(given: Path | None, default: Callable[[], Path], option: str) -> Path:
