@@ -167,7 +167,7 @@ def study(
     """
     require("lightning", "study")
     if out is not None:
-        check_folder(out)
+        check_folder(out, inputs=_inputs(data, out))
     from genrescope.study.plan import load_plan
     from genrescope.study.progress import StudyProgress
 
@@ -204,7 +204,7 @@ def study(
             progress.note(f"Note: {problem}")
         short = Path(plan).stem + ("-quick" if quick else "")
         folder = out or Path(f"study-{short}-{dataset.name}")
-        check_folder(folder)
+        check_folder(folder, inputs=_inputs(data, folder))
         try:
             done = run_study(what, dataset, folder, options, progress)
         except KeyboardInterrupt as interrupt:
@@ -287,6 +287,7 @@ def classify(
     Ends with code 0 if all went well and 1 if some files failed; those are named, the rest go on.
     """
     from genrescope import SAMPLES, load, sample
+    from genrescope.audio.formats import may_be_audio
     from genrescope.hub import find_model
     from genrescope.workers import WorkerPool
 
@@ -308,13 +309,15 @@ def classify(
     if plot is not None:
         require("matplotlib", "study")
         picture_kind(plot)
-        check_output(plot, "--plot")
+        check_output(plot, "--plot", is_audio=may_be_audio)
     given = [
         Path(name)
         for path in paths or ()
         for name in (_names_from_stdin() if path == "-" else [path])
     ]
     given += map(sample, SAMPLES if use_samples else ())
+    if plot is not None:
+        check_output(plot, "--plot", inputs=given)
     pool = WorkerPool(workers, load, find_model(model, revision))
     pool.begin()  # these take as long to import as a process takes to start
     from genrescope.answers import Writer
@@ -403,6 +406,7 @@ def similar(
     """
     from genrescope import load
     from genrescope.answers import SimilarWriter
+    from genrescope.audio.formats import may_be_audio
     from genrescope.library.many import find_audio
     from genrescope.library.similar import MANY, Library, has_graph
 
@@ -411,7 +415,7 @@ def similar(
     if ann:
         require("usearch", "similar")
     if index is not None:
-        check_output(index, "--index")
+        check_output(index, "--index", inputs=tracks, is_audio=may_be_audio)
     chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
     form = next((name for name, asked in chosen.items() if asked), "table")
     library = Library(folder, load(model), index, recursive=recursive, rebuild=rebuild)
@@ -490,6 +494,7 @@ def train(
     from genrescope.study.model_folder import check_place
 
     check_place(out, force=force)
+    check_folder(out, inputs=[data])
     from genrescope.study.progress import StudyProgress
     from genrescope.training.recipe import load_encoder_recipe, load_recipe
 
@@ -739,6 +744,21 @@ def _dataset(
             progress.note(f"Note: {path}: no track can be used of the genres {names}.")
         return dataset
     return open_demo(lambda done, total: progress.representing("demo clips", done, total))
+
+
+def _inputs(data: Path | None, out: Path) -> list[Path]:
+    # The data, and a table of them that a report's table would replace, as the folder that it is.
+    if data is None:
+        return []
+    written = ("results.csv", "summary.csv", "comparisons.csv")
+    return [data, out] if any(_is_same(data, out / name) for name in written) else [data]
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # where there is none, or of a name that no file can have
+        return False
 
 
 def _print_study(study: Any) -> None:

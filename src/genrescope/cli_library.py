@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.errors import GenrescopeError, InputError, one_line
-from genrescope.io import check_folder, check_output, picture_kind, write_picture
+from genrescope.io import check_folder, check_output, picture_kind, replaces, write_picture
 from genrescope.terminal import (
     ERR,
     OUT,
@@ -131,12 +131,13 @@ def stats(
     ] = None,
 ) -> None:
     """Show what a library that has been scanned is made of: genres, confidence, failures."""
+    from genrescope.audio.formats import may_be_audio
     from genrescope.library.stats import draw, summarise
 
     if plot is not None:
         require("matplotlib", "library")
         picture_kind(plot)
-        check_output(plot, "--plot")
+        check_output(plot, "--plot", inputs=_database(db), is_audio=may_be_audio)
     with _open(db) as catalogue:
         found = summarise(catalogue, library and library.resolve())
     if not any(found.counts.values()):
@@ -183,6 +184,7 @@ def export(
     ] = 0.0,
 ) -> None:
     """Write what is known of a library that has been scanned for other programs."""
+    from genrescope.audio.formats import may_be_audio
     from genrescope.io import write_text
     from genrescope.library.export import FORMS
 
@@ -194,8 +196,10 @@ def export(
     if out is None and to in to_paths:
         what = "a file" if to is Form.parquet else "a folder"
         raise typer.BadParameter(f"--to {to} needs {what}: --out PATH")
-    if out is not None:
-        (check_folder if to in (Form.m3u, Form.jams) else check_output)(out)
+    if out is not None and to in (Form.m3u, Form.jams):
+        check_folder(out)
+    elif out is not None:
+        check_output(out, inputs=_database(db), is_audio=may_be_audio)
     with _open(db) as catalogue:
         every = catalogue.tracks(str(library.resolve()) if library else None)
         tracks = (
@@ -209,7 +213,7 @@ def export(
         elif to in to_paths:
             _print_written(FORMS[to](tracks, out), out)
         else:
-            with write_text(out) as file:
+            with write_text(out, is_audio=may_be_audio) as file:
                 written = FORMS[to](tracks, file)
             _print_written(written, out)
 
@@ -255,6 +259,7 @@ def tag_plan(
     """
     from datetime import datetime
 
+    from genrescope.audio.formats import may_be_audio
     from genrescope.library.choice import Policy
     from genrescope.library.plan import make_plan, write_plan
     from genrescope.library.scan import open_library
@@ -272,8 +277,9 @@ def tag_plan(
     )
     now = datetime.now().astimezone()
     plan = out or Path(f"tag-plan-{now:%Y-%m-%d-%H%M%S}.csv")
+    check_output(plan, inputs=_database(db), is_audio=may_be_audio)
     _refuse_existing(plan)
-    check_output(plan)
+    is_stream = plan.exists()  # a pipe, a device or standard output, which then holds the table
     with _open(db) as catalogue:
         known = catalogue.counts(str(folder))
         if not known["heard"]:
@@ -282,7 +288,7 @@ def tag_plan(
         steps = make_plan(catalogue, folder, genres, policy, break_hard_links=break_hard_links)
         counts = write_plan(plan, folder, first.through(steps))
     first.show()
-    _print_plan(plan, counts, known)
+    _print_plan(plan, counts, known, note if is_stream else say)
 
 
 @tag_app.command(
@@ -374,7 +380,7 @@ def tag_log(
     """List the plans that have been applied, the newest first."""
     from datetime import datetime
 
-    with _journal(journal) as changes:
+    with _journal(journal, write=False) as changes:
         entries = changes.plans()
     if as_json:
         rows = [
@@ -403,10 +409,20 @@ def _open(db: Path | None) -> Catalogue:
     return Catalogue(_own_file(db, default_path, "--db"))
 
 
-def _journal(path: Path | None) -> Journal:
+def _database(db: Path | None) -> list[Path]:
+    # The catalogue, and the files that SQLite and the lock keep beside it.
+    from genrescope.library.catalogue import default_path
+
+    place = _own_file(db, default_path, "--db")
+    beside = ("", "-wal", "-shm", "-journal", ".lock")
+    return [place.with_name(f"{place.name}{ending}") for ending in beside if place.name]
+
+
+def _journal(path: Path | None, *, write: bool = True) -> Journal:
     from genrescope.library.journal import Journal, default_path
 
-    return Journal(_own_file(path, default_path, "--journal"))
+    place = _own_file(path, default_path, "--journal")
+    return Journal(place, write=write or not place.exists())
 
 
 def _own_file(given: Path | None, default: Callable[[], Path], option: str) -> Path:
@@ -440,7 +456,7 @@ def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> Entry
 
 
 def _refuse_existing(plan: Path) -> None:
-    if plan.exists():
+    if replaces(plan):
         cause = "there is such a file already, perhaps a plan that you have edited"
         raise InputError(plan, cause, "Give another name with --out, or remove it")
 
@@ -475,7 +491,9 @@ class _First:
         OUT.print(table)
 
 
-def _print_plan(plan: Path, counts: dict[str, int], known: dict[str, int]) -> None:
+def _print_plan(
+    plan: Path, counts: dict[str, int], known: dict[str, int], say: Callable[[str], None]
+) -> None:
     write = counts.pop("write")
     say(f"{plan}: {write:,} files to be written, {sum(counts.values()):,} left alone")
     for reason, count in sorted(counts.items(), key=lambda item: -item[1]):

@@ -21,7 +21,7 @@ import stat as modes
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -51,6 +51,11 @@ _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~$]|&(?=#?\w+;)")
 _QUOTES = "\"'"
 _LONGEST_CELL = 2**31 - 1
 _NUMBERS = (int, float, Decimal, type(None))
+# SQLite's databases, and the logs beside them that hold what is not yet in them.
+_DATABASES = (b"SQLite format 3\0", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+
+IsAudio = Callable[[Path, bytes], bool]
+"""Whether a file is audio, by its path and its first 16 bytes: `audio.formats.may_be_audio`."""
 
 ESCAPE, READABLE = "genrescope.escape", "genrescope.readable"
 """Handlers of characters that an encoding lacks: as in JSON; or, for people, the nearest sign."""
@@ -202,7 +207,13 @@ class _Place:
     into: int | Path | None = None
 
 
-def check_output(path: Path, option: str = "--out") -> None:
+def check_output(
+    path: Path,
+    option: str = "--out",
+    *,
+    inputs: Iterable[Path] = (),
+    is_audio: IsAudio | None = None,
+) -> None:
     """Refuse a place for a file that cannot be written, before any work is done for it.
 
     Parameters
@@ -211,18 +222,40 @@ def check_output(path: Path, option: str = "--out") -> None:
         Of the file that is to be written.
     option
         Of the command line, that gives another.
+    inputs
+        What the command reads, which it must not replace.
+    is_audio
+        Whether a file that is there is audio, which is never replaced.
 
     Raises
     ------
     InputError
         If its folder is not there or may not be written to, or if it is a folder, a socket or a
-        disk, or is read-only.
+        disk, is read-only, or is a file that must not be replaced: audio, a database, an input.
     """
-    _place(path, option)
+    place = _place(path, option, is_audio)
+    if any(_is_same(place, other) for other in inputs):
+        cause = "the command reads it, and would replace it"
+        raise InputError(path, cause, f"Give another file with {option}")
 
 
-def check_folder(path: Path, option: str = "--out") -> None:
-    """Refuse a place for a folder that can be neither made nor written to; as `check_output`."""
+def replaces(path: Path, option: str = "--out") -> bool:
+    """Tell whether writing would replace a regular file, and not go into an open file or a pipe.
+
+    Raises
+    ------
+    InputError
+        As of `check_output`.
+    """
+    place = _place(path, option)
+    return place.into is None and place.status is not None
+
+
+def check_folder(path: Path, option: str = "--out", *, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a place for a folder that can be neither made nor written to; as `check_output`.
+
+    Nor may it be one of the ``inputs``.
+    """
     remedy = f"Give another folder with {option}"
     nearest = path
     try:
@@ -240,6 +273,8 @@ def check_folder(path: Path, option: str = "--out") -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         what = "it" if nearest == path else str(nearest)
         raise InputError(path, f"{what} may not be written to", remedy)
+    if nearest == path and any(_is_same(_Place(path, path.stat()), other) for other in inputs):
+        raise InputError(path, "the command reads what is in it, and would change it", remedy)
 
 
 def picture_kind(path: Path, option: str = "--plot") -> str:
@@ -275,17 +310,19 @@ def picture_text(text: str) -> str:
 
 
 @contextmanager
-def write_text(path: Path, option: str = "--out") -> Iterator[IO[str]]:
+def write_text(
+    path: Path, option: str = "--out", *, is_audio: IsAudio | None = None
+) -> Iterator[IO[str]]:
     """Open a UTF-8 text file that appears whole or not at all. See `whole`."""
     with (
-        whole(path, option) as temporary,
+        whole(path, option, is_audio=is_audio) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         yield file
 
 
 @contextmanager
-def whole(path: Path, option: str = "--out") -> Iterator[Path]:
+def whole(path: Path, option: str = "--out", *, is_audio: IsAudio | None = None) -> Iterator[Path]:
     """Give the path of a temporary file; once it is complete, its content is at ``path``.
 
     A regular file is replaced at once and keeps its permissions, a link leads to the file that is
@@ -298,13 +335,15 @@ def whole(path: Path, option: str = "--out") -> Iterator[Path]:
         Of the file to be written.
     option
         Of the command line, that gives another.
+    is_audio
+        As of `check_output`.
 
     Raises
     ------
     InputError
         If it cannot be written; see `check_output`.
     """
-    place = _place(path, option)
+    place = _place(path, option, is_audio)
     folder = Path(tempfile.gettempdir()) if place.into is not None else place.path.parent
     temporary = folder / f".genrescope-{secrets.token_hex(8)}{place.path.suffix[:12]}"
     try:
@@ -321,7 +360,38 @@ def whole(path: Path, option: str = "--out") -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _place(path: Path, option: str) -> _Place:
+def _place(path: Path, option: str, is_audio: IsAudio | None = None) -> _Place:
+    place = _find_place(path, option)
+    if place.status is not None and modes.S_ISREG(place.status.st_mode):
+        head = _head(path)
+        is_database = head.startswith(_DATABASES)
+        if is_database or (is_audio and any(is_audio(name, head) for name in (path, place.path))):
+            what = "a database" if is_database else "audio"
+            cause = f"it is {what}, which is never replaced"
+            raise InputError(path, cause, f"Give another file with {option}")
+    return place
+
+
+def _head(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError:  # it may be written to, but not read
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(16)
+
+
+def _is_same(place: _Place, other: Path) -> bool:
+    # By the file itself, as it may have several names; by the name, where there is none yet.
+    try:
+        if place.status is None:
+            return os.path.realpath(other) == str(place.path)
+        return os.path.samestat(place.status, other.stat())
+    except (OSError, ValueError):  # what cannot be looked at is refused where it is opened
+        return False
+
+
+def _find_place(path: Path, option: str) -> _Place:
     remedy = f"Give another file with {option}"
     with _as_input_error(path, option):
         if (number := _descriptor(path)) is not None:

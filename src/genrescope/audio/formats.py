@@ -95,6 +95,11 @@ def is_audio(path: PurePath) -> bool:
     return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
+def may_be_audio(path: PurePath, head: bytes) -> bool:
+    """Tell by its name, or by its first 16 bytes, whether a file may be audio; hidden ones, too."""
+    return path.suffix.lower() in EXTENSIONS or looks_like_audio(head)
+
+
 def looks_like_audio(head: bytes) -> bool:
     """Tell by its first 16 bytes whether a file may be audio, whatever its name is."""
     return _MAGIC.match(head) is not None

@@ -70,7 +70,7 @@ def open_source(path: Path) -> Iterator[Source]:
     try:
         descriptor = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -80,7 +80,7 @@ def open_source(path: Path) -> Iterator[Source]:
         try:
             yield Source(path, descriptor, status.st_size)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
     finally:
         with suppress(OSError):
             os.close(descriptor)
@@ -96,27 +96,44 @@ def check_regular(path: Path) -> None:
     """
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        cause = "it is a link to nothing" if path.is_symlink() else "no such file"
-        raise InputError(path, cause, "Check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not stat.S_ISREG(mode):
         raise _not_regular(path, mode)
+
+
+def kind_of(mode: int) -> str | None:
+    """Name what is not a regular file, with its article; None for a regular file."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return None if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def no_folder(path: Path) -> str:
+    """Say what is in the place of a folder, as a clause."""
+    try:
+        kind = kind_of(path.stat().st_mode)
+    except FileNotFoundError:
+        return "it is a link to nothing" if path.is_symlink() else "no such folder"
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    return f"it is {kind or 'a file'}, not a folder"
+
+
+def unreadable(path: Path, error: OSError | ValueError) -> InputError:
+    """Say why a file cannot be read; ValueError is of a name that no file can have."""
+    if isinstance(error, FileNotFoundError):
+        cause = "it is a link to nothing" if path.is_symlink() else "no such file"
+        return InputError(path, cause, "Check the path")
+    cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    return InputError(path, cause, "Check that you may read it")
 
 
 def _not_regular(path: Path, mode: int) -> InputError:
     if stat.S_ISDIR(mode):
         return InputError(path, "it is a folder", "Give the path of an audio file")
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    kind = kind_of(mode)
     remedy = "Save what comes out of it to a file, and give that"
     return InputError(path, f"it is {kind}, not a regular file", remedy)
-
-
-def _unreadable(path: Path, error: OSError | ValueError) -> InputError:
-    cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
-    return InputError(path, cause, "Check that you may read it")
 
 
 class View(io.RawIOBase):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,7 @@ from typing import Any, Self
 
 import filelock
 
+from genrescope.audio.source import kind_of
 from genrescope.errors import InputError
 
 _DAMAGED = "malformed"  # SQLite's word for it
@@ -66,7 +69,7 @@ class Database:
         What it must be.
     write
         Whether it is made if need be, and locked, so that one process writes at a time. Without, it
-        must be there.
+        must be there, and may lie where nothing can be written.
     missing
         What to do if it is not there, as a sentence without a final stop.
 
@@ -82,15 +85,19 @@ class Database:
         self._kind = kind
         self._mutex = threading.RLock()
         self._file_lock = filelock.FileLock(f"{path}.lock")
+        self._temporary = ExitStack()
+        self._refuse_no_file(missing if not write else "")
         if write:
             self._lock()
-        elif not path.is_file():
-            raise InputError(path, f"there is no {kind.name}", missing)
         try:
             with self._told():
-                self._connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+                if write or self._may_be_written():
+                    self._connection = _connect(path)
+                else:
+                    self._connection = self._connect_read_only()
                 self._prepare()
         except BaseException:
+            self._temporary.close()
             self._file_lock.release()
             raise
 
@@ -112,7 +119,49 @@ class Database:
                 self._connection.commit()
         finally:
             self._connection.close()
+            self._temporary.close()
             self._file_lock.release()
+
+    def _refuse_no_file(self, missing: str) -> None:
+        try:
+            mode = self.path.stat().st_mode
+        except FileNotFoundError:
+            if missing:
+                raise InputError(self.path, f"there is no {self._kind.name}", missing) from None
+            return
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+            remedy = f"Give another file with {self._kind.option}"
+            raise InputError(self.path, cause, remedy) from error
+        if (what := kind_of(mode)) is not None:
+            cause = f"it is {what}, and no {self._kind.name}"
+            raise InputError(self.path, cause, f"Give a file with {self._kind.option}")
+
+    def _may_be_written(self) -> bool:
+        # SQLite writes beside a database that is only read, too, and a former version is changed.
+        return os.access(self.path, os.W_OK) and os.access(self.path.resolve().parent, os.W_OK)
+
+    def _connect_read_only(self) -> sqlite3.Connection:
+        # As it lies there, if nobody writes to it and it needs no change; else a copy of it.
+        beside = self.path.resolve()
+        log = beside.with_name(f"{beside.name}-wal")
+        is_complete = not (log.exists() and log.stat().st_size)
+        connection = _connect(self.path, "?mode=ro" + ("&immutable=1" if is_complete else ""))
+        with suppress(sqlite3.Error), closing(connection.execute("PRAGMA user_version")) as row:
+            if row.fetchone()[0] >= self._kind.version:
+                return connection
+        connection.close()
+        try:
+            folder = self._temporary.enter_context(tempfile.TemporaryDirectory())
+            copy = Path(folder) / "copy.db"
+            shutil.copyfile(beside, copy)
+            with suppress(FileNotFoundError):
+                shutil.copyfile(log, f"{copy}-wal")
+        except OSError as error:
+            cause = f"it cannot be read ({error.strerror or error})"
+            remedy = f"Check that you may read it, or give another file with {self._kind.option}"
+            raise InputError(self.path, cause, remedy) from error
+        return _connect(copy)
 
     def _lock(self) -> None:
         try:
@@ -183,6 +232,11 @@ class Database:
             return "another program holds it", f"Close that, or give another file with {option}"
         remedy = f"Check that you may write to its folder, or give another file with {option}"
         return f"it cannot be used ({told})", remedy
+
+
+def _connect(path: Path, how: str = "") -> sqlite3.Connection:
+    place = f"{path.absolute().as_uri()}{how}" if how else path
+    return sqlite3.connect(place, uri=bool(how), check_same_thread=False, timeout=30)
 
 
 def text(value: Any) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from genrescope import __version__, audio
+from genrescope.audio.formats import may_be_audio
 from genrescope.classifier import Prediction
 from genrescope.errors import InputError, one_line
 from genrescope.io import (
@@ -141,7 +142,10 @@ def write_parquet(tracks: Iterable[Known], path: Path) -> int:
         }
     )
     count = 0
-    with whole(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with (
+        whole(path, is_audio=may_be_audio) as temporary,
+        pq.ParquetWriter(temporary, schema) as writer,
+    ):
         for rows in _batches(map(_parquet_row, tracks)):
             writer.write_table(pa.Table.from_pylist(rows, schema))
             count += len(rows)
@@ -179,7 +183,8 @@ def write_playlists(tracks: Iterable[Known], folder: Path) -> Written:
             genre = known.prediction.genre
             if genre not in lists:
                 name = _playlist_name(genre, taken)
-                lists[genre] = open_files.enter_context(write_text(folder / f"{name}.m3u8"))
+                playlist = write_text(folder / f"{name}.m3u8", is_audio=may_be_audio)
+                lists[genre] = open_files.enter_context(playlist)
                 lists[genre].write(f"#EXTM3U\n#PLAYLIST:{one_line(genre)}\n")
             lists[genre].write(f"{known.path}\n")
             done.counts[genre] = done.counts.get(genre, 0) + 1
@@ -238,7 +243,7 @@ def write_jams(tracks: Iterable[Known], folder: Path) -> Written:
         if seconds is None:
             done.leave_out("the length cannot be read", known.path)
             continue
-        with write_text(folder / _jams_name(known.path)) as file:
+        with write_text(folder / _jams_name(known.path), is_audio=may_be_audio) as file:
             _to_jams(known, known.prediction, seconds).save(file)
         done.counts["tracks"] += 1
     return done

@@ -152,6 +152,9 @@ class Journal(Database):
     ----------
     path
         Of the file, which is made if need be.
+    write
+        Whether plans are to be applied or undone. Without, the file must be there, and may lie
+        where nothing can be written.
 
     Raises
     ------
@@ -159,8 +162,8 @@ class Journal(Database):
         If it is locked, is something else, was made by a newer genrescope or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, _KIND, write=True)
+    def __init__(self, path: Path, *, write: bool = True) -> None:
+        super().__init__(path, _KIND, write=write, missing="Give a file with --journal")
 
     def enter(
         self,

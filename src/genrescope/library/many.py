@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genrescope import load
+from genrescope.audio.source import unreadable
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.errors import GenrescopeError, InputError
@@ -106,8 +107,7 @@ def classify_files(
         except GenrescopeError as error:
             return Answer(path, error=error)
         except (OSError, ValueError) as error:
-            cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
-            return Answer(path, error=InputError(path, cause, "Check that you may read it"))
+            return Answer(path, error=unreadable(path, error))
 
     yield from parallel_map(answer, paths, pool.count, stop=pool.close)
 

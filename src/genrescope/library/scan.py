@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from genrescope import load
+from genrescope.audio.source import no_folder, unreadable
 from genrescope.audio.walk import FoundFile, walk
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
@@ -70,13 +71,11 @@ def open_library(folder: Path) -> Path:
         If it is no folder or cannot be read.
     """
     if not folder.is_dir():
-        cause = "it is a file" if folder.exists() else "no such folder"
-        raise InputError(folder, cause, "Give the folder of a music library")
+        raise InputError(folder, no_folder(folder), "Give the folder of a music library")
     try:
         next(folder.iterdir(), None)
     except OSError as error:
-        cause = f"it cannot be read ({error.strerror})"
-        raise InputError(folder, cause, "Check that you may read it") from error
+        raise unreadable(folder, error) from error
     return folder.resolve()
 
 
@@ -243,7 +242,7 @@ def _hear(catalogue: Catalogue, pool: WorkerPool, model: int, file: Waiting) -> 
         stat = file.path.stat()  # before it is heard: if it changes meanwhile, it is heard again
         mark = _mark(file.path)
     except OSError as error:
-        fault = _fault(file.path, error)
+        fault = unreadable(file.path, error)
         catalogue.save(file.row, None, None, model, fault)
         return Outcome(file.path, fault)
     if mark is not None and mark == file.fingerprint:
@@ -262,17 +261,12 @@ def _result(pool: WorkerPool, path: Path) -> Prediction | GenrescopeError:
     except GenrescopeError as error:
         return error
     except OSError as error:
-        return _fault(path, error)
+        return unreadable(path, error)
     except ClosedError:
         raise
     except Exception as error:  # noqa: BLE001  a fault in a decoder must not end hours of work
         cause = f"it cannot be analysed ({type(error).__name__}: {error})"
         return InputError(path, cause, "Convert it, replace it or remove it")
-
-
-def _fault(path: Path, error: OSError) -> InputError:
-    cause = f"it cannot be read ({error.strerror or error})"
-    return InputError(path, cause, "Check that it is there and that you may read it")
 
 
 def _mark(path: Path) -> bytes | None:

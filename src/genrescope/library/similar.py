@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope import load
+from genrescope.audio.source import no_folder, unreadable
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
@@ -458,8 +459,7 @@ def _hear(pool: WorkerPool, path: Path) -> Heard:
     except GenrescopeError as error:
         return Heard(path, error=error)
     except (OSError, ValueError) as error:
-        cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
-        return Heard(path, error=InputError(path, cause, "Check that you may read it"))
+        return Heard(path, error=unreadable(path, error))
 
 
 class _Places:
@@ -511,8 +511,8 @@ def _audio(
     folder: Path, recursive: bool, passed_over: Callable[[str], None]
 ) -> tuple[list[Path], list[InputError]]:
     if not folder.is_dir():
-        cause = "it is a file" if folder.exists() else "no such folder"
-        raise InputError(folder, cause, "Give the folder to look for similar tracks with --in")
+        remedy = "Give the folder to look for similar tracks with --in"
+        raise InputError(folder, no_folder(folder), remedy)
     paths: list[Path] = []
     unreadable: list[InputError] = []
     for found in walk(folder, recursive=recursive):

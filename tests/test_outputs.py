@@ -1,0 +1,238 @@
+"""Outputs that would replace what must stay, read-only inputs, and the words for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import genrescope
+from genrescope.audio.formats import may_be_audio
+from genrescope.errors import InputError
+from genrescope.io import check_folder, check_output, replaces, write_text
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+POSIX = pytest.mark.skipif(os.name != "posix", reason="only POSIX has them")
+
+
+@pytest.fixture
+def place(tmp_path: Path, scanned: Path) -> Path:
+    """Give a copy of a library of one song, and its catalogue, which knows the original."""
+    return shutil.copytree(scanned, tmp_path / "place", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scanned")
+    (folder / "lib").mkdir()
+    shutil.copy(genrescope.sample("pulse"), folder / "lib" / "song.mp3")
+    done = command(folder, "scan", "lib", "--db", "z.db")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def run(place: Path) -> Run:
+    return lambda *words, **more: command(place, *words, **more)
+
+
+def command(
+    place: Path, *words: object, prefix: tuple[str, ...] = (), **more: object
+) -> subprocess.CompletedProcess[str]:
+    line = [*prefix, sys.executable, "-m", "genrescope", *map(str, words)]
+    env = {**os.environ, "COLUMNS": "200", "XDG_DATA_HOME": str(place / "data")}
+    settings = {"stdin": subprocess.DEVNULL, "timeout": 120, **more}
+    return subprocess.run(
+        line, cwd=place, env=env, capture_output=True, text=True, check=False, **settings
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
+    assert done.returncode in (1, 2), done.stdout
+    assert "Traceback" not in done.stderr
+    for words in said:
+        assert words in done.stderr
+
+
+# --- What must stay ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("export", "--to", "csv", "--out", "z.db"), "it is a database"),
+        (("export", "--to", "jsonl", "--out", "link.csv"), "it is a database"),
+        (("export", "--to", "csv", "--out", "z.db.lock"), "the command reads it"),
+        (("export", "--to", "csv", "--out", "lib/song.mp3"), "it is audio"),
+        (("export", "--to", "csv", "--out", "song.csv"), "it is audio"),
+        (("tag", "plan", "lib", "--out", "z.db"), "it is a database"),
+        (("tag", "plan", "lib", "--out", "lib/song.mp3"), "it is audio"),
+        (("stats", "--plot", "song.png"), "it is audio"),
+    ],
+)
+def test_no_song_and_no_database_is_replaced(
+    run: Run, place: Path, words: tuple[str, ...], said: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    shutil.copy(place / "lib" / "song.mp3", place / "song.csv")
+    shutil.copy(place / "lib" / "song.mp3", place / "song.png")
+    (place / "link.csv").symlink_to("z.db")
+    (place / "z.db.lock").touch()
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    refused(run(*words, "--db", "z.db"), said)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_picture_does_not_replace_the_clip_that_it_shows(run: Run, place: Path) -> None:
+    pytest.importorskip("matplotlib")
+    clip = place / "self.png"
+    for content, said in (
+        ((place / "lib" / "song.mp3").read_bytes(), "it is audio"),
+        (b"\0" * 99, "the command reads it"),
+    ):
+        clip.write_bytes(content)
+        os.link(clip, place / "other.png")
+        refused(run("classify", "self.png", "--plot", "other.png"), said)
+        assert clip.read_bytes() == content
+        (place / "other.png").unlink()
+
+
+def test_what_is_checked_before_the_work_is_checked_when_it_is_written(tmp_path: Path) -> None:
+    for name, content in (("a.m3u8", b"fLaC"), ("b.m3u8", b"SQLite format 3\0"), ("c.flac", b"")):
+        (tmp_path / name).write_bytes(content)
+        with (
+            pytest.raises(InputError, match="never replaced"),
+            write_text(tmp_path / name, is_audio=may_be_audio) as file,
+        ):
+            file.write("a list")
+        assert (tmp_path / name).read_bytes() == content
+    (tmp_path / "d.m3u8").write_text("an old list")
+    with write_text(tmp_path / "d.m3u8", is_audio=may_be_audio) as file:
+        file.write("a list")
+    assert (tmp_path / "d.m3u8").read_text() == "a list"
+
+
+def test_a_folder_that_is_read_is_none_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="reads what is in it"):
+        check_folder(tmp_path, inputs=[tmp_path / "link"])
+    check_folder(tmp_path / "new", inputs=[tmp_path])
+    with pytest.raises(InputError, match="the command reads it"):
+        check_output(tmp_path / "new.csv", inputs=[tmp_path / "link" / "new.csv"])
+
+
+# --- A plan into a stream ------------------------------------------------------------------------
+
+
+@POSIX
+def test_a_plan_goes_into_standard_output_and_into_a_pipe(
+    run: Run, place: Path, scanned: Path
+) -> None:
+    words = ("tag", "plan", scanned / "lib", "--db", "z.db", "--replace", "--out")
+    done = run(*words, "/dev/stdout")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# genrescope tag plan, format 2\n")
+    assert "song.mp3" in done.stdout.splitlines()[-1]
+    assert "to be written" in done.stderr
+    os.mkfifo(place / "pipe")
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append((place / "pipe").read_text()), daemon=True)
+    reader.start()
+    assert run(*words, "pipe").returncode == 0
+    reader.join(30)
+    assert got[0].splitlines()[3:] == done.stdout.splitlines()[3:]
+    (place / "plan.csv").write_text("edited")
+    refused(run(*words, "plan.csv"), "there is such a file already")
+    assert replaces(place / "plan.csv")
+    assert not replaces(place / "new.csv")
+
+
+# --- Where nothing can be written ----------------------------------------------------------------
+
+
+@pytest.fixture
+def unprivileged() -> tuple[str, ...]:
+    """Give what to put before a command so that permissions count for it, as root's need not."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and there is no setpriv")
+    rights = "-dac_override,-dac_read_search"
+    return ("setpriv", "--bounding-set", rights, "--inh-caps", rights)
+
+
+@pytest.fixture
+def read_only(place: Path) -> Iterator[Path]:
+    """Give a folder that is made read-only by `lock`."""
+    folder = place / "ro"
+    folder.mkdir()
+    yield folder
+    folder.chmod(0o755)
+
+
+def lock(folder: Path) -> dict[str, bytes]:
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def with_a_log(new: Path, folder: Path) -> None:
+    """Write what is in a catalogue as a kill leaves it: all of it in the log beside an old one."""
+    shutil.copy(new, folder / "live.db")
+    with closing(sqlite3.connect(folder / "live.db", isolation_level=None)) as live:
+        live.execute("UPDATE tracks SET genre = (genre + 1) % 10")
+        shutil.copy(folder / "live.db", folder / "z.db")
+        shutil.copy(folder / "live.db-wal", folder / "z.db-wal")
+    for path in folder.glob("live.db*"):
+        path.unlink()
+
+
+def of_the_first_version(new: Path, folder: Path) -> None:
+    shutil.copy(new, folder / "z.db")
+    with closing(sqlite3.connect(folder / "z.db")) as old:
+        old.executescript("ALTER TABLE tracks DROP COLUMN warnings; PRAGMA user_version = 1;")
+    assert [path.name for path in folder.iterdir()] == ["z.db"]
+
+
+@POSIX
+@pytest.mark.parametrize("kind", ["plain", "old", "log", "file only"])
+def test_a_catalogue_is_read_where_nothing_can_be_written(
+    run: Run, place: Path, scanned: Path, read_only: Path, unprivileged: tuple[str, ...], kind: str
+) -> None:
+    if kind == "old":
+        of_the_first_version(place / "z.db", read_only)
+    elif kind == "log":
+        with_a_log(place / "z.db", read_only)
+    else:
+        shutil.copy(place / "z.db", read_only)
+    before = lock(read_only)
+    if kind == "file only":
+        read_only.chmod(0o755)
+    db = read_only / "z.db"
+    known = run("export", "--to", "csv", "--db", "z.db").stdout
+    export = run("export", "--to", "csv", "--db", db, prefix=unprivileged)
+    assert (export.returncode, export.stdout == known) == (0, kind != "log"), export.stderr
+    stats = run("stats", "--db", db, "--json", prefix=unprivileged)
+    assert '"heard": 1' in stats.stdout, stats.stderr
+    plan = ("tag", "plan", scanned / "lib", "--db", db, "--out", "/dev/stdout")
+    assert "song.mp3" in run(*plan, prefix=unprivileged).stdout
+    assert {path.name: path.read_bytes() for path in read_only.iterdir()} == before
+
+
+@POSIX
+def test_the_log_of_plans_is_read_where_nothing_can_be_written(
+    run: Run, place: Path, read_only: Path, unprivileged: tuple[str, ...]
+) -> None:
+    assert run("tag", "log", "--journal", read_only / "j.db").returncode == 0
+    lock(read_only)
+    done = run("tag", "log", "--journal", read_only / "j.db", prefix=unprivileged)
+    assert (done.returncode, done.stdout) == (0, "No plan has been applied.\n"), done.stderr
