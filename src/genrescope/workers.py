@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.reading import check_regular, path_for_others
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -273,23 +274,32 @@ class WorkerPool:
         Parameters
         ----------
         work
-            Called with what ``prepare`` made, the path, then ``given``.
+            Called with what ``prepare`` made, a path of the file, then ``given``.
         path
-            Of the file. It has two minutes, and a second more for every megabyte.
+            Of the file. It has two minutes, and a second more for every megabyte. What is one of
+            this process's descriptors, such as ``/dev/fd/3``, is passed on as another path.
 
         Raises
         ------
         InputError
-            If the process dies of it or takes too long; or as ``work`` does.
+            If it is there and not a regular file, or the process dies of it or takes too long; or
+            as ``work`` does.
         """
         try:
             size = path.stat().st_size
         except (OSError, ValueError):
-            size = 0
+            size = 0  # work says what is wrong with it
+        else:
+            check_regular(path)
+        passed_on = path_for_others(path) if os.name == "posix" else path
         limit = _FILE_S + size / _BYTES_A_SECOND
         remedy = "Convert it, replace it or remove it"
         try:
-            return self.do(work, path, *given, timeout_s=limit)
+            return self.do(work, passed_on, *given, timeout_s=limit)
+        except InputError as error:
+            if error.path == passed_on:  # whoever gave the file knows it by its other path
+                error.path, error.args = path, (path, *error.args[1:])
+            raise
         except CrashedError as error:
             cause = "its decoder crashed, or there was no memory left"
             raise InputError(path, cause, remedy) from error

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from genrescope.errors import InputError
+from genrescope.reading import check_regular, not_regular, unreadable
 
 REPLACE = "Replace the file with an intact copy or remove it"
 
@@ -70,53 +71,20 @@ def open_source(path: Path) -> Iterator[Source]:
     try:
         descriptor = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _not_regular(path, status.st_mode)
+            raise not_regular(path, status.st_mode)
         if status.st_size == 0:
             raise InputError(path, "the file is empty (0 bytes)", REPLACE)
         try:
             yield Source(path, descriptor, status.st_size)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
     finally:
         with suppress(OSError):
             os.close(descriptor)
-
-
-def check_regular(path: Path) -> None:
-    """Refuse what is not a regular file, or a link to one, without opening it.
-
-    Raises
-    ------
-    InputError
-        If it is not there, or is a folder, pipe, socket or device.
-    """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        cause = "it is a link to nothing" if path.is_symlink() else "no such file"
-        raise InputError(path, cause, "Check the path") from error
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise _unreadable(path, error) from error
-    if not stat.S_ISREG(mode):
-        raise _not_regular(path, mode)
-
-
-def _not_regular(path: Path, mode: int) -> InputError:
-    if stat.S_ISDIR(mode):
-        return InputError(path, "it is a folder", "Give the path of an audio file")
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    kind = kinds.get(stat.S_IFMT(mode), "a device")
-    remedy = "Save what comes out of it to a file, and give that"
-    return InputError(path, f"it is {kind}, not a regular file", remedy)
-
-
-def _unreadable(path: Path, error: OSError | ValueError) -> InputError:
-    cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
-    return InputError(path, cause, "Check that you may read it")
 
 
 class View(io.RawIOBase):
