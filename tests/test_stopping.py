@@ -86,6 +86,36 @@ def test_ctrl_c_ends_a_command_at_once(folder: Path, words: tuple[str, ...], wor
     assert members(process.pid) == []
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="has no signal masks")
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("words", [("classify", "music"), ("serve", "--port", "0")], ids=" ".join)
+def test_ctrl_c_while_processes_start_ends_a_command_quietly(
+    folder: Path, words: tuple[str, ...], times: int
+) -> None:
+    # Each process interrupts all of them as soon as it runs, before anything of the product does.
+    (folder / "patch").mkdir()
+    (folder / "patch" / "sitecustomize.py").write_text(
+        "import os, signal, sys, time\n"
+        "if '--multiprocessing-fork' in sys.argv:\n"
+        f"    for _ in range({times}):\n"
+        "        os.killpg(0, signal.SIGINT)\n"
+        "        time.sleep(0.1)\n"
+    )
+    path = os.pathsep.join([str(folder / "patch"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "genrescope", *words, "--workers", "1"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        start_new_session=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 130
+
+
 def test_what_was_analysed_before_ctrl_c_is_kept(folder: Path) -> None:
     env = os.environ | hostile(folder, hang="endless.mp3")
     line = [sys.executable, "-m", "genrescope", "scan", "music", "--db", "library.db"]

@@ -326,3 +326,12 @@ def test_what_cannot_be_sent_to_a_process_leaves_nothing_behind() -> None:
         for _ in range(2):
             with pytest.raises(Exception, match="pickle"):
                 pool.do(tell)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
+def test_what_is_no_regular_file_costs_no_process(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp3")
+    with WorkerPool(1, die_early) as pool:
+        for path, cause in (("pipe.mp3", "it is a pipe"), (".", "it is a folder")):
+            with pytest.raises(InputError, match=cause):
+                pool.do_file(size_of, tmp_path / path)

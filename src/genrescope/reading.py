@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from pathlib import Path
 
 from genrescope.errors import InputError
+
+_MOST_LINKS = 40  # one after another, as Linux follows them
 
 
 def read_bounded(path: Path, most: int, remedy: str) -> bytes:
@@ -49,6 +52,79 @@ def read_bounded(path: Path, most: int, remedy: str) -> bytes:
     if len(content) > status.st_size:
         raise InputError(path, "it is being written", "Try again when that has ended")
     return content
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is not a regular file, or a link to one, without opening it.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or is a folder, pipe, socket or device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise unreadable(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise not_regular(path, mode)
+
+
+def not_regular(path: Path, mode: int) -> InputError:
+    """Give the error for a folder, pipe, socket or device in the place of a file."""
+    if stat.S_ISDIR(mode):
+        return InputError(path, "it is a folder", "Give the path of an audio file")
+    remedy = "Save what comes out of it to a file, and give that"
+    return InputError(path, f"it is {kind_of(mode)}, not a regular file", remedy)
+
+
+def kind_of(mode: int) -> str | None:
+    """Name what is not a regular file, with its article; None for a regular file."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return None if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def no_folder(path: Path) -> str:
+    """Say what is in the place of a folder, as a clause."""
+    try:
+        kind = kind_of(path.stat().st_mode)
+    except FileNotFoundError:
+        return "it is a link to nothing" if path.is_symlink() else "no such folder"
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    return f"it is {kind or 'a file'}, not a folder"
+
+
+def unreadable(path: Path, error: OSError | ValueError) -> InputError:
+    """Say why a file cannot be read; ValueError is of a name that no file can have."""
+    if isinstance(error, FileNotFoundError):
+        cause = "it is a link to nothing" if path.is_symlink() else "no such file"
+        return InputError(path, cause, "Check the path")
+    cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    return InputError(path, cause, "Check that you may read it")
+
+
+def path_for_others(path: Path) -> Path:
+    """Give a path by which other processes of this user find the same file.
+
+    ``/dev/fd/3``, ``/proc/self/fd/3``, ``/dev/stdin`` and links to them are descriptors of
+    whichever process opens them. Other paths are given as they are.
+    """
+    step = os.path.abspath(path)  # noqa: PTH100  no link is followed
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.split(step)
+        step = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118  some bytes are no text
+        if step.startswith("/proc/"):
+            real = Path(os.path.realpath(step))
+            try:
+                return real if real.samefile(path) else Path(step)
+            except (OSError, ValueError):  # deleted, or replaced: by its number in this process
+                return Path(step)
+        try:
+            step = os.path.join(os.path.dirname(step), os.readlink(step))  # noqa: PTH115, PTH118, PTH120
+        except (OSError, ValueError):  # no link
+            return path
+    return path
 
 
 def is_file(path: Path) -> bool:

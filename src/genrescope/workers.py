@@ -12,10 +12,10 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
-from multiprocessing import get_context, parent_process
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.reading import check_regular, path_for_others
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -81,13 +82,15 @@ class WorkerProcess:
             target=_live, args=(theirs, self._prepare, self._given), daemon=True
         )
         try:
-            process.start()
+            with _interrupts_held():
+                process.start()
+                self._pipe, self._process = ours, process
         except BaseException:
-            ours.close()
+            if self._process is None:
+                ours.close()
             raise
         finally:
             theirs.close()
-        self._pipe, self._process = ours, process
 
     def start(self) -> None:
         """Start the process and wait until it is prepared; otherwise the first work does so.
@@ -271,23 +274,32 @@ class WorkerPool:
         Parameters
         ----------
         work
-            Called with what ``prepare`` made, the path, then ``given``.
+            Called with what ``prepare`` made, a path of the file, then ``given``.
         path
-            Of the file. It has two minutes, and a second more for every megabyte.
+            Of the file. It has two minutes, and a second more for every megabyte. What is one of
+            this process's descriptors, such as ``/dev/fd/3``, is passed on as another path.
 
         Raises
         ------
         InputError
-            If the process dies of it or takes too long; or as ``work`` does.
+            If it is there and not a regular file, or the process dies of it or takes too long; or
+            as ``work`` does.
         """
         try:
             size = path.stat().st_size
         except (OSError, ValueError):
-            size = 0
+            size = 0  # work says what is wrong with it
+        else:
+            check_regular(path)
+        passed_on = path_for_others(path) if os.name == "posix" else path
         limit = _FILE_S + size / _BYTES_A_SECOND
         remedy = "Convert it, replace it or remove it"
         try:
-            return self.do(work, path, *given, timeout_s=limit)
+            return self.do(work, passed_on, *given, timeout_s=limit)
+        except InputError as error:
+            if error.path == passed_on:  # whoever gave the file knows it by its other path
+                error.path, error.args = path, (path, *error.args[1:])
+            raise
         except CrashedError as error:
             cause = "its decoder crashed, or there was no memory left"
             raise InputError(path, cause, remedy) from error
@@ -353,6 +365,37 @@ def parallel_map(
             if stop is not None:
                 stop()
             raise
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Start a process in here: Ctrl-C reaches neither it nor, before the end, this thread.
+
+    A new process inherits the signals that the thread blocks, and Python would print a traceback
+    before ``_live`` could ignore one. An interrupt half-way would leave it without what it is to
+    run. Without signal masks, as on Windows, nothing is held.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Starting it, which the first process would cause, unblocks the signal.
+    resource_tracker.ensure_running()
+    interrupted: list[int] = []
+    # Another thread may take the signal, of C code as well; Python then interrupts the main one.
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if is_main else None
+    if handler is not None:
+        signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        # While the handler is the one above, so that one that waits is noted, too.
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+        if interrupted:
+            signal.raise_signal(signal.SIGINT)
 
 
 def end_with_parent() -> None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -73,3 +74,34 @@ def test_copies_give_the_same(album: Path, classifier: Classifier, tmp_path: Pat
     shutil.copy(album / "a.flac", tmp_path / "copy.flac")
     first, second = classify_files(classifier, [album / "a.flac", tmp_path / "copy.flac"])
     assert first.prediction == second.prediction
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors have no paths here")
+def test_descriptors_are_those_of_the_process_that_gave_them(
+    album: Path, classifier: Classifier
+) -> None:
+    plain = classifier.predict(album / "a.flac")
+    nonsense, gone = album / "nonsense", album / "gone.flac"
+    nonsense.write_text("no audio")
+    shutil.copy(album / "a.flac", gone)
+    reader, writer = os.pipe()
+    with (
+        (album / "a.flac").open("rb") as good,
+        nonsense.open("rb") as bad,
+        gone.open("rb") as open_,
+    ):
+        gone.unlink()
+        (album / "link.flac").symlink_to(f"/dev/fd/{good.fileno()}")
+        numbers = (good.fileno(), bad.fileno(), open_.fileno(), reader, 9999)
+        paths = [Path(f"/dev/fd/{number}") for number in numbers]
+        paths += [Path(f"/proc/self/fd/{good.fileno()}"), album / "link.flac"]
+        answers = list(classify_files(classifier, paths, workers=1))
+    os.close(reader)
+    os.close(writer)
+    assert [answer.path for answer in answers] == paths
+    errors = [str(answer.error or "") for answer in answers]
+    assert errors[0] == errors[2] == errors[5] == errors[6] == ""
+    assert [answers[i].prediction for i in (0, 2, 5, 6)] == [plain] * 4
+    assert errors[1].startswith(f"{paths[1]}: not audio")
+    assert errors[3].startswith(f"{paths[3]}: it is a pipe, not a regular file. Save")
+    assert errors[4].startswith(f"{paths[4]}: no such file")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from genrescope.errors import InputError
+from genrescope.reading import check_regular, not_regular, unreadable
 
 REPLACE = "Replace the file with an intact copy or remove it"
 
@@ -74,7 +75,7 @@ def open_source(path: Path) -> Iterator[Source]:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _not_regular(path, status.st_mode)
+            raise not_regular(path, status.st_mode)
         if status.st_size == 0:
             raise InputError(path, "the file is empty (0 bytes)", REPLACE)
         try:
@@ -84,56 +85,6 @@ def open_source(path: Path) -> Iterator[Source]:
     finally:
         with suppress(OSError):
             os.close(descriptor)
-
-
-def check_regular(path: Path) -> None:
-    """Refuse what is not a regular file, or a link to one, without opening it.
-
-    Raises
-    ------
-    InputError
-        If it is not there, or is a folder, pipe, socket or device.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise unreadable(path, error) from error
-    if not stat.S_ISREG(mode):
-        raise _not_regular(path, mode)
-
-
-def kind_of(mode: int) -> str | None:
-    """Name what is not a regular file, with its article; None for a regular file."""
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return None if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a device")
-
-
-def no_folder(path: Path) -> str:
-    """Say what is in the place of a folder, as a clause."""
-    try:
-        kind = kind_of(path.stat().st_mode)
-    except FileNotFoundError:
-        return "it is a link to nothing" if path.is_symlink() else "no such folder"
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
-    return f"it is {kind or 'a file'}, not a folder"
-
-
-def unreadable(path: Path, error: OSError | ValueError) -> InputError:
-    """Say why a file cannot be read; ValueError is of a name that no file can have."""
-    if isinstance(error, FileNotFoundError):
-        cause = "it is a link to nothing" if path.is_symlink() else "no such file"
-        return InputError(path, cause, "Check the path")
-    cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
-    return InputError(path, cause, "Check that you may read it")
-
-
-def _not_regular(path: Path, mode: int) -> InputError:
-    if stat.S_ISDIR(mode):
-        return InputError(path, "it is a folder", "Give the path of an audio file")
-    kind = kind_of(mode)
-    remedy = "Save what comes out of it to a file, and give that"
-    return InputError(path, f"it is {kind}, not a regular file", remedy)
 
 
 class View(io.RawIOBase):

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 import filelock
 
-from genrescope.audio.source import kind_of
 from genrescope.errors import InputError
+from genrescope.reading import kind_of
 
 _DAMAGED = "malformed"  # SQLite's word for it
 _ROOM = 2**17  # bytes; SQLite needs more than 2**15 at once

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from genrescope import load
-from genrescope.audio.source import unreadable
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.reading import unreadable
 from genrescope.workers import WorkerPool, parallel_map
 
 
@@ -103,7 +103,7 @@ def classify_files(
         try:
             if path.is_dir():
                 raise _folder_fault(path)
-            return pool.do_file(_answer, path, timeline)
+            return replace(pool.do_file(_answer, path, timeline), path=path)
         except GenrescopeError as error:
             return Answer(path, error=error)
         except (OSError, ValueError) as error:

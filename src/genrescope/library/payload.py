@@ -18,8 +18,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from genrescope.audio.source import check_regular
 from genrescope.errors import InputError
+from genrescope.reading import check_regular
 
 Ranges = list[tuple[int, int]]
 """Byte ranges (start, stop) of a file, in order."""

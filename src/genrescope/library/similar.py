@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope import load
-from genrescope.audio.source import no_folder, unreadable
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library import index
+from genrescope.reading import no_folder, unreadable
 from genrescope.representations.backbone import make_reference, open_backbone
 from genrescope.representations.embedding import Embedding
 from genrescope.workers import WorkerPool, parallel_map

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from genrescope.audio.source import check_regular
 from genrescope.audio.walk import walk
 from genrescope.errors import InputError, one_line
+from genrescope.reading import check_regular
 
 Kind = Literal["missing", "corrupt", "duplicate", "faulty", "unlisted", "unused", "noted"]
 """What a finding is about: see `Finding`."""

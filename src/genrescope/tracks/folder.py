@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from genrescope.audio.walk import is_hidden
 from genrescope.errors import InputError
-from genrescope.reading import is_file, is_text, sha256
+from genrescope.reading import is_file, is_text, path_for_others, sha256
 from genrescope.table import Table, fold_name, open_table
 from genrescope.tracks.findings import Finding, list_audio, problems_of
 from genrescope.tracks.track import (
@@ -225,7 +225,7 @@ def _find(folder: Path, cell: str) -> Track | tuple[str, str]:
     """Return the track of a path as a table has it, with no genre yet, or cause and remedy."""
     for name in _readings(cell):
         if is_file(folder / name):
-            return Track(id=name, genre="", audio=folder / name)
+            return Track(id=name, genre="", audio=path_for_others(folder / name))
     name = cell.strip()
     scheme = name.partition("://")[0]
     if "://" in name and scheme.isalpha() and scheme.lower() != "file":

@@ -200,6 +200,11 @@ def serve(
                 if browser:
                     threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            if self.force_exit:  # a second Ctrl-C: nobody is waited for, but what is open is closed
+                await self.lifespan.shutdown()
+
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
