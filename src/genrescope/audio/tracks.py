@@ -52,6 +52,7 @@ _FAILURES = 20  # reads that fail one after another: nothing more comes of the f
 _GAP_S = 0.45, 60.0  # between packets; what is longer is another recording
 _EDGE = 3  # packets at the start of a stream cut out of a longer one may lack what came before
 _REST = 2**14  # bytes behind the last packet, from which on another recording is looked for
+_PAST_MARK = 4
 _SHORTEST = 2**9  # bytes of a recording that may be joined to another
 _LARGEST = {"mp3": 3000}  # bytes of a packet; one that has more has taken in others
 _PLACELESS = {"aac", "dts"}  # whose packets FFmpeg counts end to end
@@ -60,7 +61,7 @@ _BARE = {"aac", "ac3", "amr", "dts", "eac3", "flac", "loas", "mlp", "mp3", "true
 _STRICT = {"flac", "tta", "wavpack"}
 _NO_END = "its end is missing: it was cut off, or recorded from a stream"
 _NO_SOUND = re.compile(rb"^(TAG|ID3|3DI|APETAGEX|LYRICSBEGIN)|Xing|Info|VBRI|LAME")
-_MARKS = {b"ftyp", b"wvpk", b"TTA1", b"MAC ", b"MPCK", b"MP+\x07", b"tBaK", b"RIFF", b"FLV\x01"}
+_MARKS = {b"wvpk", b"TTA1", b"MAC ", b"MPCK", b"MP+\x07", b"tBaK", b"RIFF", b"FLV\x01"}
 _MARKS |= {b".RMF", b"DSD ", b"FRM8", b"Crea", b"\x1aE\xdf\xa3", b"0&\xb2u", b"STRM"}
 _MARKS |= {b"\xb7\xd8\x00 "}
 # Streams of packets in which a joined file begins like any packet; a length is FFmpeg's guess.
@@ -228,10 +229,10 @@ class AvTrack:
         yield from self._own_blocks()
         following, parts = self._following(), 1
         while following is not None and parts < MOST_RECORDINGS:
-            view, following, parts = following, None, parts + 1
+            view, following, parts, count = following, None, parts + 1, 0
             with suppress(InputError), open_with_av(view) as container:  # it may only look like one
                 track = AvTrack(view, container)
-                track.mixer, count = self.mixer, 0
+                track.mixer = self.mixer
                 for block in at_rate(track._own_blocks(), track.rate, self.rate):
                     count += len(block)
                     yield block
@@ -239,6 +240,8 @@ class AvTrack:
                 if count:
                     self.promised = 0.0  # of both, a header says nothing
                     self.lost += track.lost
+            if not count:
+                following = self._following(view.start - self._view.start + _PAST_MARK)
 
     def _own_blocks(self) -> Iterator[Waveform]:
         # Afresh: not all that plays can be sought.
@@ -379,15 +382,14 @@ class AvTrack:
         if held:
             yield self.mixer.mix(np.concatenate(held))
 
-    def _following(self) -> View | None:
+    def _following(self, start: int = 0) -> View | None:
         # Another file of the same kind that is joined to this one, and that FFmpeg does not read.
-        head = self._view.read_at(0, 8)
-        before = 4 if head[4:] == b"ftyp" else 0
-        mark = head[before : before + 4]
-        if mark not in _MARKS or self._view.size - self._end < _SHORTEST or not self._end:
+        mark = self._view.read_at(0, 4)
+        start = max(start, self._end)
+        if mark not in _MARKS or self._view.size - start < _SHORTEST or not self._end:
             return None
-        at = self._view.find(mark, self._end)
-        return None if at < self._end + before else self._view.of(at - before)
+        at = self._view.find(mark, start)
+        return None if at < 0 else self._view.of(at)
 
 
 class _Count:

@@ -26,7 +26,7 @@ QUIETEST = 2.0**-14
 
 # A mix with less than this share of the power of uncorrelated channels: a correlation of -0.8.
 _ANTIPHASE = 0.2
-_WINDOW = 2**15  # samples that are mixed alike
+_WINDOW = 2**13  # samples that are mixed alike
 
 
 def to_waveform(samples: NDArray[Any]) -> Waveform:
