@@ -230,7 +230,7 @@ def open_plan(path: Path) -> Plan:
             raise InputError(path, "it is no plan", _NO_PLAN) from error
     head = head[1:] if head and head[0].startswith(_SEP) else head
     mark = head[0].strip() if head else ""
-    if not mark.startswith(_MARK) and any(map(_is_of_a_plan, head)):
+    if not mark.startswith(_MARK.partition(",")[0]) and any(map(_is_of_a_plan, head)):
         cause = f"its first lines, from '{_MARK}…' on, are missing"
         remedy = "Put back the lines that begin with # as they were, or make the plan again"
         raise InputError(path, cause, remedy)
