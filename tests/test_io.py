@@ -32,6 +32,7 @@ from genrescope.io import (
     written,
 )
 from genrescope.library.plan import Step, open_plan, write_plan
+from genrescope.library.tags import is_genre
 
 SIGNS = "\\u0019abcdef;,\t\r\n\v'\"=+-@|# \x00\x1b\x9b\ud800\udce9\u202e＝＋－＠\ufeff"
 TEXTS = st.text(st.one_of(st.characters(), st.sampled_from(SIGNS)), max_size=30)
@@ -76,6 +77,7 @@ def test_a_plan_that_is_written_is_read(
 ) -> None:
     file = tmp_path_factory.mktemp("plan") / "p.csv"
     library = Path("/") / folder.replace("\0", "").lstrip("/")
+    new = tuple(filter(is_genre, new))  # a plan with other genres to be written is refused
     step = Step("write", name, old, ("Rock", *new), 0.5, f"a {name}", "v1-2-3-4-1")
     leave = Step("leave", name, old, (), None, f"a {name}", "v1-2-3-4-1")
     write_plan(file, library, [step, leave])

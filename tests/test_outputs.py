@@ -18,6 +18,7 @@ import genrescope
 from genrescope.audio.formats import may_be_audio
 from genrescope.errors import InputError
 from genrescope.io import check_folder, check_output, replaces, write_text
+from genrescope.library.plan import Step, open_plan, write_plan
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="only POSIX has them")
@@ -236,3 +237,106 @@ def test_the_log_of_plans_is_read_where_nothing_can_be_written(
     lock(read_only)
     done = run("tag", "log", "--journal", read_only / "j.db", prefix=unprivileged)
     assert (done.returncode, done.stdout) == (0, "No plan has been applied.\n"), done.stderr
+
+
+# --- Plans as other programs save them -----------------------------------------------------------
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    steps = [
+        Step("write", f"{name}.mp3", ("Pop",), ("Rock", "Jazz"), 0.5, "sure", "v1-2-3-4-1")
+        for name in ("a", "b")
+    ]
+    write_plan(tmp_path / "plan.csv", tmp_path / "music", steps)
+    return tmp_path / "plan.csv"
+
+
+def unicode_text(text: str) -> str:
+    rows = [line if line.startswith("#") else line.replace(",", "\t") for line in text.split("\n")]
+    return "\r\n".join(rows)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("first", ["", "sep=,\n", '"sep=,"\n', "SEP=,\r\n", "sep=,,,,,,\n"])
+def test_a_plan_is_read_as_spreadsheets_save_it(plan: Path, encoding: str, first: str) -> None:
+    text, steps = plan.read_text(), list(open_plan(plan).steps())
+    plan.write_bytes((first + text).encode(encoding))
+    opened = open_plan(plan)
+    assert opened.library == plan.parent / "music"
+    assert list(opened.steps()) == steps
+    plan.write_bytes(unicode_text(text).encode(encoding))
+    assert list(open_plan(plan).steps()) == steps
+
+
+def test_a_plan_without_its_first_lines_is_refused_with_the_reason(plan: Path) -> None:
+    lines = plan.read_text().splitlines(keepends=True)
+    for kept in (lines[4:], lines[1:], ["sep=,\n", *lines[4:]]):
+        plan.write_text("".join(kept))
+        with pytest.raises(InputError, match=r"its first lines, .* are missing"):
+            open_plan(plan)
+    plan.write_text("a shopping list\n")
+    with pytest.raises(InputError, match="it is no plan"):
+        open_plan(plan)
+
+
+@pytest.mark.parametrize("genre", ['"Rock\nPop"', "Rock\x07", "Rock\\u000aPop", "Rock\\u003bPop"])
+def test_a_genre_that_cannot_be_written_is_refused_before_any_file_is(
+    plan: Path, genre: str
+) -> None:
+    head, _, last = plan.read_text().rpartition("Rock; Jazz")
+    plan.write_text(head + genre + last)
+    line = 8 if "\n" in genre else 7  # in which the row ends
+    with pytest.raises(InputError, match=rf"line {line}: 'Rock.*' is no genre"):
+        list(open_plan(plan).steps())
+
+
+# --- Words ---------------------------------------------------------------------------------------
+
+
+def test_a_list_that_is_empty_is_no_success(run: Run) -> None:
+    refused(run("classify", "-"), "list on standard input is empty")
+    refused(run("classify", "-", "--csv", stdin=None, input="\n\n"), "standard input is empty")
+
+
+@POSIX
+def test_a_stream_that_is_closed_is_called_closed(run: Run) -> None:
+    shell = ("sh", "-c", 'exec "$@" >&-', "sh")
+    refused(run("stats", "--db", "z.db", prefix=shell), "standard output: it is closed. Give it")
+    words = ("export", "--db", "z.db", "--to", "csv", "--out", "/dev/stdout")
+    refused(run(*words, prefix=shell), "/dev/stdout: it is closed. Give another place with --out")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("export", "--to", "csv", "--db", "z.db", "--out", ""), "--out is empty"),
+        (("export", "--to", "m3u", "--db", "z.db", "--out="), "--out is empty"),
+        (("classify", ""), "an argument is empty"),
+        (("stats", "--db", ""), "--db is empty"),
+        (("stats", "--db", "lib"), "lib: it is a folder, and no catalogue"),
+        (("scan", "lib", "--db", "lib"), "lib: it is a folder, and no catalogue"),
+        (("scan", "pipe"), "pipe: it is a pipe, not a folder"),
+        (("stats", "--db", "pipe"), "pipe: it is a pipe, and no catalogue"),
+        (("similar", "lib", "--in", "pipe"), "pipe: it is a pipe, not a folder"),
+        (("scan", "dead.mp3"), "dead.mp3: it is a link to nothing"),
+        (("scan", "dead", "--db", "new.db"), "dead/dead.mp3: it is a link to nothing. Check"),
+        (("classify", "dead"), "dead/dead.mp3: it is a link to nothing. Check"),
+        (("similar", "dead", "--in", "dead"), "dead/dead.mp3: it is a link to nothing. Check"),
+    ],
+)
+@POSIX
+def test_what_is_in_the_place_is_named(
+    run: Run, place: Path, words: tuple[str, ...], said: str
+) -> None:
+    os.mkfifo(place / "pipe")
+    (place / "dead").mkdir()
+    for link in ("dead.mp3", "dead/dead.mp3"):
+        (place / link).symlink_to("nowhere")
+    refused(run(*words), said)
+
+
+def test_both_tables_write_what_is_unsure_in_one_way(run: Run, place: Path) -> None:
+    (line,) = run("classify", place / "lib", "--csv").stdout.splitlines()[1:]
+    (other,) = run("export", "--to", "csv", "--db", "z.db").stdout.splitlines()[1:]
+    assert line.split(",")[3] == other.split(",")[3] == "false"

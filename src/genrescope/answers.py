@@ -111,7 +111,7 @@ class Writer:
             for start_s, genre, share in steps:
                 self._csv.row(answer.path, _fixed(start_s, 1), genre, _fixed(share))
             if not self._timeline:
-                shares = _fixed(found.confidence), found.unsure
+                shares = _fixed(found.confidence), str(found.unsure).lower()
                 self._csv.row(answer.path, found.genre, *shares, "; ".join(found.warnings))
             return
         genres = list(found.probabilities.items())[: self._top_k]

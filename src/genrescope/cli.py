@@ -71,6 +71,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
+        _refuse_empty_words(sys.argv[1:])
         return int(app(prog_name="genrescope", standalone_mode=False) or 0)
     except GenrescopeError as error:
         fail(str(error))
@@ -87,6 +88,15 @@ def _run() -> int:
         wrong.message = "\n".join(map(one_line, wrong.message.split("\n")))
         wrong.show()
         return int(wrong.exit_code)
+
+
+def _refuse_empty_words(words: list[str]) -> None:
+    # Most often a variable of a shell that is not set; as a path it would be the folder one is in.
+    for before, word in zip(["", *words], words, strict=False):
+        name, sign, value = word.partition("=")
+        if word == "" or (name.startswith("--") and sign and not value):
+            option = name if word else before if before.startswith("-") else "an argument"
+            raise _UsageError(f"{option} is empty")
 
 
 def _version(asked: bool) -> None:
@@ -316,6 +326,8 @@ def classify(
         for name in (_names_from_stdin() if path == "-" else [path])
     ]
     given += map(sample, SAMPLES if use_samples else ())
+    if not given:
+        raise GenrescopeError("The list on standard input is empty: give paths, one a line.")
     if plot is not None:
         check_output(plot, "--plot", inputs=given)
     pool = WorkerPool(workers, load, find_model(model, revision))

@@ -466,6 +466,8 @@ def _as_input_error(path: Path, option: str) -> Iterator[None]:
         if isinstance(error, ValueError) and "null byte" not in str(error):
             raise
         remedy = f"Give another place with {option}"
+        if isinstance(error, OSError) and error.errno == errno.EBADF:
+            raise InputError(path, "it is closed", remedy) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             remedy += ", or make room"
         cause = f"it cannot be written ({getattr(error, 'strerror', None) or error})"

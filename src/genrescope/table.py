@@ -124,9 +124,7 @@ def decode(path: Path, content: bytes, remedy: str) -> str:
     for magic, kind in _OTHERS.items():
         if content.startswith(magic):
             raise InputError(path, f"it is not CSV text but {kind}", remedy)
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
-    if encoding is None:
-        encoding = _unmarked(content[:8])
+    encoding = encoding_of(content)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -142,6 +140,12 @@ def decode(path: Path, content: bytes, remedy: str) -> str:
         cause = f"it is not CSV text: line {line} holds a zero byte"
         raise InputError(path, cause, remedy)
     return text
+
+
+def encoding_of(content: bytes) -> str:
+    """Give the encoding of a table, by its first bytes; see ``open_table``."""
+    marked = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    return marked or _unmarked(content[:8])
 
 
 def fold_name(name: str) -> str:

@@ -104,6 +104,9 @@ def end_output(error: OutputError) -> int:
     _Output.ended = True
     if error.cause.errno == errno.EPIPE:
         return _NO_READER
+    if error.cause.errno == errno.EBADF:
+        fail("standard output: it is closed. Give it somewhere to go.")
+        return 1
     cause = error.cause.strerror or error.cause
     remedy = "Make room, or let it go somewhere else"
     fail(f"standard output: it cannot be written ({cause}). {remedy}.")

@@ -27,8 +27,9 @@ from genrescope.errors import InputError
 from genrescope.io import CsvWriter, cell, read_back, read_cell, read_csv, write_text, written
 from genrescope.library.catalogue import Catalogue, Known
 from genrescope.library.choice import Policy, choose
-from genrescope.library.tags import can_write, read_genres
+from genrescope.library.tags import can_write, is_genre, read_genres
 from genrescope.library.taxonomy import Taxonomy
+from genrescope.table import encoding_of
 
 COLUMNS = ("action", "path", "old", "new", "confidence", "reason", "stamp")
 _MARK = "# genrescope tag plan, format "
@@ -36,6 +37,7 @@ _FORMATS = {"1": 1, "2": 2}
 _LIBRARY = "# library: "
 _SEPARATOR = "; "
 _EDGES = re.compile(r"^\s+|\s+$|;")
+_SEP = ("sep=", "SEP=", "Sep=")  # with which spreadsheets are informed of the separator
 _NO_PLAN = "Give a file that `genrescope tag plan` has written"
 
 
@@ -101,7 +103,7 @@ class Plan:
             reader = read_csv(text, _delimiter(text))
             header: list[str] | None = None
             for cells in _told(self.file, reader):
-                if not any(cells) or (header is None and cells[0].startswith("#")):
+                if not any(cells) or (header is None and cells[0].startswith(("#", *_SEP))):
                     continue
                 if header is None:
                     header = _header(self.file, cells)
@@ -223,10 +225,15 @@ def open_plan(path: Path) -> Plan:
     with closing(_open(path)) as text:
         try:
             rows = read_csv(text, _delimiter(text))
-            head = [_line_of(cells) for cells in islice(rows, 6)]
+            head = [line for cells in islice(rows, 7) if (line := _line_of(cells))]
         except (ValueError, csv.Error) as error:  # ValueError: not UTF-8
             raise InputError(path, "it is no plan", _NO_PLAN) from error
+    head = head[1:] if head and head[0].startswith(_SEP) else head
     mark = head[0].strip() if head else ""
+    if not mark.startswith(_MARK.partition(",")[0]) and any(map(_is_of_a_plan, head)):
+        cause = f"its first lines, from '{_MARK}…' on, are missing"
+        remedy = "Put back the lines that begin with # as they were, or make the plan again"
+        raise InputError(path, cause, remedy)
     known = _FORMATS.get(mark.removeprefix(_MARK)) if mark.startswith(_MARK) else None
     if known is None:
         raise InputError(path, "it is no plan of this genrescope", _NO_PLAN)
@@ -238,6 +245,10 @@ def open_plan(path: Path) -> Plan:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Plan(path, Path(library), digest[:12], known)
+
+
+def _is_of_a_plan(line: str) -> bool:
+    return line.startswith(_LIBRARY) or {"action", "path", "new", "stamp"} <= {*line.split(",")}
 
 
 def _decide(
@@ -266,6 +277,8 @@ def _decide(
     choice = choose(old, known.prediction.probabilities, taxonomy, policy)
     if choice.genres is None:
         return leave(choice.reason, mark, choice.confidence)
+    if not all(map(is_genre, choice.genres)):
+        return leave("a genre that it has, and would keep, holds a line break or such", mark)
     return Step("write", name, old, choice.genres, choice.confidence, choice.reason, mark)
 
 
@@ -280,8 +293,11 @@ def _obstacle(known: Known, stat: os.stat_result, *, break_hard_links: bool) -> 
 
 
 def _open(path: Path) -> IO[str]:
+    # Programs save it as UTF-16, too, where people choose "Unicode text".
     try:
-        return path.open(encoding="utf-8-sig", newline="")
+        with path.open("rb") as file:
+            encoding = encoding_of(file.read(8))
+        return path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
     except OSError as error:
         cause = f"it cannot be read ({error.strerror})"
         raise InputError(path, cause, _NO_PLAN) from error
@@ -289,8 +305,11 @@ def _open(path: Path) -> IO[str]:
 
 def _delimiter(text: IO[str]) -> str:
     # Of the line of column names; where a comma is for decimals, spreadsheets take something else.
-    header = next((line for line in islice(text, 99) if not line.startswith(("#", '"#'))), "")
+    lines = list(islice(text, 99))
     text.seek(0)
+    if lines and (given := re.match(r'"?sep=([,;\t])', lines[0], re.IGNORECASE)):
+        return given[1]
+    header = next((line for line in lines if not line.startswith(("#", '"#'))), "")
     return max(",;\t", key=header.count)
 
 
@@ -327,6 +346,8 @@ def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
     new = _genres(cells.get("new", ""), version)
     if action == "write" and not new:
         raise wrong("there is no new genre to write")
+    if action == "write" and (strange := next((name for name in new if not is_genre(name)), None)):
+        raise wrong(f"{strange!r} is no genre: it holds ; or a line break or such")
     sure = cells.get("confidence", "").replace(",", ".")
     try:
         confidence = float(sure) if sure else None

@@ -26,7 +26,13 @@ from genrescope.library.tags import (
     vorbis,
 )
 from genrescope.library.tags.form import FORMATS, Format, Snapshot
-from genrescope.library.tags.genres import can_write, other_tags, read_genres, write_genres
+from genrescope.library.tags.genres import (
+    can_write,
+    is_genre,
+    other_tags,
+    read_genres,
+    write_genres,
+)
 
 __all__ = [
     "FORMATS",
@@ -37,6 +43,7 @@ __all__ = [
     "can_write",
     "chunks",
     "frames",
+    "is_genre",
     "mp4",
     "other_tags",
     "read_genres",

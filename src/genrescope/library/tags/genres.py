@@ -85,7 +85,7 @@ def write_genres(path: Path, genres: Sequence[str]) -> None:
         If a genre is blank or holds ";" or a control character.
     """
     wanted = list(dict.fromkeys(genre.strip() for genre in genres))
-    if not all(map(_is_word, wanted)):
+    if not all(map(is_genre, wanted)):
         raise ValueError(f"these are not genres: {wanted}")
     with _faults(path):
         form = _format(path)
@@ -134,5 +134,6 @@ def _format(path: Path) -> Format:
     return FORMATS[Kind.OTHER if head in {b"RF64", b"BW64"} else kind]
 
 
-def _is_word(text: str) -> bool:
-    return text != "" and ";" not in text and not {"Cc", "Cs"} & set(map(category, text))
+def is_genre(text: str) -> bool:
+    """Tell whether a text can be written as a genre: not blank, no ";", no control character."""
+    return text.strip() != "" and ";" not in text and not {"Cc", "Cs"} & set(map(category, text))
