@@ -102,7 +102,7 @@ def classify_files(
     def answer(path: Path) -> Answer:
         try:
             if path.is_dir():
-                raise _folder_fault(path)
+                raise folder_fault(path)
             return replace(pool.do_file(_answer, path, timeline), path=path)
         except GenrescopeError as error:
             return Answer(path, error=error)
@@ -117,7 +117,8 @@ def _answer(classifier: Classifier, path: Path, timeline: bool) -> Answer:
     return Answer(path, prediction, classifier.timeline(path) if timeline else None)
 
 
-def _folder_fault(path: Path) -> InputError:
+def folder_fault(path: Path) -> InputError:
+    """Give the error for a folder in the place of a file: why it gave no files."""
     found = next(walk(path, recursive=False))
     remedy = "Give files, or look deeper with --recursive"
     return found.fault or InputError(path, "no audio files in this folder", remedy)

@@ -25,6 +25,7 @@ from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library import index
+from genrescope.library.many import folder_fault
 from genrescope.reading import no_folder, unreadable
 from genrescope.representations.backbone import make_reference, open_backbone
 from genrescope.representations.embedding import Embedding
@@ -455,6 +456,8 @@ class Library:
 
 def _hear(pool: WorkerPool, path: Path) -> Heard:
     try:
+        if path.is_dir():
+            raise folder_fault(path)
         return Heard(path, pool.do_file(hear_track, path))
     except GenrescopeError as error:
         return Heard(path, error=error)

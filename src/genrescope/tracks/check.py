@@ -38,7 +38,7 @@ from genrescope.tracks.gtzan import (
     track_ids,
 )
 from genrescope.tracks.layout import Layout
-from genrescope.tracks.track import missing_genres_error
+from genrescope.tracks.track import genre_key, missing_genres_error
 from genrescope.workers import WorkerPool, parallel_map
 
 Progress = Callable[[int, int], None]
@@ -169,7 +169,12 @@ def _check_own(path: Path, layout: Layout, run: Run) -> Report:
     usable = {item.track for item in opened if item.digest is not None}
     left = dataset.with_usable(usable, allow_missing_genres=True)
     counts = Counter(track.genre for track in left.tracks if track.id in usable)
-    gone = [missing_genres_error(path, [genre]) for genre in left.missing_genres]
+    unknown = {genre_key(f.genre) for f in dataset.findings if f.unreadable and f.genre}
+    gone = [
+        missing_genres_error(path, [genre])
+        for genre in left.missing_genres
+        if genre_key(genre) not in unknown
+    ]
     findings = (
         *dataset.findings,
         *(item.fault for item in opened if item.fault is not None),
@@ -182,7 +187,7 @@ def _check_own(path: Path, layout: Layout, run: Run) -> Report:
         findings=tuple(sorted(findings, key=_rank)),
         coverage={},
         genres=dict(sorted(counts.items())),
-        lacks_genre=bool(gone),
+        lacks_genre=bool(left.missing_genres),
     )
 
 

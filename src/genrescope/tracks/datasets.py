@@ -12,7 +12,7 @@ from genrescope.errors import InputError
 from genrescope.tracks import demo, folder, gtzan
 from genrescope.tracks.findings import Finding, list_audio, problems_of
 from genrescope.tracks.layout import Layout
-from genrescope.tracks.track import Dataset, missing_genres_error
+from genrescope.tracks.track import Dataset, genre_key, missing_genres_error
 
 Reader = Callable[[Path], Dataset]
 
@@ -38,7 +38,11 @@ def open_dataset(
     """
     dataset = folder.read_csv(path) if path.is_file() else _open_folder(path, layout)
     if dataset.missing_genres and not allow_missing_genres:
-        raise missing_genres_error(path, dataset.missing_genres, _why(dataset))
+        why = _why(dataset, dataset.missing_genres[0])
+        if why is not None and why.unreadable:  # nothing is known to be missing
+            raise why.error()
+        first = str(why.error()).removesuffix(".") if why else ""
+        raise missing_genres_error(path, dataset.missing_genres, first)
     return dataset
 
 
@@ -79,9 +83,19 @@ def _with(dataset: Dataset, findings: Sequence[Finding]) -> Dataset:
     )
 
 
-def _why(dataset: Dataset) -> str:
-    """Say what became of the files, from the first problem; empty if there is none."""
-    return str(dataset.problems[0]).removesuffix(".") if dataset.problems else ""
+def _why(dataset: Dataset, genre: str) -> Finding | None:
+    """Find what became of a genre's tracks; None if that is not known."""
+
+    def concerns(finding: Finding) -> bool:
+        if finding.genre is not None:
+            return genre_key(finding.genre) == genre_key(genre)
+        return genre in {gtzan.genre_of(part) for part in finding.path.parts}
+
+    # What could not be looked into comes first, as it may be all that is the matter.
+    found = sorted(
+        (f for f in dataset.findings if f.kind != "noted"), key=lambda f: not f.unreadable
+    )
+    return next(filter(concerns, found), None)
 
 
 def open_demo(progress: Callable[[int, int], object] | None = None) -> Dataset:

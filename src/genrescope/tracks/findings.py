@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,10 @@ class Finding:
         As in `InputError`.
     track
         The id of the track concerned, if it is one track's matter.
+    genre
+        The genre that lacks a track for it, as the source spells it, if that is known.
+    unreadable
+        Whether a folder could not be looked into, so that nobody knows what it holds.
     """
 
     kind: Kind
@@ -44,6 +48,8 @@ class Finding:
     cause: str
     remedy: str
     track: str | None = None
+    genre: str | None = None
+    unreadable: bool = False
 
     def error(self) -> InputError:
         """Return the finding as the error a dataset carries."""
@@ -136,7 +142,7 @@ def list_audio(folder: Path, *, deep: bool = True) -> Listing:
     unused: list[Finding] = []
     for found in walk(folder, recursive=deep):
         if found.fault is not None:
-            unused.append(_finding(found.fault))
+            unused.append(replace(_finding(found.fault), unreadable=True))
         for path in found.links:
             cause, remedy = "it is a link to a folder, which is not followed", "Name that folder"
             unused.append(Finding("unused", Path(path), cause, remedy))

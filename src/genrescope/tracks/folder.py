@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from genrescope.audio.walk import is_hidden
 from genrescope.errors import InputError
-from genrescope.reading import is_file, is_text, path_for_others, sha256
+from genrescope.reading import is_file, is_text, path_for_others, sha256, unreadable
 from genrescope.table import Table, fold_name, open_table
 from genrescope.tracks.findings import Finding, list_audio, problems_of
 from genrescope.tracks.track import (
@@ -68,7 +68,8 @@ def read_folder(folder: Path) -> Dataset:
     dataset
         Named after the folder. Empty genre folders, files that stand in several places and audio
         files that are not used are among its findings; a file that two genres share is left out
-        of both. Names that are certainly one genre's (see ``genre_key``) are one genre.
+        of both. Names that are certainly one genre's (see ``genre_key``) are one genre. A genre's
+        folder may be a link.
 
     Raises
     ------
@@ -77,20 +78,29 @@ def read_folder(folder: Path) -> Dataset:
     """
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "Check the path")
-    genres = sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
+    genres, findings = _genre_folders(folder)
     tracks: list[Track] = []
-    findings: list[Finding] = []
     for genre in genres:
         found = list_audio(genre)
-        findings += found.unused
-        if not found.audio:
-            remedy = "Put audio files into it or remove the folder"
-            findings.append(Finding("missing", genre, "the genre holds no audio files", remedy))
+        findings += [
+            # Without audio it is the genre that cannot be read, whatever else is the matter.
+            replace(
+                f, genre=genre.name, kind=f.kind if found.audio or not f.unreadable else "missing"
+            )
+            for f in found.unused
+        ]
+        if not found.audio and not any(f.unreadable for f in found.unused):
+            cause, remedy = "the genre holds no audio files", "Put audio files into it"
+            if not found.unused:
+                remedy += " or remove the folder"
+            findings.append(Finding("missing", genre, cause, remedy, genre=genre.name))
         tracks += [
             Track(id=clip.relative_to(folder).as_posix(), genre=genre.name, audio=clip)
             for clip in found.audio
         ]
     if not tracks:
+        if (unreadable := next((f for f in findings if f.unreadable), None)) is not None:
+            raise unreadable.error()
         remedy = "Lay clips out as <folder>/<genre>/<clip>, or give a CSV file or GTZAN"
         raise InputError(folder, "no genre folders with audio files in it", remedy)
     loose = list_audio(folder, deep=False)
@@ -98,7 +108,52 @@ def read_folder(folder: Path) -> Dataset:
         Finding("unused", path, "it lies in no genre's folder", "Move it into one or out of here")
         for path in loose.audio
     ]
-    return _dataset(folder, tracks, [*findings, *loose.unused], [genre.name for genre in genres])
+    named = {*genres, *(finding.path for finding in findings)}
+    findings += [finding for finding in loose.unused if finding.path not in named]
+    return _dataset(folder, tracks, findings, [genre.name for genre in genres])
+
+
+def _genre_folders(folder: Path) -> tuple[list[Path], list[Finding]]:
+    """Find the folders of genres, sorted; links to folders are followed here and nowhere below.
+
+    A link to where the clips of another genre lie would give its clips two genres, and is left out.
+    """
+    try:
+        inside = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    genres: list[Path] = []
+    findings: list[Finding] = []
+    for path in sorted(inside, key=lambda path: path.is_symlink()):
+        try:
+            if not path.is_dir():
+                continue
+            cause = _overlap(path, folder, genres) if path.is_symlink() else None
+        except OSError as error:  # a link to where one may not look
+            findings.append(Finding("unused", path, *unreadable(path, error).args[1:]))
+            continue
+        if cause is None:
+            genres.append(path)
+        else:
+            remedy = "Remove the link, or let it lead elsewhere; until then it is left out"
+            findings.append(Finding("duplicate", path, cause, remedy))
+    return sorted(genres), findings
+
+
+def _overlap(link: Path, folder: Path, genres: Iterable[Path]) -> str | None:
+    """Say what a link shares with folders of genres, as a clause; None if nothing."""
+    target = link.resolve()
+    if folder.resolve().is_relative_to(target):
+        return f"{link.name} is a link to a folder that holds all genres"
+    for genre in genres:
+        home = genre.resolve()
+        if link.samefile(genre):
+            return f"{link.name} is the same folder as {genre.name}"
+        if target.is_relative_to(home):
+            return f"{link.name} is a link to a folder in {genre.name}"
+        if home.is_relative_to(target):
+            return f"{link.name} is a link to a folder that holds {genre.name}"
+    return None
 
 
 def read_csv(path: Path) -> Dataset:
@@ -153,13 +208,27 @@ def read_csv(path: Path) -> Dataset:
                 clip = path.parent / row["path"].strip()
                 finding = Finding("missing", clip, f"{cause} (line {line} of {path.name})", remedy)
         if finding is not None:
-            findings.append(finding)
+            findings.append(replace(finding, genre=genre or None))
         genres += [genre] * bool(genre)
     if not tracks:
         first = next((f.error() for f in findings if f.kind != "noted"), None)
         why = f" (first problem: {str(first).removesuffix('.')})" if first else ""
         raise InputError(path, f"no usable row in it{why}", "List at least one track per genre")
-    return _dataset(path, tracks, findings, genres)
+    return _dataset(path, tracks, [*findings, *_several_in_one(path, genres)], genres)
+
+
+def _several_in_one(path: Path, genres: list[str]) -> Iterator[Finding]:
+    """Note names that list several genres: between signs of lists, or each a genre elsewhere."""
+    known = {genre_key(genre) for genre in genres}
+    lists = []
+    for genre in sorted({*genres}):
+        parts = [genre_key(part) for part in re.split(r"[;|,/+\\]", genre) if part.strip()]
+        if len(parts) > 1 and (re.search(r"[;|]", genre) or known.issuperset(parts)):
+            lists.append(genre)
+    if lists:
+        more = f" (and {len(lists) - 1:,} more like it)" if lists[1:] else ""
+        cause = f"several genres in a cell are taken as one, {_named(lists[0])}{more}"
+        yield Finding("noted", path, cause, "Give each track one genre if they are several")
 
 
 def _meaning(name: str) -> str | None:
@@ -267,7 +336,8 @@ def _dataset(
     for track in tracks:
         if not is_text(track.id):
             cause, remedy = "its name is not in UTF-8", "Rename it; until then it is left out"
-            findings.append(Finding("unused", track.audio or source, cause, remedy))
+            where = track.audio or source
+            findings.append(Finding("unused", where, cause, remedy, genre=track.genre))
     for same in _by_content(readable):
         labels = sorted({track.genre for track in same})
         ids = ", ".join(track.id for track in same[:_MOST_NAMES])
@@ -278,7 +348,9 @@ def _dataset(
         else:
             cause, remedy, unused = f"the same audio is there as {ids}", "Keep one", same[1:]
             kept.append(same[0])
-        findings += [Finding("duplicate", t.audio or source, cause, remedy, t.id) for t in unused]
+        findings += [
+            Finding("duplicate", t.audio or source, cause, remedy, t.id, t.genre) for t in unused
+        ]
     problems = problems_of(findings)
     if not kept:
         cause = f"no usable track in it (first problem: {str(problems[0]).removesuffix('.')})"

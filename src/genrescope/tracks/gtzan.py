@@ -23,7 +23,7 @@ import math
 import re
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +34,7 @@ from types import MappingProxyType
 from genrescope.audio import is_audio, length
 from genrescope.errors import InputError
 from genrescope.table import open_table
-from genrescope.tracks.findings import Finding, list_audio, problems_of
+from genrescope.tracks.findings import Finding, Listing, list_audio, problems_of
 from genrescope.tracks.track import (
     Dataset,
     Extent,
@@ -322,7 +322,7 @@ def judge(folder: Path) -> Verdict:
     others: set[str] = set()
     beside: set[str] = set()
     homes: set[Path] = set()
-    files = list_audio(folder).audio
+    files = _listing(folder, {folder, root, *parents}).audio
     for path in files:
         home = next((parent for parent in parents if path.is_relative_to(parent)), None)
         if home is None and flat and path.is_relative_to(root) and path.parent != root:
@@ -357,6 +357,23 @@ def judge(folder: Path) -> Verdict:
     return Verdict(is_gtzan=not own, home=home, doubt=doubt if own or rest else "")
 
 
+def _listing(folder: Path, homes: Collection[Path] = ()) -> Listing:
+    """List a folder's audio, and that of links to folders in ``homes`` or named as a genre."""
+    listing = list_audio(folder)
+    audio = list(listing.audio)
+    unused: list[Finding] = []
+    for finding in listing.unused:
+        link = finding.path
+        is_genre = (link.parent in homes or genre_of(link.name)) and link.is_dir()
+        if is_genre and link.is_symlink() and not folder.resolve().is_relative_to(link.resolve()):
+            linked = list_audio(link)
+            audio += linked.audio
+            unused += linked.unused
+        else:
+            unused.append(finding)
+    return Listing(tuple(sorted(audio)), tuple(unused))
+
+
 def survey(folder: Path) -> Survey:
     """Find every table row, picture, clip and artist in a folder.
 
@@ -382,7 +399,7 @@ def survey(folder: Path) -> Survey:
     table = root / TABLE
     rows, row_findings = read_table(table) if table.exists() else ({}, [])
     images, clips, file_findings = _scan_files(root)
-    listing = list_audio(folder)
+    listing = _listing(folder)
     placed = {clip.path for found in clips.values() for clip in found}
     placed |= {finding.path for finding in file_findings}
     remedy = "Move it to its genre's folder, or out of here"

@@ -71,6 +71,8 @@ def genre_fault(name: str) -> str | None:
         return "a genre's name is empty"
     if len(name) > MOST_GENRE_LETTERS:
         return f"the genre {name[:20]!r}… has a name of more than {MOST_GENRE_LETTERS} letters"
+    if any("\ud800" <= sign <= "\udfff" for sign in name):
+        return f"the name of the genre {name!r} is not in UTF-8"
     if any(unicodedata.category(sign) in NO_TEXT for sign in name):
         return f"the genre {name!r} has a line break or another control character in its name"
     return None
