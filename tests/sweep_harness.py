@@ -44,6 +44,7 @@ UNREAD = {
     ".wav (wav) aac": "AAC without its header",
     ".wtv (wtv) aac": "AAC without its header",
 }
+UNTIMED = {".rm (rm) real_144"}  # FFmpeg 5.1 writes no time stamps that would show a gap
 BEGIN, END = "<!-- swept -->", "<!-- /swept -->"
 
 _RAW_LE = "pcm_s16le pcm_s24le pcm_s32le pcm_f32le pcm_f64le pcm_alaw pcm_mulaw"
