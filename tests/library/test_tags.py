@@ -334,7 +334,7 @@ def test_what_is_no_audio_is_an_input_error(tmp_path: Path) -> None:
         for ask in (read_genres, can_write, other_tags):
             with pytest.raises(InputError, match="not audio"):
                 ask(path)
-    with pytest.raises(InputError, match=r"cannot be read.*Check that it exists and that you may"):
+    with pytest.raises(InputError, match=r"no such file\. Check the path"):
         read_genres(tmp_path / "gone.mp3")
 
 
