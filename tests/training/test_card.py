@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from genrescope.io import markdown_text
 from genrescope.representations import make_representation
 from genrescope.training.export import describe
 
@@ -83,16 +84,18 @@ def test_only_a_model_with_a_transformers_folder_speaks_of_it(
 def test_a_card_has_the_models_own_name_and_counts_its_weakest_genres(tmp_path: Path) -> None:
     head, (top, *_) = card(tmp_path, name="my|model", tested={"fado": 30, "polka": 20})
     assert head["model-index"][0]["name"] == "my|model"
-    assert "# my|model\n" in top
+    assert "# my\\|model\n" in top
     assert "| recipe | mine, hash 0123456789ab |" in top
     assert "Weakest: polka 0.60 (of 20 tracks), fado 0.90 (of 30 tracks)." in top
     assert "None was missed." in card(tmp_path, recall={"fado": 1.0, "polka": 1.0})[1][0]
 
 
 def test_names_cannot_break_the_cards_table(tmp_path: Path) -> None:
-    top = card(tmp_path, dataset="a|b\n| accuracy | 1.0 |", name="x\n# y")[1][0]
-    assert r"| trained on | a\|b\n\| accuracy \| 1.0 \|, 80 tracks |" in top
-    assert r"# x\n# y" in top
+    dataset = "a|b\n| accuracy | 1.0 |"
+    top = card(tmp_path, dataset=dataset, name="x\n# y")[1][0]
+    assert f"| trained on | {markdown_text(dataset)}, 80 tracks |" in top
+    assert r"| trained on | a\|b" in top
+    assert r"# x\\n# y" in top
 
 
 def test_a_figure_that_leaks_is_marked_wherever_it_is(tmp_path: Path) -> None:
