@@ -210,6 +210,7 @@ class WorkerPool:
         self._every = [WorkerProcess(prepare, *given) for _ in range(self.count)]
         self._free: LifoQueue[WorkerProcess] = LifoQueue()
         self._closed = threading.Event()
+        self._closing = threading.Lock()
         for one in self._every:
             self._free.put(one)
 
@@ -308,15 +309,17 @@ class WorkerPool:
             raise InputError(path, cause, remedy) from error
 
     def close(self) -> None:
-        """End all, at once: what they are doing is lost."""
+        """End all, at once: what they are doing is lost. From any thread, also from several."""
         self._closed.set()
         for one in self._every:
             one.kill()
-        # Each is given back by whoever waited for it, and has been told that it is dead.
-        for _ in self._every:
-            self._free.get().close()
-        for one in self._every:
-            self._free.put(one)
+        # Each is given back by whoever waited for it, and has been told that it is dead. Of two
+        # that collect them at a time, each would wait for what the other has.
+        with self._closing:
+            for _ in self._every:
+                self._free.get().close()
+            for one in self._every:
+                self._free.put(one)
 
 
 def parallel_map(
