@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -562,3 +563,26 @@ def test_real_tracks_find_their_genre_among_other_artists(
     right = np.mean([genres[rows] == genres[i] for i, (rows, _) in enumerate(answers)])
     # By chance it would be 0.1; these give 0.59, all 500 tracks 0.65.
     assert right > 0.45
+
+
+def test_a_folder_that_cannot_be_read_or_is_empty_is_what_is_wrong(
+    library: Path, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, empty = tmp_path / "locked", tmp_path / "empty"
+    locked.mkdir()
+    empty.mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path)
+
+    opened = Library(library, classifier)
+    list(opened.update())
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read whatever a folder's mode says
+    said = [str(one.error) for one in opened.similar([locked, empty])]
+    assert (
+        said[0] == f"{locked}: it cannot be read (Permission denied). Check that you may read it."
+    )
+    assert said[1].startswith(f"{empty}: no audio files in this folder.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import shutil
 import struct
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrescope.errors import InputError
+from genrescope.tracks.check import check
 from genrescope.tracks.datasets import open_dataset
 from genrescope.tracks.folder import read_csv, read_folder
+from genrescope.tracks.gtzan import judge, survey
 from genrescope.tracks.layout import Layout
 from genrescope.tracks.track import Dataset, genre_key, spelt_alike
 
@@ -134,6 +138,138 @@ def test_a_link_to_a_genre_s_folder_is_that_genre(music: Path, clip: Write) -> N
     clip(music.parent / "elsewhere" / "3.wav")
     (music / "jazz").symlink_to(music.parent / "elsewhere")
     assert labels(read_folder(music)).get("jazz/3.wav") == "jazz"
+
+
+def test_links_to_the_folders_of_other_genres_are_left_out_and_not_those(
+    music: Path, clip: Write
+) -> None:
+    clip(music / "pop" / "deeper" / "2.wav")
+    for name, target in {
+        "again": "pop",
+        "all": ".",
+        "around": "..",
+        "deep": "pop/deeper",
+    }.items():
+        (music / name).symlink_to(target)
+    dataset = open_dataset(music)
+    assert dataset.counts == {"blues": 2, "pop": 2}
+    assert {f.path.name: (f.kind, f.cause) for f in dataset.findings} == {
+        "again": ("duplicate", "again is the same folder as pop"),
+        "all": ("duplicate", "all is a link to a folder that holds all genres"),
+        "around": ("duplicate", "around is a link to a folder that holds all genres"),
+        "deep": ("duplicate", "deep is a link to a folder in pop"),
+    }
+
+
+def test_a_link_to_a_genre_s_folder_is_no_finding(music: Path, clip: Write) -> None:
+    clip(music.parent / "elsewhere" / "3.wav")
+    (music / "folk").symlink_to("../elsewhere")
+    dataset = open_dataset(music)
+    assert (dataset.counts, dataset.findings) == ({"blues": 2, "folk": 1, "pop": 1}, ())
+
+
+def test_genres_of_gtzan_that_are_links_are_judged_by_what_they_hold(
+    tmp_path: Path, clip: Write
+) -> None:
+    clip(tmp_path / "elsewhere" / "rock" / "rock.00001.wav")
+    clip(tmp_path / "elsewhere" / "jazz" / "mine.wav")
+    clip(tmp_path / "elsewhere" / "jazz" / "jazz.00001.wav")
+    (tmp_path / "music").mkdir()
+    for name in ("rock", "jazz"):
+        (tmp_path / "music" / name).symlink_to(f"../elsewhere/{name}")
+    assert judge(tmp_path / "music").is_gtzan
+    assert not [f for f in survey(tmp_path / "music").findings if "link" in f.cause]
+    (tmp_path / "elsewhere" / "jazz" / "jazz.00001.wav").unlink()
+    assert open_dataset(tmp_path / "music").counts == {"jazz": 1, "rock": 1}
+
+
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make a folder unreadable to this process; root may read whatever its mode says."""
+
+    def lock(folder: Path) -> None:
+        for name in ("scandir", "listdir"):
+            real = getattr(os, name)
+
+            def refuse(path: str = ".", real: Callable[[str], object] = real) -> object:
+                if Path(path) == folder:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                return real(path)
+
+            monkeypatch.setattr(os, name, refuse)
+
+    return lock
+
+
+@pytest.mark.parametrize("inside", ["", "album"])
+def test_a_genre_that_cannot_be_read_is_not_called_empty(
+    music: Path, clip: Write, lock: Callable[[Path], None], inside: str
+) -> None:
+    clip(music / "secret" / inside / "1.wav")
+    (music / "blues" / "loop").symlink_to("..")
+    lock(music / "secret" / inside)
+    said = "it cannot be read (Permission denied). Check that you may read it."
+    with pytest.raises(InputError) as caught:
+        open_dataset(music)
+    assert str(caught.value) == f"{music / 'secret' / inside}: {said}"
+    report = check(music, workers=1)
+    about = [f for f in report.findings if "secret" in f"{f.path} {f.cause}"]
+    assert [(f.kind, str(f.error())) for f in about] == [("missing", str(caught.value))]
+    assert report.lacks_genre
+
+
+def test_a_genre_of_gtzan_that_cannot_be_read_is_not_called_empty(
+    tmp_path: Path, clip: Write, lock: Callable[[Path], None]
+) -> None:
+    clip(tmp_path / "gtzan" / "rock" / "rock.00001.wav")
+    clip(tmp_path / "gtzan" / "jazz" / "jazz.00001.wav")
+    lock(tmp_path / "gtzan" / "jazz")
+    about = [f for f in survey(tmp_path / "gtzan").findings if f.path.name == "jazz"]
+    assert [(f.kind, f.cause) for f in about] == [
+        ("missing", "it cannot be read (Permission denied)")
+    ]
+
+
+def test_the_only_genres_that_cannot_be_read_are_what_is_wrong(
+    music: Path, lock: Callable[[Path], None]
+) -> None:
+    shutil.rmtree(music / "blues")
+    lock(music / "pop")
+    with pytest.raises(InputError, match=r"pop: it cannot be read"):
+        read_folder(music)
+
+
+def test_a_genre_is_not_blamed_on_another_one(music: Path) -> None:
+    (music / "blues" / "loop").symlink_to("..")
+    (music / "jazz").mkdir()
+    with pytest.raises(InputError, match=r"'jazz' \(.*jazz: the genre holds no audio files"):
+        open_dataset(music)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text here")
+def test_a_genre_whose_name_is_not_utf_8_is_called_that(music: Path, clip: Write) -> None:
+    clip(music / os.fsdecode(b"caf\xe9") / "1.wav")
+    with pytest.raises(InputError, match="is not in UTF-8"):
+        read_folder(music)
+
+
+@pytest.mark.parametrize(
+    ("cells", "noted"),
+    [
+        (("rock;indie", "pop"), "'rock;indie'"),
+        (("rock|indie", "a;b"), "'a;b' (and 1 more like it)"),
+        (("rock/pop", "Rock", "pop"), "'rock/pop'"),
+        (("R&B/Soul", "pop", "soul"), None),
+    ],
+)
+def test_several_genres_in_a_cell_are_one_and_it_is_said(
+    tmp_path: Path, clip: Write, cells: tuple[str, ...], noted: str | None
+) -> None:
+    rows = [f"{clip(tmp_path / f'{i}.wav').name},{cell}" for i, cell in enumerate(cells)]
+    dataset = open_dataset(write_csv(tmp_path, "path,genre", *rows))
+    assert set(dataset.genres) == set(cells)
+    said = [f.cause for f in dataset.findings if "several genres" in f.cause]
+    assert said == ([f"several genres in a cell are taken as one, {noted}"] if noted else [])
 
 
 SPELLINGS = ["Rock", "ROCK", " rock ", "ｒｏｃｋ", "ro\u200bck"]

@@ -32,6 +32,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from genrescope.audio import is_audio, length
+from genrescope.audio.walk import walk
 from genrescope.errors import InputError
 from genrescope.table import open_table
 from genrescope.tracks.findings import Finding, Listing, list_audio, problems_of
@@ -402,6 +403,7 @@ def survey(folder: Path) -> Survey:
     listing = _listing(folder)
     placed = {clip.path for found in clips.values() for clip in found}
     placed |= {finding.path for finding in file_findings}
+    unused = [finding for finding in listing.unused if finding.path not in placed]
     remedy = "Move it to its genre's folder, or out of here"
     strays = [
         Finding("unlisted", path, "it lies where GTZAN has no clips", remedy)
@@ -414,7 +416,7 @@ def survey(folder: Path) -> Survey:
         images=images,
         clips=clips,
         artists=_read_artists(root),
-        findings=(*row_findings, *file_findings, *strays, *listing.unused),
+        findings=(*row_findings, *file_findings, *strays, *unused),
     )
 
 
@@ -661,7 +663,10 @@ def _scan_genres(folder: Path, findings: list[Finding]) -> Iterator[tuple[str, P
         paths = _clips_in(place)
         if not paths:
             cause, remedy = "the genre's folder holds no clips", "Fill or delete the folder"
-            findings.append(Finding("missing", place, cause, remedy))
+            if (fault := next(walk(place, recursive=False)).fault) is not None:
+                cause, remedy = fault.cause, fault.remedy
+            unreadable = fault is not None
+            findings.append(Finding("missing", place, cause, remedy, unreadable=unreadable))
         for path in paths:
             track = track_id(path.name)
             if track is None:
