@@ -81,7 +81,7 @@ def open_table(
     """Read a table: its encoding, the separator of its cells and its header.
 
     The encoding is that of the byte-order mark, UTF-16 without one if every other byte of its
-    beginning is zero, or else UTF-8. Other encodings cannot be told apart and are refused. The
+    beginning is zero, or else UTF-8. Other encodings cannot be distinguished and are refused. The
     separator is the comma, semicolon, tab or bar by which the header falls into the most known
     columns, then into the most columns. A first line ``sep=;``, as Excel has it, is obeyed.
 

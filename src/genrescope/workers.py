@@ -313,7 +313,7 @@ class WorkerPool:
         self._closed.set()
         for one in self._every:
             one.kill()
-        # Each is given back by whoever waited for it, and has been told that it is dead. Of two
+        # Each is given back by whoever waited for it, and has seen that it is dead. Of two
         # that collect them at a time, each would wait for what the other has.
         with self._closing:
             for _ in self._every:

@@ -273,6 +273,18 @@ def test_applied_twice_and_undone_twice(run: Run, three: Path) -> None:
     }
 
 
+def test_a_read_only_file_is_left_alone_by_the_plan(run: Run, three: Path) -> None:
+    before = content(three)
+    (three / "lament.mp3").chmod(0o444)
+    rows = {row["path"]: row for row in planned(run, three, "--min-confidence", 0.5)}
+    left = rows.pop("lament.mp3")
+    assert (left["action"], left["reason"].partition(":")[0]) == ("leave", "it is read-only")
+    assert {row["action"] for row in rows.values()} == {"write"}
+    done = run("tag", "apply", "plan.csv")
+    assert (done.returncode, "2 written" in done.stdout) == (0, True)
+    assert content(three)["lament.mp3"] == before["lament.mp3"]
+
+
 def test_times_of_change_can_be_kept(run: Run, three: Path) -> None:
     (three / "lament.mp3").chmod(0o640)
     planned(run, three, "--min-confidence", 0.5)

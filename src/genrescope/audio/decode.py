@@ -87,7 +87,7 @@ def load(path: Path, rate: int | None = None) -> tuple[Waveform, int]:
 
 
 def length(path: Path) -> float:
-    """Tell how many seconds of audio a file holds, without decoding it; 0 if that is unknown.
+    """Give how many seconds of audio a file holds, without decoding it; 0 if that is unknown.
 
     Raises
     ------
@@ -270,13 +270,13 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
         warnings.append(AudioWarning("its header promises more audio than any file has"))
     if lost >= AUDIBLE_S:
         digits = 2 if lost < 1 else 1
-        told = f"{lost:.{digits}f} s of {found + lost:.1f} s could not be decoded"
-        warnings.append(AudioWarning(f"{told}: it is damaged or cut off", damage=True))
+        amount = f"{lost:.{digits}f} s of {found + lost:.1f} s could not be decoded"
+        warnings.append(AudioWarning(f"{amount}: it is damaged or cut off", damage=True))
     if track.foreign > _FOREIGN_S:
         warnings.append(AudioWarning("bytes in front of its audio or behind it are not audio"))
     if track.mixer.cancelled > _CANCELLED * track.mixer.total:
-        told = "its channels cancel each other out, as one of them is inverted"
-        warnings.append(AudioWarning(f"{told}: the loudest channel alone was used"))
+        cause = "its channels cancel each other out, as one of them is inverted"
+        warnings.append(AudioWarning(f"{cause}: the loudest channel alone was used"))
     return tuple(warnings)
 
 

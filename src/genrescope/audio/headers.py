@@ -1,4 +1,4 @@
-"""Where the recordings in a file begin and end, told from its own structure.
+"""Where the recordings in a file begin and end, by its own structure.
 
 Recorders that were killed leave headers with zeros, placeholders or old sizes; programs count a
 few bytes too many; people join files with ``cat``. Players play all that there is, and so do we:
@@ -149,7 +149,7 @@ def _mp4(view: View) -> tuple[list[Recording], View | None]:
 
 
 def behind_id3(view: View) -> int:
-    """Tell where a file begins behind the ID3v2 tags in front of it; 0 if they do not end in it."""
+    """Give the byte at which a file begins behind its ID3v2 tags; 0 if they do not end in it."""
     at = 0
     for _ in range(_CHUNKS):
         head = view.read_at(at, 10)
@@ -160,7 +160,7 @@ def behind_id3(view: View) -> int:
 
 
 def claimed_size(view: View) -> int:
-    """Tell how many bytes a file has by its own header; 0 if that is not known.
+    """Give how many bytes a file has by its own header; 0 if that is not known.
 
     Of AVI, QCP, ASF, SoX, DSF and VOC: formats that FFmpeg reads, and whose length it takes from
     what there is where they are cut off.
@@ -278,7 +278,7 @@ def _front_of_tag(view: View, stop: int) -> int:
 
 
 def is_tag(view: View, at: int) -> bool:
-    """Tell whether a tag stands at a place of a file: bytes that are no sound, and no damage."""
+    """Check whether a tag begins at a place of a file: bytes that are no sound, and no damage."""
     return view.read_at(at, 16).startswith(_TAGS)
 
 
@@ -547,9 +547,9 @@ def _pages(view: View) -> Iterator[tuple[int, int, int, int, bool] | None]:
             continue
         page = view.read_at(at, size)
         flags = page[5]
-        serial, number, told = struct.unpack("<III", page[14:26])
+        serial, number, checksum = struct.unpack("<III", page[14:26])
         blank = page[:22] + bytes(4) + page[26:]
-        yield at, flags, serial, number, _ogg_sum(blank) == told
+        yield at, flags, serial, number, _ogg_sum(blank) == checksum
         at += size
 
 

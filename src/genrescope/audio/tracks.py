@@ -99,7 +99,7 @@ class Track(Protocol):
     notes: list[str]
 
     def seconds(self) -> float:
-        """Tell the length as well as can be told without decoding; 0 if it cannot."""
+        """Give the length in s as well as it is known without decoding; 0 if it is not."""
 
     def blocks(self) -> Iterator[Waveform]:
         """Decode from start to end."""
@@ -108,7 +108,7 @@ class Track(Protocol):
         """Seek sample ``first`` and decode ``count`` samples, fewer at the end."""
 
     def goes_beyond(self, seconds: float) -> bool:
-        """Tell, after a ``stretch`` near the end, whether there is more than so many seconds."""
+        """Check, after a ``stretch`` near the end, whether there is more than so many seconds."""
 
 
 class SoundfileTrack:
@@ -595,7 +595,7 @@ def _by_soundfile(recording: Recording, stack: ExitStack) -> Track | None:
 
 
 def _is_misread(view: View, file: soundfile.SoundFile) -> bool:
-    # libsndfile takes all samples of W64 for integers where the format is told at length.
+    # libsndfile takes all samples of W64 for integers in the long form of the format chunk.
     head = view.read_at(0, 4096)
     return file.format == "W64" and head.find(b"\xfe\xff", at := head.find(b"fmt ") + 24) == at
 

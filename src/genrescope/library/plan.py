@@ -144,13 +144,13 @@ def difference(stat: os.stat_result, known: str) -> str | None:
     parts = dict(
         zip(("inode", "ctime", "names"), zip(now[2:], then[2:], strict=False), strict=False)
     )
-    told = {
+    causes = {
         "names": "has got or lost another name",
         "inode": "was replaced by another file",
         "ctime": "has got other permissions, owner or attributes, or was moved",
     }
     return next(
-        (why for part, why in told.items() if part in parts and len({*parts[part]}) > 1), None
+        (why for part, why in causes.items() if part in parts and len({*parts[part]}) > 1), None
     )
 
 
@@ -289,6 +289,8 @@ def _obstacle(known: Known, stat: os.stat_result, *, break_hard_links: bool) -> 
         return "it has changed since the scan"
     if stat.st_nlink > 1 and not break_hard_links:
         return "it has other names, which would keep the old tags: see --break-hard-links"
+    if not stat.st_mode & 0o222:
+        return "it is read-only: make it writable, and the plan again, to tag it"
     return None
 
 
