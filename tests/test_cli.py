@@ -324,7 +324,7 @@ def test_damaged_clips_and_those_that_crash_a_decoder_are_named_and_left_out(
     if command == "study":
         told = (tmp_path / "out" / "report.md").read_text()
     assert "deadly.wav: its decoder crashed, or there was no memory left" in told
-    assert "9.wav: 0.9 s of 3.0 s could not be decoded: it is damaged or cut off" in told
+    assert "9.wav: 0.90 s of 3.0 s could not be decoded: it is damaged or cut off" in told
     assert len(list((tmp_path / "store").rglob("*.npy"))) == 18
     strict = genrescope(
         *(command, *common, "--out", "strict", *options[command], "--strict"), cwd=tmp_path

@@ -126,6 +126,8 @@ def test_where_a_network_is_surer_it_is_more_often_right(name: str, tmp_path: Pa
     }
     if recipe.normalise == "l2-rows":
         settings["epochs"] = 60
+    if recipe.representation.name == "mfcc":  # it averages the noise of these tracks away
+        settings["epochs"] = 3
     if recipe.members > 1:
         settings["members"] = 2
     if recipe.patience is None:
