@@ -167,10 +167,34 @@ class CsvWriter:
         return cell(written(str(value), self._encoding))
 
 
-def read_csv(text: Iterable[str], delimiter: str = ",") -> Any:
-    """Give a `csv.reader` that takes cells of any length, as they are written, too."""
-    csv.field_size_limit(_LONGEST_CELL)
-    return csv.reader(text, delimiter=delimiter)
+class CsvReader:
+    """A `csv.reader` that takes cells of any length, whatever limit the process has set for others.
+
+    Parameters
+    ----------
+    text
+        Lines; a file opened with ``newline=""``.
+    **dialect
+        What `csv.reader` takes.
+    """
+
+    def __init__(self, text: Iterable[str], **dialect: Any) -> None:
+        self._rows = csv.reader(text, **dialect)
+
+    @property
+    def line_num(self) -> int:
+        """Lines read so far, of which a quoted cell may hold several."""
+        return self._rows.line_num
+
+    def __iter__(self) -> CsvReader:
+        return self
+
+    def __next__(self) -> list[str]:
+        before = csv.field_size_limit(_LONGEST_CELL)  # one limit holds for the whole process
+        try:
+            return next(self._rows)
+        finally:
+            csv.field_size_limit(before)
 
 
 def _is_formula(text: str) -> bool:

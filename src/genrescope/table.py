@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genrescope.errors import InputError
+from genrescope.io import CsvReader
 from genrescope.reading import read_bounded
 
 MOST_TABLE_BYTES = 64 * 2**20
@@ -175,13 +176,10 @@ def _delimiter(text: str, known: Callable[[str], bool]) -> str:
     header = line[0] if line else ""
 
     def columns(delimiter: str) -> tuple[int, int]:
-        cells = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
+        cells = next(CsvReader([header], delimiter=delimiter, skipinitialspace=True), [])
         return sum(known(cell.strip()) for cell in cells), len(cells)
 
-    try:
-        return max(_DELIMITERS, key=columns)  # of equals the first
-    except csv.Error:  # a cell too long; reading it says so
-        return ","
+    return max(_DELIMITERS, key=columns)  # of equals the first
 
 
 def _parse(
@@ -189,7 +187,7 @@ def _parse(
 ) -> Iterator[tuple[int, list[str]]]:
     # People write a space before a quotation mark; where none does, spaces are part of the cell.
     loose = re.search(rf'(?:^|{re.escape(delimiter)}) +"', text, re.MULTILINE) is not None
-    reader = csv.reader(
+    reader = CsvReader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=loose, strict=True
     )
     begun = 1

@@ -514,7 +514,7 @@ def test_a_file_listed_under_two_genres_is_left_out(music: Path) -> None:
         ("path,genre\na.wav,pop\n".encode("utf-16")[:-1], "it is not UTF-16"),
         (b'path,genre\na.wav,pop\n"b.wav,pop\n', "the row that begins in line 3 is malformed"),
         (b'path,genre\n"Weird Al" - a.wav,pop\n', "the row that begins in line 2 is malformed"),
-        (b"path,genre\n" + b"x" * 200_000 + b",pop\n", "line 2 is malformed .*field larger"),
+        (b"path,genre\n" + b"x" * 200_000 + b",pop\n", "line 2 has a path of 200,000 characters"),
         (b"PK\x03\x04 and so on", "not CSV text but a spreadsheet"),
         (b"list.csv,pop\nb.wav,rock\n", "its first line is no header but a row"),
         (bytes(range(256)), "it is not CSV text"),

@@ -24,7 +24,7 @@ from typing import IO, Literal
 
 from genrescope import __version__
 from genrescope.errors import InputError
-from genrescope.io import CsvWriter, cell, read_back, read_cell, read_csv, write_text, written
+from genrescope.io import CsvReader, CsvWriter, cell, read_back, read_cell, write_text, written
 from genrescope.library.catalogue import Catalogue, Known
 from genrescope.library.choice import Policy, choose
 from genrescope.library.tags import can_write, is_genre, read_genres
@@ -100,7 +100,7 @@ class Plan:
             At the first line that is not as it should be.
         """
         with closing(_open(self.file)) as text:
-            reader = read_csv(text, _delimiter(text))
+            reader = CsvReader(text, delimiter=_delimiter(text))
             header: list[str] | None = None
             for cells in _told(self.file, reader):
                 if not any(cells) or (header is None and cells[0].startswith(("#", *_SEP))):
@@ -224,7 +224,7 @@ def open_plan(path: Path) -> Plan:
     """
     with closing(_open(path)) as text:
         try:
-            rows = read_csv(text, _delimiter(text))
+            rows = CsvReader(text, delimiter=_delimiter(text))
             head = [line for cells in islice(rows, 7) if (line := _line_of(cells))]
         except (ValueError, csv.Error) as error:  # ValueError: not UTF-8
             raise InputError(path, "it is no plan", _NO_PLAN) from error

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from genrescope.io import CsvWriter, read_back, read_cell, read_csv, to_json, write_text
+from genrescope.io import CsvReader, CsvWriter, read_back, read_cell, to_json, write_text
 from genrescope.study.statistics import (
     bootstrap,
     expected_calibration_error,
@@ -482,7 +482,7 @@ def read_tested(path: Path) -> list[Outcome]:
     """Read ``predictions.csv``."""
     # By place, for a genre may have the name of a column.
     with path.open(newline="", encoding="utf-8") as file:
-        header, *lines = ([read_back(read_cell(c)) for c in line] for line in read_csv(file))
+        header, *lines = ([read_back(read_cell(c)) for c in line] for line in CsvReader(file))
     genres = {genre: place for place, genre in enumerate(header[4:], start=4)}
     return [
         Outcome(track, genre, predicted, float(line[genres[predicted]]), int(fold))
