@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from genrescope.errors import InputError
 from genrescope.io import (
+    CsvReader,
     CsvWriter,
     cell,
     check_folder,
@@ -25,7 +26,6 @@ from genrescope.io import (
     markdown_text,
     read_back,
     read_cell,
-    read_csv,
     to_json,
     whole,
     write_text,
@@ -52,7 +52,7 @@ def test_a_cell_is_read_back_and_is_no_formula(text: str) -> None:
 def test_a_row_is_one_row_to_any_reader(cells: list[str]) -> None:
     out = io.StringIO(newline="")
     CsvWriter(out).row(*cells, 1, -0.5, None)
-    ((*found, one, half, none),) = read_csv(io.StringIO(out.getvalue(), newline=""))
+    ((*found, one, half, none),) = CsvReader(io.StringIO(out.getvalue(), newline=""))
     assert [read_back(read_cell(text)) for text in found] == cells
     assert (one, half, none) == ("1", "-0.5", "")
 
@@ -109,7 +109,7 @@ def test_a_plan_saved_by_a_spreadsheet_with_semicolons_is_read(tmp_path: Path) -
     file = tmp_path / "p.csv"
     step = Step("write", "=1;+2.mp3", ("@a", "b"), ("=c",), 0.5, "x", "v1-2-3-4-1")
     write_plan(file, Path('/my, "music;"'), [step])
-    rows = list(read_csv(io.StringIO(file.read_text(), newline="")))
+    rows = list(CsvReader(io.StringIO(file.read_text(), newline="")))
     text = io.StringIO(newline="")
     width = max(map(len, rows))
     csv.writer(text, delimiter=";").writerows([*row, *[""] * (width - len(row))] for row in rows)
