@@ -30,12 +30,12 @@ import soundfile
 import torch
 
 from genrescope.audio import load
+from genrescope.backbones import log_mel
+from genrescope.backbones.backbone import open_backbone
+from genrescope.backbones.musicnn import NETWORKS
 from genrescope.classifier import Classifier
+from genrescope.datasets.open import open_dataset
 from genrescope.models.musicnn import from_tensorflow
-from genrescope.representations import log_mel
-from genrescope.representations.backbone import open_backbone
-from genrescope.representations.musicnn_backbone import NETWORKS
-from genrescope.tracks.datasets import open_dataset
 
 
 def main() -> None:

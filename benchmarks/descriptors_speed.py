@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from genrescope.audio import load
+from genrescope.datasets.open import open_dataset
 from genrescope.representations import descriptors
 from genrescope.representations.median import moving_median
-from genrescope.tracks.datasets import open_dataset
 
 RATE = descriptors.RATE
 

@@ -37,9 +37,9 @@ from sklearn.preprocessing import StandardScaler
 
 from genrescope.audio import load
 from genrescope.classifier import Classifier
+from genrescope.datasets.open import open_dataset
 from genrescope.models import make_model
 from genrescope.representations import make_representation
-from genrescope.tracks.datasets import open_dataset
 from genrescope.training.export import export
 
 RATE, SECONDS, OUTPUTS = 16000, 2, 64

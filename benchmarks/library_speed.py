@@ -30,15 +30,15 @@ import numpy as np
 import soundfile
 
 from genrescope.audio import excerpts
+from genrescope.audio.ranges import fingerprint
 from genrescope.classifier import Classifier
 from genrescope.library import scan
-from genrescope.library.apply import carry_out, enter, take_back
 from genrescope.library.catalogue import Catalogue
-from genrescope.library.choice import Policy
-from genrescope.library.journal import Journal
-from genrescope.library.payload import fingerprint
-from genrescope.library.plan import make_plan, open_plan, write_plan
-from genrescope.library.taxonomy import load_taxonomy
+from genrescope.tagging.apply import carry_out, enter, take_back
+from genrescope.tagging.journal import Journal
+from genrescope.tagging.plan import make_plan, open_plan, write_plan
+from genrescope.tagging.policy import Policy
+from genrescope.taxonomy import load_taxonomy
 from genrescope.workers import parallel_map
 
 RATE = 44100
@@ -193,7 +193,7 @@ import sys, time
 from pathlib import Path
 began = time.perf_counter()
 sys.argv[0] = "genrescope"
-from genrescope.cli import main
+from genrescope.cli.app import main
 code = 0
 try:
     main()

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genrescope.audio import load
+from genrescope.datasets.open import open_dataset
 from genrescope.representations import mel_image
-from genrescope.tracks.datasets import open_dataset
 
 RATE = 22050
 

@@ -28,12 +28,12 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from genrescope.study.plan import load_plan
-from genrescope.study.progress import StudyProgress
+from genrescope.cli.progress import StudyProgress
+from genrescope.datasets.open import open_dataset
+from genrescope.datasets.splits import get_protocol
+from genrescope.datasets.track import Track
+from genrescope.study.config import load_plan
 from genrescope.study.run import Options, run_study
-from genrescope.tracks.datasets import open_dataset
-from genrescope.tracks.splits import get_protocol
-from genrescope.tracks.track import Track
 
 CROP = (55, 35, 370, 252)
 

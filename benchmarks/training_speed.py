@@ -29,11 +29,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from genrescope.datasets.open import open_dataset
+from genrescope.datasets.splits import get_protocol
+from genrescope.datasets.track import Dataset
 from genrescope.representations.store import Store
 from genrescope.study.run import worker_context
-from genrescope.tracks.datasets import open_dataset
-from genrescope.tracks.splits import get_protocol
-from genrescope.tracks.track import Dataset
 from genrescope.training.fit import EpochShuffle, PackedTracks, fit
 from genrescope.training.recipe import Recipe, load_recipe
 from study_speed import Pictures, Rows, plain_cnn, plain_mlp

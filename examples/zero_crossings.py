@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genrescope.audio import fit_length, resample
-from genrescope.cli import main
+from genrescope.cli.app import main
 from genrescope.representations.representation import Representation, representation
 
 

@@ -1,7 +1,7 @@
 """Runs of the command line that cost a tenth of a second, and can be killed, broken or held up.
 
 One process imports everything once; each run is a fork of it. What a run meets is told by hooks:
-``("die", "genrescope.library.apply:_copy", "before", 3)`` kills the run with SIGKILL right before
+``("die", "genrescope.tagging.apply:_copy", "before", 3)`` kills the run with SIGKILL right before
 the third call of that function. On top of it lie the kills at random moments, of scan, apply and
 undo, that ``test_faults.py`` makes by the dozen and ``tools/reliability.py`` by the hundred.
 """
@@ -433,7 +433,8 @@ def _read(db: Path, query: str) -> list[tuple[Any, ...]]:
 
 def write_plan(path: Path, library: Path, genres: tuple[str, ...] = NEW) -> None:
     """Write a plan that gives every file of a library, that can be written, the same genres."""
-    from genrescope.library import plan, tags
+    from genrescope.tagging import formats as tags
+    from genrescope.tagging import plan
 
     found = [file for file in sorted(library.rglob("*")) if file.is_file()]
     made = (
@@ -470,7 +471,7 @@ def _serve() -> None:
         codecs.lookup(codec)  # imported when first used, which another user may not
     for name in [*modules.split(), *(f"genrescope.library.{name}" for name in mine.split())]:
         importlib.import_module(name)
-    importlib.import_module("genrescope.cli")
+    importlib.import_module("genrescope.cli.app")
     importlib.import_module("genrescope").load()
     for line in sys.stdin:
         request = json.loads(line)
@@ -524,7 +525,7 @@ def _fork(request: dict[str, Any]) -> None:
 
 
 def _command() -> int:
-    from genrescope.cli import main
+    from genrescope.cli.app import main
 
     try:
         main()

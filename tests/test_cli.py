@@ -164,7 +164,7 @@ def test_real_clips_get_sensible_genres(gtzan: Path, tmp_path: Path) -> None:
 
 def test_classify_imports_neither_torch_nor_librosa(genres: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from genrescope.cli import app; "
+        "import sys; from genrescope.cli.app import app; "
         f"app(['classify', {str(genres / 'low' / '0.wav')!r}], standalone_mode=False); "
         "heavy = {'torch', 'librosa', 'lightning', 'sklearn', 'transformers', 'matplotlib', 'av', "
         "'scipy', 'PIL'}; "
@@ -176,7 +176,7 @@ def test_classify_imports_neither_torch_nor_librosa(genres: Path, tmp_path: Path
 
 def test_help_imports_nothing_that_takes_long() -> None:
     code = (
-        "import sys; from genrescope.cli import app; app(['--help'], standalone_mode=False); "
+        "import sys; from genrescope.cli.app import app; app(['--help'], standalone_mode=False); "
         "slow = {'numpy', 'onnxruntime', 'pydantic', 'rich.markdown', 'importlib.resources'}; "
         "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
     )

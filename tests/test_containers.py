@@ -18,7 +18,7 @@ import pytest
 import typer
 import yaml
 
-from genrescope.cli import app
+from genrescope.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -23,13 +23,13 @@ from onnx.reference import ReferenceEvaluator
 import genrescope
 from genrescope.audio import LOUDEST
 from genrescope.classifier import Classifier
+from genrescope.classifier.batch import classify_files
+from genrescope.datasets import demo
 from genrescope.errors import InputError
 from genrescope.inference import open_session
-from genrescope.library.many import classify_files
 from genrescope.representations import REPRESENTATIONS, make_representation
-from genrescope.study.plan import Plan
+from genrescope.study.config import Plan
 from genrescope.study.run import Options, run_study
-from genrescope.tracks import demo
 from genrescope.training.recipe import load_recipe
 from silent import Silent
 

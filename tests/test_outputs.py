@@ -18,7 +18,7 @@ import genrescope
 from genrescope.audio.formats import may_be_audio
 from genrescope.errors import InputError
 from genrescope.io import check_folder, check_output, replaces, write_text
-from genrescope.library.plan import Step, open_plan, write_plan
+from genrescope.tagging.plan import Step, open_plan, write_plan
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="only POSIX has them")

@@ -157,7 +157,7 @@ def test_no_home(shell: Shell, command: str) -> None:
         "import pwd\n"
         "def nobody(number): raise KeyError(number)\n"
         "pwd.getpwuid = nobody\n"
-        "from genrescope.cli import main; main()"
+        "from genrescope.cli.app import main; main()"
     )
     done = shell(f"env -u HOME -u XDG_DATA_HOME $P -c '{code}' {command}", P=sys.executable)
     assert done.returncode == 1

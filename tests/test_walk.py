@@ -16,12 +16,12 @@ import pytest
 import genrescope
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier
+from genrescope.classifier.batch import find_audio
+from genrescope.cluster.run import list_files
+from genrescope.datasets.findings import list_audio
 from genrescope.library import scan
 from genrescope.library.catalogue import Catalogue
-from genrescope.library.cluster import list_files
-from genrescope.library.many import find_audio
 from genrescope.library.similar import Library
-from genrescope.tracks.findings import list_audio
 
 NOBODY = 65534
 Give = Callable[[Path], tuple[set[Path], set[Path]]]

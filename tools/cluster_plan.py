@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 import genrescope
 from genrescope.audio import excerpts, load, resample
-from genrescope.library.cluster import classify_parts, part_sizes, prepare
+from genrescope.cluster.run import classify_parts, part_sizes, prepare
 
 Samples = NDArray[np.float32]
 RATE = 44100  # Hz
@@ -44,7 +44,7 @@ MINUTES = (2.5, 3.0, 3.5, 4.0, 4.5, 7.0)  # of the tracks that are heard
 REPEATS = 2  # of each
 COPIES = 64  # files of a real run
 LISTED = 200_000  # addresses
-FETCHES = 2  # downloads at a time for each core, as in genrescope.library.cluster
+FETCHES = 2  # downloads at a time for each core, as in genrescope.cluster.run
 CORES = (2, 4, 8, 16, 32, 64, 96)
 FORMATS = ("MP3", "FLAC")
 

@@ -34,8 +34,8 @@ import typer
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from genrescope.backbones import log_mel
 from genrescope.models.musicnn import NETWORKS, Output, from_tensorflow, prune
-from genrescope.representations import log_mel
 
 WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"

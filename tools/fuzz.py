@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "fuzz"))
 with atheris.instrument_imports(include=["genrescope", "yaml", "tomllib", "csv", "zipfile"]):
     import targets
 
-    import genrescope.study.plan
+    import genrescope.study.config
     import genrescope.training.recipe  # noqa: F401  what targets import only when they run
 
 

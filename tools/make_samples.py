@@ -1,6 +1,6 @@
 """Make the sound samples of the package; the same libraries give the same bytes.
 
-Run ``python tools/make_samples.py [FOLDER]``. The music is played by ``genrescope.tracks.demo``.
+Run ``python tools/make_samples.py [FOLDER]``. The music is played by ``genrescope.datasets.demo``.
 """
 
 import sys
@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 import genrescope
-from genrescope.tracks.demo import RATE, render
+from genrescope.datasets.demo import RATE, render
 
 SECONDS, FADE_S = 9.0, 0.5
 ARTISTS = {"lament": 0, "pulse": 2, "shuffle": 2}

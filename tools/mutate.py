@@ -40,10 +40,10 @@ from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {
-    "src/genrescope/tracks/splits.py": ["tests/tracks/test_splits.py"],
-    "src/genrescope/library/journal.py": ["tests/library/test_journal.py"],
-    "src/genrescope/library/patch.py": ["tests/library/test_patch.py"],
-    "src/genrescope/library/tags/*.py": [
+    "src/genrescope/datasets/splits.py": ["tests/tracks/test_splits.py"],
+    "src/genrescope/tagging/journal.py": ["tests/library/test_journal.py"],
+    "src/genrescope/tagging/patch.py": ["tests/library/test_patch.py"],
+    "src/genrescope/tagging/formats/*.py": [
         "tests/library/test_tags.py",
         "tests/library/test_id3v1.py",
     ],

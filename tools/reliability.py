@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import faults_harness as faults
 from formats import make_library
-from genrescope.library.tags import can_write
+from genrescope.tagging.formats import can_write
 
 HEARD = ("mp3-bare", "flac-bare", "ogg-bare", "opus-bare", "m4a-bare", "aac-bare", "wma-bare")
 HEAD = """| killed | kills | before the first file | between | after the last | \

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from genrescope.tracks.datasets import open_dataset
+from genrescope.datasets.open import open_dataset
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURES = ("gap", "learning", "calibration")

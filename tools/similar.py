@@ -22,11 +22,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedGroupKFold
 
 import genrescope
+from genrescope.backbones.backbone import make_reference, open_backbone
+from genrescope.datasets.open import open_dataset
 from genrescope.library.similar import comparable, nearest
-from genrescope.representations.backbone import make_reference, open_backbone
 from genrescope.representations.embedding import Embedding
 from genrescope.representations.store import Store
-from genrescope.tracks.datasets import open_dataset
 
 Rows = NDArray[np.float32]
 COUNTS = (1, 5, 10)

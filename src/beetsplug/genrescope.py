@@ -14,8 +14,8 @@ from beets.plugins import BeetsPlugin
 
 import genrescope
 from genrescope.errors import GenrescopeError
-from genrescope.library.choice import Policy, choose
-from genrescope.library.taxonomy import Taxonomy, load_taxonomy
+from genrescope.tagging.policy import Policy, choose
+from genrescope.taxonomy import Taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
     from optparse import Values
@@ -118,7 +118,7 @@ class GenrescopePlugin(BeetsPlugin):
         )
 
     def _process(self, items: Iterable[Item], *, write: bool) -> None:
-        from genrescope.library.many import classify_files  # noqa: PLC0415  `beet ls` stays quick
+        from genrescope.classifier.batch import classify_files  # noqa: PLC0415  `beet ls` stays quick
 
         if self.policy.existing == "if-empty":
             items = (item for item in items if not _genres(item))

@@ -12,7 +12,7 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
-        from genrescope.cli import main as run  # noqa: PLC0415  see above
+        from genrescope.cli.app import main as run  # noqa: PLC0415  see above
 
         run()
     except Exception as error:

@@ -25,9 +25,9 @@ import typer
 import yaml
 
 import genrescope
-from genrescope import cli
-from genrescope.study.plan import load_plan
-from genrescope.tracks.demo import RATE, render
+from genrescope.cli import app as cli
+from genrescope.datasets.demo import RATE, render
+from genrescope.study.config import load_plan
 from genrescope.training.recipe import load_entry
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -147,7 +147,7 @@ def test_the_public_names_are_in_the_reference(pages: dict[Path, Page]) -> None:
         "genrescope.library.similar.Library.similar",
         "genrescope.representations.representation.representation",
         "genrescope.models.model.model",
-        "genrescope.tracks.splits.PROTOCOLS",
+        "genrescope.datasets.splits.PROTOCOLS",
         "genrescope.training.recipe.load_recipe",
         "genrescope.errors.InputError",
     ):

@@ -26,17 +26,17 @@ import numpy as np
 import yaml
 
 from genrescope.classifier import Classifier, Prediction
+from genrescope.datasets import folder as folders
+from genrescope.datasets import gtzan
+from genrescope.datasets.check import CHECKSUMS
+from genrescope.datasets.check import check as check_gtzan
 from genrescope.errors import GenrescopeError
 from genrescope.library import index
 from genrescope.library.catalogue import Catalogue, Entry
-from genrescope.library.journal import Journal
-from genrescope.library.plan import Step, open_plan, write_plan
 from genrescope.library.stats import summarise
-from genrescope.library.taxonomy import load_taxonomy
-from genrescope.tracks import folder as folders
-from genrescope.tracks import gtzan
-from genrescope.tracks.check import CHECKSUMS
-from genrescope.tracks.check import check as check_gtzan
+from genrescope.tagging.journal import Journal
+from genrescope.tagging.plan import Step, open_plan, write_plan
+from genrescope.taxonomy import load_taxonomy
 
 LIMIT_S = 5.0
 _SHM = Path("/dev/shm")  # noqa: S108  no disk to wait for
@@ -109,7 +109,7 @@ def open_recipe(path: Path) -> None:
 
 
 def open_study(path: Path) -> None:
-    from genrescope.study.plan import load_plan
+    from genrescope.study.config import load_plan
 
     assert load_plan(str(path)).made_quick().entries
 

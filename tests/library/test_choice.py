@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrescope.errors import GenrescopeError
-from genrescope.library.choice import Choice, Policy, choose
-from genrescope.library.taxonomy import Taxonomy, load_taxonomy
+from genrescope.tagging.policy import Choice, Policy, choose
+from genrescope.taxonomy import Taxonomy, load_taxonomy
 
 DEFAULT = load_taxonomy()
 SURE = {"metal": 0.83, "rock": 0.1, "pop": 0.07}

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 import genrescope
 from genrescope.classifier import Classifier
+from genrescope.classifier.batch import classify_files
+from genrescope.cluster import run as cluster
+from genrescope.cluster.run import File, cut, list_files, part_sizes, prepare
 from genrescope.errors import GenrescopeError
-from genrescope.library import cluster
-from genrescope.library.cluster import File, cut, list_files, part_sizes, prepare
-from genrescope.library.many import classify_files
 from hostile import hostile
 
 MEGABYTE = 2**20
@@ -482,7 +482,7 @@ def test_a_cluster_that_is_not_there_is_named_at_once() -> None:
 def test_options_that_do_not_go_together_are_refused(options: tuple[str, ...]) -> None:
     from typer.testing import CliRunner
 
-    from genrescope.cli import app
+    from genrescope.cli.app import app
 
     done = CliRunner().invoke(app, ["classify", *options])
     assert done.exit_code == 2

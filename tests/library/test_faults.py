@@ -25,7 +25,7 @@ import pytest
 
 import faults_harness as faults
 from formats import make_library
-from genrescope.library.tags import read_genres
+from genrescope.tagging.formats import read_genres
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forks of one process")
 
@@ -114,8 +114,8 @@ def test_killed_changes_leave_every_file_old_or_new(
     assert tally.ended["undo"] > 0
 
 
-APPLY = "genrescope.library.apply:"
-JOURNAL = "genrescope.library.journal:Journal."
+APPLY = "genrescope.tagging.apply:"
+JOURNAL = "genrescope.tagging.journal:Journal."
 MOMENTS = [
     (target, when)
     for target in (
@@ -157,7 +157,7 @@ def test_every_step_may_be_the_last(
 @pytest.mark.parametrize(
     "target",
     [
-        "genrescope.library.patch:rebuild",
+        "genrescope.tagging.patch:rebuild",
         f"{APPLY}_sync",
         "pathlib:Path.replace",
         f"{JOURNAL}end",

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import genrescope
 from genrescope import audio
 from genrescope.classifier import Classifier
-from genrescope.library.many import Answer, classify_files
+from genrescope.classifier.batch import Answer, classify_files
 from genrescope.workers import WorkerPool
 
 SECONDS = 2.0
@@ -198,7 +198,7 @@ import numpy as np
 sys.path[:0] = sys.argv[1:3]
 from test_fuzz import DAMAGES, FORMATS, check
 from genrescope.classifier import Classifier
-from genrescope.library.many import classify_files
+from genrescope.classifier.batch import classify_files
 folder, count = Path(sys.argv[3]), int(sys.argv[4])
 lots = np.random.default_rng(7)
 seeds = {form: (folder / f"seed.{form}").read_bytes() for form in FORMATS}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mutagen.id3 import TCON
 
-from genrescope.library.tags.id3v1 import v1, v1_genres
+from genrescope.tagging.formats.id3v1 import v1, v1_genres
 
 LAST = len(TCON.GENRES) - 1
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 import genrescope
 from genrescope.classifier import Prediction
-from genrescope.cli import app
+from genrescope.cli.app import app
 from genrescope.errors import InputError
 from genrescope.io import read_back
 from genrescope.library.catalogue import Known

@@ -11,7 +11,7 @@ import platformdirs
 import pytest
 
 from genrescope.errors import InputError
-from genrescope.library.journal import Change, Entry, Journal, default_path
+from genrescope.tagging.journal import Change, Entry, Journal, default_path
 
 STATES = ("waiting", "ready", "done", "undone", "skipped", "failed")
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from genrescope.classifier import Classifier
-from genrescope.library.many import classify_files, find_audio
+from genrescope.classifier.batch import classify_files, find_audio
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from mutagen.ogg import OggPage
 
 import formats
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.patch import check, digest, digests, make_patch, rebuild
-from genrescope.library.tags import write_genres
+from genrescope.tagging.formats import write_genres
+from genrescope.tagging.patch import check, digest, digests, make_patch, rebuild
 
 
 @pytest.fixture(scope="module")

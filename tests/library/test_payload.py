@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import formats
-from genrescope.errors import InputError
-from genrescope.library.payload import (
+from genrescope.audio.ranges import (
     Kind,
     audio_digest,
     audio_ranges,
@@ -20,6 +19,7 @@ from genrescope.library.payload import (
     fingerprint,
     kind_of,
 )
+from genrescope.errors import InputError
 
 
 @pytest.fixture(scope="module")

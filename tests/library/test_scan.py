@@ -563,7 +563,7 @@ def test_ten_times_the_library_takes_hardly_more_memory(run: Run, tmp_path: Path
 PEAK = """
 import sys
 from pathlib import Path
-from genrescope.cli import app
+from genrescope.cli.app import app
 try:
     app(["scan", sys.argv[1], "--db", sys.argv[2], "--json"])
 except SystemExit:

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from genrescope.classifier import Classifier
+from genrescope.datasets.open import open_dataset
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library import similar
 from genrescope.library.similar import Graph, Library, comparable, nearest
 from genrescope.representations.store import Store
-from genrescope.tracks.datasets import open_dataset
 from hostile import hostile
 
 Rows = NDArray[np.float32]
@@ -217,7 +217,7 @@ def test_no_recursive_looks_at_the_folder_alone_and_forgets_nothing(
 
 def test_it_imports_neither_torch_nor_librosa(library: Path) -> None:
     code = (
-        "import sys; from genrescope.cli import app; "
+        "import sys; from genrescope.cli.app import app; "
         f"app(['similar', {str(library / 'root.wav')!r}, '--in', {str(library)!r}], "
         "standalone_mode=False); "
         "heavy = {'torch', 'librosa', 'lightning', 'sklearn', 'transformers', 'usearch'}; "
@@ -242,7 +242,7 @@ def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
     code = (
         "import importlib.util as u; find = u.find_spec; "
         "u.find_spec = lambda name, *a: None if name == 'usearch' else find(name, *a); "
-        "import sys; from genrescope.cli import main; "
+        "import sys; from genrescope.cli.app import main; "
         f"sys.argv = ['genrescope', 'similar', {str(library)!r}, '--in', {str(library)!r}, '--ann']"
         "; main()"
     )

@@ -18,9 +18,9 @@ from mutagen.id3 import ID3
 
 import formats
 import genrescope
+from genrescope.audio.ranges import audio_digest
 from genrescope.library.catalogue import Catalogue
-from genrescope.library.journal import Journal
-from genrescope.library.payload import audio_digest
+from genrescope.tagging.journal import Journal
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SEVEN = ("mp3", "m4a", "flac", "ogg", "opus", "wav", "aiff")

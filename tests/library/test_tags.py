@@ -17,10 +17,10 @@ from mutagen.mp4 import MP4
 from mutagen.oggvorbis import OggVorbis
 
 import formats
+from genrescope.audio.ranges import Kind, audio_digest, fingerprint
 from genrescope.errors import InputError
-from genrescope.library.patch import make_patch, rebuild
-from genrescope.library.payload import Kind, audio_digest, fingerprint
-from genrescope.library.tags import FORMATS, can_write, other_tags, read_genres, write_genres
+from genrescope.tagging.formats import FORMATS, can_write, other_tags, read_genres, write_genres
+from genrescope.tagging.patch import make_patch, rebuild
 
 MANY = [f"A rather long genre, number {number} of forty" for number in range(40)]
 LISTS = {

@@ -9,7 +9,7 @@ from mutagen.id3 import TCON
 
 import genrescope
 from genrescope.errors import InputError
-from genrescope.library.taxonomy import Taxonomy, load_taxonomy
+from genrescope.taxonomy import Taxonomy, load_taxonomy
 
 DEFAULT = load_taxonomy()
 # Names of every kind: known ones, numbers, brackets, accents, and anything at all.

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
 
+from genrescope.backbones.backbone import BACKBONES, cut, make_reference, open_backbone
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError
 from genrescope.representations import make_representation
-from genrescope.representations.backbone import BACKBONES, cut, make_reference, open_backbone
 from tiny_backbones import save_checkpoint, save_onnx
 
 Checkpoints = Callable[[str], dict[str, Any]]

@@ -13,10 +13,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from genrescope.audio import load
+from genrescope.datasets.open import open_dataset
+from genrescope.datasets.track import Track
 from genrescope.errors import InputError
 from genrescope.representations import descriptors, make_representation
-from genrescope.tracks.datasets import open_dataset
-from genrescope.tracks.track import Track
 
 RATE = descriptors.RATE
 COLUMNS = np.array(descriptors.COLUMNS)

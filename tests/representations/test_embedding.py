@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from genrescope.backbones import log_mel
+from genrescope.backbones.backbone import open_backbone
+from genrescope.backbones.musicnn import NETWORKS
 from genrescope.errors import GenrescopeError
 from genrescope.models.musicnn import from_tensorflow
-from genrescope.representations import log_mel, make_representation
-from genrescope.representations.backbone import open_backbone
-from genrescope.representations.musicnn_backbone import NETWORKS
+from genrescope.representations import make_representation
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 

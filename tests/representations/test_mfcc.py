@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation, mfcc
-from genrescope.tracks.track import Track
 
 MakeMusic = Callable[..., NDArray[np.float32]]
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from genrescope.audio import load
+from genrescope.backbones import log_mel
+from genrescope.datasets.open import open_dataset
 from genrescope.errors import GenrescopeError
-from genrescope.representations import log_mel, make_representation, picture
+from genrescope.representations import make_representation, picture
 from genrescope.representations.picture_embedding import to_log_mel
-from genrescope.tracks.datasets import open_dataset
 
 RATE = 22050
 

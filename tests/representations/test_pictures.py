@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genrescope.audio import load
+from genrescope.datasets.track import Track
 from genrescope.errors import InputError
 from genrescope.representations import make_representation, mel_from_image, mel_image, picture
-from genrescope.tracks.track import Track
 
 RATE = picture.RATE
 INNER = (slice(36, 252), slice(55, 389))  # inside the frame line

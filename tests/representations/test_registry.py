@@ -11,9 +11,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import REPRESENTATIONS, Representation, make_representation
-from genrescope.tracks.track import Track
 from tiny_backbones import CHECKPOINTS
 
 NAMES = sorted(REPRESENTATIONS)

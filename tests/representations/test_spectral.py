@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.representations import mfcc
-from genrescope.representations.spectral import mel_spectrogram, to_db
 
 Samples = NDArray[np.float32]
 MakeMusic = Callable[..., Samples]

@@ -17,13 +17,13 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import make_representation, picture
 from genrescope.representations.alteration import PLAIN, Alteration, get_alterations
 from genrescope.representations.mel_from_image import MelFromImage
 from genrescope.representations.representation import Array
 from genrescope.representations.store import Store
-from genrescope.tracks.track import Track
 
 RATE = 22050
 
@@ -390,7 +390,7 @@ def test_workers_end_with_a_parent_that_is_killed(music: MakeMusic, tmp_path: Pa
         "import multiprocessing, pathlib, sys\n"
         "from genrescope.representations import make_representation\n"
         "from genrescope.representations.store import Store\n"
-        "from genrescope.tracks.track import Track\n"
+        "from genrescope.datasets.track import Track\n"
         "def told(done, total):\n"
         "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
         "if __name__ == '__main__':\n"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation, waveform
-from genrescope.tracks.track import Track
 
 Samples = NDArray[np.float32]
 

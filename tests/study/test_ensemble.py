@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genrescope.datasets.splits import Split
 from genrescope.study.cell import PREDICTIONS, CellTask
 from genrescope.study.ensemble import ensemble_task, fit_weights, pool, run_ensemble
-from genrescope.tracks.splits import Split
 from genrescope.training.recipe import Ensemble, load_recipe
 
 GENRES = ("a", "b", "c")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from genrescope.errors import GenrescopeError
-from genrescope.study.plan import load_plan
+from genrescope.study.config import load_plan
 from genrescope.training.recipe import Ensemble
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from test_figures import GENRES, SEGMENTS, learning_cells, make_cell
 
-from genrescope.study.plan import Plan
+from genrescope.datasets.track import Dataset, Track
+from genrescope.study.config import Plan
 from genrescope.study.report import NO_AUDIO, summary, write_report
 from genrescope.study.results import Cell, Unavailable
 from genrescope.study.run import NO_WEIGHTS, Study
-from genrescope.tracks.track import Dataset, Track
 from genrescope.training.fit import CURVE_COLUMNS
 from genrescope.training.recipe import Ensemble, load_recipe
 

@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from genrescope.classifier import Classifier
+from genrescope.datasets.demo import make
+from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import GenrescopeError
 from genrescope.io import markdown_text
 from genrescope.representations.alteration import ALTERATIONS, Alteration
 from genrescope.representations.mel_image import MelImage
-from genrescope.study.plan import Plan, bundled_plans, load_plan
+from genrescope.study.config import Plan, bundled_plans, load_plan
 from genrescope.study.report import write_report
 from genrescope.study.results import COLUMNS, Cell, Outcome, Row
 from genrescope.study.run import (
@@ -28,8 +30,6 @@ from genrescope.study.run import (
     run_study,
     worker_context,
 )
-from genrescope.tracks.demo import make
-from genrescope.tracks.track import Dataset, Track
 from genrescope.training.recipe import load_recipe
 
 MLP = {

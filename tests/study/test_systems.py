@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import tiny_backbones
+from genrescope.datasets.demo import make
+from genrescope.datasets.track import Dataset
 from genrescope.models.classical import ESTIMATORS
 from genrescope.representations.store import Store
-from genrescope.study.plan import Plan, load_plan
+from genrescope.study.config import Plan, load_plan
 from genrescope.study.report import write_report
 from genrescope.study.run import Options, Study, run_study
-from genrescope.tracks.demo import make
-from genrescope.tracks.track import Dataset
 from genrescope.training.fit import PackedTracks, fit
 from genrescope.training.recipe import Ensemble, Recipe, bundled_recipes, load_entry, load_recipe
 from silent import Silent

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from genrescope.classifier import Classifier
+from genrescope.datasets.track import Dataset, Track
 from genrescope.study.run import Options
 from genrescope.study.train import Trained, train_classifier
-from genrescope.tracks.track import Dataset, Track
 from genrescope.training.recipe import load_recipe
 from silent import Silent
 

@@ -13,12 +13,12 @@ import pytest
 import soundfile
 from PIL import Image
 
+from genrescope.datasets import gtzan
+from genrescope.datasets.check import Coverage, Report, check
+from genrescope.datasets.findings import Finding, lines_of
+from genrescope.datasets.gtzan import TABLE_COLUMNS
+from genrescope.datasets.layout import Layout
 from genrescope.errors import InputError
-from genrescope.tracks import gtzan
-from genrescope.tracks.check import Coverage, Report, check
-from genrescope.tracks.findings import Finding, lines_of
-from genrescope.tracks.gtzan import TABLE_COLUMNS
-from genrescope.tracks.layout import Layout
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "gtzan"
 needs_gtzan = pytest.mark.skipif(

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from genrescope.datasets import demo
+from genrescope.datasets.track import Dataset
 from genrescope.errors import InputError
-from genrescope.tracks import demo
-from genrescope.tracks.track import Dataset
 
 SHORT = {"tracks_per_style": 5, "seconds": 0.4}
 

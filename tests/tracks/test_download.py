@@ -21,9 +21,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genrescope.datasets import download, gtzan
+from genrescope.datasets.download import get_gtzan
 from genrescope.errors import InputError
-from genrescope.tracks import download, gtzan
-from genrescope.tracks.download import get_gtzan
 
 
 def member(name: str, content: bytes = b"clip", **attributes: object) -> tuple[object, bytes]:

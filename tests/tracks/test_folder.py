@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genrescope.datasets.check import check
+from genrescope.datasets.folder import read_csv, read_folder
+from genrescope.datasets.gtzan import judge, survey
+from genrescope.datasets.layout import Layout
+from genrescope.datasets.open import open_dataset
+from genrescope.datasets.track import Dataset, genre_key, spelt_alike
 from genrescope.errors import InputError
-from genrescope.tracks.check import check
-from genrescope.tracks.datasets import open_dataset
-from genrescope.tracks.folder import read_csv, read_folder
-from genrescope.tracks.gtzan import judge, survey
-from genrescope.tracks.layout import Layout
-from genrescope.tracks.track import Dataset, genre_key, spelt_alike
 
 Write = Callable[[Path], Path]
 

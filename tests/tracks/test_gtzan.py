@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from genrescope.datasets import gtzan
+from genrescope.datasets.gtzan import GENRES, TABLE_COLUMNS
+from genrescope.datasets.layout import Layout
+from genrescope.datasets.open import open_dataset
+from genrescope.datasets.splits import PROTOCOLS
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.tracks import gtzan
-from genrescope.tracks.datasets import open_dataset
-from genrescope.tracks.gtzan import GENRES, TABLE_COLUMNS
-from genrescope.tracks.layout import Layout
-from genrescope.tracks.splits import PROTOCOLS
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "gtzan"
 needs_gtzan = pytest.mark.skipif(

@@ -17,14 +17,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from genrescope.classifier import Classifier
-from genrescope.errors import GenrescopeError
-from genrescope.representations.alteration import get_alterations
-from genrescope.representations.store import Store
-from genrescope.study import cell, run
-from genrescope.study.plan import Plan
-from genrescope.tracks import gtzan as gtzan_reader
-from genrescope.tracks.folder import read_csv
-from genrescope.tracks.splits import (
+from genrescope.datasets import gtzan as gtzan_reader
+from genrescope.datasets.folder import read_csv
+from genrescope.datasets.splits import (
     PROTOCOLS,
     SEGMENTS,
     Split,
@@ -33,7 +28,12 @@ from genrescope.tracks.splits import (
     share_of,
     without_test,
 )
-from genrescope.tracks.track import Dataset, SplitLists, Track
+from genrescope.datasets.track import Dataset, SplitLists, Track
+from genrescope.errors import GenrescopeError
+from genrescope.representations.alteration import get_alterations
+from genrescope.representations.store import Store
+from genrescope.study import cell, run
+from genrescope.study.config import Plan
 from genrescope.training.fit import PackedTracks
 from genrescope.training.recipe import Recipe, load_recipe
 from silent import Silent

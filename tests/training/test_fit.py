@@ -8,10 +8,10 @@ from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from genrescope.classifier import Classifier
+from genrescope.datasets.gtzan import read
 from genrescope.errors import GenrescopeError
 from genrescope.models import make_model
 from genrescope.representations import make_representation
-from genrescope.tracks.gtzan import read
 from genrescope.training import fit as fit_module
 from genrescope.training.export import export
 from genrescope.training.fit import PackedTracks, fit, precision_here, rate_factor, read_curves

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.study.plan import load_plan
+from genrescope.study.config import load_plan
 from genrescope.training.recipe import (
     Ensemble,
     bundled_recipes,

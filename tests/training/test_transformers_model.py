@@ -16,7 +16,7 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 import genrescope
-from genrescope.cli import app
+from genrescope.cli.app import app
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.models import make_model
 from genrescope.models.classical import Temperature

@@ -22,9 +22,9 @@ from starlette.websockets import WebSocketDisconnect
 
 import genrescope
 from genrescope.web.clients import client_of
-from genrescope.web.guard import Guard
+from genrescope.web.middleware import Guard
+from genrescope.web.queue import FullError, Turns
 from genrescope.web.temporary import ServerFolder
-from genrescope.web.turns import FullError, Turns
 from web_server import Server, running
 
 pytestmark = pytest.mark.xdist_group("web-attacks")

@@ -18,11 +18,11 @@ import soundfile
 from rich.console import Console
 
 import genrescope
-from genrescope.study.plan import load_plan
-from genrescope.study.progress import StudyProgress
+from genrescope.cli.progress import StudyProgress
+from genrescope.datasets.demo import make
+from genrescope.study.config import load_plan
 from genrescope.study.report import write_report
 from genrescope.study.run import Options, run_study
-from genrescope.tracks.demo import make
 from web_server import Server
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrescope.web.turns import FullError, Turns
+from genrescope.web.queue import FullError, Turns
 
 
 async def settle() -> None:

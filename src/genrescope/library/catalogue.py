@@ -19,8 +19,8 @@ import numpy as np
 import platformdirs
 
 from genrescope.classifier import Classifier, Prediction
+from genrescope.database import Database, Kind, from_integer, text, texts, to_integer
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.database import Database, Kind, from_integer, text, texts, to_integer
 
 _PAGE = 256  # rows read at once
 _COMMIT_S = 1.0

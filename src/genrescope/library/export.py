@@ -16,6 +16,8 @@ from typing import IO, Any
 from genrescope import __version__, audio
 from genrescope.audio.formats import may_be_audio
 from genrescope.classifier import Prediction
+from genrescope.database import to_integer
+from genrescope.datasets import gtzan
 from genrescope.errors import InputError, one_line
 from genrescope.io import (
     CsvWriter,
@@ -27,8 +29,6 @@ from genrescope.io import (
     written,
 )
 from genrescope.library.catalogue import Known
-from genrescope.library.database import to_integer
-from genrescope.tracks import gtzan
 
 _TAGS = 5  # that are named where a file has no room, or no use, for all of them
 _NAME_BYTES = 150

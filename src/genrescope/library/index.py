@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.database import from_integer, to_integer
 from genrescope.errors import InputError
 from genrescope.io import whole
-from genrescope.library.database import from_integer, to_integer
 
 PREFIX = ".genrescope-similar"
 """What the names of indexes that lie in their own folder begin with; they are hidden files."""

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from genrescope import load
+from genrescope.audio.ranges import fingerprint
 from genrescope.audio.walk import FoundFile, walk
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.catalogue import Catalogue, Changes, Entry, Waiting
-from genrescope.library.payload import fingerprint
 from genrescope.reading import no_folder, unreadable
 from genrescope.workers import ClosedError, WorkerPool, parallel_map
 

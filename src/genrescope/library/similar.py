@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from genrescope import load
 from genrescope.audio.walk import walk
+from genrescope.backbones.backbone import make_reference, open_backbone
 from genrescope.classifier import Classifier
+from genrescope.classifier.batch import folder_fault
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library import index
-from genrescope.library.many import folder_fault
 from genrescope.reading import no_folder, unreadable
-from genrescope.representations.backbone import make_reference, open_backbone
 from genrescope.representations.embedding import Embedding
 from genrescope.workers import WorkerPool, parallel_map
 

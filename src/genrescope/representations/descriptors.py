@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, resample
+from genrescope.audio.spectral import cosines, hann, log_power, mel_filters, spectra
+from genrescope.datasets.gtzan import TABLE_COLUMNS
+from genrescope.datasets.track import Track
 from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.representations.median import moving_median
 from genrescope.representations.representation import Representation, Source, representation
-from genrescope.representations.spectral import cosines, hann, log_power, mel_filters, spectra
-from genrescope.tracks.gtzan import TABLE_COLUMNS
-from genrescope.tracks.track import Track
 
 RATE = 22050
 _N_FFT, _HOP, _BANDS, _MFCCS = 2048, 512, 128, 20

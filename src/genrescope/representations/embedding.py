@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import AudioWarning, Waveform, excerpts, is_silent, pieces, resample
-from genrescope.errors import GenrescopeError
-from genrescope.representations.backbone import (
+from genrescope.backbones.backbone import (
     Backbone,
     Reference,
     make_reference,
     open_backbone,
     tag_ranking,
 )
+from genrescope.datasets.track import Extent
+from genrescope.errors import GenrescopeError
 from genrescope.representations.representation import Analysis, Representation, representation
-from genrescope.tracks.track import Extent
 
 _PIECE = 32  # windows of a long track that are in memory at once
 
@@ -34,7 +34,7 @@ class Embedding(Representation):
     ----------
     backbones
         Such as ``MSD_musicnn``, ``transformers:USER/NAME``, ``onnx:FILE``, or a mapping of a kind
-        and its settings; see ``genrescope.representations.backbone.make_reference``.
+        and its settings; see ``genrescope.backbones.backbone.make_reference``.
     layers
         Of each of them. musicnn's have ``penultimate``, ``pooled`` and ``tags`` (log-odds).
     windows

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, fit_length, resample
+from genrescope.audio.spectral import cosines, log_power, mel_spectrogram
 from genrescope.representations.representation import Representation, representation
-from genrescope.representations.spectral import cosines, log_power, mel_spectrogram
 
 RATE = 22050
 _N_FFT, _HOP, _BANDS = 2048, 512, 128

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, resample
+from genrescope.audio.spectral import mel_spectrogram, to_db
+from genrescope.datasets.track import Track
 from genrescope.errors import InputError
 from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.representations.representation import Representation, Source
-from genrescope.representations.spectral import mel_spectrogram, to_db
-from genrescope.tracks.track import Track
 
 RATE = 22050
 WIDTH, HEIGHT = 432, 288

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
-from genrescope.representations import log_mel, picture
-from genrescope.representations.backbone import Backbone, make_reference, open_backbone
+from genrescope.audio.spectral import mel_centres
+from genrescope.backbones import log_mel
+from genrescope.backbones.backbone import Backbone, make_reference, open_backbone
+from genrescope.representations import picture
 from genrescope.representations.representation import representation
-from genrescope.representations.spectral import mel_centres
 
 _PATCHES = 10
 _FRAMES = _PATCHES * log_mel.PATCH  # 29.92 s
@@ -39,7 +40,7 @@ def to_log_mel(grid: NDArray[np.uint8], loudest: float) -> NDArray[np.float32]:
     Returns
     -------
     log_mel
-        float32 (1870, 96), frames of 16 ms, as of ``genrescope.representations.log_mel``.
+        float32 (1870, 96), frames of 16 ms, as of ``genrescope.backbones.log_mel``.
     """
     shown = np.asarray((grid / 255 - 1) * picture.POWER_RANGE_DB, dtype=np.float32)
     decibels = _between(_between(shown, *_band_places()).T, *_column_places())

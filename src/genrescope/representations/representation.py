@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import AudioWarning, Waveform, decode, is_silent
+from genrescope.datasets.track import Extent, Track
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations.alteration import PLAIN, Alteration
-from genrescope.tracks.track import Extent, Track
 
 Array = NDArray[Any]
 

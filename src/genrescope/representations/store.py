@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.representations.representation import Array, DamagedError, Representation
-from genrescope.tracks.track import Track
 from genrescope.workers import WorkerPool, parallel_map
 
 Progress = Callable[[int, int], None]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, fit_length, resample
+from genrescope.datasets.track import Extent
 from genrescope.representations.representation import Array, Representation, representation
-from genrescope.tracks.track import Extent
 
 RATE = 16000
 _INT16 = 32767

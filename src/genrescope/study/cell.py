@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from genrescope.classifier import Classifier
+from genrescope.datasets.splits import Split, get_protocol
 from genrescope.io import CsvWriter
 from genrescope.representations.representation import Array
 from genrescope.study.results import Row
 from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
-from genrescope.tracks.splits import Split, get_protocol
 from genrescope.training.export import describe, export
 from genrescope.training.fit import HEARD, PackedTracks, fit, precision_here
 from genrescope.training.recipe import Recipe

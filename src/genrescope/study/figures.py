@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from genrescope.audio import load
+from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.classifier import Timeline
 from genrescope.io import picture_text
-from genrescope.representations.spectral import mel_spectrogram, to_db
 from genrescope.study.results import Cell, of_segments
 from genrescope.study.statistics import reliability
 

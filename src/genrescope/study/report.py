@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from genrescope import __version__
+from genrescope.datasets.splits import PROTOCOLS
 from genrescope.io import markdown_text, write_text
 from genrescope.study import figures
 from genrescope.study.figures import LEAKS
@@ -25,7 +26,6 @@ from genrescope.study.results import (
     write_summary,
 )
 from genrescope.study.run import Study
-from genrescope.tracks.splits import PROTOCOLS
 
 
 @dataclass(frozen=True)

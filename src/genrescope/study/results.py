@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from genrescope.datasets.splits import PROTOCOLS
 from genrescope.io import CsvReader, CsvWriter, read_back, read_cell, to_json, write_text
 from genrescope.study.statistics import (
     bootstrap,
@@ -22,7 +23,6 @@ from genrescope.study.statistics import (
     paired_bootstrap,
     wilson,
 )
-from genrescope.tracks.splits import PROTOCOLS
 
 if TYPE_CHECKING:
     from genrescope.training.fit import Curves

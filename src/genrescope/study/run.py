@@ -24,17 +24,17 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import ValidationError
 
+from genrescope.datasets.splits import SEGMENTS, Split, get_protocol, segment_id, share_of
+from genrescope.datasets.track import Dataset
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.models.classical import ESTIMATOR_VERSIONS
 from genrescope.representations.alteration import Alteration, get_alterations
 from genrescope.representations.store import Collection, Store
 from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, usable
+from genrescope.study.config import Plan
 from genrescope.study.ensemble import ensemble_task, run_ensemble
-from genrescope.study.plan import Plan
 from genrescope.study.results import Cell, Row, Unavailable, read_tested, write_csv, write_json
-from genrescope.tracks.splits import SEGMENTS, Split, get_protocol, segment_id, share_of
-from genrescope.tracks.track import Dataset
 from genrescope.training.fit import read_curves
 from genrescope.training.recipe import Component, Ensemble, Recipe
 from genrescope.workers import end_with_parent
@@ -56,7 +56,7 @@ _KEEP_MEMORY = ":".join(  # of GNU's C library: large pages, not given back unti
 
 
 class Listener(Protocol):
-    """Told how a study goes; see ``genrescope.study.progress`` for the one with bars."""
+    """Told how a study goes; see ``genrescope.cli.progress`` for the one with bars."""
 
     def note(self, text: str) -> None:
         """Say something once."""

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from genrescope.datasets.splits import PROTOCOLS, Split, without_test
+from genrescope.datasets.track import Dataset
 from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
 from genrescope.study.cell import softmax, tested_by_genre
+from genrescope.study.config import Plan
 from genrescope.study.model_folder import check_place, put_model
-from genrescope.study.plan import Plan
 from genrescope.study.results import Row
 from genrescope.study.run import NO_WEIGHTS, Listener, Options, run_study
 from genrescope.study.statistics import Doubt, doubt
-from genrescope.tracks.splits import PROTOCOLS, Split, without_test
-from genrescope.tracks.track import Dataset
 from genrescope.training.export import export, export_transformers
 from genrescope.training.fit import PackedTracks, fit
 from genrescope.training.recipe import Recipe

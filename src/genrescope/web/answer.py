@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from genrescope.answers import sentence
 from genrescope.classifier import Timeline
+from genrescope.cli.output import sentence
 from genrescope.library.similar import Neighbour
 from genrescope.web.hearing import Heard
 

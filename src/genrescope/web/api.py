@@ -15,13 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from genrescope import __version__
-from genrescope.answers import as_row, sentence
+from genrescope.classifier.batch import Answer as Found
+from genrescope.cli.output import as_row, sentence
 from genrescope.errors import InputError
-from genrescope.library.many import Answer as Found
 from genrescope.web.clients import client_of
 from genrescope.web.hearing import Heard, TooLongError, Wanted
+from genrescope.web.queue import FullError
 from genrescope.web.service import Service, TooSlowError
-from genrescope.web.turns import FullError
 from genrescope.web.upload import Uploads, receive
 
 _AGAIN_S = "5"

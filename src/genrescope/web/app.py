@@ -25,11 +25,11 @@ from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.similar import Library
 from genrescope.web.api import add_routes
 from genrescope.web.clients import client_of
-from genrescope.web.door import Door
-from genrescope.web.guard import LOCAL_NAMES, Guard, PatientProtocol
+from genrescope.web.middleware import LOCAL_NAMES, Guard, PatientProtocol
+from genrescope.web.queue import FullError
+from genrescope.web.routes import Door
 from genrescope.web.service import Limits, Service
 from genrescope.web.temporary import ServerFolder
-from genrescope.web.turns import FullError
 from genrescope.web.upload import Uploads, receive
 
 _CONNECTIONS = 500

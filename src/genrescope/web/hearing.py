@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genrescope.audio import Waveform, pieces
+from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.errors import InputError
 from genrescope.library.similar import hear_track
-from genrescope.representations.spectral import mel_spectrogram, to_db
 
 _RATE = 16_000  # Hz
 _WIDTH, _BANDS = 1200, 96  # of the picture, at most

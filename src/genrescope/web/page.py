@@ -16,9 +16,9 @@ from genrescope.errors import InputError
 from genrescope.web.answer import render, render_fault
 from genrescope.web.clients import client_of
 from genrescope.web.hearing import Wanted, minutes
+from genrescope.web.queue import FullError
 from genrescope.web.service import Service
 from genrescope.web.sessions import Sessions
-from genrescope.web.turns import FullError
 from genrescope.web.upload import Uploads
 
 _SAMPLES = {"lament": "Slow quartet", "pulse": "Machine beat", "shuffle": "Swinging band"}

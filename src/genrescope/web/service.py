@@ -14,7 +14,7 @@ from genrescope.classifier import Classifier
 from genrescope.errors import InputError
 from genrescope.library.similar import Library, Neighbour
 from genrescope.web.hearing import Heard, Wanted, hear
-from genrescope.web.turns import Turns
+from genrescope.web.queue import Turns
 from genrescope.workers import CrashedError, WorkerPool
 
 

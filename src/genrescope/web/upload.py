@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from genrescope.web.clients import client_of
-from genrescope.web.turns import FullError
+from genrescope.web.queue import FullError
 
 _BLOCK = 2**20
 _LONGEST = 200  # bytes of a name; file systems take 255

@@ -1,0 +1,114 @@
+"""The log-mel patches that the pretrained music taggers take.
+
+16 kHz, frames of 512 samples every 256 (16 ms), 96 mel bands up to 8 kHz on the power spectrum,
+then ``log10(10000 · mel + 1)``: J. Pons and X. Serra, "musicnn: pre-trained convolutional neural
+networks for music audio tagging" (2019). 0 for silence, about 6 for loud music.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform, resample
+from genrescope.audio.spectral import mel_spectrogram
+
+RATE = 16000
+N_FFT, HOP, BANDS = 512, 256, 96
+PATCH = 187
+"""Frames that a network takes at once."""
+PATCH_SECONDS = PATCH * HOP / RATE
+
+_PER_E_FOLD = np.float32(np.log10(np.e))
+
+
+def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    """Make the log-mel spectrogram of a clip.
+
+    Parameters
+    ----------
+    waveform
+        float32 (samples,), mono, in [-1, 1].
+    rate
+        In Hz; resampled to 16,000.
+
+    Returns
+    -------
+    log_mel
+        float32 (1 + samples // 256, 96).
+
+    Raises
+    ------
+    ValueError
+        If the clip is not longer than 256 samples (16 ms) at 16 kHz.
+    """
+    mel = mel_spectrogram(resample(waveform, rate, RATE), RATE, N_FFT, HOP, BANDS)
+    mel *= 10_000
+    mel += 1
+    np.log(mel, out=mel)  # which NumPy works out several numbers at a time, unlike log10
+    mel *= _PER_E_FOLD
+    return mel
+
+
+def patches(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut a spectrogram into patches that follow each other; a last one not full is left out.
+
+    Parameters
+    ----------
+    log_mel
+        float32 (frames, 96), at least 187 frames.
+
+    Returns
+    -------
+    patches
+        float32 (patches, 187, 96), at least one.
+    """
+    count = len(log_mel) // PATCH
+    return log_mel[: count * PATCH].reshape(count, PATCH, BANDS)
+
+
+def views(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut a spectrogram of less than two patches into three patches that share its frames.
+
+    One shorter than a patch is repeated until it fills it, as in the networks' training, but from
+    three places on: where it is cut and joined, the networks hear what is not in the music.
+
+    Parameters
+    ----------
+    log_mel
+        float32 (frames, 96), 1 to 373 frames.
+
+    Returns
+    -------
+    views
+        float32 (3, 187, 96).
+    """
+    spare = len(log_mel) - PATCH
+    if spare >= 0:
+        return np.stack([log_mel[spare * i // 2 :][:PATCH] for i in range(3)])
+    turned = [np.roll(log_mel, -(len(log_mel) * i // 3), axis=0) for i in range(3)]
+    return np.stack([np.resize(part, (PATCH, BANDS)) for part in turned])  # repeats the rows
+
+
+def hear(waveform: Waveform, *, goes_on: bool = False) -> NDArray[np.float32]:
+    """Make the patches of a waveform at 16 kHz, or of a piece of a longer one.
+
+    Parameters
+    ----------
+    waveform
+        float32 (samples,), mono, in [-1, 1].
+    goes_on
+        Whether its first ``HOP`` samples end the piece before it: then its patches are those that
+        the whole would have here, and there are none if it is too short.
+
+    Returns
+    -------
+    patches
+        float32 (patches, 187, 96); of a short waveform, its ``views``.
+    """
+    if goes_on:
+        if len(waveform) < PATCH * HOP:
+            return np.empty((0, PATCH, BANDS), dtype=np.float32)
+        return patches(compute(waveform, RATE)[1:])  # the first frame meets the piece's edge
+    spectrogram = compute(waveform, RATE)
+    return (views if len(spectrogram) < 2 * PATCH else patches)(spectrogram)

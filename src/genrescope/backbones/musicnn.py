@@ -1,0 +1,83 @@
+"""musicnn's four taggers, which come with the package and need no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform
+from genrescope.backbones import log_mel
+from genrescope.backbones.backbone import (
+    Backbone,
+    Heard,
+    Reference,
+    backbone,
+    run_batches,
+)
+from genrescope.errors import GenrescopeError
+from genrescope.inference import open_session
+
+NETWORKS = ("MSD_musicnn", "MSD_vgg", "MTT_musicnn", "MTT_vgg")
+"""On the Million Song Dataset or MagnaTagATune."""
+
+_LEAST = np.float32(1e-6)  # likelihood, so that log-odds stay finite
+_BATCH = 16  # patches; the memory of a forward pass grows with it, its speed hardly
+
+
+@backbone("musicnn")
+@dataclass(frozen=True)
+class MusicnnReference(Reference):
+    """One of ``NETWORKS``, as ``tools/convert_musicnn.py`` has written it."""
+
+    source: str = "MSD_musicnn"
+
+    def __post_init__(self) -> None:
+        if self.source not in NETWORKS:
+            known = ", ".join(NETWORKS)
+            raise GenrescopeError(
+                f"There is no backbone {self.source!r}; there are: {known}; for those of other "
+                "kinds write KIND:SOURCE."
+            )
+
+    def to_json(self) -> str:
+        """The name alone, as ever."""
+        return self.source
+
+    def open(self) -> Backbone:
+        """Open it; widths are told by running it on silence."""
+        folder = Path(__file__).parents[1] / "weights" / "musicnn"
+        session = open_session((folder / f"{self.source}.onnx").read_bytes())
+        data_set = self.source.split("_", maxsplit=1)[0]
+        tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))
+        outputs = [output.name for output in session.get_outputs()]
+        silence = np.zeros((1, log_mel.PATCH, log_mel.BANDS), dtype=np.float32)
+
+        def run(patches: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            return dict(zip(outputs, session.run(outputs, {"log_mel": patches}), strict=True))
+
+        widths = {layer: rows.shape[1] for layer, rows in run(silence).items()}
+
+        def hear_log_mel(patches: NDArray[np.float32]) -> Heard:
+            layers = run_batches(run, patches, _BATCH, widths)
+            tags = layers["tags"]
+            likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
+            return Heard({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
+
+        def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
+            return hear_log_mel(log_mel.hear(waveform, goes_on=goes_on))
+
+        return Backbone(
+            name=self.source,
+            rate=log_mel.RATE,
+            window_s=log_mel.PATCH_SECONDS,
+            widths=widths,
+            tag_names=tuple(tags),
+            licence="ISC",
+            hear=hear,
+            margin=log_mel.HOP,
+            hear_log_mel=hear_log_mel,
+        )

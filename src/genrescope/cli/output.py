@@ -1,0 +1,369 @@
+"""Shows what came of files: a table on a terminal, plain lines in a pipe, JSON, CSV, a playlist."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from math import isfinite
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from genrescope.classifier import Prediction, Timeline
+from genrescope.classifier.batch import Answer
+from genrescope.errors import GenrescopeError, one_line
+from genrescope.io import CsvWriter, is_plain_line, to_json
+from genrescope.library.similar import Similar
+
+_CERTAIN, _PART = 0.95, 1 / 7
+_COLUMNS = ("genre", "confidence", "unsure", "warnings")  # of CSV, after the path
+
+
+class Writer:
+    """Writes answers one by one; errors of the table and CSV forms go to standard error.
+
+    Parameters
+    ----------
+    form
+        ``table``, ``json``, ``jsonl`` or ``csv``.
+    top_k
+        Genres and tags to show for each file.
+    total
+        How many files there will be; several get a progress bar on a terminal.
+    out, err
+        Consoles on standard output and standard error.
+    timeline
+        Whether the steps of answers that have a timeline are written: as lines after the answer,
+        in CSV as the rows.
+    """
+
+    def __init__(
+        self,
+        form: str,
+        top_k: int,
+        total: int,
+        out: Console,
+        err: Console,
+        *,
+        timeline: bool = False,
+    ) -> None:
+        self._form, self._top_k, self._out, self._err = form, top_k, out, err
+        self._timeline = timeline
+        self._bar = bar("classifying", total, err)
+        self._task = self._bar.add_task("", total=total)
+        self._all: list[dict[str, Any]] = []
+        self._table = Table("file", "genre", "", "others", "tags")
+
+    def __enter__(self) -> Writer:
+        self._bar.start()
+        if self._form == "csv":
+            self._csv = CsvWriter(sys.stdout)
+            columns = ("start_s", "genre", "confidence") if self._timeline else _COLUMNS
+            self._csv.row("path", *columns)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+        if self._form == "json":
+            _line(to_json(self._all, 1, sys.stdout.encoding))
+        if self._table.row_count:
+            self._out.print(self._table)
+
+    def write(self, answer: Answer) -> None:
+        """Write one answer, or keep it for the end where the form needs them all."""
+        self._bar.advance(self._task)
+        if self._form == "jsonl":
+            _line(to_json(as_row(answer, self._top_k), None, sys.stdout.encoding))
+            sys.stdout.flush()
+        elif self._form == "json":
+            self._all.append(as_row(answer, self._top_k))
+        elif answer.error is not None:
+            print_error(self._err, answer.error)
+        else:
+            self._show(answer)
+            sys.stdout.flush()  # whoever reads along has it, and what cannot be written is noticed
+
+    def _show(self, answer: Answer) -> None:
+        found = answer.prediction
+        if found is None:
+            return
+        steps = _steps(answer) if self._timeline else []
+        if self._form == "csv":
+            for start_s, genre, share in steps:
+                self._csv.row(answer.path, _fixed(start_s, 1), genre, _fixed(share))
+            if not self._timeline:
+                shares = _fixed(found.confidence), str(found.unsure).lower()
+                self._csv.row(answer.path, found.genre, *shares, "; ".join(found.warnings))
+            return
+        genres = list(found.probabilities.items())[: self._top_k]
+        others = ", ".join(f"{name} {share:.2f}" for name, share in genres[1:])
+        tags = ", ".join(list(found.tags)[: self._top_k])
+        sure = f"{found.confidence:.2f}" + (" unsure" if found.unsure else "")
+        sure += " !" if found.warnings else ""
+        print_warnings(self._err, answer.path, found)
+        lines: list[str] = []
+        if self._out.is_terminal:
+            self._table.add_row(*map(_text, (answer.path, found.genre, sure, others, tags)))
+            if steps:
+                self._bar.stop()  # lines of the two streams would run into each other
+                lines = [f"{answer.path}:"]
+        else:
+            parts = (f"{found.genre} {sure}", others, tags)
+            lines = [f"{answer.path}: {' | '.join(part for part in parts if part)}"]
+        lines += [f"  {start_s:7.1f} s  {genre} {share:.2f}" for start_s, genre, share in steps]
+        # At once, so that a reader who is content with the first line has left nothing unwritten.
+        sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
+
+
+class SimilarWriter:
+    """Writes the tracks that are similar to others; errors go to standard error, but in JSON.
+
+    Parameters
+    ----------
+    form
+        ``table``, ``json``, ``csv`` or ``m3u``.
+    out, err
+        Consoles on standard output and standard error.
+    """
+
+    def __init__(self, form: str, out: Console, err: Console) -> None:
+        self._form, self._out, self._err = form, out, err
+        self._all: list[dict[str, Any]] = []
+        self._played: set[Path] = set()
+        self._unplayed: list[Path] = []
+
+    def __enter__(self) -> SimilarWriter:
+        if self._form == "csv":
+            self._csv = CsvWriter(sys.stdout)
+            self._csv.row("track", "rank", "path", "similarity", "genre", "confidence")
+        elif self._form == "m3u":
+            _line("#EXTM3U")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._form == "json":
+            _line(to_json(self._all, 1, sys.stdout.encoding))
+        if self._unplayed:
+            print_note(self._err, left_out(self._unplayed))
+
+    def write(self, similar: Similar) -> None:
+        """Write what came of one track, or keep it for the end where the form needs them all."""
+        if self._form == "json":
+            self._all.append(similar_row(similar))
+        elif similar.error is not None:
+            print_error(self._err, similar.error)
+        elif self._form == "csv":
+            for rank, near in enumerate(similar.neighbours, start=1):
+                shares = _fixed(near.similarity), near.genre, _fixed(near.confidence)
+                self._csv.row(similar.path, rank, near.path, *shares)
+        elif self._form == "m3u":
+            for near in similar.neighbours:
+                self._play(near.path.absolute())
+        else:
+            self._show(similar)
+
+    def _play(self, path: Path) -> None:
+        # Each once, though it be similar to several tracks.
+        if path in self._played:
+            return
+        self._played.add(path)
+        if is_plain_line(str(path), sys.stdout.encoding):
+            _line(str(path))
+        else:
+            self._unplayed.append(path)
+
+    def _show(self, similar: Similar) -> None:
+        title = f"{similar.path}: {similar.genre} {similar.confidence:.2f}"
+        if not self._out.is_terminal:
+            _line(one_line(title))
+            for near in similar.neighbours:
+                shares = f"{near.similarity:.3f}  {near.genre} {near.confidence:.2f}"
+                _line(one_line(f"  {shares}  {near.path}"))
+            return
+        table = Table("similarity", "genre", "", "file", title=_text(title), title_justify="left")
+        for near in similar.neighbours:
+            genre = near.genre, f"{near.confidence:.2f}"
+            table.add_row(*map(_text, (f"{near.similarity:.3f}", *genre, near.path)))
+        self._out.print(table)
+
+
+def bar(what: str, total: int, console: Console) -> Progress:
+    """Make a progress bar with speed and time left, shown for several files on a terminal."""
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=total < 2 or not console.is_terminal,
+    )
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
+
+
+def print_error(console: Console, error: GenrescopeError) -> None:
+    """Name what went wrong with one file while others go on."""
+    line = Text.assemble(("Error:", "bold red"), " ", one_line(str(error)))
+    console.print(line, soft_wrap=True)
+
+
+def print_warnings(console: Console, path: Path, prediction: Prediction) -> None:
+    """Say what is to be known of a file that has an answer all the same."""
+    for warning in prediction.warnings:
+        line = Text.assemble(("Warning:", "bold yellow"), " ", one_line(f"{path}: {warning}."))
+        console.print(line, soft_wrap=True)
+
+
+def print_note(console: Console, text: str) -> None:
+    """Say something beside the results."""
+    console.print(_text(text), soft_wrap=True)
+
+
+def left_out(paths: list[Path]) -> str:
+    """Say which files a playlist lacks, as their names are no lines of text."""
+    count = "1 track was" if len(paths) == 1 else f"{len(paths):,} tracks were"
+    cause = "control characters or bytes that are no text in the name cannot be in a playlist"
+    return f"{count} left out: {cause} (such as {paths[0]})"
+
+
+def similar_row(similar: Similar) -> dict[str, Any]:
+    """Give the tracks similar to one as JSON values.
+
+    Returns
+    -------
+    row
+        ``track`` and ``error``, or ``track``, ``genre``, ``confidence`` and ``similar``, a list of
+        ``path``, ``similarity``, ``genre`` and ``confidence``.
+    """
+    if similar.error is not None:
+        return {"track": str(similar.path), "error": str(similar.error)}
+    return {
+        "track": str(similar.path),
+        "genre": similar.genre,
+        "confidence": round(similar.confidence, 6),
+        "similar": [
+            {
+                "path": str(near.path),
+                "similarity": round(near.similarity, 6),
+                "genre": near.genre,
+                "confidence": round(near.confidence, 6),
+            }
+            for near in similar.neighbours
+        ],
+    }
+
+
+def _line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _text(shown: object) -> Text:
+    # For tables: a name is no markup.
+    return Text(one_line(str(shown)))
+
+
+def _fixed(number: float, digits: int = 4) -> Decimal:
+    # With so many digits in CSV.
+    return round(Decimal(float(number)), digits)
+
+
+def as_row(answer: Answer, top_k: int) -> dict[str, Any]:
+    """Give an answer as JSON values.
+
+    Returns
+    -------
+    row
+        ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags``,
+        ``warnings`` (what is to be known of the file) and, if it was asked for, ``timeline``:
+        ``step_s`` (None if the clip is taken as one) and the genre of each step (None if silent).
+    """
+    path, found = str(answer.path), answer.prediction
+    if found is None:
+        return {"path": path, "error": str(answer.error)}
+    row: dict[str, Any] = {
+        "path": path,
+        "genre": found.genre,
+        "unsure": found.unsure,
+        "scores": _scores(found.probabilities, top_k),
+        "tags": _scores(found.tags, top_k),
+        "warnings": list(found.warnings),
+    }
+    if (times := answer.timeline) is not None:
+        step_s = round(times.step_s, 3) if isfinite(times.step_s) else None
+        row["timeline"] = {"step_s": step_s, "genres": times.best}
+    return row
+
+
+def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
+    """Tell a prediction in words, such as "Probably metal (0.86); parts sound like rock.".
+
+    Parameters
+    ----------
+    prediction
+        Of the whole clip.
+    timeline
+        Adds what at least a seventh of the clip sounds like, if it has not been named.
+    """
+    first, *rest = prediction.likely
+    named = {first}
+    told = f"{first} ({prediction.confidence:.2f})"
+    if prediction.unsure:
+        others = f", or {' or '.join(rest[:2])}" if rest else ""
+        named |= set(rest[:2])
+        text = f"Hard to tell: perhaps {told}{others}"
+    else:
+        text = f"{'Almost certainly' if prediction.confidence >= _CERTAIN else 'Probably'} {told}"
+    if timeline is not None:
+        best = timeline.best
+        shares = {genre: best.count(genre) / len(best) for genre in best if genre is not None}
+        ranked = sorted(shares, key=lambda genre: -shares[genre])
+        parts = [name for name in ranked if name not in named and shares[name] >= _PART]
+        if parts:
+            text += f"; parts sound like {' and '.join(parts[:2])}"
+    return f"{text}."
+
+
+def _scores(shares: dict[str, float], top_k: int) -> list[dict[str, Any]]:
+    first = list(shares.items())[:top_k]
+    return [{"label": name, "score": round(share, 6)} for name, share in first]
+
+
+def _steps(answer: Answer) -> list[tuple[float, str, float]]:
+    # Start in s, genre and its probability. Of a clip that is taken as one, the step is endless.
+    times = answer.timeline
+    if times is None:
+        return []
+    return [
+        (i * times.step_s if i else 0.0, genre or "silence", float(times.probabilities[i].max()))
+        for i, genre in enumerate(times.best)
+    ]

@@ -1,0 +1,198 @@
+"""A track, and a dataset of tracks: what is to be classified, never the samples themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from genrescope.datasets.findings import Finding
+from genrescope.errors import NO_TEXT, InputError
+
+Extent = Literal["full", "full-16k", "excerpt"]
+"""How much of the clip its audio file holds: all of it, all of it below 8 kHz, or a part."""
+
+MOST_GENRES, MOST_GENRE_LETTERS = 1000, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One track of a dataset and where its published forms lie.
+
+    Attributes
+    ----------
+    id
+        Unique within its dataset, such as ``blues.00042``.
+    genre
+        The label.
+    audio
+        The audio file, if there is one.
+    extent
+        How much of the clip ``audio`` holds.
+    image
+        The published mel-spectrogram picture (PNG), if there is one.
+    descriptors
+        The published row of descriptors, in the order of
+        ``genrescope.representations.descriptors.COLUMNS``, if there is one.
+    group
+        The artist, or whatever must not stand on both sides of a split; None when unknown.
+    faults
+        What is known to be wrong with the track, in a few words each.
+    """
+
+    id: str
+    genre: str
+    audio: Path | None = None
+    extent: Extent = "full"
+    image: Path | None = None
+    descriptors: tuple[float, ...] | None = None
+    group: str | None = None
+    faults: tuple[str, ...] = ()
+
+
+def spelt_alike(artist: str) -> str:
+    """Give one spelling to those that differ in case, spaces, full stops, commas or "&".
+
+    Nobody's tracks may stand on both sides of a split for having been typed twice. Empty if
+    nothing is left.
+    """
+    plain = unicodedata.normalize("NFKC", artist).casefold().replace("&", " and ")
+    return " ".join(re.sub(r"[.,]", "", plain).split())
+
+
+def genre_fault(name: str) -> str | None:
+    """Say why a text can be no genre's name, as a clause; None if it can."""
+    if not name.strip():
+        return "a genre's name is empty"
+    if len(name) > MOST_GENRE_LETTERS:
+        return f"the genre {name[:20]!r}… has a name of more than {MOST_GENRE_LETTERS} letters"
+    if any("\ud800" <= sign <= "\udfff" for sign in name):
+        return f"the name of the genre {name!r} is not in UTF-8"
+    if any(unicodedata.category(sign) in NO_TEXT for sign in name):
+        return f"the genre {name!r} has a line break or another control character in its name"
+    return None
+
+
+def genre_key(name: str) -> str:
+    """Give one spelling to names that are certainly one genre's.
+
+    They differ in case, in how Unicode writes the same letters (``é`` in one sign or in two, full
+    width), in white space around or between words, or in signs that nobody sees.
+    """
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join("".join(s for s in plain if unicodedata.category(s) != "Cf").split())
+
+
+def genre_letters(name: str) -> str:
+    """Return the letters and digits of a name without accents: names alike in them may be one."""
+    plain = unicodedata.normalize("NFKD", genre_key(name))
+    return "".join(sign for sign in plain if sign.isalnum())
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLists:
+    """A published split: the ids of its training, validation and test tracks."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Tracks that belong together, with the splits published for them.
+
+    Attributes
+    ----------
+    name
+        ``gtzan``, ``demo``, or the folder's name; printed with every figure.
+    tracks
+        Sorted by id.
+    lists
+        Published splits by protocol name (``filtered``); empty for most datasets.
+    problems
+        Files that were left out on reading, each with cause and remedy.
+    notes
+        Sentences that a report on this dataset must carry.
+    findings
+        What ``problems`` sums up, file by file, and what was decided in doubt (``noted``).
+    missing_genres
+        Genres that the source names and of which no track is left.
+    """
+
+    name: str
+    tracks: tuple[Track, ...]
+    lists: Mapping[str, SplitLists] = field(default_factory=dict)
+    problems: tuple[InputError, ...] = ()
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    missing_genres: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[InputError, ...]:
+        """What was decided in doubt on reading; nothing was left out for it."""
+        return tuple(finding.error() for finding in self.findings if finding.kind == "noted")
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """The genres, sorted: the order of every model's outputs."""
+        return tuple(sorted({track.genre for track in self.tracks}))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Tracks per genre, in the order of ``genres``."""
+        counter = Counter(track.genre for track in self.tracks)
+        return {genre: counter[genre] for genre in self.genres}
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 (first 16 hex digits) over ids, labels, groups and published rows.
+
+        It tells two label sets apart; the contents of audio files are the store's to hash.
+        """
+        digest = hashlib.sha256()
+        for track in self.tracks:
+            row = ",".join(map(repr, track.descriptors or ()))
+            sources = f"{track.audio is not None}|{track.extent}|{track.image is not None}"
+            line = f"{track.id}|{track.genre}|{track.group}|{sources}|{row}\n"
+            digest.update(line.encode())
+        return digest.hexdigest()[:16]
+
+    def with_usable(self, ids: Collection[str], *, allow_missing_genres: bool) -> Dataset:
+        """Return the dataset without the genres of which no track can be used.
+
+        Parameters
+        ----------
+        ids
+            Of the tracks that can be used.
+        allow_missing_genres
+            Whether a genre may go; if not, it is an error.
+
+        Raises
+        ------
+        InputError
+            If one may not, and does.
+        """
+        left = {track.genre for track in self.tracks if track.id in ids}
+        gone = [genre for genre in self.genres if genre not in left]
+        if gone and not allow_missing_genres:
+            raise missing_genres_error(self.name, gone)
+        return replace(
+            self,
+            tracks=tuple(track for track in self.tracks if track.genre in left),
+            missing_genres=tuple(sorted({*self.missing_genres, *gone})),
+        )
+
+
+def missing_genres_error(source: Path | str, genres: Sequence[str], why: str = "") -> InputError:
+    """Return the error for genres of which no track is left; ``why`` is a clause on the first."""
+    names = ", ".join(map(repr, genres[:10])) + (" …" if len(genres) > 10 else "")
+    first = f" ({why})" if why else ""
+    cause = f"no track can be used of the genre{'s'[: len(genres) > 1]} {names}{first}"
+    remedy = "Add tracks, remove what is left of the genre, or give --allow-missing-genres"
+    return InputError(source, cause, remedy)

@@ -1,0 +1,167 @@
+"""What a study compares: recipes × protocols × seeds, from YAML or from the command line."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from genrescope.datasets.splits import get_protocol
+from genrescope.datasets.track import Extent
+from genrescope.errors import GenrescopeError, InputError
+from genrescope.training.recipe import (
+    Ensemble,
+    Recipe,
+    describe_faults,
+    load_entry,
+    load_recipe,
+    read_yaml,
+)
+
+_MOST_RECIPES = 200  # of a study
+
+
+class Plan(BaseModel):
+    """A study, before it is run.
+
+    Attributes
+    ----------
+    name
+        Title of the report.
+    about
+        A sentence or two under the title.
+    recipes
+        In the order of the table.
+    ensembles
+        Of these recipes; after them in the table.
+    protocols
+        In the order of the table: the honest ones first.
+    seeds
+        How many iterations.
+    extents
+        Only tracks whose audio is of one of these: full, full-16k, excerpt; None takes all tracks.
+    skip
+        By a recipe's name, protocols that it is left out of, for it takes too long there or too
+        few tracks are left to test; it has no learning curve, either.
+    train_shares
+        Shares of the training tracks to fit with, too, under the first protocol: for learning
+        curves.
+    quick
+        Whether epochs were cut to see that everything runs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "The study"
+    about: str = ""
+    recipes: list[Recipe] = Field(min_length=1)
+    ensembles: list[Ensemble] = []
+    protocols: list[str] = Field(default=["filtered", "report"], min_length=1)
+    seeds: int = Field(default=5, ge=1, le=1000)
+    extents: tuple[Extent, ...] | None = None
+    skip: dict[str, tuple[str, ...]] = {}
+    train_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    quick: bool = False
+
+    @property
+    def entries(self) -> list[Recipe | Ensemble]:
+        """All lines of the table under a protocol, in their order."""
+        return [*self.recipes, *self.ensembles]
+
+    def made_quick(self) -> Plan:
+        """The same with at most two seeds and few epochs."""
+        recipes = [recipe.quick() for recipe in self.recipes]
+        return self.model_copy(
+            update={"recipes": recipes, "seeds": min(2, self.seeds), "quick": True}
+        )
+
+
+def bundled_plans() -> dict[str, Path]:
+    """Names and files of the studies in the package."""
+    folder = Path(str(files("genrescope") / "recipes" / "studies"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_plan(
+    reference: str,
+    *,
+    recipes: list[str] | None = None,
+    protocols: list[str] | None = None,
+    seeds: int | None = None,
+    extents: list[str] | None = None,
+) -> Plan:
+    """Read a study; what is given beside it replaces what it says.
+
+    Parameters
+    ----------
+    reference
+        A bundled study's name or a YAML file's path. Its recipes are names, paths, or settings
+        that say what they extend.
+    recipes, protocols, seeds, extents
+        See ``Plan``.
+
+    Raises
+    ------
+    GenrescopeError
+        If there is no such study, recipe, protocol or extent, or a setting is wrong.
+    """
+    bundled = bundled_plans()
+    path = bundled.get(reference, Path(reference))
+    if reference not in bundled and path.suffix not in {".yaml", ".yml"}:
+        known = ", ".join(bundled)
+        raise GenrescopeError(
+            f"There is no study {reference!r}. Give one of these, or a YAML file: {known}."
+        )
+    settings: dict[str, Any] = read_yaml(path)
+    references = recipes if recipes is not None else settings.get("recipes")
+    if not isinstance(references, list) or not 0 < len(references) <= _MOST_RECIPES:
+        remedy = f"Add `recipes:` with one at least, and {_MOST_RECIPES} at most"
+        raise InputError(path, f"it lists {_count(references)} recipes", remedy)
+    source = None if recipes is not None else path
+    entries = [load_entry(reference, source) for reference in references]
+    settings["ensembles"] = [entry for entry in entries if isinstance(entry, Ensemble)]
+    settings["recipes"] = [entry for entry in entries if isinstance(entry, Recipe)]
+    for ensemble in settings["ensembles"]:  # what it is made of is run with it
+        there = {recipe.name for recipe in settings["recipes"]}
+        settings["recipes"] += [
+            load_recipe(name, source) for name in ensemble.of if name not in there
+        ]
+    names = [entry.name for entry in (*settings["recipes"], *settings["ensembles"])]
+    if twice := {name for name in names if names.count(name) > 1}:
+        remedy = "Give each recipe a name of its own"
+        raise InputError(path, f"recipes share a name: {', '.join(sorted(twice))}", remedy)
+    if recipes is not None:
+        settings |= {"name": "Comparison", "about": "", "skip": {}}
+    if protocols is not None:
+        settings["protocols"] = protocols
+    if seeds is not None:
+        settings["seeds"] = seeds
+    if extents is not None:
+        if unknown := [extent for extent in extents if extent not in get_args(Extent)]:
+            known = ", ".join(get_args(Extent))
+            raise GenrescopeError(f"There is no extent {unknown[0]!r}; there are: {known}.")
+        settings["extents"] = extents
+    try:
+        plan = Plan.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(path, describe_faults(error, "study"), "Correct the study") from error
+    for name in protocols or ():
+        get_protocol(name)
+    _refuse_unknown_protocols(path, plan)
+    if alien := sorted(set(plan.skip) - {recipe.name for recipe in plan.recipes}):
+        raise InputError(path, f"skip names what is no recipe here: {', '.join(alien)}", "Mend it")
+    return plan
+
+
+def _count(references: Any) -> str:
+    return f"{len(references):,}" if references and isinstance(references, list) else "no"
+
+
+def _refuse_unknown_protocols(path: Path, plan: Plan) -> None:
+    for name in (*plan.protocols, *(p for skipped in plan.skip.values() for p in skipped)):
+        try:
+            get_protocol(name)
+        except GenrescopeError as error:
+            raise InputError(path, str(error).rstrip("."), "Mend the study") from error

@@ -1,0 +1,33 @@
+"""Audio without tags that genrescope knows: it has no genre and gets none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from genrescope.audio.ranges import Kind
+from genrescope.errors import InputError
+from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
+
+TAGLESS = frozenset(
+    [b"\x1aE\xdf\xa3", b"RIFF", b".snd", b"caff", b"RF64", b"BW64", b"DSD ", b"FRM8"]
+)
+"""How files begin that may be audio without tags that genrescope knows: Matroska, AVI, AU, …"""
+
+
+def _read(_: Path) -> list[str]:
+    return []
+
+
+def _refusal(_: Path) -> str:
+    return "its format has no tags that genrescope writes"
+
+
+def _write(path: Path, genres: list[str]) -> None:
+    raise InputError(path, _refusal(path), f"Convert it to a format that can hold {genres}")
+
+
+def _others(_: Path) -> Snapshot:
+    return {}
+
+
+FORMATS[Kind.OTHER] = Format(_read, _refusal, _write, _others)

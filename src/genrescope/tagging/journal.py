@@ -1,0 +1,320 @@
+"""The journal: which files' genres are being changed, and how to take each back. One SQLite file.
+
+What is written here is on the disk before a file is touched. A step goes from ``waiting`` to
+``ready`` (its new file lies beside it, the way back is here), to ``done`` (the new file has taken
+the old one's place) and perhaps to ``undone``; or it ends as ``skipped`` or ``failed``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from genrescope.database import Database, Kind, from_integer, text, texts, to_integer
+from genrescope.errors import one_line
+
+_PAGE = 64
+
+_SCHEMA = """
+CREATE TABLE plans (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    file TEXT NOT NULL,
+    library TEXT NOT NULL,
+    preserve_mtime INTEGER NOT NULL,
+    begun REAL NOT NULL
+);
+CREATE TABLE steps (
+    id INTEGER PRIMARY KEY,
+    plan INTEGER NOT NULL REFERENCES plans,
+    path TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    old TEXT NOT NULL,
+    new TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting',
+    told TEXT,
+    mtime_ns INTEGER,
+    patch BLOB,
+    UNIQUE (plan, path)
+);
+CREATE INDEX steps_by_state ON steps (plan, state);
+"""
+
+_KIND = Kind(
+    name="journal",
+    option="--journal",
+    busy="is changing tags, and has this journal open",
+    application=0x67656E6A,  # "genj"
+    version=1,
+    schema=_SCHEMA,
+    synchronous="FULL",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A plan that has been applied, at least in part.
+
+    Attributes
+    ----------
+    number
+        In the journal; later plans have higher ones.
+    key
+        See ``plan.Plan``.
+    file
+        The plan was read from.
+    library
+        Its folder.
+    preserve_mtime
+        Whether files keep the time of their last change.
+    begun
+        When it was first applied, in s since 1970.
+    counts
+        Steps by state.
+    """
+
+    number: int
+    key: str
+    file: Path
+    library: Path
+    preserve_mtime: bool
+    begun: float
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A step that is to be done, or has been.
+
+    Attributes
+    ----------
+    number
+        In the journal.
+    path
+        Relative to the library.
+    stamp
+        As of ``plan.stamp``, of the file when the plan was made.
+    old, new
+        Genres before and after.
+    state
+        ``waiting``, ``ready``, ``done``, ``undone``, ``skipped`` or ``failed``.
+    told
+        Why it was skipped or failed.
+    mtime_ns
+        When the old file was changed; None until the step is ready.
+    patch
+        Makes the old file from the new one, and knows both; see ``patch.rebuild``.
+    """
+
+    number: int
+    path: str
+    stamp: str
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    state: str
+    told: str | None
+    mtime_ns: int | None
+    patch: bytes | None
+
+
+def stored(path: Path | str) -> str | bytes:
+    """Give a path as a column holds it: text, or bytes where it is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return str(path)
+
+
+def _path(value: Any) -> Path:
+    path = Path(os.fsdecode(value) if isinstance(value, bytes) else text(value))
+    if isinstance(value, bytes) and stored(path) != value:
+        raise TypeError(f"{value!r} is no path that was stored")
+    return path
+
+
+def default_path() -> Path:
+    """Give the place of the user's own journal."""
+    return platformdirs.user_data_path("genrescope") / "journal.db"
+
+
+class Journal(Database):
+    """An open journal, locked: one process changes tags at a time.
+
+    Parameters
+    ----------
+    path
+        Of the file, which is made if need be.
+    write
+        Whether plans are to be applied or undone. Without, the file must be there, and may lie
+        where nothing can be written.
+
+    Raises
+    ------
+    InputError
+        If it is locked, is something else, was made by a newer genrescope or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, write: bool = True) -> None:
+        super().__init__(path, _KIND, write=write, missing="Give a file with --journal")
+
+    def enter(
+        self,
+        key: str,
+        file: Path,
+        library: Path,
+        steps: Iterable[tuple[str, str, tuple[str, ...], tuple[str, ...]]],
+        *,
+        preserve_mtime: bool,
+    ) -> int:
+        """Note a plan with all its steps, or none of them; one that is known is gone on with.
+
+        Parameters
+        ----------
+        key, file, library
+            See ``Entry``.
+        steps
+            Path, stamp, old and new genres of each file to be written.
+        preserve_mtime
+            See ``Entry``.
+
+        Returns
+        -------
+        number
+            Of the plan.
+        """
+        with self._told(), self._connection:
+            known = self._connection.execute(
+                "SELECT id FROM plans WHERE key = ?", (key,)
+            ).fetchone()
+            if known is not None:
+                number = int(known[0])
+                # What was undone, skipped or failed gets another try.
+                self._connection.execute(
+                    "UPDATE steps SET state = 'waiting', told = NULL, patch = NULL "
+                    "WHERE plan = ? AND state IN ('undone', 'skipped', 'failed')",
+                    (number,),
+                )
+                self._connection.execute(
+                    "UPDATE plans SET preserve_mtime = ? WHERE id = ?", (preserve_mtime, number)
+                )
+                return number
+            cursor = self._connection.execute(
+                "INSERT INTO plans (key, file, library, preserve_mtime, begun) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (key, stored(file), stored(library), preserve_mtime, time.time()),
+            )
+            number = int(cursor.lastrowid or 0)
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO steps (plan, path, stamp, old, new) VALUES (?, ?, ?, ?, ?)",
+                (
+                    (number, stored(path), stamp, json.dumps(old), json.dumps(new))
+                    for path, stamp, old, new in steps
+                ),
+            )
+            return number
+
+    def plans(self) -> list[Entry]:
+        """Give every plan, the newest first."""
+        with self._told():
+            rows = self._connection.execute(
+                "SELECT id, key, file, library, preserve_mtime, begun FROM plans ORDER BY id DESC"
+            ).fetchall()
+        with self._decoded():
+            return [
+                Entry(n, text(key), _path(file), _path(library), bool(keep), begun, self._counts(n))
+                for n, key, file, library, keep, begun in rows
+            ]
+
+    def changes(self, plan: int, *states: str, newest_first: bool = False) -> Iterator[Change]:
+        """Give the steps of a plan that are in one of some states when they are come to."""
+        after, order = ("<", "DESC") if newest_first else (">", "ASC")
+        last = 2**62 if newest_first else 0
+        marks = ", ".join("?" * len(states))
+        while True:
+            with self._told():
+                page = self._connection.execute(
+                    "SELECT id, path, stamp, old, new, state, told, mtime_ns, patch "
+                    f"FROM steps WHERE plan = ? AND id {after} ? AND state IN ({marks}) "
+                    f"ORDER BY id {order} LIMIT {_PAGE}",
+                    (plan, last, *states),
+                ).fetchall()
+            if not page:
+                return
+            with self._decoded():
+                changes = [_change(*row) for row in page]
+            yield from changes
+            last = page[-1][0]
+
+    def ready(self, change: Change, mtime_ns: int, patch: bytes) -> None:
+        """Note, on the disk, how to take back what is about to happen to a file."""
+        with self._told(), self._connection:
+            self._connection.execute(
+                "UPDATE steps SET state = 'ready', mtime_ns = ?, patch = ? WHERE id = ?",
+                (to_integer(mtime_ns), patch, change.number),
+            )
+
+    def end(self, change: Change, state: str, told: str | None = None) -> None:
+        """Note what has become of a step."""
+        with self._told(), self._connection:
+            self._connection.execute(
+                "UPDATE steps SET state = ?, told = ? WHERE id = ?",
+                (state, told and one_line(told), change.number),
+            )
+
+    def restamp(self, change: Change, stamp: str) -> None:
+        """Note the stamp of the file that an undone step has left."""
+        with self._told(), self._connection:
+            self._connection.execute(
+                "UPDATE steps SET stamp = ? WHERE id = ?", (stamp, change.number)
+            )
+
+    def call_off(self, plan: int) -> None:
+        """Let nothing of a plan wait any more."""
+        with self._told(), self._connection:
+            self._connection.execute(
+                "UPDATE steps SET state = 'undone', told = 'it was never written' "
+                "WHERE plan = ? AND state = 'waiting'",
+                (plan,),
+            )
+
+    def _counts(self, plan: int) -> dict[str, int]:
+        with self._told():
+            found = self._connection.execute(
+                "SELECT state, count(*) FROM steps WHERE plan = ? GROUP BY state ORDER BY state",
+                (plan,),
+            ).fetchall()
+        return {text(state): count for state, count in found}
+
+
+def _change(
+    number: int,
+    path: Any,
+    stamp: Any,
+    old: Any,
+    new: Any,
+    state: Any,
+    told: Any,
+    mtime_ns: Any,
+    patch: Any,
+) -> Change:
+    if not (isinstance(mtime_ns, int | None) and isinstance(patch, bytes | None)):
+        raise TypeError
+    return Change(
+        number,
+        str(_path(path)),
+        text(stamp),
+        texts(old),
+        texts(new),
+        text(state),
+        None if told is None else text(told),
+        None if mtime_ns is None else from_integer(mtime_ns),
+        patch,
+    )

@@ -1,0 +1,393 @@
+"""A plan: which genres would be written into which files, and why. Making one changes nothing.
+
+It is a CSV file that people read, and edit, before they apply it: an ``action`` may be changed from
+``write`` to ``leave`` or back, ``new`` may say something else, lines may go.
+
+Cells are as of `io.cell` and `io.written`, those of genres genre by genre: whatever a name or a tag
+holds, what is written is read back as it was, and no spreadsheet runs it. Format 1, which
+genrescope 0.1 has written, had neither, and knew less of a file; its plans are still read.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+from genrescope import __version__
+from genrescope.errors import InputError
+from genrescope.io import CsvReader, CsvWriter, cell, read_back, read_cell, write_text, written
+from genrescope.library.catalogue import Catalogue, Known
+from genrescope.table import encoding_of
+from genrescope.tagging.formats import can_write, is_genre, read_genres
+from genrescope.tagging.policy import Policy, choose
+from genrescope.taxonomy import Taxonomy
+
+COLUMNS = ("action", "path", "old", "new", "confidence", "reason", "stamp")
+_MARK = "# genrescope tag plan, format "
+_FORMATS = {"1": 1, "2": 2}
+_LIBRARY = "# library: "
+_SEPARATOR = "; "
+_EDGES = re.compile(r"^\s+|\s+$|;")
+_SEP = ("sep=", "SEP=", "Sep=")  # with which spreadsheets are informed of the separator
+_NO_PLAN = "Give a file that `genrescope tag plan` has written"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done with one file.
+
+    Attributes
+    ----------
+    action
+        ``write`` or ``leave``.
+    path
+        Relative to the library, with ``/`` between its parts.
+    old, new
+        Genres before and after.
+    confidence
+        Of the new genres together, in [0, 1]; None where there is none.
+    reason
+        Why, in a few words.
+    stamp
+        Tells whether the file is still what it was; see ``stamp``.
+    """
+
+    action: Literal["write", "leave"]
+    path: str
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    confidence: float | None
+    reason: str
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan that has been read.
+
+    Attributes
+    ----------
+    file
+        It was read from.
+    library
+        The folder that its paths lie in.
+    key
+        12 hex digits that tell its content from that of other plans.
+    format
+        Of the file.
+    """
+
+    file: Path
+    library: Path
+    key: str
+    format: int = 2
+
+    def steps(self) -> Generator[Step]:
+        """Read the steps, one by one.
+
+        Raises
+        ------
+        InputError
+            At the first line that is not as it should be.
+        """
+        with closing(_open(self.file)) as text:
+            reader = CsvReader(text, delimiter=_delimiter(text))
+            header: list[str] | None = None
+            for cells in _told(self.file, reader):
+                if not any(cells) or (header is None and cells[0].startswith(("#", *_SEP))):
+                    continue
+                if header is None:
+                    header = _header(self.file, cells)
+                    continue
+                named = dict(zip(header, cells, strict=False))
+                yield _step(self.file, reader.line_num, named, self.format)
+
+
+def stamp(stat: os.stat_result) -> str:
+    """Give a word for what a file is now, that no spreadsheet takes for a number.
+
+    Of size and time of the last change; and of the inode, the time of the inode's last change and
+    the number of names, which tell what keeps the first two: another file put in its place, other
+    permissions, a second name.
+    """
+    times = f"{stat.st_size:x}-{stat.st_mtime_ns:x}"
+    return f"v{times}-{stat.st_ino:x}-{stat.st_ctime_ns:x}-{stat.st_nlink:x}"
+
+
+def difference(stat: os.stat_result, known: str) -> str | None:
+    """Tell how a file differs from its stamp.
+
+    Parameters
+    ----------
+    stat
+        Of the file as it is.
+    known
+        As of `stamp`; genrescope 0.1 has written size and time alone.
+
+    Returns
+    -------
+    difference
+        As the end of "it … since the plan was made", or None.
+    """
+    now, then = stamp(stat).split("-"), known.split("-")
+    if len(then) not in (2, len(now)) or now[:2] != then[:2]:
+        return "has changed"
+    parts = dict(
+        zip(("inode", "ctime", "names"), zip(now[2:], then[2:], strict=False), strict=False)
+    )
+    causes = {
+        "names": "has got or lost another name",
+        "inode": "was replaced by another file",
+        "ctime": "has got other permissions, owner or attributes, or was moved",
+    }
+    return next(
+        (why for part, why in causes.items() if part in parts and len({*parts[part]}) > 1), None
+    )
+
+
+def make_plan(
+    catalogue: Catalogue,
+    library: Path,
+    taxonomy: Taxonomy,
+    policy: Policy,
+    *,
+    break_hard_links: bool = False,
+) -> Iterator[Step]:
+    """Decide for every file of a library that has been heard.
+
+    Parameters
+    ----------
+    catalogue
+        That knows the library.
+    library
+        Absolute path, without links.
+    taxonomy, policy
+        See ``choice.choose``.
+    break_hard_links
+        Whether to tag files that have other names, too; these then keep the old tags.
+    """
+    for known in catalogue.tracks(str(library)):
+        if known.prediction is not None:
+            yield _decide(known, library, taxonomy, policy, break_hard_links=break_hard_links)
+
+
+def write_plan(path: Path, library: Path, steps: Iterable[Step]) -> dict[str, int]:
+    """Write a plan, whole or not at all.
+
+    Returns
+    -------
+    counts
+        Of each reason for leaving a file alone; under ``write``, of files to be written.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    counts: dict[str, int] = {"write": 0}
+    with write_text(path) as file:
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        file.write(
+            f"{_MARK}2\n# made {made} by genrescope {__version__}; nothing has been changed yet\n"
+            "# To leave a file alone, change write to leave or remove its line; new may be edited, "
+            "several genres with ;\n"
+        )
+        writer = CsvWriter(file)
+        writer.raw_row(_LIBRARY + _one_line(str(library)))
+        writer.raw_row(*COLUMNS)
+        for step in steps:
+            kind = "write" if step.action == "write" else step.reason.partition(":")[0]
+            counts[kind] = counts.get(kind, 0) + 1
+            sure = "" if step.confidence is None else f"{step.confidence:.3f}"
+            genres = _cell_of(step.old), _cell_of(step.new)
+            reason = cell(written(step.reason))
+            writer.raw_row(step.action, cell(written(step.path)), *genres, sure, reason, step.stamp)
+    return counts
+
+
+def open_plan(path: Path) -> Plan:
+    """Open a plan and check its beginning.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is no plan.
+    """
+    with closing(_open(path)) as text:
+        try:
+            rows = CsvReader(text, delimiter=_delimiter(text))
+            head = [line for cells in islice(rows, 7) if (line := _line_of(cells))]
+        except (ValueError, csv.Error) as error:  # ValueError: not UTF-8
+            raise InputError(path, "it is no plan", _NO_PLAN) from error
+    head = head[1:] if head and head[0].startswith(_SEP) else head
+    mark = head[0].strip() if head else ""
+    if not mark.startswith(_MARK.partition(",")[0]) and any(map(_is_of_a_plan, head)):
+        cause = f"its first lines, from '{_MARK}…' on, are missing"
+        remedy = "Put back the lines that begin with # as they were, or make the plan again"
+        raise InputError(path, cause, remedy)
+    known = _FORMATS.get(mark.removeprefix(_MARK)) if mark.startswith(_MARK) else None
+    if known is None:
+        raise InputError(path, "it is no plan of this genrescope", _NO_PLAN)
+    library = next((line[len(_LIBRARY) :] for line in head if line.startswith(_LIBRARY)), "")
+    library = read_back(library) if known > 1 else library.strip()
+    if not library:
+        cause = "the line '# library: …' is missing at its beginning"
+        raise InputError(path, cause, "Make the plan again")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Plan(path, Path(library), digest[:12], known)
+
+
+def _is_of_a_plan(line: str) -> bool:
+    return line.startswith(_LIBRARY) or {"action", "path", "new", "stamp"} <= {*line.split(",")}
+
+
+def _decide(
+    known: Known, library: Path, taxonomy: Taxonomy, policy: Policy, *, break_hard_links: bool
+) -> Step:
+    name = known.path.relative_to(library).as_posix()
+    old: tuple[str, ...] = ()
+
+    def leave(reason: str, mark: str = "", confidence: float | None = None) -> Step:
+        return Step("leave", name, old, (), confidence, reason, mark)
+
+    try:
+        stat = known.path.lstat()
+        obstacle = _obstacle(known, stat, break_hard_links=break_hard_links)
+        if obstacle is None:
+            old = read_genres(known.path)
+            obstacle = can_write(known.path)
+    except InputError as error:
+        obstacle = f"its tags cannot be read: {error.cause}"
+    except OSError as error:
+        return leave(f"it cannot be read: {error.strerror}")
+    mark = stamp(stat)
+    if obstacle is not None:
+        return leave(obstacle, mark)
+    assert known.prediction is not None  # noqa: S101  for the types: the caller saw to it
+    choice = choose(old, known.prediction.probabilities, taxonomy, policy)
+    if choice.genres is None:
+        return leave(choice.reason, mark, choice.confidence)
+    if not all(map(is_genre, choice.genres)):
+        return leave("a genre that it has, and would keep, holds a line break or such", mark)
+    return Step("write", name, old, choice.genres, choice.confidence, choice.reason, mark)
+
+
+def _obstacle(known: Known, stat: os.stat_result, *, break_hard_links: bool) -> str | None:
+    if known.path.is_symlink():
+        return "it is a link: the file that it leads to may be tagged where it lies"
+    if (stat.st_size, stat.st_mtime_ns) != (known.size, known.mtime_ns):
+        return "it has changed since the scan"
+    if stat.st_nlink > 1 and not break_hard_links:
+        return "it has other names, which would keep the old tags: see --break-hard-links"
+    if not stat.st_mode & 0o222:
+        return "it is read-only: make it writable, and the plan again, to tag it"
+    return None
+
+
+def _open(path: Path) -> IO[str]:
+    # Programs save it as UTF-16, too, where people choose "Unicode text".
+    try:
+        with path.open("rb") as file:
+            encoding = encoding_of(file.read(8))
+        return path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+    except OSError as error:
+        cause = f"it cannot be read ({error.strerror})"
+        raise InputError(path, cause, _NO_PLAN) from error
+
+
+def _delimiter(text: IO[str]) -> str:
+    # Of the line of column names; where a comma is for decimals, spreadsheets take something else.
+    lines = list(islice(text, 99))
+    text.seek(0)
+    if lines and (given := re.match(r'"?sep=([,;\t])', lines[0], re.IGNORECASE)):
+        return given[1]
+    header = next((line for line in lines if not line.startswith(("#", '"#'))), "")
+    return max(",;\t", key=header.count)
+
+
+def _told(path: Path, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from rows
+    except (ValueError, csv.Error) as error:
+        raise InputError(path, f"it cannot be read as CSV ({error})", _NO_PLAN) from error
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    missing = [name for name in ("action", "path", "new", "stamp") if name not in cells]
+    if missing:
+        cause = f"the column {missing[0]} is missing"
+        raise InputError(path, cause, "Make the plan again, or put the column back")
+    return cells
+
+
+def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
+    def wrong(cause: str) -> InputError:
+        return InputError(path, f"line {line}: {cause}", "Mend the line or remove it")
+
+    action = cells.get("action", "").strip().lower()
+    if action not in ("write", "leave"):
+        raise wrong(f"the action is {action!r}; there are write and leave")
+
+    def text(column: str) -> str:
+        found = cells.get(column, "")
+        return read_back(read_cell(found)) if version > 1 else found
+
+    name = PurePosixPath(text("path"))
+    if not name.parts or name.is_absolute() or {"..", "\0"} & {*name.parts, *str(name)}:
+        raise wrong("the path does not lie in the library")
+    new = _genres(cells.get("new", ""), version)
+    if action == "write" and not new:
+        raise wrong("there is no new genre to write")
+    if action == "write" and (strange := next((name for name in new if not is_genre(name)), None)):
+        raise wrong(f"{strange!r} is no genre: it holds ; or a line break or such")
+    sure = cells.get("confidence", "").replace(",", ".")
+    try:
+        confidence = float(sure) if sure else None
+    except ValueError:
+        confidence = None  # for people only
+    told = text("reason"), cells.get("stamp", "")
+    return Step(
+        "write" if action == "write" else "leave",
+        str(name),
+        _genres(cells.get("old", ""), version),
+        new,
+        confidence,
+        *told,
+    )
+
+
+def _genres(text: str, version: int) -> tuple[str, ...]:
+    names = (name.strip() for name in text.split(";"))
+    if version > 1:
+        names = (read_back(read_cell(name)) for name in names)
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _cell_of(genres: Iterable[str]) -> str:
+    # What would be lost where the cell is split again: ";", and white space at the ends.
+    return _SEPARATOR.join(cell(_EDGES.sub(_escape, written(genre))) for genre in genres)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "".join(f"\\u{ord(sign):04x}" for sign in match[0])
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[\t\r\n]", _escape, written(text))
+
+
+def _line_of(cells: list[str]) -> str:
+    # Spreadsheets break a line without quotes into cells at its commas, and add empty ones.
+    if not any(cells[1:]):
+        return cells[0] if cells else ""
+    return ",".join(cells).rstrip(",")
