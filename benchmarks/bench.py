@@ -74,19 +74,23 @@ AIMS = (
         "log-mel spectrogram, time / its FFTs'",
         most=1.5,
     ),
-    Aim("training_speed", "report-mlp: plain / one fit a core", "epoch of report-mlp / plain", 3),
+    Aim(
+        "training_speed", "original-mlp: plain / one fit a core", "epoch of original-mlp / plain", 3
+    ),
     Aim(
         "training_speed",
-        "report-mlp: losses of the first steps apart",
-        "report-mlp: losses apart",
+        "original-mlp: losses of the first steps apart",
+        "original-mlp: losses apart",
         most=1e-4,
         unit="",
     ),
-    Aim("training_speed", "report-cnn: plain / one fit a core", "epoch of report-cnn / plain", 3),
+    Aim(
+        "training_speed", "original-cnn: plain / one fit a core", "epoch of original-cnn / plain", 3
+    ),
     Aim(
         "training_speed",
-        "report-cnn: losses of the first steps apart",
-        "report-cnn: losses apart",
+        "original-cnn: losses of the first steps apart",
+        "original-cnn: losses apart",
         most=1e-4,
         unit="",
     ),

@@ -48,7 +48,7 @@ def main() -> None:
     options.add_argument("--json", type=Path, help="file for the figures")
     given = options.parse_args()
     torch.set_num_threads(1)
-    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.extent == "full"]
+    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.audio_variant == "full"]
     step = max(1, len(tracks) // given.clips)
     clips = [t.audio for t in tracks[::step] if t.audio][: given.clips]
     figures: dict[str, float] = {}

@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--json", type=Path, help="file for the figures")
     given = options.parse_args()
     warnings.simplefilter("ignore", UserWarning)
-    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.extent == "full"]
+    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.audio_variant == "full"]
     step = max(1, len(tracks) // given.clips)
     sounds = [load(t.audio, RATE)[0] for t in tracks[::step] if t.audio][: given.clips]
     spectra = [np.abs(librosa.stft(y)) for y in sounds]

@@ -62,7 +62,7 @@ def main() -> None:
     labels = [track.genre for track in tracks]
     with tempfile.TemporaryDirectory() as folder:
         figures = encoders(clips, labels, Path(folder))
-    figures |= pipeline(next(t.audio for t in tracks if t.extent == "full"))
+    figures |= pipeline(next(t.audio for t in tracks if t.audio_variant == "full"))
     for label, figure in figures.items():
         print(f"{label:<60} {figure:.4g}")
     if given.json:

@@ -84,13 +84,13 @@ def library(folder: Path, count: int) -> dict[str, float]:
 def hear(folder: Path, seconds: int) -> dict[str, float]:
     """Hear one track of this length, whole and by windows, each in a process of its own."""
     path = folder / "track.flac"
-    lots = np.random.default_rng(seconds)
+    rng = np.random.default_rng(seconds)
     with soundfile.SoundFile(path, "w", RATE, 1) as file:
         for start in range(0, seconds, 10):
             at = np.arange(start * RATE, min(start + 10, seconds) * RATE) / RATE
-            notes = 110 * 2 ** (lots.integers(0, 36, 4) / 12)
+            notes = 110 * 2 ** (rng.integers(0, 36, 4) / 12)
             chord = sum(np.sin(2 * np.pi * note * at) for note in notes) / 8
-            file.write(chord + (at * 2 % 1 < 0.05) * lots.standard_normal(len(at)) / 4)
+            file.write(chord + (at * 2 % 1 < 0.05) * rng.standard_normal(len(at)) / 4)
     figures = {}
     for what in ("predict", "timeline"):
         line = [sys.executable, "-c", HEAR, what, str(path)]

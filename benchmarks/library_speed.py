@@ -34,7 +34,7 @@ from genrescope.audio.ranges import fingerprint
 from genrescope.classifier import Classifier
 from genrescope.library import scan
 from genrescope.library.catalogue import Catalogue
-from genrescope.tagging.apply import carry_out, enter, take_back
+from genrescope.tagging.apply import apply_plan, register_plan, undo_plan
 from genrescope.tagging.journal import Journal
 from genrescope.tagging.plan import make_plan, open_plan, write_plan
 from genrescope.tagging.policy import Policy
@@ -76,11 +76,11 @@ def make(folder: Path, count: int, seconds: int) -> Path:
 
 def write(folder: Path, seconds: int, number: int) -> None:
     """Write one piece, which its length and number determine."""
-    lots = np.random.default_rng((seconds, number))
+    rng = np.random.default_rng((seconds, number))
     at = np.arange(seconds * RATE) / RATE
-    notes = 110 * 2 ** (lots.integers(0, 36, 4) / 12)
+    notes = 110 * 2 ** (rng.integers(0, 36, 4) / 12)
     chord = sum(np.sin(2 * np.pi * note * at) for note in notes) / 8
-    beat = (at * lots.uniform(1, 3) % 1 < 0.05) * lots.standard_normal(len(at)) / 4
+    beat = (at * rng.uniform(1, 3) % 1 < 0.05) * rng.standard_normal(len(at)) / 4
     both = np.stack([chord + beat, chord - beat], axis=1)
     soundfile.write(folder / f"{number:03d}.mp3", both.astype(np.float32), RATE)
 
@@ -152,9 +152,9 @@ def tagging(music: Path) -> dict[str, float]:
             plan = place / "plan.csv"
             planning = seconds_of(lambda: write_plan(plan, music, steps))
         with Journal(place / "journal.db") as journal:
-            entry = enter(journal, open_plan(plan))
-            applying = seconds_of(lambda: list(carry_out(journal, entry)))
-            undoing = seconds_of(lambda: list(take_back(journal, entry)))
+            entry = register_plan(journal, open_plan(plan))
+            applying = seconds_of(lambda: list(apply_plan(journal, entry)))
+            undoing = seconds_of(lambda: list(undo_plan(journal, entry)))
             assert journal.plans()[0].counts == {"undone": count}
     return {
         "plan, files/s": count / planning,

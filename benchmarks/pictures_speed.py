@@ -44,7 +44,7 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=20)
     options.add_argument("--json", type=Path, help="file for the figures")
     given = options.parse_args()
-    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.extent == "full"]
+    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.audio_variant == "full"]
     step = max(1, len(tracks) // given.clips)
     sounds = [load(t.audio, RATE)[0] for t in tracks[::step] if t.audio][: given.clips]
     by_matplotlib(sounds[0])

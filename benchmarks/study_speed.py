@@ -32,7 +32,7 @@ from genrescope.cli.progress import StudyProgress
 from genrescope.datasets.open import open_dataset
 from genrescope.datasets.splits import get_protocol
 from genrescope.datasets.track import Track
-from genrescope.study.config import load_plan
+from genrescope.study.config import load_study
 from genrescope.study.run import Options, run_study
 
 CROP = (55, 35, 370, 252)
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     dataset = open_dataset(options.data)
-    plan = load_plan("report", recipes=["report-mlp", "report-cnn"], seeds=options.seeds)
+    plan = load_study("original", recipes=["original-mlp", "original-cnn"], seeds=options.seeds)
     recipes = [
         recipe.model_copy(update={"epochs": max(1, round(recipe.epochs * options.epochs_share))})
         for recipe in plan.recipes
@@ -125,7 +125,7 @@ def main() -> None:
         parser.error("the data lacks features_30_sec.csv")
 
     plain: dict[str, float] = {}
-    parts = {"report-mlp": (plain_mlp, Rows, 20), "report-cnn": (plain_cnn, Pictures, 1)}
+    parts = {"original-mlp": (plain_mlp, Rows, 20), "original-cnn": (plain_cnn, Pictures, 1)}
     for recipe in plan.recipes:
         make, kind, times = parts[recipe.name]
         total = 0.0

@@ -54,8 +54,8 @@ def main() -> None:
     figures: dict[str, float] = {"cores": cores}
     with tempfile.TemporaryDirectory() as folder:
         for name, make, kind, epochs in (
-            ("report-mlp", plain_mlp, Rows, 40),
-            ("report-cnn", plain_cnn, Pictures, 2),
+            ("original-mlp", plain_mlp, Rows, 40),
+            ("original-cnn", plain_cnn, Pictures, 2),
         ):
             recipe = load_recipe(name)
             data = Path(folder) / f"{name}.npz"
@@ -84,7 +84,7 @@ def main() -> None:
 
 def prepare(recipe: Recipe, dataset: Dataset, kind: type[Rows], out: Path) -> tuple[Rows, Rows]:
     """Write the arrays of the training and validation tracks; give the plain script's of both."""
-    split = get_protocol("report").splits(dataset, SEED)[0]
+    split = get_protocol("random").splits(dataset, SEED)[0]
     representation = recipe.make_representation()
     with tempfile.TemporaryDirectory() as store:
         collection = Store(Path(store)).collect(representation, dataset.tracks)

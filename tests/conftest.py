@@ -54,12 +54,12 @@ def music() -> Callable[..., Samples]:
     """Make what sounds a little like music: chords, a beat and some noise."""
 
     def make(seconds: float = 3.0, rate: int = 22050, seed: int = 0) -> Samples:
-        lots = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         time = np.arange(round(seconds * rate)) / rate
-        notes = 110 * 2 ** (lots.integers(0, 36, 6) / 12)
+        notes = 110 * 2 ** (rng.integers(0, 36, 6) / 12)
         chords = sum(np.sin(2 * np.pi * note * time) for note in notes) / len(notes)
-        beat = (time * 2 % 1 < 0.05) * lots.standard_normal(len(time))
-        noise = 0.01 * lots.standard_normal(len(time))
+        beat = (time * 2 % 1 < 0.05) * rng.standard_normal(len(time))
+        noise = 0.01 * rng.standard_normal(len(time))
         return (0.5 * chords * (1 + np.sin(time)) / 2 + 0.3 * beat + noise).astype(np.float32)
 
     return make

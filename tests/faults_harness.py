@@ -200,16 +200,16 @@ class Heard:
 
     def kill(self, count: int, seed: int) -> Tally:
         """Kill scans at random moments, some of them several times, and finish each."""
-        tally, lots, begun = Tally(), random.Random(seed), time.perf_counter()
+        tally, rng, begun = Tally(), random.Random(seed), time.perf_counter()
         while tally.kills < count:
             db = self._folder / "killed.db"
             for left in self._folder.glob("killed.db*"):
                 left.unlink()
             again = True
             while again and tally.kills < count:
-                self._kill(tally, db, lots.uniform(0, 1.1 * self.seconds))
-                again = lots.random() < 0.4
-            done = self.scan(db, apart=lots.random() < 0.1)
+                self._kill(tally, db, rng.uniform(0, 1.1 * self.seconds))
+                again = rng.random() < 0.4
+            done = self.scan(db, apart=rng.random() < 0.1)
             tally.ended["scan"] += 1
             tally.expect(
                 f"the next scan ended with {done.code}: {done.told}", true=done.code in (0, 1)
@@ -334,7 +334,7 @@ class Tagged:
         Half of the moments are any in the length of an undisturbed run, half lie between the first
         file and the last. A quarter of the finishing runs are killed, too, and begun again.
         """
-        tally, lots, begun = Tally(), random.Random(seed), time.perf_counter()
+        tally, rng, begun = Tally(), random.Random(seed), time.perf_counter()
         while tally.kills < count:
             self.reset()
             words: tuple[object, ...] = (command,)
@@ -342,22 +342,22 @@ class Tagged:
                 words += (self.plan,)
             else:
                 self.tag("apply", self.plan)
-            self._kill(tally, words, lots)
+            self._kill(tally, words, rng)
             finish = "undo" if command == "undo" else ("resume", "undo")[tally.kills % 2]
-            while lots.random() < 0.25 and tally.kills < count:
-                self._kill(tally, (finish,), lots)
+            while rng.random() < 0.25 and tally.kills < count:
+                self._kill(tally, (finish,), rng)
             self._finish(tally, finish)
         tally.seconds = time.perf_counter() - begun
         return tally
 
-    def _kill(self, tally: Tally, words: tuple[object, ...], lots: random.Random) -> None:
+    def _kill(self, tally: Tally, words: tuple[object, ...], rng: random.Random) -> None:
         length = self.seconds[str(words[0])]
         running = self.start(*words)
-        if lots.random() < 0.5:
-            time.sleep(lots.uniform(0, 1) * length)
+        if rng.random() < 0.5:
+            time.sleep(rng.uniform(0, 1) * length)
         else:
-            self._wait_for_files(lots.randrange(1, len(self.names)), 2 * length)
-            time.sleep(lots.uniform(0, 1) * length / len(self.names))
+            self._wait_for_files(rng.randrange(1, len(self.names)), 2 * length)
+            time.sleep(rng.uniform(0, 1) * length / len(self.names))
         running.signal(signal.SIGKILL)
         if running.wait().code != -signal.SIGKILL:
             tally.missed += 1

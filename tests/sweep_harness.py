@@ -188,14 +188,14 @@ def combinations() -> list[Combination]:
 
 def clip(path: Path) -> Path:
     """Write what is somewhat like music, and nowhere like itself."""
-    lots = np.random.default_rng(14)
+    rng = np.random.default_rng(14)
     time_s = np.arange(round(SECONDS * 44100)) / 44100
-    notes = 110 * 2 ** (lots.integers(0, 36, round(SECONDS * 4)) / 12)
+    notes = 110 * 2 ** (rng.integers(0, 36, round(SECONDS * 4)) / 12)
     pitch = np.repeat(notes, len(time_s) // len(notes) + 1)[: len(time_s)]
     phase = 2 * np.pi * np.cumsum(pitch) / 44100
     tune = sum(np.sin(phase * n) / n for n in (1, 2, 3)) / 3
-    beat = (time_s * 2 % 1 < 0.05) * lots.standard_normal(len(time_s))
-    noise = 0.01 * lots.standard_normal((2, len(time_s)))
+    beat = (time_s * 2 % 1 < 0.05) * rng.standard_normal(len(time_s))
+    noise = 0.01 * rng.standard_normal((2, len(time_s)))
     sides = np.stack([tune + 0.4 * beat, 0.8 * tune + 0.5 * beat]) * 0.5 + noise
     soundfile.write(path, sides.T, 44100)
     return path

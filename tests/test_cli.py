@@ -18,7 +18,7 @@ from hostile import hostile
 
 GENRESCOPE = [sys.executable, "-m", "genrescope"]
 RECIPE = """\
-extends: report-cnn
+extends: original-cnn
 name: tiny
 representation: {name: mel-image, size: 32}
 model: {name: cnn, channels: [4], hidden: 4}
@@ -78,7 +78,7 @@ def test_help_of_every_command(command: list[str], tmp_path: Path) -> None:
 def test_list_shows_every_kind(tmp_path: Path) -> None:
     done = genrescope("list", cwd=tmp_path)
     assert done.returncode == 0
-    for word in ("report-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"):
+    for word in ("original-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"):
         assert word in done.stdout
 
 
@@ -101,7 +101,7 @@ def test_version(tmp_path: Path) -> None:
 def test_study_on_a_folder_then_classify_with_its_model(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     done = genrescope(
-        *("study", "--data", genres, "--recipes", "tiny.yaml", "--protocols", "report"),
+        *("study", "--data", genres, "--recipes", "tiny.yaml", "--protocols", "random"),
         *("--seeds", 1, "--out", "out", "--store", "store", "--jobs", 1),
         cwd=tmp_path,
     )
@@ -237,7 +237,7 @@ def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_quick_study_of_the_demo_needs_no_data_and_no_network(tmp_path: Path) -> None:
     done = genrescope(
-        *("study", "--quick", "--recipes", "report-cnn,report-wav2vec2", "--seeds", 1),
+        *("study", "--quick", "--recipes", "original-cnn,original-wav2vec2", "--seeds", 1),
         cwd=tmp_path,
         XDG_CACHE_HOME=str(tmp_path / "cache"),
         HF_ENDPOINT="http://192.0.2.1",  # an address that never answers: it must not be tried
@@ -258,8 +258,8 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
         closed.bind(("127.0.0.1", 0))
         began = time.monotonic()
         done = genrescope(
-            *("study", "--data", genres, "--recipes", "report-wav2vec2,tiny.yaml", "--seeds", 1),
-            *("--protocols", "report", "--store", "store"),
+            *("study", "--data", genres, "--recipes", "original-wav2vec2,tiny.yaml", "--seeds", 1),
+            *("--protocols", "random", "--store", "store"),
             cwd=tmp_path,
             HF_ENDPOINT=f"http://127.0.0.1:{closed.getsockname()[1]}",
             HF_HOME=str(tmp_path / "hf"),
@@ -275,7 +275,7 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
     [
         (["study", "--data", "nowhere"], ["nowhere", "no such folder"]),
         (["study", "no-such-study"], ["no-such-study", "why-so-low"]),
-        (["study", "--recipes", "no-such"], ["no-such", "report-mlp"]),
+        (["study", "--recipes", "no-such"], ["no-such", "original-mlp"]),
         (["study", "--protocols", "random"], ["random", "filtered"]),
         (["study", "--data", "empty"], ["empty", "genre"]),
         (["study", "--data", "bad.csv"], ["bad.csv", "genre", "missing"]),
@@ -310,7 +310,7 @@ def test_damaged_clips_and_those_that_crash_a_decoder_are_named_and_left_out(
     (tmp_path / "music" / "low" / "9.wav").rename(tmp_path / "music" / "low" / "deadly.wav")
     options = {
         "train": ("--recipe", "tiny.yaml"),
-        "study": ("--recipes", "tiny.yaml", "--protocols", "report", "--seeds", 1),
+        "study": ("--recipes", "tiny.yaml", "--protocols", "random", "--seeds", 1),
     }
     common = ("--data", "music", "--store", "store", "--jobs", 1)
     done = genrescope(
@@ -344,7 +344,7 @@ def test_strict_fails_where_the_default_goes_on(genres: Path, tmp_path: Path) ->
     cut = music / "low" / "9.wav"
     cut.write_bytes(cut.read_bytes()[:20000])
     (music / "silent genre").mkdir()
-    common = ("study", "--data", music, "--recipes", "tiny.yaml", "--protocols", "report")
+    common = ("study", "--data", music, "--recipes", "tiny.yaml", "--protocols", "random")
     more = ("--seeds", 1, "--store", "store", "--jobs", 1)
     lenient = genrescope(*common, *more, "--out", "lenient", "--allow-missing-genres", cwd=tmp_path)
     assert lenient.returncode == 0, lenient.stderr
@@ -401,7 +401,7 @@ def wait_for_curves(out: Path) -> None:
 @pytest.mark.slow
 def test_interrupted_study_says_how_to_go_on(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
-    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "report", "--out", "out"]
+    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "random", "--out", "out"]
     process = subprocess.Popen(
         [*GENRESCOPE, "study", "--data", str(genres), "--store", "store", *arguments],
         cwd=tmp_path,
@@ -421,7 +421,7 @@ def test_interrupted_study_says_how_to_go_on(genres: Path, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_workers_end_when_their_study_is_killed(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
-    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "report", "--out", "out"]
+    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "random", "--out", "out"]
     process = subprocess.Popen(
         [*GENRESCOPE, "study", "--data", str(genres), "--store", "store", *arguments],
         cwd=tmp_path,

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 import genrescope
-from genrescope.audio import LOUDEST
+from genrescope.audio import MAX_AMPLITUDE
 from genrescope.classifier import Classifier
 from genrescope.classifier.batch import classify_files
 from genrescope.datasets import demo
 from genrescope.errors import InputError
 from genrescope.inference import open_session
 from genrescope.representations import REPRESENTATIONS, make_representation
-from genrescope.study.config import Plan
+from genrescope.study.config import StudyConfig
 from genrescope.study.run import Options, run_study
 from genrescope.training.recipe import load_recipe
 from silent import Silent
@@ -58,8 +58,8 @@ SOUNDS = {
     "half the rate": np.tile(np.array([1, -1], np.float32), LENGTH // 2),
     "half silent": np.where(np.arange(LENGTH) < RATE, 0, SINE).astype(np.float32),
     "integers unscaled": SINE * np.float32(2**15),
-    "as loud as may be": BITS * np.float32(LOUDEST),
-    "one loud sample": at_the_middle(LOUDEST),
+    "as loud as may be": BITS * np.float32(MAX_AMPLITUDE),
+    "one loud sample": at_the_middle(MAX_AMPLITUDE),
 }
 NO_SOUNDS = {
     "nan": (at_the_middle(np.nan), "not finite numbers"),
@@ -67,7 +67,7 @@ NO_SOUNDS = {
     "minus inf": (at_the_middle(-np.inf), "not finite numbers"),
     "both inf": (np.where(BITS > 0, np.inf, -np.inf).astype(np.float32), "not finite numbers"),
     "too loud": (SINE * np.float32(1e30), r"samples of 3e\+29, where 1 is loud"),
-    "one too loud": (at_the_middle(-2 * LOUDEST), r"samples of 4e\+09, where 1 is loud"),
+    "one too loud": (at_the_middle(-2 * MAX_AMPLITUDE), r"samples of 4e\+09, where 1 is loud"),
     "the most": (np.full(LENGTH, np.finfo(np.float32).max), r"samples of 3e\+38, where 1 is loud"),
 }
 NO_WAVEFORMS = {
@@ -328,10 +328,10 @@ def test_a_study_is_the_same_by_one_job_and_by_two(tmp_path: Path) -> None:
     dataset = demo.make(tmp_path / "demo", tracks_per_style=10, seconds=1.0)
     network = {"name": "cnn", "channels": [4], "hidden": 8}
     picture = {"name": "mel-image", "size": 32}
-    settings = {"extends": "report-cnn", "epochs": 2, "representation": picture, "model": network}
+    settings = {"extends": "original-cnn", "epochs": 2, "representation": picture, "model": network}
     neighbours = {"extends": "knn", "name": "neighbours"}
     recipes = [load_recipe(told) for told in ({**settings, "name": "small"}, neighbours)]
-    plan = Plan(recipes=recipes, protocols=["filtered", "report"], seeds=2)
+    plan = StudyConfig(recipes=recipes, protocols=["filtered", "random"], seeds=2)
     found = []
     for jobs in (1, 2):
         out = tmp_path / f"by {jobs}"

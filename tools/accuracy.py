@@ -87,10 +87,12 @@ def main() -> None:
     print(f"wrote {PAGE}")
 
 
-def study(given: argparse.Namespace, out: Path, extents: str, protocols: str) -> dict[str, Any]:
+def study(
+    given: argparse.Namespace, out: Path, audio_variants: str, protocols: str
+) -> dict[str, Any]:
     """Run one study, or go on with it; its results."""
     command = [sys.executable, "-m", "genrescope", "study", "heads", "--data", str(given.data)]
-    command += ["--out", str(out), "--extents", extents, "--protocols", protocols]
+    command += ["--out", str(out), "--audio-variants", audio_variants, "--protocols", protocols]
     subprocess.run([*command, "--seeds", str(given.seeds)], check=True)  # noqa: S603  our own
     return json.loads((out / "results.json").read_text(encoding="utf-8"))
 

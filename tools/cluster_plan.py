@@ -159,11 +159,11 @@ def make_tracks(folder: Path, kind: str) -> list[Path]:
     """Write stereo tracks of ``MINUTES``, made of the package's samples and some noise."""
     paths = []
     for number, minutes in enumerate(MINUTES):
-        lots = np.random.default_rng(number)
-        names = lots.permutation(genrescope.SAMPLES)
+        rng = np.random.default_rng(number)
+        names = rng.permutation(genrescope.SAMPLES)
         parts = [resample(*load(genrescope.sample(name)), RATE) for name in names]
         mono = np.resize(np.concatenate(parts), round(minutes * 60 * RATE))
-        noise = 0.003 * lots.standard_normal((len(mono), 2), dtype=np.float32)
+        noise = 0.003 * rng.standard_normal((len(mono), 2), dtype=np.float32)
         path = folder / f"{number}.{kind.lower()}"
         encode(path, mono[:, np.newaxis] + noise, kind)
         paths.append(path)
@@ -273,9 +273,9 @@ def simulate(hearing: NDArray[np.float64], megabytes: float, node: Node, store: 
     node, store
         What it runs on, and where the tracks are.
     """
-    lots = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     files = 2000 + 200 * node.cores
-    service = lots.choice(hearing, files)
+    service = rng.choice(hearing, files)
     # What is fetched lies ready; every core has FETCHES downloads and twice as many files ahead.
     flows = _Flows(node.gbit * 125, store.connection_mb, megabytes)
     events = [(store.first_byte_s, 0, core) for core in range(node.cores) for _ in range(FETCHES)]
@@ -368,8 +368,8 @@ def makespan(parts: NDArray[np.float64], workers: int, losses: float = 0.0) -> f
     losses
         Of a worker, a second: half a part is lost each time, on average.
     """
-    lots = np.random.default_rng(0)
-    again = lots.poisson(parts * losses)
+    rng = np.random.default_rng(0)
+    again = rng.poisson(parts * losses)
     free = [0.0] * workers
     for seconds, times in zip(parts, again, strict=True):
         begin = heapq.heappop(free)

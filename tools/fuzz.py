@@ -32,11 +32,11 @@ def main() -> None:
     target = targets.TARGETS[sys.argv.pop(1)]
 
     def mutate(data: bytes, longest: int, seed: int) -> bytes:
-        lots = random.Random(seed)  # noqa: S311
-        if lots.random() < 0.5:
+        rng = random.Random(seed)  # noqa: S311
+        if rng.random() < 0.5:
             mutated: bytes = atheris.Mutate(data, longest)
             return mutated
-        change = (lots.choice(targets.WAYS), lots.random(), lots.randrange(2**16))
+        change = (rng.choice(targets.WAYS), rng.random(), rng.randrange(2**16))
         return targets.damage(target, data, [change])[:longest]
 
     with tempfile.TemporaryDirectory() as folder:

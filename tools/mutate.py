@@ -40,12 +40,12 @@ from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {
-    "src/genrescope/datasets/splits.py": ["tests/tracks/test_splits.py"],
-    "src/genrescope/tagging/journal.py": ["tests/library/test_journal.py"],
-    "src/genrescope/tagging/patch.py": ["tests/library/test_patch.py"],
+    "src/genrescope/datasets/splits.py": ["tests/datasets/test_splits.py"],
+    "src/genrescope/tagging/journal.py": ["tests/tagging/test_journal.py"],
+    "src/genrescope/tagging/patch.py": ["tests/tagging/test_patch.py"],
     "src/genrescope/tagging/formats/*.py": [
-        "tests/library/test_tags.py",
-        "tests/library/test_id3v1.py",
+        "tests/tagging/test_tags.py",
+        "tests/tagging/test_id3v1.py",
     ],
 }
 MOST_CPU_S = 120

@@ -4,7 +4,7 @@
 
 Prints a Markdown table, and with ``--write`` puts it between the marks in that page. Ends with code
 1 if a file was half written, a row was lost or anything else was not as it should be. What is done
-is what ``tests/library/test_faults.py`` does by the dozen.
+is what ``tests/tagging/test_faults.py`` does by the dozen.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedGroupKFold
 
 import genrescope
-from genrescope.backbones.backbone import make_reference, open_backbone
+from genrescope.backbones.backbone import make_backbone_config, open_backbone
 from genrescope.datasets.open import open_dataset
 from genrescope.library.similar import comparable, nearest
 from genrescope.representations.embedding import Embedding
@@ -105,7 +105,7 @@ def others(representation: Embedding, raw: Rows) -> dict[str, Rows]:
 
 def layers(representation: Embedding, raw: Rows) -> dict[str, Rows]:
     """Cut the columns into layers."""
-    widths = open_backbone(make_reference(representation.backbones[0])).widths
+    widths = open_backbone(make_backbone_config(representation.backbones[0])).widths
     ends = np.cumsum([widths[layer] for layer in representation.layers])
     return dict(zip(representation.layers, np.split(raw, ends[:-1], axis=1), strict=True))
 

@@ -25,7 +25,7 @@ _ROOM = 2**17  # bytes; SQLite needs more than 2**15 at once
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DatabaseKind:
     """What a file is for.
 
     Attributes
@@ -80,13 +80,13 @@ class Database:
         is locked.
     """
 
-    def __init__(self, path: Path, kind: Kind, *, write: bool, missing: str = "") -> None:
+    def __init__(self, path: Path, kind: DatabaseKind, *, write: bool, missing: str = "") -> None:
         self.path = path
         self._kind = kind
         self._mutex = threading.RLock()
         self._file_lock = filelock.FileLock(f"{path}.lock")
         self._temporary = ExitStack()
-        self._refuse_no_file(missing if not write else "")
+        self._check_regular(missing if not write else "")
         if write:
             self._lock()
         try:
@@ -122,7 +122,7 @@ class Database:
             self._temporary.close()
             self._file_lock.release()
 
-    def _refuse_no_file(self, missing: str) -> None:
+    def _check_regular(self, missing: str) -> None:
         try:
             mode = self.path.stat().st_mode
         except FileNotFoundError:

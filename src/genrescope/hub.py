@@ -14,7 +14,7 @@ from genrescope.errors import GenrescopeError
 HUB_TIMEOUT_S = 10
 MOST_BYTES = 2**30
 """A model folder of more than this is not fetched."""
-MOST_CHECKPOINT_BYTES = 2**33
+MAX_CHECKPOINT_BYTES = 2**33
 """Nor are a checkpoint's settings and weights of more than this."""
 
 MODEL_FILES = ("config.json", "model.onnx", "model.safetensors", "README.md")
@@ -117,7 +117,7 @@ def resolve_weights(
         # The same weights often lie there twice; safetensors is safer and enough.
         skip = ["*.bin"] if "model.safetensors" in names else []
         wanted = {name for name in names if _any_fits(name, needed) and not _any_fits(name, skip)}
-        _refuse_large(info, wanted, MOST_CHECKPOINT_BYTES)
+        _check_size(info, wanted, MAX_CHECKPOINT_BYTES)
         return Path(
             snapshot_download(
                 weights,
@@ -185,7 +185,7 @@ def fetch(
             f"Hugging Face hub ({_reason(error)}). Check the name and the network."
         ) from error
     try:
-        _refuse_large(info, names, MOST_BYTES)
+        _check_size(info, names, MOST_BYTES)
     except ValueError as error:
         raise GenrescopeError(f"{at}: {error}. Check the name.") from error
     try:
@@ -241,7 +241,7 @@ def _commit(info: Any, revision: str | None) -> str:
     return sha
 
 
-def _refuse_large(info: Any, names: Collection[str], most: int) -> None:
+def _check_size(info: Any, names: Collection[str], most: int) -> None:
     sizes = [file.size or 0 for file in info.siblings or () if file.rfilename in names]
     if sum(sizes) > most:
         told = "more than a genre classifier has any use for"

@@ -6,7 +6,7 @@ import re
 
 import onnxruntime
 
-MOST_BYTES = 2**31
+MAX_MODEL_BYTES = 2**31
 """Of an ONNX file: protobuf, which it is written in, has no larger ones."""
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that there is

@@ -14,7 +14,7 @@ from genrescope.errors import InputError
 from genrescope.io import CsvReader
 from genrescope.reading import read_bounded
 
-MOST_TABLE_BYTES = 64 * 2**20
+MAX_TABLE_BYTES = 64 * 2**20
 """What a table may have: some 500,000 rows of a path, a genre and an artist."""
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -77,7 +77,7 @@ def open_table(
     *,
     remedy: str,
     known: Callable[[str], bool] = lambda _: False,
-    most: int = MOST_TABLE_BYTES,
+    most: int = MAX_TABLE_BYTES,
 ) -> Table:
     """Read a table: its encoding, the separator of its cells and its header.
 

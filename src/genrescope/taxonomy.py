@@ -152,7 +152,7 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
         {**inherited, **_resolved(others, spellings, inherited)},
         {**base.parents, **_linked(tree, base.parents)},
     )
-    _refuse_dead_ends(others, taxonomy)
+    _check_ends(others, taxonomy)
     return taxonomy
 
 
@@ -327,7 +327,7 @@ def _resolved(
     return links
 
 
-def _refuse_dead_ends(said: list[_Said], taxonomy: Taxonomy) -> None:
+def _check_ends(said: list[_Said], taxonomy: Taxonomy) -> None:
     for one in said:
         if taxonomy.canonical(one.of) is None:
             cause = f"neither {one.of!r} nor a genre above it is on the whitelist"

@@ -27,7 +27,7 @@ import yaml
 import genrescope
 from genrescope.cli import app as cli
 from genrescope.datasets.demo import RATE, render
-from genrescope.study.config import load_plan
+from genrescope.study.config import load_study
 from genrescope.training.recipe import load_entry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +110,7 @@ def test_recipes_and_studies_can_be_read(block: Block, tmp_path: Path) -> None:
     settings = yaml.safe_load(text)
     assert isinstance(settings, dict)
     if "recipes" in settings:
-        assert load_plan(str(file)).recipes
+        assert load_study(str(file)).recipes
     elif "extends" in settings and "examples/" not in block.text:  # those are run
         assert load_entry(str(file)).name == settings["name"]
 

@@ -32,7 +32,7 @@ from genrescope.datasets.check import CHECKSUMS
 from genrescope.datasets.check import check as check_gtzan
 from genrescope.errors import GenrescopeError
 from genrescope.library import index
-from genrescope.library.catalogue import Catalogue, Entry
+from genrescope.library.catalogue import Catalogue, CatalogueEntry
 from genrescope.library.stats import summarise
 from genrescope.tagging.journal import Journal
 from genrescope.tagging.plan import Step, open_plan, write_plan
@@ -109,9 +109,9 @@ def open_recipe(path: Path) -> None:
 
 
 def open_study(path: Path) -> None:
-    from genrescope.study.config import load_plan
+    from genrescope.study.config import load_study
 
-    assert load_plan(str(path)).made_quick().entries
+    assert load_study(str(path)).quick_version().entries
 
 
 RECIPE = b"""\
@@ -143,9 +143,9 @@ recipes:
 - knn
 - {extends: cnn, name: short, epochs: 2}
 - ensemble
-protocols: [filtered, report]
-extents: [full]
-skip: {knn: [report]}
+protocols: [filtered, random]
+audio_variants: [full]
+skip: {knn: [random]}
 train_shares: [0.5]
 seeds: 2
 """
@@ -237,7 +237,7 @@ def open_journal(path: Path) -> None:
                     assert all(isinstance(name, str) for name in (*change.old, *change.new))
         steps = [("new.mp3", "v1-1", (), ("Pop",))]
         number = journal.enter("ccc", Path("p"), Path("/m"), steps, preserve_mtime=True)
-        journal.call_off(number)
+        journal.cancel(number)
 
 
 def fill_catalogue(path: Path) -> None:
@@ -245,7 +245,7 @@ def fill_catalogue(path: Path) -> None:
     shares = dict.fromkeys(classifier.genres, 0.1)
     with Catalogue(path, write=True) as catalogue:
         model, walk = catalogue.model(classifier), catalogue.begin_walk()
-        catalogue.see("/m", [Entry(f"{i}.mp3", i, i) for i in range(20)], walk)
+        catalogue.see("/m", [CatalogueEntry(f"{i}.mp3", i, i) for i in range(20)], walk)
         catalogue.end_walk("/m", walk)
         tags, warnings = {"guitar": 0.9, "loud": 0.2}, ("1 s of 9 s could not be decoded",)
         found = Prediction("rock", 0.1, True, shares, tags, warnings)
@@ -263,7 +263,7 @@ def open_catalogue(path: Path) -> None:
         catalogue.count_waiting("/m", 1)
     with Catalogue(path, write=True) as catalogue:
         walk = catalogue.begin_walk()
-        catalogue.see("/m", [Entry("new.mp3", 1, 1), Entry("2.mp3", 9, 9)], walk)
+        catalogue.see("/m", [CatalogueEntry("new.mp3", 1, 1), CatalogueEntry("2.mp3", 9, 9)], walk)
         catalogue.end_walk("/m", walk)
         catalogue.commit()
 
@@ -276,7 +276,7 @@ def index_seed() -> bytes:
         path = Path(folder) / INDEX
         vectors = np.eye(3, 4, dtype=np.float16)
         rows = {
-            f"塔/{i}.mp3": index.Row(i, i, vector, genre, 0.5)
+            f"塔/{i}.mp3": index.IndexRow(i, i, vector, genre, 0.5)
             for i, (vector, genre) in enumerate(zip(vectors, ("a", "b", "a"), strict=True))
         }
         index.write(path, rows, "model", None)
@@ -310,7 +310,7 @@ GENRES = ("blues", "jazz", "rock")
 def network_seed() -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
-    lots = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     graph = helper.make_graph(
         [
             helper.make_node("Flatten", ["input"], ["flat"]),
@@ -321,7 +321,7 @@ def network_seed() -> bytes:
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 4, 44])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
         [
-            numpy_helper.from_array(lots.standard_normal((3, 176)).astype(np.float32), "weights"),
+            numpy_helper.from_array(rng.standard_normal((3, 176)).astype(np.float32), "weights"),
             numpy_helper.from_array(np.zeros(3, np.float32), "bias"),
         ],
     )
@@ -619,14 +619,13 @@ def work(name: str, count: int, seed: int) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
-    target, lots, taken = TARGETS[name], random.Random(seed), 0
+    target, rng, taken = TARGETS[name], random.Random(seed), 0
     seeds = target.seeds()
     for _ in range(count):
         changes = [
-            (lots.choice(WAYS), lots.random(), lots.randrange(2**16))
-            for _ in range(lots.randint(1, 4))
+            (rng.choice(WAYS), rng.random(), rng.randrange(2**16)) for _ in range(rng.randint(1, 4))
         ]
-        content = damage(target, lots.choice(seeds), changes)
+        content = damage(target, rng.choice(seeds), changes)
         print(content.hex(), file=sys.stderr, flush=True)  # the last one caused a crash
         taken += check(target, content)
     print(count, taken)

@@ -488,12 +488,12 @@ def test_embeddings_compare_by_the_penultimate_layer(classifier: Classifier) -> 
 def test_the_order_is_that_of_brute_force(
     rows: int, width: int, asked: int, count: int, block: int, seed: int, half: bool
 ) -> None:
-    lots = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     # Few values, so that many rows are equally near.
-    vectors = unit(lots.integers(-2, 3, (rows, width)).astype("f4"))
+    vectors = unit(rng.integers(-2, 3, (rows, width)).astype("f4"))
     vectors = vectors.astype(np.float16) if half else vectors
-    tracks = unit(lots.integers(-2, 3, (asked, width)).astype("f4"))
-    left_out = [lots.integers(0, rows, lots.integers(0, 3)).tolist() for _ in range(asked)]
+    tracks = unit(rng.integers(-2, 3, (asked, width)).astype("f4"))
+    left_out = [rng.integers(0, rows, rng.integers(0, 3)).tolist() for _ in range(asked)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(similar, "_ROWS", block)
         answers = nearest(vectors, tracks, count, left_out)

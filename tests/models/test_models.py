@@ -56,8 +56,8 @@ class Case:
         return make_model(name, self.representation.shape, len(GENRES), self.parameters)
 
     def batch(self, tracks: int = 3) -> torch.Tensor:
-        lots = torch.Generator().manual_seed(1)
-        return torch.rand((tracks, *self.representation.shape), generator=lots) * 2 - 1
+        rng = torch.Generator().manual_seed(1)
+        return torch.rand((tracks, *self.representation.shape), generator=rng) * 2 - 1
 
 
 @pytest.fixture(scope="session")

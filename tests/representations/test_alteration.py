@@ -15,7 +15,7 @@ from genrescope.representations import make_representation
 from genrescope.representations.alteration import (
     ALTERATIONS,
     PLAIN,
-    Alteration,
+    AudioTransform,
     get_alterations,
 )
 
@@ -34,7 +34,7 @@ def pitch(samples: np.ndarray) -> float:
 def test_speed_shifts_pitch_and_length(tone: Callable[..., Path], tmp_path: Path) -> None:
     path = tone(tmp_path / "a.wav", seconds=4, frequency=500)
     for speed in (0.89, 1.12):
-        heard, _ = load(path, Alteration(speed=speed).recorded_rate(RATE))
+        heard, _ = load(path, AudioTransform(speed=speed).recorded_rate(RATE))
         assert len(heard) / RATE == pytest.approx(4 / speed, abs=1e-3)
         assert pitch(heard) == pytest.approx(500 * speed, abs=1)
 
@@ -42,7 +42,7 @@ def test_speed_shifts_pitch_and_length(tone: Callable[..., Path], tmp_path: Path
 @pytest.mark.parametrize("gain", [-6.0, 6.0])
 def test_gain_is_in_decibels(gain: float) -> None:
     noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
-    altered = Alteration(gain_db=gain).colour(noise, RATE)
+    altered = AudioTransform(gain_db=gain).colour(noise, RATE)
     assert altered.dtype == np.float32
     assert level_db(altered) - level_db(noise) == pytest.approx(gain, abs=1e-3)
 
@@ -50,7 +50,7 @@ def test_gain_is_in_decibels(gain: float) -> None:
 def test_tilt_favours_the_high_end() -> None:
     time = np.arange(RATE) / RATE
     change = [
-        level_db(Alteration(tilt_db=6).colour(wave, RATE)) - level_db(wave)
+        level_db(AudioTransform(tilt_db=6).colour(wave, RATE)) - level_db(wave)
         for wave in (np.sin(2 * np.pi * f * time).astype(np.float32) for f in (20, 1700, 7900))
     ]
     assert change == sorted(change)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
 
-from genrescope.backbones.backbone import BACKBONES, cut, make_reference, open_backbone
+from genrescope.backbones.backbone import BACKBONES, cut, make_backbone_config, open_backbone
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError
@@ -30,8 +30,8 @@ RATE = 16000
 
 
 def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
-    lots = np.random.default_rng(seed)
-    return (0.1 * lots.standard_normal(round(seconds * RATE))).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal(round(seconds * RATE))).astype(np.float32)
 
 
 def embed(settings: dict[str, Any], waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -74,14 +74,16 @@ def test_windows_follow_each_other_and_a_short_clip_is_repeated() -> None:
     steps = np.arange(7, dtype=np.float32)
     assert cut(steps, 3).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert cut(steps, 10).tolist() == [[0, 1, 2, 3, 4, 5, 6, 0, 1, 2]]
-    assert cut(steps, 10, goes_on=True).shape == (0, 10)
+    assert cut(steps, 10, is_continuation=True).shape == (0, 10)
 
 
 def test_a_name_of_one_word_will_do(checkpoints: Checkpoints, tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "a.onnx", ["n", 8000])
-    assert make_reference(f"onnx:{path}") == make_reference({"kind": "onnx", "source": str(path)})
-    assert make_reference("musicnn:MSD_vgg") == make_reference("MSD_vgg")
-    assert make_reference("MSD_vgg").to_json() == "MSD_vgg"
+    assert make_backbone_config(f"onnx:{path}") == make_backbone_config(
+        {"kind": "onnx", "source": str(path)}
+    )
+    assert make_backbone_config("musicnn:MSD_vgg") == make_backbone_config("MSD_vgg")
+    assert make_backbone_config("MSD_vgg").to_json() == "MSD_vgg"
 
 
 @pytest.mark.parametrize("name", ["onnx-waveform", "wav2vec2"])
@@ -187,7 +189,7 @@ def test_a_huge_onnx_file_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**31)
     with pytest.raises(InputError, match="more than 1,073,741,824"):
-        make_reference(f"onnx:{path}")
+        make_backbone_config(f"onnx:{path}")
 
 
 def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:

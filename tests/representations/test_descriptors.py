@@ -120,13 +120,13 @@ def test_the_beat_of_a_metronome_is_found() -> None:
 
 @pytest.mark.parametrize("sound", ["silence", "constant", "click", "noise", "loud noise"])
 def test_any_sound_gives_finite_numbers(sound: str) -> None:
-    lots = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     y = {
         "silence": np.zeros(2 * RATE),
         "constant": np.full(2 * RATE, 0.5),
         "click": np.eye(1, 2 * RATE, RATE)[0],
-        "noise": lots.uniform(-1e-4, 1e-4, 2 * RATE),
-        "loud noise": lots.uniform(-1, 1, 2 * RATE),
+        "noise": rng.uniform(-1e-4, 1e-4, 2 * RATE),
+        "loud noise": rng.uniform(-1, 1, 2 * RATE),
     }[sound].astype(np.float32)
     found = descriptors.compute(y, RATE)
     assert (found.shape, found.dtype) == ((57,), np.float32)

@@ -42,7 +42,7 @@ def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> Non
 
 
 @pytest.mark.parametrize(
-    ("parameters", "rate", "extents"),
+    ("parameters", "rate", "audio_variants"),
     [
         ({}, 22050, {"full"}),
         ({"hz": 16000}, 16000, {"full", "full-16k"}),
@@ -51,12 +51,14 @@ def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> Non
         ({"hz": 16000, "loop": True}, 16000, {"full", "full-16k", "excerpt"}),
     ],
 )
-def test_which_audio_is_fit(parameters: dict[str, object], rate: int, extents: set[str]) -> None:
+def test_which_audio_is_fit(
+    parameters: dict[str, object], rate: int, audio_variants: set[str]
+) -> None:
     found = make_representation("mfcc", parameters)
     assert found.rate == rate
-    for extent in ("full", "full-16k", "excerpt"):
-        track = Track("a", "pop", audio=Path("a.wav"), extent=extent)
-        assert (found.source(track) is not None) == (extent in extents)
+    for audio_variant in ("full", "full-16k", "excerpt"):
+        track = Track("a", "pop", audio=Path("a.wav"), audio_variant=audio_variant)
+        assert (found.source(track) is not None) == (audio_variant in audio_variants)
     assert make_representation("mfcc").source(track) is None  # the others' are not widened
 
 

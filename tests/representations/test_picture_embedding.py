@@ -60,7 +60,9 @@ def test_real_pictures_sound_like_their_audio(gtzan: Path) -> None:
     # Tags heard in the picture go with those heard in the audio of the same track, not another's.
     in_picture = make_representation("picture-embedding", {"layers": ["tags"]})
     in_audio = make_representation("embedding", {"layers": ["tags"]})
-    tracks = [t for t in open_dataset(gtzan).tracks if t.extent == "full" and t.audio and t.image]
+    tracks = [
+        t for t in open_dataset(gtzan).tracks if t.audio_variant == "full" and t.audio and t.image
+    ]
     chosen = tracks[::10]
     seen = np.stack([in_picture.of_track(track) for track in chosen])
     heard = np.stack([in_audio.of_file(track.audio) for track in chosen])
@@ -72,7 +74,7 @@ def test_real_pictures_sound_like_their_audio(gtzan: Path) -> None:
 
 
 def test_a_picture_and_its_clip_give_the_same(gtzan: Path) -> None:
-    track = next(t for t in open_dataset(gtzan).tracks if t.extent == "full" and t.audio)
+    track = next(t for t in open_dataset(gtzan).tracks if t.audio_variant == "full" and t.audio)
     hears = make_representation("picture-embedding")
     waveform, rate = load(track.audio, RATE)
     drawn, published = hears.compute(waveform, rate), hears.of_track(track)

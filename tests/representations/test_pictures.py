@@ -92,13 +92,13 @@ def test_the_colour_table_is_magma() -> None:
 def test_a_drawn_picture_gives_back_the_grid_it_was_drawn_from(
     seed: int, seconds: float, kind: str, rate: int
 ) -> None:
-    lots = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
     waveform = {
-        "noise": lots.standard_normal(len(time)) / 9,
-        "tone": np.sin(2 * np.pi * lots.uniform(50, 7000) * time),
-        "fade": lots.standard_normal(len(time)) * np.exp(-time * 3),
-        "clicks": (lots.random(len(time)) < 1e-4).astype(float),
+        "noise": rng.standard_normal(len(time)) / 9,
+        "tone": np.sin(2 * np.pi * rng.uniform(50, 7000) * time),
+        "fade": rng.standard_normal(len(time)) * np.exp(-time * 3),
+        "clicks": (rng.random(len(time)) < 1e-4).astype(float),
     }[kind].astype(np.float32)
     pixels = picture.draw(waveform, rate)
     assert (pixels.shape, pixels.dtype) == ((288, 432, 3), np.uint8)
@@ -223,8 +223,8 @@ def test_what_is_no_picture_says_why(tmp_path: Path, fault: str, cause: str) -> 
 
 def test_a_published_picture_wins_over_audio(tmp_path: Path) -> None:
     png = tmp_path / "a.png"
-    lots = np.random.default_rng(0)
-    pixels = picture.magma()[lots.integers(0, 256, (288, 432))]
+    rng = np.random.default_rng(0)
+    pixels = picture.magma()[rng.integers(0, 256, (288, 432))]
     Image.fromarray(pixels).convert("RGBA").save(png)
     track = Track("a", "pop", audio=tmp_path / "is-not-read.wav", image=png)
     found = make_representation("mel-image").of_track(track)

@@ -102,13 +102,13 @@ def test_a_file_of_no_use_is_named(representation: Representation, tmp_path: Pat
 def test_which_audio_is_fit(representation: Representation) -> None:
     audio = Path("a.wav")
     assert representation.source(Track("a", "pop")) is None
-    excerpt = representation.source(Track("a", "pop", audio=audio, extent="excerpt"))
+    excerpt = representation.source(Track("a", "pop", audio=audio, audio_variant="excerpt"))
     # What hears windows of 3 s makes do with an excerpt; the others look at the whole clip.
     assert (excerpt is None) == (representation.name != "embedding")
     full = representation.source(Track("a", "pop", audio=audio))
     assert full is not None
     assert (full.kind, full.path) == ("audio", audio)
-    narrow = representation.source(Track("a", "pop", audio=audio, extent="full-16k"))
+    narrow = representation.source(Track("a", "pop", audio=audio, audio_variant="full-16k"))
     assert (narrow is None) == (representation.rate > 16000)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import make_representation, picture
-from genrescope.representations.alteration import PLAIN, Alteration, get_alterations
+from genrescope.representations.alteration import PLAIN, AudioTransform, get_alterations
 from genrescope.representations.mel_from_image import MelFromImage
 from genrescope.representations.representation import Array
 from genrescope.representations.store import Store
@@ -61,7 +61,7 @@ class Recorded(MelFromImage):
     log: str = ""
 
     def of_track(
-        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         with Path(self.log).open("a") as file:
             file.write(f"{track.id}\n")
@@ -288,7 +288,7 @@ def test_a_folder_that_cannot_be_written_is_told(
 def test_tracks_without_a_fit_source_are_left_out_silently(
     store: Store, tracks: list[Track]
 ) -> None:
-    unfit = [Track("none", "pop"), replace(tracks[0], id="part", extent="excerpt")]
+    unfit = [Track("none", "pop"), replace(tracks[0], id="part", audio_variant="excerpt")]
     found = store.collect(MEL, [*unfit, tracks[1]])
     assert (found.ids, found.problems) == (("t1",), ())
 

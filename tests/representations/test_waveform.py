@@ -73,7 +73,7 @@ def test_a_short_clip_is_repeated_from_start_to_end() -> None:
 
 
 def test_excerpts_will_do_where_they_are_repeated() -> None:
-    excerpt = Track("a", "pop", audio=Path("a.wav"), extent="excerpt")
+    excerpt = Track("a", "pop", audio=Path("a.wav"), audio_variant="excerpt")
     assert make_representation("waveform", {"loop": True}).source(excerpt) is not None
     assert make_representation("waveform").source(excerpt) is None
 

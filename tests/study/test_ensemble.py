@@ -72,7 +72,7 @@ def task(folder: Path, name: str, ids: tuple[str, ...], splits: tuple[Split, ...
     made = CellTask(
         key=f"{name} · report · seed 0",
         recipe=load_recipe(name),
-        protocol="report",
+        protocol="random",
         seed=0,
         splits=splits,
         packed=folder / "none.npy",
@@ -82,7 +82,7 @@ def task(folder: Path, name: str, ids: tuple[str, ...], splits: tuple[Split, ...
         dataset="invented",
         recipe_hash=load_recipe(name).hash,
         data_checksum=name,
-        folder=folder / "runs" / f"{name}-{load_recipe(name).hash}" / "report" / "seed-0",
+        folder=folder / "runs" / f"{name}-{load_recipe(name).hash}" / "random" / "seed-0",
         model_folder=None,
         threads=1,
     )

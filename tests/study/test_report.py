@@ -9,7 +9,7 @@ import pytest
 from test_figures import GENRES, SEGMENTS, learning_cells, make_cell
 
 from genrescope.datasets.track import Dataset, Track
-from genrescope.study.config import Plan
+from genrescope.study.config import StudyConfig
 from genrescope.study.report import NO_AUDIO, summary, write_report
 from genrescope.study.results import Cell, Unavailable
 from genrescope.study.run import NO_WEIGHTS, Study
@@ -22,9 +22,9 @@ HEARD = frozenset(track.id for track in TRACKS[:20])
 
 def make_study(cells: list[Cell], **more: object) -> Study:
     names = list(dict.fromkeys(cell.recipe for cell in cells))
-    recipes = [load_recipe({"extends": "report-mlp", "name": name}) for name in names]
+    recipes = [load_recipe({"extends": "original-mlp", "name": name}) for name in names]
     protocols = list(dict.fromkeys(cell.protocol for cell in cells))
-    plan = Plan(recipes=recipes, protocols=protocols, seeds=2)
+    plan = StudyConfig(recipes=recipes, protocols=protocols, seeds=2)
     study = Study(
         plan=plan,
         dataset=Dataset("made-up", TRACKS),
@@ -103,13 +103,13 @@ def test_a_recipe_with_no_test_track_with_audio_is_marked(tmp_path: Path) -> Non
 
 
 def test_honest_protocols_lead_and_leaks_come_last_and_are_marked(tmp_path: Path) -> None:
-    protocols = (SEGMENTS, "report", "filtered")
+    protocols = (SEGMENTS, "random", "filtered")
     cells = [make_cell(recipe, name) for name in protocols for recipe in ("a", "b")]
     study = make_study(cells)
     text, page = written(study, tmp_path)
     order = [line.split(" | ")[0] for line in section(text, "Test accuracy")]
     leaking = f"| `{SEGMENTS}` **LEAKS**"
-    assert order == ["| `filtered`"] * 2 + ["| `report`"] * 2 + [leaking] * 2
+    assert order == ["| `filtered`"] * 2 + ["| `random`"] * 2 + [leaking] * 2
     # Wherever it stands, it says so.
     for line in text.splitlines():
         if f"`{SEGMENTS}`" in line:
@@ -127,7 +127,7 @@ def test_honest_protocols_lead_and_leaks_come_last_and_are_marked(tmp_path: Path
 
 
 def test_nothing_is_said_to_leak_where_nothing_does(tmp_path: Path) -> None:
-    text, page = written(make_study([READS, make_cell("reads", "report")]), tmp_path)
+    text, page = written(make_study([READS, make_cell("reads", "random")]), tmp_path)
     assert "LEAKS" not in text + page
 
 
@@ -139,7 +139,7 @@ def test_a_protocol_that_is_only_for_some_has_no_line_for_the_others(tmp_path: P
 
 def test_missing_weights_stay_in_the_table_with_their_mark(tmp_path: Path) -> None:
     study = make_study([READS, HEARS], audio=HEARD)
-    lacking = load_recipe({"extends": "report-wav2vec2", "name": "lacking"})
+    lacking = load_recipe({"extends": "original-wav2vec2", "name": "lacking"})
     plan = study.plan.model_copy(update={"recipes": [*study.plan.recipes, lacking]})
     missing = Unavailable(recipe="lacking", protocol=None, mark=NO_WEIGHTS, reason="No network.")
     text, page = written(replace(study, plan=plan, unavailable=[missing]), tmp_path)
@@ -211,7 +211,7 @@ def test_gap_learning_and_calibration_are_there_when_there_is_something_to_show(
 ) -> None:
     learnt = learning_cells(["a", "b"])
     cells = [c for c in learnt if c.train_share == 1]
-    cells += [make_cell(recipe, "report", accuracy=0.8) for recipe in ("a", "b")]
+    cells += [make_cell(recipe, "random", accuracy=0.8) for recipe in ("a", "b")]
     study = make_study(cells, learning=[c for c in learnt if c.train_share < 1])
     text, page = written(study, tmp_path / "full")
     drawn = {path.stem for path in (tmp_path / "full" / "figures").glob("*.png")}
@@ -238,7 +238,7 @@ def test_pictures_of_cells_are_folded_away_on_the_page_and_linked_in_the_text(
     tmp_path: Path,
 ) -> None:
     curves = [[dict.fromkeys(CURVE_COLUMNS, 1.0)] * 2]
-    cells = [replace(make_cell(r, p), curves=curves) for p in ("filtered", "report") for r in "ab"]
+    cells = [replace(make_cell(r, p), curves=curves) for p in ("filtered", "random") for r in "ab"]
     text, page = written(make_study(cells), tmp_path)
     files = {path.name for path in (tmp_path / "figures").glob("*.png")}
     assert len(files) == 4 + 2 * 4

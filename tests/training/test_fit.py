@@ -38,7 +38,7 @@ def tracks(count: int, seed: int = 0) -> PackedTracks:
 def small(**settings: object) -> Recipe:
     return load_recipe(
         {
-            "extends": "report-mlp",
+            "extends": "original-mlp",
             "model": {"widths": [16]},
             "epochs": 6,
             "calibrate": False,
@@ -303,7 +303,7 @@ def test_wav2vec2_recipe_overfits_a_handful_of_real_clips(gtzan: Path, tmp_path)
     # The recipe as it is, but for the checkpoint (made here, random), the length and the rate.
     recipe = load_recipe(
         {
-            "extends": "report-wav2vec2",
+            "extends": "original-wav2vec2",
             "model": {"weights": str(tiny_wav2vec2(tmp_path / "weights"))},
             "representation": {"seconds": 5},
             "double_softmax": False,
@@ -315,7 +315,9 @@ def test_wav2vec2_recipe_overfits_a_handful_of_real_clips(gtzan: Path, tmp_path)
     wanted = ("classical", "metal", "hiphop", "blues")
     dataset = read(gtzan)
     chosen = [
-        [t for t in dataset.tracks if t.genre == genre and t.extent == "full" and t.audio][:2]
+        [t for t in dataset.tracks if t.genre == genre and t.audio_variant == "full" and t.audio][
+            :2
+        ]
         for genre in wanted
     ]
     packed = np.stack(

@@ -63,11 +63,11 @@ def recipe(checkpoint: Path, **settings: Any) -> Recipe:
 
 def tracks(count: int, seed: int) -> PackedTracks:
     """Tones in noise; a genre has its own."""
-    lots = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     labels = np.arange(count) % GENRES
     time = np.arange(int(SECONDS * RATE)) / RATE
     tones = np.sin(2 * np.pi * (300 * 3.0 ** labels[:, None]) * time)
-    arrays = (tones + 0.1 * lots.normal(size=tones.shape)).astype(np.float32)
+    arrays = (tones + 0.1 * rng.normal(size=tones.shape)).astype(np.float32)
     representation = make_representation("waveform", {"seconds": SECONDS})
     return PackedTracks(representation, arrays, np.arange(count), labels.astype(np.int64))
 

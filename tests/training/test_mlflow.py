@@ -16,7 +16,7 @@ from genrescope.training.recipe import Recipe, load_recipe
 
 pytest.importorskip("mlflow")
 
-RECIPE = {"extends": "report-mlp", "name": "tiny", "model": {"widths": [8]}, "epochs": 3}
+RECIPE = {"extends": "original-mlp", "name": "tiny", "model": {"widths": [8]}, "epochs": 3}
 
 
 def run(folder: Path, seed: int = 0) -> tuple[Fitted, Recipe]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.study.config import load_plan
+from genrescope.study.config import load_study
 from genrescope.training.recipe import (
     Ensemble,
     bundled_recipes,
@@ -42,31 +42,31 @@ def test_every_bundled_recipe_says_what_it_is_and_is_named_like_its_file(name: s
 
 
 def test_hash_follows_the_settings_and_nothing_else() -> None:
-    base = load_recipe("report-mlp")
-    renamed = load_recipe({"extends": "report-mlp", "name": "other", "about": "else"})
-    changed = load_recipe({"extends": "report-mlp", "double_softmax": False})
-    deeper = load_recipe({"extends": "report-mlp", "model": {"dropout": 0.4}})
+    base = load_recipe("original-mlp")
+    renamed = load_recipe({"extends": "original-mlp", "name": "other", "about": "else"})
+    changed = load_recipe({"extends": "original-mlp", "double_softmax": False})
+    deeper = load_recipe({"extends": "original-mlp", "model": {"dropout": 0.4}})
     assert renamed.hash == base.hash
     assert len({base.hash, changed.hash, deeper.hash}) == 3
     assert deeper.model.parameters == {"widths": [512, 128], "dropout": 0.4}
 
 
 def test_another_model_does_not_inherit_parameters() -> None:
-    recipe = load_recipe({"extends": "report-cnn", "model": {"name": "mlp"}})
+    recipe = load_recipe({"extends": "original-cnn", "model": {"name": "mlp"}})
     assert recipe.model.parameters == {}
 
 
 def test_a_recipe_file_may_extend_a_file_beside_it(tmp_path) -> None:
-    (tmp_path / "base.yaml").write_text("extends: report-mlp\nname: base\nepochs: 7\n")
+    (tmp_path / "base.yaml").write_text("extends: original-mlp\nname: base\nepochs: 7\n")
     (tmp_path / "mine.yaml").write_text("extends: base.yaml\nname: mine\n")
     recipe = load_recipe(str(tmp_path / "mine.yaml"))
     assert (recipe.name, recipe.epochs) == ("mine", 7)
 
 
 def test_quick_keeps_two_epochs_at_least_and_never_adds_any() -> None:
-    assert load_recipe("report-mlp").quick().epochs == 17
-    assert load_recipe({"extends": "report-mlp", "epochs": 30}).quick().epochs == 2
-    assert load_recipe({"extends": "report-mlp", "epochs": 1}).quick().epochs == 1
+    assert load_recipe("original-mlp").quick().epochs == 17
+    assert load_recipe({"extends": "original-mlp", "epochs": 30}).quick().epochs == 2
+    assert load_recipe({"extends": "original-mlp", "epochs": 1}).quick().epochs == 1
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_quick_keeps_two_epochs_at_least_and_never_adds_any() -> None:
 )
 def test_wrong_settings_are_named(settings: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        load_recipe({"extends": "report-mlp", **settings})
+        load_recipe({"extends": "original-mlp", **settings})
 
 
 def test_a_wrong_alteration_is_named_though_the_weights_are_not_there() -> None:
@@ -96,7 +96,7 @@ def test_a_wrong_alteration_is_named_though_the_weights_are_not_there() -> None:
 
 
 def test_faults_of_files_are_named(tmp_path) -> None:
-    with pytest.raises(GenrescopeError, match="report-cnn"):
+    with pytest.raises(GenrescopeError, match="original-cnn"):
         load_recipe("no-such")
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [unclosed")
@@ -117,9 +117,9 @@ def test_the_hashes_of_what_was_measured_stay_what_they_were() -> None:
     known = {
         "default": "a93d5dd4f8fe",
         "musicnn-head": "d62c2d066c3f",
-        "report-cnn": "84837b770783",
-        "report-mlp": "fed74f67d6f9",
-        "report-wav2vec2": "cc8687240f47",
+        "original-cnn": "84837b770783",
+        "original-mlp": "fed74f67d6f9",
+        "original-wav2vec2": "cc8687240f47",
     }
     assert {name: load_recipe(name).hash for name in known} == known
 
@@ -139,18 +139,20 @@ def test_the_hashes_of_what_was_measured_stay_what_they_were() -> None:
     ],
 )
 def test_every_later_setting_changes_the_hash(change: dict) -> None:
-    assert load_recipe({"extends": "report-mlp", **change}).hash != load_recipe("report-mlp").hash
+    assert (
+        load_recipe({"extends": "original-mlp", **change}).hash != load_recipe("original-mlp").hash
+    )
 
 
 def test_what_is_not_for_a_kind_of_model_is_refused() -> None:
     with pytest.raises(GenrescopeError, match=r"search: not for a network"):
-        load_recipe({"extends": "report-mlp", "search": {"dropout": [0.1, 0.5]}})
+        load_recipe({"extends": "original-mlp", "search": {"dropout": [0.1, 0.5]}})
     with pytest.raises(GenrescopeError, match=r"members, refit: not for a classical model"):
         load_recipe({"extends": "svm", "members": 2, "refit": True})
     with pytest.raises(GenrescopeError, match="patience"):
-        load_recipe({"extends": "report-mlp", "refit": True, "patience": 3})
+        load_recipe({"extends": "original-mlp", "refit": True, "patience": 3})
     with pytest.raises(GenrescopeError, match="patience"):
-        load_recipe({"extends": "report-mlp", "validate_every": 2, "patience": 3})
+        load_recipe({"extends": "original-mlp", "validate_every": 2, "patience": 3})
 
 
 def test_an_ensemble_is_no_recipe_to_train() -> None:
@@ -165,7 +167,7 @@ def test_an_ensemble_is_no_recipe_to_train() -> None:
 def refused(path: Path, text: str, words: str) -> None:
     """By a recipe's and by a study's reader, with the file's name, and at once."""
     path.write_text(text, encoding="utf-8")
-    for read in (load_entry, load_plan):
+    for read in (load_entry, load_study):
         begun = time.process_time()
         with pytest.raises(InputError, match=words) as refusal:
             read(str(path))
@@ -273,7 +275,7 @@ def test_merge_keys_and_aliases_are_for_what_is_short(tmp_path: Path) -> None:
         "- &base {extends: svm, name: one, search: &values {c: [1], gamma: [1e-2]}}\n"
         "- {<<: *base, name: two, search: {<<: *values, c: [3.0]}}\n"
     )
-    one, two = load_plan(str(path)).recipes
+    one, two = load_study(str(path)).recipes
     assert one.search == {"c": (1,), "gamma": (0.01,)}
     assert (two.name, two.search) == ("two", {"c": (3.0,), "gamma": (0.01,)})
 
@@ -311,7 +313,7 @@ def test_a_study_of_very_many_recipes_is_refused_at_once(tmp_path: Path) -> None
     path = tmp_path / "study.yaml"
     path.write_text(f"recipes: [{','.join(['svm'] * 10_000)}]")
     with pytest.raises(InputError, match=r"lists 10,000 recipes.*200 at most"):
-        load_plan(str(path))
+        load_study(str(path))
 
 
 def test_a_message_names_a_few_faults_and_counts_the_rest(tmp_path: Path) -> None:
@@ -367,7 +369,7 @@ def test_wrong_parameters_are_named_with_their_file_before_anything_is_fitted(
     path = tmp_path / "mine.yaml"
     base = "" if "extends" in settings else "extends: svm\n"
     path.write_text(f"{base}{settings}\n", encoding="utf-8")
-    for read in (load_recipe, lambda text: load_plan("report", recipes=[text])):
+    for read in (load_recipe, lambda text: load_study("original", recipes=[text])):
         with pytest.raises(InputError, match=rf"mine\.yaml: .*{words}"):
             read(str(path))
 
@@ -376,4 +378,4 @@ def test_of_a_studys_recipes_the_wrong_one_is_named(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("recipes: [svm, {extends: knn, name: near, search: {k: [1]}}]")
     with pytest.raises(InputError, match=r"study\.yaml: recipe 'near': .*search\.k"):
-        load_plan(str(path))
+        load_study(str(path))

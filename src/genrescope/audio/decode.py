@@ -22,9 +22,9 @@ from genrescope.audio.tracks import (
     AUDIBLE_S,
     PADDING_S,
     CannotSeekError,
-    Track,
+    SoundStream,
     at_rate,
-    open_track,
+    open_stream,
 )
 from genrescope.audio.waveform import Waveform, fault_of, fit_length, resample
 from genrescope.errors import InputError
@@ -118,7 +118,7 @@ def decode(path: Path, rate: int | None = None) -> Clip:
     """
     with _open(path) as track:
         target = rate or track.rate
-        report = _Report(path, track)
+        report = _DecodeReport(path, track)
         blocks = list(at_rate(report.checked(), track.rate, target))
         return Clip(np.concatenate(blocks), target, report.warnings())
 
@@ -215,7 +215,7 @@ def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Wave
     held = np.empty(0, np.float32)
     lead = 0  # samples of ``held`` that come before its piece
     with _open(path) as track:
-        report = _Report(path, track)
+        report = _DecodeReport(path, track)
         for block in at_rate(report.checked(), track.rate, rate):
             held = np.concatenate([held, block])
             # Strictly more, so that the last piece is not made of its margins alone.
@@ -227,15 +227,15 @@ def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Wave
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Track]:
-    with open_source(path) as source, open_track(View(source)) as track:
+def _open(path: Path) -> Iterator[SoundStream]:
+    with open_source(path) as source, open_stream(View(source)) as track:
         yield track
 
 
-class _Report:
+class _DecodeReport:
     # What comes of a file that is decoded from start to end.
 
-    def __init__(self, path: Path, track: Track) -> None:
+    def __init__(self, path: Path, track: SoundStream) -> None:
         self._path, self._track, self.seconds = path, track, 0.0
 
     def checked(self) -> Iterator[Waveform]:
@@ -253,7 +253,7 @@ class _Report:
         return _warnings(self._path, self._track, self.seconds)
 
 
-def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...]:
+def _warnings(path: Path, track: SoundStream, found: float) -> tuple[AudioWarning, ...]:
     # Of so many seconds that were decoded. A header that promises days, or a thousand times what
     # there is, is wrong; then the file says nothing of what is missing.
     absurd = track.promised > max(_LONGEST_S, _ABSURD * found)
@@ -280,7 +280,7 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
     return tuple(warnings)
 
 
-def _excerpts(path: Path, track: Track, rate: int, span_s: float, most: int) -> Excerpts:
+def _excerpts(path: Path, track: SoundStream, rate: int, span_s: float, most: int) -> Excerpts:
     def finish(part: _Part, source: Waveform) -> Waveform:
         _check_samples(path, source)
         resampled = resample(source, track.rate, rate)[part.skip :]
@@ -293,7 +293,7 @@ def _excerpts(path: Path, track: Track, rate: int, span_s: float, most: int) -> 
         warnings = _warnings(path, track, seconds) if waveforms is not None else ()
     if waveforms is None:
         track.lost = track.foreign = 0.0
-        report = _Report(path, track)
+        report = _DecodeReport(path, track)
         blocks, count = [], 0
         for block in at_rate(report.checked(), track.rate, rate):
             count += len(block)
@@ -340,7 +340,7 @@ _Finish = Callable[[_Part, Waveform], Waveform]
 
 
 def _seek(
-    track: Track, plan: list[_Part], seconds: float, finish: _Finish
+    track: SoundStream, plan: list[_Part], seconds: float, finish: _Finish
 ) -> list[Waveform] | None:
     # None if a part or the track's end is not where it should be: the file is cut off or goes on,
     # its length was a guess, or its format cannot be sought. Reading through tells which.

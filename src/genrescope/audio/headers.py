@@ -17,7 +17,7 @@ from typing import Literal
 
 from genrescope.audio.source import View
 
-MOST_RECORDINGS = 10_000
+MAX_RECORDINGS = 10_000
 """That may be joined in a file; where there are more, one more is given."""
 
 _CHUNKS = 10_000  # of a recording; more are none
@@ -88,7 +88,7 @@ def recordings(view: View) -> list[Recording]:
     """
     found: list[Recording] = []
     rest: View | None = view.of(behind_id3(view))
-    while rest is not None and len(found) <= MOST_RECORDINGS:
+    while rest is not None and len(found) <= MAX_RECORDINGS:
         parts, behind = _read(rest)
         # The last of several may be of a format that does not tell where it ends.
         found += parts or ([Recording(rest)] if found else [])
@@ -221,7 +221,7 @@ def without_tags(view: View) -> list[View]:
     for place, content in view.search(_INNER, _INNER_BYTES):
         if place < start:  # within a tag
             continue
-        if len(parts) > MOST_RECORDINGS:
+        if len(parts) > MAX_RECORDINGS:
             break
         if content[:4] in {b"Xing", b"Info"}:
             stop = behind = _mp3_frame(view, place)
@@ -285,7 +285,7 @@ def is_tag(view: View, at: int) -> bool:
 def _split(view: View, pattern: re.Pattern[bytes]) -> list[View]:
     # At every place of the pattern, which is 8 bytes long. No recording is shorter than a header.
     starts, at = [0], 42
-    while len(starts) <= MOST_RECORDINGS and (at := view.find(b"fLaC", at)) >= 0:
+    while len(starts) <= MAX_RECORDINGS and (at := view.find(b"fLaC", at)) >= 0:
         if pattern.match(view.read_at(at, 8)):
             starts.append(at)
         at += 4
@@ -293,7 +293,7 @@ def _split(view: View, pattern: re.Pattern[bytes]) -> list[View]:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _HeaderFormat:
     """A format of chunks.
 
     Parameters
@@ -447,11 +447,11 @@ def _magic(pattern: bytes) -> re.Pattern[bytes]:
 
 
 _KINDS = (
-    _Kind(_magic(rb"(RIFF|RF64|BW64)....WAVE"), 12, 4, "<I", False, 2, b"data", 4),
-    _Kind(_magic(rb"RIFX....WAVE"), 12, 4, ">I", False, 2, b"data", 4),
-    _Kind(_magic(rb"FORM....AIF[FC]"), 12, 4, ">I", False, 2, b"SSND", 4),
-    _Kind(_magic(rb"caff\0\x01"), 8, 4, ">q", False, 1, b"data", None),
-    _Kind(
+    _HeaderFormat(_magic(rb"(RIFF|RF64|BW64)....WAVE"), 12, 4, "<I", False, 2, b"data", 4),
+    _HeaderFormat(_magic(rb"RIFX....WAVE"), 12, 4, ">I", False, 2, b"data", 4),
+    _HeaderFormat(_magic(rb"FORM....AIF[FC]"), 12, 4, ">I", False, 2, b"SSND", 4),
+    _HeaderFormat(_magic(rb"caff\0\x01"), 8, 4, ">q", False, 1, b"data", None),
+    _HeaderFormat(
         _magic(rb"riff\x2e\x91\xcf\x11"),
         40,
         16,
@@ -508,7 +508,7 @@ def _ogg(view: View) -> list[Recording]:
         at, flags, serial, number, intact = page
         first = bool(flags & 2)
         if first and not begins:
-            if len(links) > MOST_RECORDINGS:
+            if len(links) > MAX_RECORDINGS:
                 break
             if links:
                 links[-1].stop = at

@@ -25,7 +25,7 @@ Ranges = list[tuple[int, int]]
 """Byte ranges (start, stop) of a file, in order."""
 
 
-class Kind(StrEnum):
+class Container(StrEnum):
     """How a file is built, as far as tags matter."""
 
     FRAMES = "frames"  # MP3, AAC, TTA: ID3v2 in front, any tags behind
@@ -61,7 +61,7 @@ class _BrokenError(Exception):
     """A size or a mark in a file that cannot be right; the text is a clause."""
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> Container:
     """Tell how a file is built.
 
     Raises
@@ -95,9 +95,9 @@ def audio_ranges(path: Path) -> Ranges:
     """
     with _opened(path) as (file, size):
         kind, start = _kind(file, size)
-        if kind in {Kind.FRAMES, Kind.APE}:
+        if kind in {Container.FRAMES, Container.APE}:
             found: Iterable[tuple[int, int]] = [(start, _without_tail(file, start, size))]
-        elif kind is Kind.OTHER:
+        elif kind is Container.OTHER:
             found = [(0, size)]
         else:
             found = _FINDERS[kind](file, start, size)
@@ -196,18 +196,18 @@ def _read(file: BinaryIO, at: int, count: int) -> bytes:
     return file.read(count)
 
 
-def _kind(file: BinaryIO, size: int) -> tuple[Kind, int]:
+def _kind(file: BinaryIO, size: int) -> tuple[Container, int]:
     """Tell the kind, and where the file begins behind ID3v2 tags in front."""
     start = _without_head(file, size)
     head = _read(file, start, 12)
     if head.startswith(b"fLaC"):
-        return Kind.FLAC, start
+        return Container.FLAC, start
     if head.startswith(_APE_MAGICS):
-        return Kind.APE, start
+        return Container.APE, start
     if start or head.startswith(b"TTA1") or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):
-        return Kind.FRAMES, start
+        return Container.FRAMES, start
     kind = _kind_untagged(head, _read(file, 0, 16))
-    return (Kind.FRAMES if kind is Kind.OTHER and _has_frames(file, size) else kind), 0
+    return (Container.FRAMES if kind is Container.OTHER and _has_frames(file, size) else kind), 0
 
 
 def _has_frames(file: BinaryIO, size: int) -> bool:
@@ -255,16 +255,16 @@ def _frame_length(head: bytes) -> int:
     return (slots * kbits * 1000 // hertz + (head[2] >> 1 & 1)) * (4 if layer == 1 else 1)
 
 
-def _kind_untagged(head: bytes, start: bytes) -> Kind:
+def _kind_untagged(head: bytes, start: bytes) -> Container:
     if head.startswith(b"OggS"):
-        return Kind.OGG
+        return Container.OGG
     if head[:4] in {b"RIFF", b"RF64", b"BW64"} and head[8:] == b"WAVE":
-        return Kind.WAVE
+        return Container.WAVE
     if head[:4] == b"FORM" and head[8:] in {b"AIFF", b"AIFC"}:
-        return Kind.AIFF
+        return Container.AIFF
     if head[4:8] in _MP4_BOXES:
-        return Kind.MP4
-    return Kind.ASF if start == _ASF_HEADER else Kind.OTHER
+        return Container.MP4
+    return Container.ASF if start == _ASF_HEADER else Container.OTHER
 
 
 def _without_head(file: BinaryIO, size: int) -> int:
@@ -496,10 +496,10 @@ def ogg_headers(first: bytes) -> int:
 
 
 _FINDERS = {
-    Kind.FLAC: _flac,
-    Kind.MP4: _mp4,
-    Kind.WAVE: _wave,
-    Kind.AIFF: _aiff,
-    Kind.ASF: _asf,
-    Kind.OGG: _ogg,
+    Container.FLAC: _flac,
+    Container.MP4: _mp4,
+    Container.WAVE: _wave,
+    Container.AIFF: _aiff,
+    Container.ASF: _asf,
+    Container.OGG: _ogg,
 }

@@ -31,7 +31,7 @@ _FLAGS = (
 _BLOCK = 2**20
 
 
-class Source:
+class OpenedFile:
     """An open regular file.
 
     Attributes
@@ -58,7 +58,7 @@ class Source:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_source(path: Path) -> Iterator[OpenedFile]:
     """Open a file that is to be decoded.
 
     Raises
@@ -79,7 +79,7 @@ def open_source(path: Path) -> Iterator[Source]:
         if status.st_size == 0:
             raise InputError(path, "the file is empty (0 bytes)", REPLACE)
         try:
-            yield Source(path, descriptor, status.st_size)
+            yield OpenedFile(path, descriptor, status.st_size)
         except OSError as error:
             raise unreadable(path, error) from error
     finally:
@@ -103,7 +103,7 @@ class View(io.RawIOBase):
 
     def __init__(
         self,
-        source: Source,
+        source: OpenedFile,
         start: int = 0,
         stop: int | None = None,
         patches: dict[int, bytes] | None = None,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from genrescope.audio.formats import DEMUXERS, looks_like_audio
 from genrescope.audio.headers import (
-    MOST_RECORDINGS,
+    MAX_RECORDINGS,
     Recording,
     behind_id3,
     between_tags,
@@ -72,7 +72,7 @@ class CannotSeekError(Exception):
     """The place that was sought is not found."""
 
 
-class Track(Protocol):
+class SoundStream(Protocol):
     """An open recording.
 
     Attributes
@@ -111,7 +111,7 @@ class Track(Protocol):
         """Check, after a ``stretch`` near the end, whether there is more than so many seconds."""
 
 
-class SoundfileTrack:
+class SoundfileStream:
     """Sample exact, and quick to seek in nearly all its formats."""
 
     def __init__(self, recording: Recording, file: soundfile.SoundFile) -> None:
@@ -148,7 +148,7 @@ class SoundfileTrack:
     def _behind(self, done: int) -> Iterator[Waveform]:
         found = 0
         with suppress(InputError), open_with_av(self._view) as container:
-            track = AvTrack(self._view, container)
+            track = PyavStream(self._view, container)
             track.mixer = self.mixer
             for block in at_rate(track.blocks(), track.rate, self.rate):
                 yield block[max(0, done - found) :]
@@ -182,7 +182,7 @@ class SoundfileTrack:
         return samples
 
 
-class AvTrack:
+class PyavStream:
     """As exact as the container's time stamps.
 
     Packets that cannot be decoded are left out, and counted.
@@ -228,10 +228,10 @@ class AvTrack:
         """As of every track; what is joined behind it as well."""
         yield from self._own_blocks()
         following, parts = self._following(), 1
-        while following is not None and parts < MOST_RECORDINGS:
+        while following is not None and parts < MAX_RECORDINGS:
             view, following, parts, count = following, None, parts + 1, 0
             with suppress(InputError), open_with_av(view) as container:  # it may only look like one
-                track = AvTrack(view, container)
+                track = PyavStream(view, container)
                 track.mixer = self.mixer
                 for block in at_rate(track._own_blocks(), track.rate, self.rate):
                     count += len(block)
@@ -455,7 +455,7 @@ class _Count:
             self.lost, self.foreign = max(self.lost, self.foreign), 0.0
 
 
-class ChainTrack:
+class ChainedStream:
     """Recordings joined end to end, as one at the rate of the first; opened one at a time."""
 
     def __init__(self, parts: list[Recording]) -> None:
@@ -521,7 +521,7 @@ def at_rate(blocks: Iterator[Waveform], rate: int, target: int) -> Iterator[Wave
 
 
 @contextmanager
-def open_track(view: View) -> Iterator[Track]:
+def open_stream(view: View) -> Iterator[SoundStream]:
     """Open a file by whatever reads it best.
 
     Raises
@@ -538,11 +538,11 @@ def open_track(view: View) -> Iterator[Track]:
                 yield stack.enter_context(_open_other(bare[0]))
                 return
             parts = [Recording(part) for part in bare]
-        if len(parts) > MOST_RECORDINGS:
-            cause = f"it holds more than {MOST_RECORDINGS:,} recordings joined end to end"
+        if len(parts) > MAX_RECORDINGS:
+            cause = f"it holds more than {MAX_RECORDINGS:,} recordings joined end to end"
             raise InputError(view.source.path, cause, "Split it")
         if len(parts) > 1:
-            yield ChainTrack(parts)
+            yield ChainedStream(parts)
         else:
             yield stack.enter_context(_open_recording(parts[0]))
 
@@ -555,14 +555,14 @@ def _is_split(view: View) -> bool:
 
 
 @contextmanager
-def _open_recording(recording: Recording) -> Iterator[Track]:
+def _open_recording(recording: Recording) -> Iterator[SoundStream]:
     with ExitStack() as stack:
-        track: Track | None = None
+        track: SoundStream | None = None
         if not recording.damaged and not _may_be_mpeg(recording.view):
             track = _by_soundfile(recording, stack)
         if track is None:
             container = stack.enter_context(open_with_av(recording.view))
-            track = AvTrack(recording.view, container)
+            track = PyavStream(recording.view, container)
             track.promised *= recording.promised
             if not recording.ended:
                 track.notes.append(_NO_END)
@@ -570,11 +570,11 @@ def _open_recording(recording: Recording) -> Iterator[Track]:
 
 
 @contextmanager
-def _open_other(view: View) -> Iterator[Track]:
+def _open_other(view: View) -> Iterator[SoundStream]:
     with ExitStack() as stack:
-        track: Track | None
+        track: SoundStream | None
         try:
-            track = AvTrack(view, stack.enter_context(open_with_av(view)))
+            track = PyavStream(view, stack.enter_context(open_with_av(view)))
         except InputError:
             # libsndfile reads a few old formats more; of MPEG its library talks to the terminal.
             track = None if _may_be_mpeg(view) else _by_soundfile(Recording(view), stack)
@@ -583,7 +583,7 @@ def _open_other(view: View) -> Iterator[Track]:
         yield track
 
 
-def _by_soundfile(recording: Recording, stack: ExitStack) -> Track | None:
+def _by_soundfile(recording: Recording, stack: ExitStack) -> SoundStream | None:
     # None if libsndfile does not read it, or not its length: of FLAC that was written to a pipe.
     try:
         file = stack.enter_context(_soundfile(recording.view))
@@ -591,7 +591,7 @@ def _by_soundfile(recording: Recording, stack: ExitStack) -> Track | None:
         return None
     if file.frames >= 2**62 or _is_misread(recording.view, file):
         return None
-    return SoundfileTrack(recording, file)
+    return SoundfileStream(recording, file)
 
 
 def _is_misread(view: View, file: soundfile.SoundFile) -> bool:

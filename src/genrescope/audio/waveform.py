@@ -1,7 +1,7 @@
 """Waveforms: arrays of samples, without files.
 
 A waveform is everywhere a float32 array (samples,), mono, nominally in [-1, 1]; a rate is an int
-in Hz. What goes beyond 1 is kept as it is; beyond `LOUDEST` it is no sound.
+in Hz. What goes beyond 1 is kept as it is; beyond `MAX_AMPLITUDE` it is no sound.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 Waveform = NDArray[np.float32]
 
-LOUDEST = 2.0**31
+MAX_AMPLITUDE = 2.0**31
 """As far as a sample may go: what a file of floats holds that was made of integers unscaled.
 
 Up to here no representation overflows.
 """
 
-QUIETEST = 2.0**-14
+SILENCE_PEAK = 2.0**-14
 """Two of the steps of 16-bit audio: what never goes further is silence, dithered at most."""
 
 # A mix with less than this share of the power of uncorrelated channels: a correlation of -0.8.
@@ -41,7 +41,7 @@ def to_waveform(samples: NDArray[Any]) -> Waveform:
     ------
     ValueError
         If it has another number of dimensions, is not of floats, or holds values that are not
-        finite or beyond `LOUDEST`.
+        finite or beyond `MAX_AMPLITUDE`.
     """
     if samples.ndim != 1:
         raise ValueError(f"a waveform is mono, of shape (samples,), not {samples.shape}")
@@ -58,12 +58,12 @@ def fault_of(samples: NDArray[Any]) -> str | None:
     peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
     if not math.isfinite(peak):
         return "it holds samples that are not finite numbers"
-    return f"it holds samples of {peak:.0e}, where 1 is loud" if peak > LOUDEST else None
+    return f"it holds samples of {peak:.0e}, where 1 is loud" if peak > MAX_AMPLITUDE else None
 
 
 def is_silent(waveform: Waveform) -> bool:
-    """Tell whether float32 (samples,) is silent: samples, but none beyond `QUIETEST`."""
-    return bool(len(waveform)) and float(np.abs(waveform).max()) <= QUIETEST
+    """Tell whether float32 (samples,) is silent: samples, but none beyond `SILENCE_PEAK`."""
+    return bool(len(waveform)) and float(np.abs(waveform).max()) <= SILENCE_PEAK
 
 
 def resample(waveform: Waveform, rate: int, target: int) -> Waveform:
@@ -124,7 +124,7 @@ class Mixer:
                 window, left = samples[start : start + _WINDOW], mixed[start : start + _WINDOW]
                 power = np.einsum("sc,sc->c", window, window, dtype=np.float64)
                 rest = np.einsum("s,s->", left, left, dtype=np.float64)
-                audible = power.sum() > len(window) * QUIETEST**2
+                audible = power.sum() > len(window) * SILENCE_PEAK**2
                 if audible and rest < _ANTIPHASE * power.sum() / channels**2:
                     if power[min(self._channel, channels - 1)] < power.max() / 2:
                         self._channel = int(power.argmax())  # no other for a little more

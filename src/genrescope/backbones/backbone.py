@@ -28,7 +28,7 @@ _MOST = {"rate": 192_000, "window_s": 600}
 
 
 @dataclass(frozen=True)
-class Heard:
+class BackboneOutput:
     """What a backbone makes of a waveform.
 
     Attributes
@@ -58,16 +58,17 @@ class Backbone:
     widths
         Of its layers.
     tag_names
-        In the order of ``Heard.tags``.
+        In the order of ``BackboneOutput.tags``.
     licence
         Of its weights.
     hear
-        From a waveform, float32 (samples,) at ``rate``, at least one sample. With ``goes_on``, its
-        first ``margin`` samples have been heard before, and a rest shorter than a window is left
-        out; otherwise a waveform shorter than a window is repeated until it fills it.
+        From a waveform, float32 (samples,) at ``rate``, at least one sample. With
+        ``is_continuation``, its first ``margin`` samples repeat the end of the piece before, and a
+        rest shorter than a window is left out; otherwise a waveform shorter than a window is
+        repeated until it fills it.
     margin
         Samples that a window looks at on either side of itself.
-    hear_log_mel
+    encode_log_mel
         From log-mel patches, float32 (windows, frames, bands), if that is what the network takes.
     """
 
@@ -77,13 +78,13 @@ class Backbone:
     widths: Mapping[str, int]
     tag_names: tuple[str, ...]
     licence: str
-    hear: Callable[..., Heard]
+    hear: Callable[..., BackboneOutput]
     margin: int = 0
-    hear_log_mel: Callable[[NDArray[np.float32]], Heard] | None = None
+    encode_log_mel: Callable[[NDArray[np.float32]], BackboneOutput] | None = None
 
 
 @dataclass(frozen=True)
-class Reference(ABC):
+class BackboneConfig(ABC):
     """Which backbone, and how it is used: what a recipe and a model folder say of it.
 
     Subclasses are frozen dataclasses of settings, all of which decide what is heard.
@@ -102,10 +103,10 @@ class Reference(ABC):
         """
 
     def to_json(self) -> str | dict[str, Any]:
-        """What ``make_reference`` makes it from again."""
+        """What ``make_backbone_config`` makes it from again."""
         return {"kind": self.kind, **asdict(self)}
 
-    def _refuse_senseless(self) -> None:
+    def _check_finite(self) -> None:
         # Windows are heard once on opening: more of them than of any music would eat memory.
         for field in fields(self):
             value, wanted = getattr(self, field.name), type(field.default)
@@ -122,10 +123,10 @@ class Reference(ABC):
                 )
 
 
-BACKBONES: dict[str, type[Reference]] = {}
+BACKBONES: dict[str, type[BackboneConfig]] = {}
 """From kind to the class of its references."""
 
-R = TypeVar("R", bound=type[Reference])
+R = TypeVar("R", bound=type[BackboneConfig])
 
 
 def backbone(kind: str) -> Callable[[R], R]:
@@ -139,7 +140,7 @@ def backbone(kind: str) -> Callable[[R], R]:
     return register
 
 
-def make_reference(told: str | Mapping[str, Any] | Reference) -> Reference:
+def make_backbone_config(told: str | Mapping[str, Any] | BackboneConfig) -> BackboneConfig:
     """Make a reference from what a recipe says.
 
     Parameters
@@ -153,7 +154,7 @@ def make_reference(told: str | Mapping[str, Any] | Reference) -> Reference:
     GenrescopeError
         If the kind or a setting is unknown or senseless, or what it refers to is not there.
     """
-    if isinstance(told, Reference):
+    if isinstance(told, BackboneConfig):
         return told
     if isinstance(told, str):
         kind, colon, source = told.partition(SEPARATOR)
@@ -173,23 +174,23 @@ def make_reference(told: str | Mapping[str, Any] | Reference) -> Reference:
 
 
 @lru_cache(maxsize=8)
-def open_backbone(reference: str | Reference) -> Backbone:
-    """Open a backbone; errors as of ``make_reference`` and ``Reference.open``."""
-    return make_reference(reference).open()
+def open_backbone(reference: str | BackboneConfig) -> Backbone:
+    """Open a backbone; errors as of ``make_backbone_config`` and ``BackboneConfig.open``."""
+    return make_backbone_config(reference).open()
 
 
-def cut(waveform: Waveform, samples: int, *, goes_on: bool = False) -> NDArray[np.float32]:
+def cut(waveform: Waveform, samples: int, *, is_continuation: bool = False) -> NDArray[np.float32]:
     """Cut a waveform into windows that follow each other.
 
     A last window that is not full is left out. A waveform shorter than one window is repeated
-    until it fills it, unless it ``goes_on`` what came before.
+    until it fills it, unless it ``is_continuation`` what came before.
 
     Returns
     -------
     windows
         float32 (windows, samples).
     """
-    if len(waveform) < samples and not goes_on:
+    if len(waveform) < samples and not is_continuation:
         waveform = np.resize(waveform, samples)
     count = len(waveform) // samples
     return waveform[: count * samples].reshape(count, samples)

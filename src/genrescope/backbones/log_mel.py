@@ -90,14 +90,14 @@ def views(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([np.resize(part, (PATCH, BANDS)) for part in turned])  # repeats the rows
 
 
-def hear(waveform: Waveform, *, goes_on: bool = False) -> NDArray[np.float32]:
+def hear(waveform: Waveform, *, is_continuation: bool = False) -> NDArray[np.float32]:
     """Make the patches of a waveform at 16 kHz, or of a piece of a longer one.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    goes_on
+    is_continuation
         Whether its first ``HOP`` samples end the piece before it: then its patches are those that
         the whole would have here, and there are none if it is too short.
 
@@ -106,7 +106,7 @@ def hear(waveform: Waveform, *, goes_on: bool = False) -> NDArray[np.float32]:
     patches
         float32 (patches, 187, 96); of a short waveform, its ``views``.
     """
-    if goes_on:
+    if is_continuation:
         if len(waveform) < PATCH * HOP:
             return np.empty((0, PATCH, BANDS), dtype=np.float32)
         return patches(compute(waveform, RATE)[1:])  # the first frame meets the piece's edge

@@ -13,8 +13,8 @@ from genrescope.audio import Waveform
 from genrescope.backbones import log_mel
 from genrescope.backbones.backbone import (
     Backbone,
-    Heard,
-    Reference,
+    BackboneConfig,
+    BackboneOutput,
     backbone,
     run_batches,
 )
@@ -30,7 +30,7 @@ _BATCH = 16  # patches; the memory of a forward pass grows with it, its speed ha
 
 @backbone("musicnn")
 @dataclass(frozen=True)
-class MusicnnReference(Reference):
+class MusicnnConfig(BackboneConfig):
     """One of ``NETWORKS``, as ``tools/convert_musicnn.py`` has written it."""
 
     source: str = "MSD_musicnn"
@@ -61,14 +61,14 @@ class MusicnnReference(Reference):
 
         widths = {layer: rows.shape[1] for layer, rows in run(silence).items()}
 
-        def hear_log_mel(patches: NDArray[np.float32]) -> Heard:
+        def encode_log_mel(patches: NDArray[np.float32]) -> BackboneOutput:
             layers = run_batches(run, patches, _BATCH, widths)
             tags = layers["tags"]
             likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
-            return Heard({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
+            return BackboneOutput({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
 
-        def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
-            return hear_log_mel(log_mel.hear(waveform, goes_on=goes_on))
+        def hear(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
+            return encode_log_mel(log_mel.hear(waveform, is_continuation=is_continuation))
 
         return Backbone(
             name=self.source,
@@ -79,5 +79,5 @@ class MusicnnReference(Reference):
             licence="ISC",
             hear=hear,
             margin=log_mel.HOP,
-            hear_log_mel=hear_log_mel,
+            encode_log_mel=encode_log_mel,
         )

@@ -16,8 +16,8 @@ from genrescope.audio import Waveform
 from genrescope.backbones import log_mel
 from genrescope.backbones.backbone import (
     Backbone,
-    Heard,
-    Reference,
+    BackboneConfig,
+    BackboneOutput,
     backbone,
     cut,
     run_batches,
@@ -35,7 +35,7 @@ _EXPORT = "Export it again with all weights in one file and operations of ONNX's
 
 @backbone("onnx")
 @dataclass(frozen=True)
-class OnnxReference(Reference):
+class OnnxConfig(BackboneConfig):
     """An ONNX file with one float32 input and float32 outputs, each of which is a layer.
 
     Outputs are (windows, width), or (windows, time, width), which is averaged over time.
@@ -66,7 +66,7 @@ class OnnxReference(Reference):
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        self._refuse_senseless()
+        self._check_finite()
         if self.input not in INPUTS:
             cause = f"its input cannot be {self.input!r}"
             raise InputError(self.source, cause, f"Choose one of: {', '.join(INPUTS)}")
@@ -90,19 +90,19 @@ class OnnxReference(Reference):
         # Some exports can take no more than one at a time.
         batch = 1 if shape and shape[0] == 1 else _BATCH
 
-        def windows(waveform: Waveform, *, goes_on: bool) -> NDArray[np.float32]:
+        def windows(waveform: Waveform, *, is_continuation: bool) -> NDArray[np.float32]:
             if self.input == "log-mel":
-                return log_mel.hear(waveform, goes_on=goes_on)
-            return cut(waveform, samples, goes_on=goes_on)
+                return log_mel.hear(waveform, is_continuation=is_continuation)
+            return cut(waveform, samples, is_continuation=is_continuation)
 
         run = _runner(self.source, session)
-        silence = windows(np.zeros(samples, np.float32), goes_on=False)
+        silence = windows(np.zeros(samples, np.float32), is_continuation=False)
         widths = {name: rows.shape[1] for name, rows in run(silence[:1]).items()}
 
-        def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
-            given = windows(waveform, goes_on=goes_on)
+        def hear(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
+            given = windows(waveform, is_continuation=is_continuation)
             layers = run_batches(run, given, batch, widths)
-            return Heard(layers, np.empty((len(given), 0), np.float32))
+            return BackboneOutput(layers, np.empty((len(given), 0), np.float32))
 
         return Backbone(
             name=self.source,

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from genrescope.audio import Waveform
 from genrescope.backbones.backbone import (
     Backbone,
-    Heard,
-    Reference,
+    BackboneConfig,
+    BackboneOutput,
     backbone,
     cut,
     run_batches,
@@ -35,7 +35,7 @@ Layers = dict[str, NDArray[np.float32]]
 
 @backbone("transformers")
 @dataclass(frozen=True)
-class TransformersReference(Reference):
+class TransformersConfig(BackboneConfig):
     """An encoder by hub id or folder; its own feature extractor prepares the sound.
 
     Layers: ``layer-0`` (what enters the first block), ``layer-1``, … (what leaves each), ``last``,
@@ -59,7 +59,7 @@ class TransformersReference(Reference):
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        self._refuse_senseless()
+        self._check_finite()
         folder = self._folder()
         if not self.revision and folder.parent.name == "snapshots":  # of the hub's cache
             object.__setattr__(self, "revision", folder.name)
@@ -85,10 +85,10 @@ class TransformersReference(Reference):
                 "name of an audio encoder, or another window_s."
             ) from error
 
-        def hear(waveform: Waveform, *, goes_on: bool = False) -> Heard:
-            windows = cut(waveform, samples, goes_on=goes_on)
+        def hear(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
+            windows = cut(waveform, samples, is_continuation=is_continuation)
             layers = run_batches(listen, windows, _BATCH, widths)
-            return Heard(layers, np.empty((len(windows), 0), np.float32))
+            return BackboneOutput(layers, np.empty((len(windows), 0), np.float32))
 
         return Backbone(
             name=self.source,

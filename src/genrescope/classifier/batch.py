@@ -15,7 +15,7 @@ from genrescope.workers import WorkerPool, parallel_map
 
 
 @dataclass(frozen=True)
-class Answer:
+class FileResult:
     """What came of one file: a prediction (and a timeline, if asked), or the error."""
 
     path: Path
@@ -75,7 +75,7 @@ def classify_files(
     *,
     workers: int | None = None,
     timeline: bool = False,
-) -> Iterator[Answer]:
+) -> Iterator[FileResult]:
     """Classify files side by side; answers come in the order of the paths.
 
     Each file is decoded in a process of its own, so that one that crashes its decoder, or never
@@ -99,22 +99,22 @@ def classify_files(
         return
     pool = classifier
 
-    def answer(path: Path) -> Answer:
+    def answer(path: Path) -> FileResult:
         try:
             if path.is_dir():
                 raise folder_fault(path)
             return replace(pool.do_file(_answer, path, timeline), path=path)
         except GenrescopeError as error:
-            return Answer(path, error=error)
+            return FileResult(path, error=error)
         except (OSError, ValueError) as error:
-            return Answer(path, error=unreadable(path, error))
+            return FileResult(path, error=unreadable(path, error))
 
     yield from parallel_map(answer, paths, pool.count, stop=pool.close)
 
 
-def _answer(classifier: Classifier, path: Path, timeline: bool) -> Answer:
+def _answer(classifier: Classifier, path: Path, timeline: bool) -> FileResult:
     prediction = classifier.predict(path)
-    return Answer(path, prediction, classifier.timeline(path) if timeline else None)
+    return FileResult(path, prediction, classifier.timeline(path) if timeline else None)
 
 
 def folder_fault(path: Path) -> InputError:

@@ -21,7 +21,7 @@ from genrescope.classifier.folder import CONFIG, ONNX
 from genrescope.classifier.prediction import Prediction, Timeline
 from genrescope.errors import InputError
 from genrescope.hub import find_model, push
-from genrescope.inference import MOST_BYTES, first_line, on_gpu
+from genrescope.inference import MAX_MODEL_BYTES, first_line, on_gpu
 from genrescope.reading import read_bounded, sha256
 from genrescope.representations.representation import Analysis
 
@@ -138,7 +138,7 @@ class Classifier:
         """16 hex digits that change with anything that its predictions depend on."""
         told = {"representation": self.representation.to_json(), "genres": self.genres}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        digest.update(read_bounded(self.folder / ONNX, MOST_BYTES, files.REMEDY))
+        digest.update(read_bounded(self.folder / ONNX, MAX_MODEL_BYTES, files.REMEDY))
         return digest.hexdigest()[:16]
 
     @property

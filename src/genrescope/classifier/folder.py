@@ -19,10 +19,10 @@ import onnxruntime
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from genrescope.backbones.backbone import SEPARATOR
-from genrescope.datasets.track import MOST_GENRES, genre_fault
+from genrescope.datasets.track import MAX_GENRES, genre_fault
 from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.hub import MODEL_FILES, WeightsNotAvailableError
-from genrescope.inference import MOST_BYTES, open_session
+from genrescope.inference import MAX_MODEL_BYTES, open_session
 from genrescope.reading import read_bounded
 from genrescope.representations import Representation, make_representation
 
@@ -75,7 +75,7 @@ class ClassifierConfig(BaseModel):
 
     format: Literal[1] = 1
     genres: Annotated[
-        list[str], Field(min_length=2, max_length=MOST_GENRES), AfterValidator(_distinct_genres)
+        list[str], Field(min_length=2, max_length=MAX_GENRES), AfterValidator(_distinct_genres)
     ]
     representation: Annotated[dict[str, Any], AfterValidator(_named)]
     unsure_below: float = Field(default=0.0, ge=0, le=1)
@@ -159,7 +159,7 @@ def open_model(
     InputError
         If it is not the file that ``config.json`` describes, or does not fit it.
     """
-    content = read_bounded(path, MOST_BYTES, REMEDY)
+    content = read_bounded(path, MAX_MODEL_BYTES, REMEDY)
     if (told := config.files.get(ONNX)) is not None:
         check_sha256(path, hashlib.sha256(content).hexdigest(), told)
     try:

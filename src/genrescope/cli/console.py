@@ -6,17 +6,13 @@ import errno
 import io
 import os
 import sys
-from contextlib import closing
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from genrescope.errors import GenrescopeError, one_line
 from genrescope.io import READABLE, to_json
-
-if TYPE_CHECKING:
-    from genrescope.library.similar import Library
 
 # Names hold brackets and colons: nothing that is printed is markup.
 OUT = Console(markup=False, emoji=False, highlight=False)
@@ -40,7 +36,7 @@ class OutputError(Exception):
         self.cause = cause
 
 
-class _Output(io.FileIO):
+class _StandardOutput(io.FileIO):
     # Standard output's file.
 
     ended = False  # what is still in buffers is dropped, then
@@ -79,7 +75,7 @@ def open_streams() -> None:
     if stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "rb", closefd=False)))
     if sys.stdout is sys.__stdout__:
-        output = _Output(1, "wb", closefd=False)
+        output = _StandardOutput(1, "wb", closefd=False)
         sys.stdout = _guarded(sys.stdout, output, by_line=output.isatty())
     if sys.stderr is sys.__stderr__:
         sys.stderr = _guarded(sys.stderr, _Messages(2, "wb", closefd=False), by_line=True)
@@ -101,7 +97,7 @@ def _guarded(stream: IO[str] | None, file: io.FileIO, *, by_line: bool) -> io.Te
 
 def end_output(error: OutputError) -> int:
     """Say that standard output failed, but for a reader that left; give the exit code."""
-    _Output.ended = True
+    _StandardOutput.ended = True
     if error.cause.errno == errno.EPIPE:
         return _NO_READER
     if error.cause.errno == errno.EBADF:
@@ -157,32 +153,3 @@ def require(package: str, extra: str) -> None:
         raise GenrescopeError(
             f"This command needs more than the base install: pip install 'genrescope[{extra}]'"
         )
-
-
-def hear_missing(library: Library, workers: int | None) -> None:
-    """Hear what a library's index lacks, with a bar; name what cannot be heard, and go on.
-
-    Raises
-    ------
-    StoppedError
-        If it is interrupted; what has been heard is kept.
-    """
-    from genrescope.cli.output import bar, print_error
-
-    if library.note:
-        note(f"Note: {library.note}")
-    for fault in library.unreadable:
-        print_error(ERR, fault)
-    before = len(library)
-    total = len(library.missing)
-    with bar("hearing", total, ERR) as bars, closing(library.update(workers)) as every:
-        task = bars.add_task("", total=total)
-        try:
-            for heard in every:
-                bars.advance(task)
-                if heard.error is not None:
-                    print_error(ERR, heard.error)
-        except KeyboardInterrupt as interrupt:
-            raise StoppedError from interrupt
-    if len(library) > before:
-        note(f"Heard {len(library) - before} tracks; kept in {library.index_file}")

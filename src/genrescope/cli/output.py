@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import sys
 from decimal import Decimal
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.classifier import Prediction, Timeline
-from genrescope.classifier.batch import Answer
+from genrescope.classifier import Prediction
+from genrescope.classifier.batch import FileResult
+from genrescope.cli.progress import bar
 from genrescope.errors import GenrescopeError, one_line
 from genrescope.io import CsvWriter, is_plain_line, to_json
 from genrescope.library.similar import Similar
+from genrescope.serialize import result_row, similar_row
 
-_CERTAIN, _PART = 0.95, 1 / 7
 _COLUMNS = ("genre", "confidence", "unsure", "warnings")  # of CSV, after the path
 
 
@@ -88,21 +78,21 @@ class Writer:
         if self._table.row_count:
             self._out.print(self._table)
 
-    def write(self, answer: Answer) -> None:
+    def write(self, answer: FileResult) -> None:
         """Write one answer, or keep it for the end where the form needs them all."""
         self._bar.advance(self._task)
         if self._form == "jsonl":
-            _line(to_json(as_row(answer, self._top_k), None, sys.stdout.encoding))
+            _line(to_json(result_row(answer, self._top_k), None, sys.stdout.encoding))
             sys.stdout.flush()
         elif self._form == "json":
-            self._all.append(as_row(answer, self._top_k))
+            self._all.append(result_row(answer, self._top_k))
         elif answer.error is not None:
             print_error(self._err, answer.error)
         else:
             self._show(answer)
             sys.stdout.flush()  # whoever reads along has it, and what cannot be written is noticed
 
-    def _show(self, answer: Answer) -> None:
+    def _show(self, answer: FileResult) -> None:
         found = answer.prediction
         if found is None:
             return
@@ -211,26 +201,6 @@ class SimilarWriter:
         self._out.print(table)
 
 
-def bar(what: str, total: int, console: Console) -> Progress:
-    """Make a progress bar with speed and time left, shown for several files on a terminal."""
-    return Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=total < 2 or not console.is_terminal,
-    )
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
-
-
 def print_error(console: Console, error: GenrescopeError) -> None:
     """Name what went wrong with one file while others go on."""
     line = Text.assemble(("Error:", "bold red"), " ", one_line(str(error)))
@@ -256,33 +226,6 @@ def left_out(paths: list[Path]) -> str:
     return f"{count} left out: {cause} (such as {paths[0]})"
 
 
-def similar_row(similar: Similar) -> dict[str, Any]:
-    """Give the tracks similar to one as JSON values.
-
-    Returns
-    -------
-    row
-        ``track`` and ``error``, or ``track``, ``genre``, ``confidence`` and ``similar``, a list of
-        ``path``, ``similarity``, ``genre`` and ``confidence``.
-    """
-    if similar.error is not None:
-        return {"track": str(similar.path), "error": str(similar.error)}
-    return {
-        "track": str(similar.path),
-        "genre": similar.genre,
-        "confidence": round(similar.confidence, 6),
-        "similar": [
-            {
-                "path": str(near.path),
-                "similarity": round(near.similarity, 6),
-                "genre": near.genre,
-                "confidence": round(near.confidence, 6),
-            }
-            for near in similar.neighbours
-        ],
-    }
-
-
 def _line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
@@ -297,68 +240,7 @@ def _fixed(number: float, digits: int = 4) -> Decimal:
     return round(Decimal(float(number)), digits)
 
 
-def as_row(answer: Answer, top_k: int) -> dict[str, Any]:
-    """Give an answer as JSON values.
-
-    Returns
-    -------
-    row
-        ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags``,
-        ``warnings`` (what is to be known of the file) and, if it was asked for, ``timeline``:
-        ``step_s`` (None if the clip is taken as one) and the genre of each step (None if silent).
-    """
-    path, found = str(answer.path), answer.prediction
-    if found is None:
-        return {"path": path, "error": str(answer.error)}
-    row: dict[str, Any] = {
-        "path": path,
-        "genre": found.genre,
-        "unsure": found.unsure,
-        "scores": _scores(found.probabilities, top_k),
-        "tags": _scores(found.tags, top_k),
-        "warnings": list(found.warnings),
-    }
-    if (times := answer.timeline) is not None:
-        step_s = round(times.step_s, 3) if isfinite(times.step_s) else None
-        row["timeline"] = {"step_s": step_s, "genres": times.best}
-    return row
-
-
-def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
-    """Tell a prediction in words, such as "Probably metal (0.86); parts sound like rock.".
-
-    Parameters
-    ----------
-    prediction
-        Of the whole clip.
-    timeline
-        Adds what at least a seventh of the clip sounds like, if it has not been named.
-    """
-    first, *rest = prediction.likely
-    named = {first}
-    told = f"{first} ({prediction.confidence:.2f})"
-    if prediction.unsure:
-        others = f", or {' or '.join(rest[:2])}" if rest else ""
-        named |= set(rest[:2])
-        text = f"Hard to tell: perhaps {told}{others}"
-    else:
-        text = f"{'Almost certainly' if prediction.confidence >= _CERTAIN else 'Probably'} {told}"
-    if timeline is not None:
-        best = timeline.best
-        shares = {genre: best.count(genre) / len(best) for genre in best if genre is not None}
-        ranked = sorted(shares, key=lambda genre: -shares[genre])
-        parts = [name for name in ranked if name not in named and shares[name] >= _PART]
-        if parts:
-            text += f"; parts sound like {' and '.join(parts[:2])}"
-    return f"{text}."
-
-
-def _scores(shares: dict[str, float], top_k: int) -> list[dict[str, Any]]:
-    first = list(shares.items())[:top_k]
-    return [{"label": name, "score": round(share, 6)} for name, share in first]
-
-
-def _steps(answer: Answer) -> list[tuple[float, str, float]]:
+def _steps(answer: FileResult) -> list[tuple[float, str, float]]:
     # Start in s, genre and its probability. Of a clip that is taken as one, the step is endless.
     times = answer.timeline
     if times is None:

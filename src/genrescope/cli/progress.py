@@ -10,14 +10,17 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from genrescope.study.results import Row
+    from genrescope.study.results import ResultRow
 
 
 class StudyProgress:
@@ -80,7 +83,7 @@ class StudyProgress:
             state = f"validation accuracy {row['valid_accuracy']:.3f}"
         self._bars.update(self._fits[key], completed=row["step"], state=state)
 
-    def finished(self, key: str, row: Row) -> None:
+    def finished(self, key: str, row: ResultRow) -> None:
         """Replace a fit's bar by its result."""
         if key in self._fits:
             self._bars.remove_task(self._fits.pop(key))
@@ -91,3 +94,23 @@ class StudyProgress:
     def _line(self, text: str) -> None:
         if not self._console.is_terminal:
             self.note(text)
+
+
+def bar(what: str, total: int, console: Console) -> Progress:
+    """Make a progress bar with speed and time left, shown for several files on a terminal."""
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=total < 2 or not console.is_terminal,
+    )
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import hear_missing, note, require
+from genrescope.cli.console import note, require
+from genrescope.cli.similar import analyse_missing
 
 app = typer.Typer()
 
@@ -69,7 +70,7 @@ def serve(
         from genrescope.library.similar import Library
 
         shelf = Library(library, load(model))
-        hear_missing(shelf, workers)
+        analyse_missing(shelf, workers)
     limits = Limits(
         megabytes=max_mb,
         minutes=max_minutes,

@@ -108,7 +108,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Part:
+class OutputPart:
     """A part that has been made: its number, its files, and how many of them failed."""
 
     number: int
@@ -286,7 +286,7 @@ def prepare(source: str, output: str, classifier: Classifier) -> Job:
     try:
         manifest = _read_manifest(output)
         if manifest is None:
-            _refuse_stranger(output, filesystem, root)
+            _check_version(output, filesystem, root)
             manifest = _start(filesystem, root, source, classifier)
         _refuse_other(output, manifest, source, classifier)
         return _job(output, filesystem, root, manifest)
@@ -305,7 +305,7 @@ def _read_manifest(output: str) -> _Manifest | None:
         raise _refusal(output, cause, "Give another folder with --output") from error
 
 
-def _refuse_stranger(output: str, filesystem: fs.FileSystem, root: str) -> None:
+def _check_version(output: str, filesystem: fs.FileSystem, root: str) -> None:
     info = filesystem.get_file_info(root)
     found = [] if info.type == fs.FileType.NotFound else [root]
     if info.type == fs.FileType.Directory:
@@ -385,7 +385,7 @@ def connected(address: str) -> Iterator[None]:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        _refuse_unreachable(address)
+        _check_reachable(address)
         if address == "local":
             ray.init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE, **quiet)
         else:
@@ -401,7 +401,7 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _refuse_unreachable(address: str) -> None:
+def _check_reachable(address: str) -> None:
     if address.startswith("ray://"):
         raise GenrescopeError(
             "Ray Data cannot be used through ray://. Run this command on a node of the cluster "
@@ -412,7 +412,7 @@ def _refuse_unreachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def classify_parts(job: Job) -> Iterator[Part]:
+def classify_parts(job: Job) -> Iterator[OutputPart]:
     """Make the missing parts of an output on the cluster that is connected.
 
     Every core of the cluster, or every GPU if the model can use one there, gets an actor with a
@@ -434,7 +434,7 @@ def classify_parts(job: Job) -> Iterator[Part]:
         if row["error"]:
             reasons.append(row["error"])
         else:
-            yield Part(int(row["part"]), int(row["files"]), int(row["failed"]))
+            yield OutputPart(int(row["part"]), int(row["files"]), int(row["failed"]))
     if reasons:
         raise GenrescopeError(
             f"{len(reasons)} parts of {job.output} could not be made ({reasons[-1]}). Run the same "

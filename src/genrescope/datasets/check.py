@@ -24,7 +24,7 @@ from genrescope.datasets.findings import Finding, Kind
 from genrescope.datasets.gtzan import (
     IDENTICAL,
     TABLE,
-    Clip,
+    GtzanClip,
     Survey,
     audio_remedy,
     filtered_lists,
@@ -74,7 +74,7 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """The outcome of a check.
 
     Attributes
@@ -127,7 +127,7 @@ def check(
     layout: Layout = Layout.AUTO,
     progress: Progress | None = None,
     workers: int | None = None,
-) -> Report:
+) -> CheckReport:
     """Open and compare everything in a data set.
 
     Parameters
@@ -156,12 +156,12 @@ def check(
     return _check_own(path, layout, run)
 
 
-def _check_own(path: Path, layout: Layout, run: Run) -> Report:
+def _check_own(path: Path, layout: Layout, run: Run) -> CheckReport:
     dataset = open_dataset(path, layout=layout, allow_missing_genres=True)
     remedy = "Replace it by an intact copy or remove it; until then it is left out"
     opened = run(
         [
-            partial(_open_clip, track.id, Clip(track.audio, "excerpt"), {}, remedy)
+            partial(_open_clip, track.id, GtzanClip(track.audio, "excerpt"), {}, remedy)
             for track in dataset.tracks
             if track.audio is not None
         ]
@@ -181,7 +181,7 @@ def _check_own(path: Path, layout: Layout, run: Run) -> Report:
         *(Finding("missing", path, error.cause, error.remedy) for error in gone),
         *_duplicates({}, path, opened),
     )
-    return Report(
+    return CheckReport(
         folder=path,
         tracks=tuple(track.id for track in dataset.tracks),
         findings=tuple(sorted(findings, key=_rank)),
@@ -191,7 +191,7 @@ def _check_own(path: Path, layout: Layout, run: Run) -> Report:
     )
 
 
-def _check_gtzan(folder: Path, noted: list[Finding], run: Run) -> Report:
+def _check_gtzan(folder: Path, noted: list[Finding], run: Run) -> CheckReport:
     found = survey(folder)
     checksums, checksum_findings = _read_checksums(found.root / CHECKSUMS)
     opened = run(
@@ -221,7 +221,7 @@ def _check_gtzan(folder: Path, noted: list[Finding], run: Run) -> Report:
         # Another copy that cannot be used is corrupt.
         *(spare for spare in spare_copies(found.clips, chosen) if spare.path in usable),
     )
-    return Report(
+    return CheckReport(
         folder=found.root,
         tracks=found.tracks,
         findings=tuple(sorted(findings, key=_rank)),
@@ -262,7 +262,7 @@ def _call(_: object, __: Path, job: Job) -> _Opened:
     return job()
 
 
-def _open_clip(track: str, clip: Clip, checksums: Mapping[str, str], remedy: str) -> _Opened:
+def _open_clip(track: str, clip: GtzanClip, checksums: Mapping[str, str], remedy: str) -> _Opened:
     """Decode a clip; tell what is wrong with it."""
     path = clip.path
     try:
@@ -279,7 +279,7 @@ def _open_clip(track: str, clip: Clip, checksums: Mapping[str, str], remedy: str
         return _Opened(track, path, None, Finding("corrupt", path, damage[0], remedy, track))
     waveform, rate = decoded.waveform, decoded.rate
     seconds = len(waveform) / rate
-    if clip.extent != "excerpt" and seconds < SHORTEST_CLIP:
+    if clip.audio_variant != "excerpt" and seconds < SHORTEST_CLIP:
         cause = f"the clip lasts {seconds:.1f} s instead of 30 s"
         return _Opened(track, path, None, Finding("corrupt", path, cause, remedy, track))
     digest = f"{rate} Hz {hashlib.sha256(waveform.tobytes()).hexdigest()}"
@@ -400,8 +400,8 @@ def _place(found: Survey, track: str) -> Path:
 
 def _coverage(found: Survey, usable: Collection[Path]) -> dict[str, Coverage]:
     """Count, for each filtered list, the tracks with each source that can be used."""
-    extents = {
-        track: {clip.extent for clip in clips if clip.path in usable}
+    audio_variants = {
+        track: {clip.audio_variant for clip in clips if clip.path in usable}
         for track, clips in found.clips.items()
     }
     lists = filtered_lists()
@@ -410,9 +410,9 @@ def _coverage(found: Survey, usable: Collection[Path]) -> dict[str, Coverage]:
             tracks=len(tracks),
             rows=sum(track in found.rows for track in tracks),
             images=sum(found.images.get(track) in usable for track in tracks),
-            full=sum("full" in extents.get(track, ()) for track in tracks),
-            full_16k=sum("full-16k" in extents.get(track, ()) for track in tracks),
-            excerpts=sum("excerpt" in extents.get(track, ()) for track in tracks),
+            full=sum("full" in audio_variants.get(track, ()) for track in tracks),
+            full_16k=sum("full-16k" in audio_variants.get(track, ()) for track in tracks),
+            excerpts=sum("excerpt" in audio_variants.get(track, ()) for track in tracks),
         )
         for name, tracks in (("train", lists.train), ("valid", lists.valid), ("test", lists.test))
     }

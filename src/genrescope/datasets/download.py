@@ -78,7 +78,7 @@ def get_gtzan(
         folder.mkdir(parents=True, exist_ok=True)
         by_hand = archive.exists()
         if by_hand:
-            _refuse_other_archive(archive, md5)
+            _check_archive(archive, md5)
         else:
             _download(archive, urls, md5, progress or _ignore)
         _unpack(archive, target)
@@ -165,18 +165,18 @@ def _fetch(url: str, part: Path, progress: Progress) -> int | None:
         if not (resumes and response.status == http.HTTPStatus.PARTIAL_CONTENT):
             done = 0
         total = None if response.length is None else done + response.length
-        _refuse_endless(total or 0)
+        _check_finite_rows(total or 0)
         with part.open("ab" if done else "wb") as file:
             progress(done, total)
             for block in _blocks(response):
                 done += len(block)
-                _refuse_endless(done)
+                _check_finite_rows(done)
                 file.write(block)
                 progress(done, total)
     return total
 
 
-def _refuse_endless(size: int) -> None:
+def _check_finite_rows(size: int) -> None:
     if size > _MOST_BYTES:
         raise http.client.HTTPException(
             f"the server sends more than {_MOST_BYTES:,} bytes, which the archive has not"
@@ -235,7 +235,7 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
-def _refuse_other_archive(archive: Path, md5: str) -> None:
+def _check_archive(archive: Path, md5: str) -> None:
     found = _md5(archive)
     if found != md5:
         cause = f"this is not GTZAN's original archive (MD5 {found} instead of {md5})"

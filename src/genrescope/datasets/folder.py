@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from genrescope.audio.walk import is_hidden
 from genrescope.datasets.findings import Finding, list_audio, problems_of
 from genrescope.datasets.track import (
-    MOST_GENRES,
+    MAX_GENRES,
     Dataset,
     Track,
     genre_fault,
@@ -398,8 +398,8 @@ def _one_name_each(
             remedy = "Give them different names if they are not one"
             findings.append(Finding("noted", source, cause, remedy))
     chosen = sorted({*names.values()})
-    if len(chosen) > MOST_GENRES:
-        cause = f"it has {len(chosen):,} genres, more than {MOST_GENRES:,}"
+    if len(chosen) > MAX_GENRES:
+        cause = f"it has {len(chosen):,} genres, more than {MAX_GENRES:,}"
         raise InputError(source, cause, "Put some of them together")
     similar: defaultdict[str, list[str]] = defaultdict(list)
     for name in chosen:

@@ -35,8 +35,8 @@ from genrescope.audio import is_audio, length
 from genrescope.audio.walk import walk
 from genrescope.datasets.findings import Finding, Listing, list_audio, problems_of
 from genrescope.datasets.track import (
+    AudioVariant,
     Dataset,
-    Extent,
     SplitLists,
     Track,
     genre_letters,
@@ -150,7 +150,7 @@ _PART = re.compile(
     rf"(?:gtzan_)?({'|'.join(GENRES)}|hip[-_ ]hop)[._]?000\d\d(?!\d)", re.IGNORECASE | re.ASCII
 )
 """How the names of clips, and of what is made of them, begin."""
-_EXTENTS: Mapping[str, Extent] = {"genres_16k": "full-16k", "excerpts_2s": "excerpt"}
+_AUDIO_VARIANTS: Mapping[str, AudioVariant] = {"genres_16k": "full-16k", "excerpts_2s": "excerpt"}
 _CLIP_FOLDERS = ("genres_original", "genres", "images_original", "genres_16k", "excerpts_2s")
 _LAYOUTS = (
     f"the Kaggle folder ({TABLE}, images_original, genres_original), the original archive "
@@ -160,11 +160,11 @@ _LAYOUTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class GtzanClip:
     """An audio file of a track, not yet opened."""
 
     path: Path
-    extent: Extent
+    audio_variant: AudioVariant
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Survey:
     root: Path
     rows: Mapping[str, tuple[float, ...]]
     images: Mapping[str, Path]
-    clips: Mapping[str, tuple[Clip, ...]]
+    clips: Mapping[str, tuple[GtzanClip, ...]]
     artists: Mapping[str, str]
     findings: tuple[Finding, ...]
 
@@ -447,7 +447,7 @@ def read(folder: Path) -> Dataset:
             id=track,
             genre=_genre(track),
             audio=audio[track].path if track in audio else None,
-            extent=audio[track].extent if track in audio else "full",
+            audio_variant=audio[track].audio_variant if track in audio else "full",
             image=found.images.get(track),
             descriptors=found.rows.get(track),
             group=found.artists.get(track),
@@ -623,28 +623,28 @@ def _holds_clips(folder: Path) -> bool:
 
 def _scan_files(
     root: Path,
-) -> tuple[dict[str, Path], dict[str, tuple[Clip, ...]], list[Finding]]:
+) -> tuple[dict[str, Path], dict[str, tuple[GtzanClip, ...]], list[Finding]]:
     """Find pictures and clips by name, in all folders of a layout."""
     images: dict[str, Path] = {}
-    clips: defaultdict[str, list[Clip]] = defaultdict(list)
+    clips: defaultdict[str, list[GtzanClip]] = defaultdict(list)
     findings: list[Finding] = []
     for folder in _clip_folders(root):
-        extent = _EXTENTS.get(folder.name.casefold(), "full")
+        audio_variant = _AUDIO_VARIANTS.get(folder.name.casefold(), "full")
         for track, path in _scan_genres(folder, findings):
             if path.suffix.lower() != ".png":
-                clips[track].append(Clip(path, extent))
+                clips[track].append(GtzanClip(path, audio_variant))
             elif (cause := _image_fault(path)) is not None:
                 remedy = "Replace it by the published picture; the track is used without it"
                 findings.append(Finding("corrupt", path, cause, remedy, track))
             else:
                 images.setdefault(track, path)
-    ranks: tuple[Extent, ...] = ("full", "full-16k", "excerpt")
+    ranks: tuple[AudioVariant, ...] = ("full", "full-16k", "excerpt")
     best_first = {
         track: tuple(
             sorted(
                 found,
                 key=lambda clip: (
-                    ranks.index(clip.extent),
+                    ranks.index(clip.audio_variant),
                     _preference(clip.path),
                 ),
             )
@@ -688,7 +688,7 @@ def _preference(path: Path) -> int:
 
 
 def spare_copies(
-    clips: Mapping[str, tuple[Clip, ...]], used: Mapping[str, Clip]
+    clips: Mapping[str, tuple[GtzanClip, ...]], used: Mapping[str, GtzanClip]
 ) -> Iterator[Finding]:
     """Name the further copies of clips, by id, of which ``used`` are those that are used."""
     for track, clip in used.items():
@@ -714,11 +714,11 @@ def _image_fault(path: Path) -> str | None:
 
 
 def _choose_audio(
-    clips: Mapping[str, tuple[Clip, ...]],
-) -> tuple[dict[str, Clip], list[Finding]]:
+    clips: Mapping[str, tuple[GtzanClip, ...]],
+) -> tuple[dict[str, GtzanClip], list[Finding]]:
     """Take each track's best clip that opens; the better ones that do not become findings."""
 
-    def choose(track: str) -> tuple[Clip | None, list[Finding]]:
+    def choose(track: str) -> tuple[GtzanClip | None, list[Finding]]:
         unusable: list[Finding] = []
         for clip in clips[track]:
             cause = audio_fault(clip.path)
@@ -799,7 +799,7 @@ def _no_tracks(root: Path, findings: tuple[Finding, ...]) -> InputError:
 
 def _notes(tracks: tuple[Track, ...], has_index: bool) -> tuple[str, ...]:
     """Say what a report on these tracks must say."""
-    heard = [track.extent for track in tracks if track.audio is not None]
+    heard = [track.audio_variant for track in tracks if track.audio is not None]
     rows = sum(track.descriptors is not None for track in tracks)
     images = sum(track.image is not None for track in tracks)
     faulty = sum(bool(track.faults) for track in tracks)

@@ -37,7 +37,7 @@ class Protocol:
         As printed beside every figure.
     about
         One clause for tables and reports.
-    honest
+    leakage_free
         Whether neither artists nor segments can leak from training to test.
     of_segments
         Whether what is split are segments, ids as of ``segment_id``, and not whole tracks.
@@ -45,7 +45,7 @@ class Protocol:
 
     name: str
     about: str
-    honest: bool
+    leakage_free: bool
     of_segments: bool
     _make: Callable[[Dataset, int], list[Split]]
 
@@ -73,12 +73,12 @@ Maker = Callable[[Dataset, int], list[Split]]
 
 
 def protocol(
-    name: str, about: str, *, honest: bool, of_segments: bool = False
+    name: str, about: str, *, leakage_free: bool, of_segments: bool = False
 ) -> Callable[[Maker], Maker]:
     """Register a function from dataset and seed to splits."""
 
     def register(make: Maker) -> Maker:
-        PROTOCOLS[name] = Protocol(name, about, honest, of_segments, make)
+        PROTOCOLS[name] = Protocol(name, about, leakage_free, of_segments, make)
         return make
 
     return register
@@ -94,7 +94,7 @@ def get_protocol(name: str) -> Protocol:
 @protocol(
     "filtered",
     "artist- and fault-filtered: no artist on both sides, known faults left out",
-    honest=True,
+    leakage_free=True,
 )
 def filtered(dataset: Dataset, seed: int) -> list[Split]:
     """Published lists if there are any; otherwise one fixed split of whole artists."""
@@ -105,21 +105,21 @@ def filtered(dataset: Dataset, seed: int) -> list[Split]:
     return [_with_validation(train, test, seed=0, grouped=True)]
 
 
-@protocol("report", "stratified random 64/16/20 by track, artists leak", honest=False)
-def report(dataset: Dataset, seed: int) -> list[Split]:
+@protocol("random", "stratified random 64/16/20 by track, artists leak", leakage_free=False)
+def random(dataset: Dataset, seed: int) -> list[Split]:
     """The study's own split: each seed draws another fifth for the test."""
     train, test = _folds(dataset.tracks, 5, seed, grouped=False)[0]
     return [_with_validation(train, test, seed, grouped=False)]
 
 
-@protocol("kfold", "stratified 10-fold by track, artists leak", honest=False)
+@protocol("kfold", "stratified 10-fold by track, artists leak", leakage_free=False)
 def kfold(dataset: Dataset, seed: int) -> list[Split]:
     """What most papers report."""
     folds = _folds(dataset.tracks, 10, seed, grouped=False)
     return [_with_validation(train, test, seed, grouped=False) for train, test in folds]
 
 
-@protocol("grouped", "stratified 5-fold, no artist on both sides", honest=True)
+@protocol("grouped", "stratified 5-fold, no artist on both sides", leakage_free=True)
 def grouped(dataset: Dataset, seed: int) -> list[Split]:
     """Every track is tested once by a model that has not heard its artist."""
     folds = _folds(dataset.tracks, 5, seed, grouped=True)
@@ -129,7 +129,7 @@ def grouped(dataset: Dataset, seed: int) -> list[Split]:
 @protocol(
     "leaky-segments",
     "3 s segments split at random 64/16/20: every track LEAKS, to show how much that inflates",
-    honest=False,
+    leakage_free=False,
     of_segments=True,
 )
 def leaky_segments(dataset: Dataset, seed: int) -> list[Split]:
@@ -166,7 +166,7 @@ def share_of(split: Split, genre_of: Mapping[str, str], share: float, seed: int)
     seed
         Decides which.
     """
-    lots = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def some(ids: tuple[str, ...]) -> tuple[str, ...]:
         by_genre: dict[str, list[str]] = {}
@@ -175,7 +175,7 @@ def share_of(split: Split, genre_of: Mapping[str, str], share: float, seed: int)
         kept = [
             track
             for _, own in sorted(by_genre.items())
-            for track in lots.permutation(own)[: max(1, round(share * len(own)))].tolist()
+            for track in rng.permutation(own)[: max(1, round(share * len(own)))].tolist()
         ]
         return tuple(sorted(kept))
 
@@ -246,7 +246,7 @@ def _require_enough(
     if grouped and all(track.group is None for track in tracks):
         raise GenrescopeError(
             "No track's artist is known, so no artist-disjoint split can be made. Give artists "
-            "(an artist column, or metadata/GTZANindex.txt for GTZAN), or use protocol `report`."
+            "(an artist column, or metadata/GTZANindex.txt for GTZAN), or use protocol `random`."
         )
     artists = {track.group or f"track {track.id}" for track in tracks}
     if grouped and len(artists) < count:
@@ -256,5 +256,5 @@ def _require_enough(
 def _too_few_artists(who: str, count: int, left: str) -> GenrescopeError:
     return GenrescopeError(
         f"{who} too few artists{left} to keep each on one side when splitting {count} ways. Add "
-        "tracks by other artists, or use protocol `report`."
+        "tracks by other artists, or use protocol `random`."
     )

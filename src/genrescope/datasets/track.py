@@ -14,10 +14,10 @@ from typing import Literal
 from genrescope.datasets.findings import Finding
 from genrescope.errors import NO_TEXT, InputError
 
-Extent = Literal["full", "full-16k", "excerpt"]
+AudioVariant = Literal["full", "full-16k", "excerpt"]
 """How much of the clip its audio file holds: all of it, all of it below 8 kHz, or a part."""
 
-MOST_GENRES, MOST_GENRE_LETTERS = 1000, 200
+MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Track:
         The label.
     audio
         The audio file, if there is one.
-    extent
+    audio_variant
         How much of the clip ``audio`` holds.
     image
         The published mel-spectrogram picture (PNG), if there is one.
@@ -48,7 +48,7 @@ class Track:
     id: str
     genre: str
     audio: Path | None = None
-    extent: Extent = "full"
+    audio_variant: AudioVariant = "full"
     image: Path | None = None
     descriptors: tuple[float, ...] | None = None
     group: str | None = None
@@ -69,8 +69,8 @@ def genre_fault(name: str) -> str | None:
     """Say why a text can be no genre's name, as a clause; None if it can."""
     if not name.strip():
         return "a genre's name is empty"
-    if len(name) > MOST_GENRE_LETTERS:
-        return f"the genre {name[:20]!r}… has a name of more than {MOST_GENRE_LETTERS} letters"
+    if len(name) > MAX_GENRE_CHARACTERS:
+        return f"the genre {name[:20]!r}… has a name of more than {MAX_GENRE_CHARACTERS} letters"
     if any("\ud800" <= sign <= "\udfff" for sign in name):
         return f"the name of the genre {name!r} is not in UTF-8"
     if any(unicodedata.category(sign) in NO_TEXT for sign in name):
@@ -158,7 +158,7 @@ class Dataset:
         digest = hashlib.sha256()
         for track in self.tracks:
             row = ",".join(map(repr, track.descriptors or ()))
-            sources = f"{track.audio is not None}|{track.extent}|{track.image is not None}"
+            sources = f"{track.audio is not None}|{track.audio_variant}|{track.image is not None}"
             line = f"{track.id}|{track.genre}|{track.group}|{sources}|{row}\n"
             digest.update(line.encode())
         return digest.hexdigest()[:16]

@@ -19,7 +19,7 @@ import numpy as np
 import platformdirs
 
 from genrescope.classifier import Classifier, Prediction
-from genrescope.database import Database, Kind, from_integer, text, texts, to_integer
+from genrescope.database import Database, DatabaseKind, from_integer, text, texts, to_integer
 from genrescope.errors import GenrescopeError, InputError
 
 _PAGE = 256  # rows read at once
@@ -62,7 +62,7 @@ CREATE INDEX tracks_by_fingerprint ON tracks (fingerprint, gone) WHERE fingerpri
 # Paths are TEXT, or the bytes of those that are no UTF-8. A row is stale when its file has changed
 # since. Times are as of `to_integer`; warnings are a list, as JSON.
 
-_KIND = Kind(
+_KIND = DatabaseKind(
     name="catalogue",
     option="--db",
     busy="is writing to this catalogue",
@@ -80,7 +80,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogueEntry:
     """A file as it lies in its folder: name, size in bytes, time of its last change in ns."""
 
     name: str
@@ -222,7 +222,7 @@ class Catalogue(Database):
         with self._decoded():
             return int(newest[0]) + 1
 
-    def see(self, folder: str, entries: Iterable[Entry], walk: int) -> Changes:
+    def see(self, folder: str, entries: Iterable[CatalogueEntry], walk: int) -> Changes:
         """Note what lies in one folder; files that are new or changed then wait to be heard.
 
         Parameters

@@ -37,7 +37,7 @@ _MARK = slice(30, 30 + len(_HEADER))  # where a ZIP archive's first name stands
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class IndexRow:
     """One track as it was heard.
 
     Attributes
@@ -65,7 +65,7 @@ class StaleIndexError(Exception):
     """An index that is no good: the text says why, as a clause without a final stop."""
 
 
-def read(path: Path, model: str, folder: str | None) -> dict[str, Row]:
+def read(path: Path, model: str, folder: str | None) -> dict[str, IndexRow]:
     """Read an index.
 
     Parameters
@@ -95,7 +95,7 @@ def read(path: Path, model: str, folder: str | None) -> dict[str, Row]:
         return {}
     except OSError as error:
         raise InputError(path, f"it cannot be read ({error.strerror})", _ELSEWHERE) from error
-    _refuse_stranger(path, content)
+    _check_version(path, content)
     try:
         header, rows = _unpack(content)
     except Exception as error:
@@ -109,7 +109,7 @@ def read(path: Path, model: str, folder: str | None) -> dict[str, Row]:
     return rows
 
 
-def write(path: Path, rows: dict[str, Row], model: str, folder: str | None) -> None:
+def write(path: Path, rows: dict[str, IndexRow], model: str, folder: str | None) -> None:
     """Write an index, whole or not at all; parameters as of ``read``.
 
     Raises
@@ -133,7 +133,7 @@ def write(path: Path, rows: dict[str, Row], model: str, folder: str | None) -> N
     try:
         if path.exists():
             with path.open("rb") as file:
-                _refuse_stranger(path, file.read(_MARK.stop))
+                _check_version(path, file.read(_MARK.stop))
         with whole(path, "--index") as partial, partial.open("wb") as file:
             np.savez(file, **parts)
     except OSError as error:
@@ -141,7 +141,7 @@ def write(path: Path, rows: dict[str, Row], model: str, folder: str | None) -> N
         raise InputError(path, cause, _ELSEWHERE) from error
 
 
-def _refuse_stranger(path: Path, content: bytes) -> None:
+def _check_version(path: Path, content: bytes) -> None:
     # By its name a file may be known for an index though nothing of it can be read.
     known = content[:4] == b"PK\x03\x04" and content[_MARK] == _HEADER.encode()
     if not known and not path.name.startswith(PREFIX):
@@ -154,7 +154,7 @@ def _bytes(content: Any) -> NDArray[np.uint8]:
     return np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
 
 
-def _unpack(content: bytes) -> tuple[dict[str, Any], dict[str, Row]]:
+def _unpack(content: bytes) -> tuple[dict[str, Any], dict[str, IndexRow]]:
     # Members are read to their end, or else their checksums would not be looked at. None is
     # compressed, so together they are no larger than the file.
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -176,7 +176,7 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], dict[str, Row]]:
     ):
         raise ValueError("a number is none that is ever written")
     rows = {
-        name: Row(
+        name: IndexRow(
             int(size), from_integer(int(mtime)), vector, header["genres"][genre], float(confidence)
         )
         for name, size, mtime, vector, genre, confidence in zip(names, *columns, strict=True)

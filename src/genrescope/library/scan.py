@@ -17,7 +17,7 @@ from genrescope.audio.ranges import fingerprint
 from genrescope.audio.walk import FoundFile, walk
 from genrescope.classifier import Classifier, Prediction
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.catalogue import Catalogue, Changes, Entry, Waiting
+from genrescope.library.catalogue import Catalogue, CatalogueEntry, Changes, Waiting
 from genrescope.reading import no_folder, unreadable
 from genrescope.workers import ClosedError, WorkerPool, parallel_map
 
@@ -25,7 +25,7 @@ _SETTLE_S = 2.0  # a file that is still being copied changes more often than tha
 
 
 @dataclass(frozen=True)
-class Found:
+class LibrarySurvey:
     """What a walk through a library came upon.
 
     Attributes
@@ -47,7 +47,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ScanResult:
     """What came of one file that waited.
 
     Attributes
@@ -84,7 +84,7 @@ def look(
     library: Path,
     *,
     progress: Callable[[int], None] | None = None,
-) -> Found:
+) -> LibrarySurvey:
     """Walk a library and note in the catalogue what is new, changed or gone.
 
     Hidden files and folders are left out, and links to folders are not followed.
@@ -115,12 +115,12 @@ def look(
             progress(files)
     gone = catalogue.end_walk(str(library), number)
     catalogue.commit()
-    return Found(files, changes + Changes(gone=gone), tuple(unreadable), tuple(passed_over))
+    return LibrarySurvey(files, changes + Changes(gone=gone), tuple(unreadable), tuple(passed_over))
 
 
 def hear(
     catalogue: Catalogue, classifier: Classifier, library: Path, workers: int | None = None
-) -> Iterator[Outcome]:
+) -> Iterator[ScanResult]:
     """Hear every file that waits, and keep what comes of it.
 
     A file whose audio is known, under another name or with other tags, is not heard again. Each is
@@ -164,7 +164,7 @@ def hear(
 
 def watch(
     catalogue: Catalogue, classifier: Classifier, library: Path, workers: int | None = None
-) -> Iterator[Outcome]:
+) -> Iterator[ScanResult]:
     """Keep up with a library that changes, without end; parameters as of ``hear``.
 
     Needs watchfiles. A folder is looked into when nothing in it has changed for two seconds.
@@ -232,11 +232,11 @@ def look_again(catalogue: Catalogue, library: Path, changed: Iterable[Path]) -> 
     return changes
 
 
-def _entry(file: FoundFile) -> Entry:
-    return Entry(file.name, file.size, file.mtime_ns)
+def _entry(file: FoundFile) -> CatalogueEntry:
+    return CatalogueEntry(file.name, file.size, file.mtime_ns)
 
 
-def _hear(catalogue: Catalogue, pool: WorkerPool, model: int, file: Waiting) -> Outcome:
+def _hear(catalogue: Catalogue, pool: WorkerPool, model: int, file: Waiting) -> ScanResult:
     # Errors of the file are its result; those of the catalogue end the scan.
     try:
         stat = file.path.stat()  # before it is heard: if it changes meanwhile, it is heard again
@@ -244,15 +244,15 @@ def _hear(catalogue: Catalogue, pool: WorkerPool, model: int, file: Waiting) -> 
     except OSError as error:
         fault = unreadable(file.path, error)
         catalogue.save(file.row, None, None, model, fault)
-        return Outcome(file.path, fault)
+        return ScanResult(file.path, fault)
     if mark is not None and mark == file.fingerprint:
         catalogue.keep(file.row, stat, mark)
-        return Outcome(file.path, None)
+        return ScanResult(file.path, None)
     if mark is not None and catalogue.copy_twin(file.row, stat, mark, model):
-        return Outcome(file.path, None)
+        return ScanResult(file.path, None)
     result = _result(pool, file.path)
     catalogue.save(file.row, stat, mark, model, result)
-    return Outcome(file.path, result)
+    return ScanResult(file.path, result)
 
 
 def _result(pool: WorkerPool, path: Path) -> Prediction | GenrescopeError:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from genrescope import load
 from genrescope.audio.walk import walk
-from genrescope.backbones.backbone import make_reference, open_backbone
+from genrescope.backbones.backbone import make_backbone_config, open_backbone
 from genrescope.classifier import Classifier
 from genrescope.classifier.batch import folder_fault
 from genrescope.errors import GenrescopeError, InputError
@@ -48,11 +48,11 @@ Nearest = tuple[NDArray[np.intp], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Heard:
+class AnalysisResult:
     """What came of hearing one file: its row of the index, or the error."""
 
     path: Path
-    row: index.Row | None = None
+    row: index.IndexRow | None = None
     error: GenrescopeError | None = None
 
 
@@ -116,7 +116,7 @@ def comparable(classifier: Classifier, arrays: NDArray[np.float32]) -> NDArray[n
     return np.asarray(values / np.maximum(length, _LEAST), dtype=np.float32)
 
 
-def hear_track(classifier: Classifier, path: Path) -> index.Row:
+def analyse_track(classifier: Classifier, path: Path) -> index.IndexRow:
     """Hear a file: what it is compared by, and its genre.
 
     Raises
@@ -129,7 +129,7 @@ def hear_track(classifier: Classifier, path: Path) -> index.Row:
     mean = analysis.arrays.mean(axis=0, keepdims=True)
     shares = classifier.probabilities(mean)[0]
     best = int(shares.argmax())
-    return index.Row(
+    return index.IndexRow(
         size=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
         vector=comparable(classifier, mean)[0].astype(np.float16),
@@ -297,7 +297,7 @@ class Library:
         """Tracks that can be compared."""
         return sum(name in self._rows for name in self._names)
 
-    def update(self, workers: int | None = None) -> Generator[Heard]:
+    def update(self, workers: int | None = None) -> Generator[AnalysisResult]:
         """Hear the missing tracks, and keep the index.
 
         What has been heard is kept every half minute and at the end, also when this is closed or
@@ -382,9 +382,13 @@ class Library:
 
         with WorkerPool(workers, load, self._classifier.folder) as pool:
 
-            def known(track: Path) -> Heard:
+            def known(track: Path) -> AnalysisResult:
                 itself = places.itself(track)
-                return Heard(track, self._rows[names[itself[0]]]) if itself else _hear(pool, track)
+                return (
+                    AnalysisResult(track, self._rows[names[itself[0]]])
+                    if itself
+                    else _hear(pool, track)
+                )
 
             for first in range(0, len(tracks), _TRACKS):
                 some = tracks[first : first + _TRACKS]
@@ -407,7 +411,7 @@ class Library:
         Parameters
         ----------
         vector
-            float16 (width,), as ``hear_track`` makes it.
+            float16 (width,), as ``analyse_track`` makes it.
         count
             Neighbours.
 
@@ -433,7 +437,7 @@ class Library:
         row = self._rows[name]
         return Neighbour(self._names[name], float(cosine), row.genre, row.confidence)
 
-    def _read(self) -> dict[str, index.Row]:
+    def _read(self) -> dict[str, index.IndexRow]:
         try:
             return index.read(self.index_file, self._model, self._elsewhere)
         except index.StaleIndexError as error:
@@ -454,15 +458,15 @@ class Library:
         return (row.size, row.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
 
 
-def _hear(pool: WorkerPool, path: Path) -> Heard:
+def _hear(pool: WorkerPool, path: Path) -> AnalysisResult:
     try:
         if path.is_dir():
             raise folder_fault(path)
-        return Heard(path, pool.do_file(hear_track, path))
+        return AnalysisResult(path, pool.do_file(analyse_track, path))
     except GenrescopeError as error:
-        return Heard(path, error=error)
+        return AnalysisResult(path, error=error)
     except (OSError, ValueError) as error:
-        return Heard(path, error=unreadable(path, error))
+        return AnalysisResult(path, error=unreadable(path, error))
 
 
 class _Places:
@@ -502,7 +506,7 @@ def _album(name: str) -> str:
 
 def _columns(embedding: Embedding) -> NDArray[np.bool_]:
     widths = [
-        (layer, open_backbone(make_reference(backbone)).widths[layer])
+        (layer, open_backbone(make_backbone_config(backbone)).widths[layer])
         for backbone in embedding.backbones
         for layer in embedding.layers
     ]

@@ -46,7 +46,9 @@ class Cnn(nn.Module):
         rows, columns = shape[1] // shrink, shape[2] // shrink
         if rows < 1 or columns < 1:
             raise ValueError(f"{len(channels)} poolings leave nothing of {shape[1]} × {shape[2]}")
-        self.blocks = nn.Sequential(*(_Block(a, b) for a, b in pairwise((shape[0], *channels))))
+        self.blocks = nn.Sequential(
+            *(_ConvPoolBlock(a, b) for a, b in pairwise((shape[0], *channels)))
+        )
         self.head = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear((shape[0], *channels)[-1] * rows * columns, hidden),
@@ -65,7 +67,7 @@ class Cnn(nn.Module):
         return logits
 
 
-class _Block(nn.Sequential):
+class _ConvPoolBlock(nn.Sequential):
     # ReLU and max-pool commute; pooling first leaves a quarter of the values to rectify.
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(

@@ -34,7 +34,7 @@ THRESHOLD = 1e-4
 """A filter whose weights are all below this is dead."""
 
 
-class Output(NamedTuple):
+class MusicnnOutput(NamedTuple):
     """What a network says of a batch of patches.
 
     Attributes
@@ -79,7 +79,7 @@ class Musicnn(nn.Module):
         self.hidden_norm = nn.BatchNorm1d(200, eps=EPSILON)
         self.tags = nn.Linear(200, tags)
 
-    def forward(self, log_mel: Tensor) -> Output:
+    def forward(self, log_mel: Tensor) -> MusicnnOutput:
         """Estimate tags from log-mel patches, float32 (patches, frames, 96)."""
         x = self.input_norm(log_mel.unsqueeze(1))
         front = torch.cat([branch(x) for branch in self.front], dim=1)
@@ -91,7 +91,7 @@ class Musicnn(nn.Module):
         hidden = self.hidden(functional.dropout(self.pooled_norm(pooled), 0.5, self.training))
         penultimate = self.hidden_norm(hidden.relu())
         logits = self.tags(functional.dropout(penultimate, 0.5, self.training))
-        return Output(logits.sigmoid(), penultimate, pooled)
+        return MusicnnOutput(logits.sigmoid(), penultimate, pooled)
 
 
 class Vgg(nn.Module):
@@ -112,10 +112,10 @@ class Vgg(nn.Module):
         super().__init__()
         self.input_norm = nn.BatchNorm2d(1, eps=EPSILON)
         pools = [nn.MaxPool2d((4, 1), 2), *(nn.MaxPool2d(2) for _ in range(3)), nn.MaxPool2d(4)]
-        self.blocks = nn.ModuleList(map(_Block, (1, *widths), widths, pools))
+        self.blocks = nn.ModuleList(map(_ConvBlock, (1, *widths), widths, pools))
         self.tags = nn.Linear(2 * widths[-1], tags)
 
-    def forward(self, log_mel: Tensor) -> Output:
+    def forward(self, log_mel: Tensor) -> MusicnnOutput:
         """Estimate tags from log-mel patches, float32 (patches, 187, 96)."""
         x = self.input_norm(log_mel.unsqueeze(1))
         pooled: list[Tensor] = []
@@ -124,7 +124,7 @@ class Vgg(nn.Module):
             pooled += [x.amax(dim=(2, 3)), x.mean(dim=(2, 3))]
         penultimate = x.permute(0, 2, 3, 1).flatten(1)  # as TensorFlow orders it: map last
         logits = self.tags(functional.dropout(penultimate, 0.5, self.training))
-        return Output(logits.sigmoid(), penultimate, torch.cat(pooled, dim=1))
+        return MusicnnOutput(logits.sigmoid(), penultimate, torch.cat(pooled, dim=1))
 
 
 class _Front(nn.Module):
@@ -159,7 +159,7 @@ class _Middle(nn.Module):
         return cast(Tensor, self.norm(self.conv(x).relu()))
 
 
-class _Block(nn.Module):
+class _ConvBlock(nn.Module):
     """3 × 3 convolution, ReLU, normalisation, pooling.
 
     From (patches, maps in, frames, bands) to (patches, maps out, fewer frames, fewer bands).
@@ -247,12 +247,12 @@ def prune(network: Musicnn | Vgg, threshold: float = THRESHOLD) -> Musicnn | Vgg
             pruned.pooled_norm = nn.Identity()
         else:
             for block, following in pairwise(pruned.blocks):
-                old_from_new = _narrow(cast(_Block, block), threshold)
-                _read(cast(_Block, following).conv, old_from_new)
+                old_from_new = _narrow(cast(_ConvBlock, block), threshold)
+                _read(cast(_ConvBlock, following).conv, old_from_new)
     return pruned.requires_grad_(requires_grad=False)
 
 
-def _narrow(stage: _Front | _Block, threshold: float) -> Tensor:
+def _narrow(stage: _Front | _ConvBlock, threshold: float) -> Tensor:
     """Replace a stage's dead filters by one that puts out 1.
 
     Returns

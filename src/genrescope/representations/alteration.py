@@ -12,7 +12,7 @@ from genrescope.errors import GenrescopeError
 
 
 @dataclass(frozen=True)
-class Alteration:
+class AudioTransform:
     """A change of tempo and pitch, level and tone colour.
 
     Attributes
@@ -57,23 +57,23 @@ class Alteration:
         return np.fft.irfft(spectrum * 10 ** (decibels / 20), len(waveform)).astype(np.float32)
 
 
-PLAIN = Alteration()
+PLAIN = AudioTransform()
 """Changes nothing."""
 
-ALTERATIONS: dict[str, Alteration] = {
-    "fast": Alteration(speed=1.06),
-    "slow": Alteration(speed=0.94),
-    "faster": Alteration(speed=1.12, gain_db=-3, tilt_db=-3),
-    "slower": Alteration(speed=0.89, gain_db=3, tilt_db=3),
-    "loud": Alteration(gain_db=6),
-    "soft": Alteration(gain_db=-6),
-    "bright": Alteration(tilt_db=6),
-    "dark": Alteration(tilt_db=-6),
+ALTERATIONS: dict[str, AudioTransform] = {
+    "fast": AudioTransform(speed=1.06),
+    "slow": AudioTransform(speed=0.94),
+    "faster": AudioTransform(speed=1.12, gain_db=-3, tilt_db=-3),
+    "slower": AudioTransform(speed=0.89, gain_db=3, tilt_db=3),
+    "loud": AudioTransform(gain_db=6),
+    "soft": AudioTransform(gain_db=-6),
+    "bright": AudioTransform(tilt_db=6),
+    "dark": AudioTransform(tilt_db=-6),
 }
 """By the names that recipes use."""
 
 
-def get_alterations(names: Sequence[str]) -> tuple[Alteration, ...]:
+def get_alterations(names: Sequence[str]) -> tuple[AudioTransform, ...]:
     """Look alterations up; GenrescopeError names those there are."""
     if unknown := [name for name in names if name not in ALTERATIONS]:
         known = ", ".join(ALTERATIONS)

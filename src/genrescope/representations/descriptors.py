@@ -19,7 +19,7 @@ from genrescope.audio import Waveform, resample
 from genrescope.audio.spectral import cosines, hann, log_power, mel_filters, spectra
 from genrescope.datasets.gtzan import TABLE_COLUMNS
 from genrescope.datasets.track import Track
-from genrescope.representations.alteration import PLAIN, Alteration
+from genrescope.representations.alteration import PLAIN, AudioTransform
 from genrescope.representations.median import moving_median
 from genrescope.representations.representation import Representation, Source, representation
 
@@ -245,7 +245,7 @@ class Descriptors(Representation):
         return Source("table", None) if track.descriptors else super().source(track)
 
     def of_track(
-        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """From the published row, or else from the audio."""
         if track.descriptors is None:

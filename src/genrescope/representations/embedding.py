@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from genrescope.audio import AudioWarning, Waveform, excerpts, is_silent, pieces, resample
 from genrescope.backbones.backbone import (
     Backbone,
-    Reference,
-    make_reference,
+    BackboneConfig,
+    make_backbone_config,
     open_backbone,
     tag_ranking,
 )
-from genrescope.datasets.track import Extent
+from genrescope.datasets.track import AudioVariant
 from genrescope.errors import GenrescopeError
 from genrescope.representations.representation import Analysis, Representation, representation
 
@@ -34,25 +34,25 @@ class Embedding(Representation):
     ----------
     backbones
         Such as ``MSD_musicnn``, ``transformers:USER/NAME``, ``onnx:FILE``, or a mapping of a kind
-        and its settings; see ``genrescope.backbones.backbone.make_reference``.
+        and its settings; see ``genrescope.backbones.backbone.make_backbone_config``.
     layers
         Of each of them. musicnn's have ``penultimate``, ``pooled`` and ``tags`` (log-odds).
     windows
         A file of more windows than these is sampled: so many, spread evenly, stand for it.
     """
 
-    backbones: Sequence[str | Mapping[str, Any] | Reference] = ("MSD_musicnn",)
+    backbones: Sequence[str | Mapping[str, Any] | BackboneConfig] = ("MSD_musicnn",)
     layers: Sequence[str] = ("penultimate",)
     windows: int = 40
 
     version: ClassVar[int] = 2
-    extents: ClassVar[frozenset[Extent]] = frozenset({"full", "full-16k", "excerpt"})
+    audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k", "excerpt"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.backbones, str | Mapping):
             raise TypeError("backbones must be a list")
-        object.__setattr__(self, "backbones", tuple(map(make_reference, self.backbones)))
+        object.__setattr__(self, "backbones", tuple(map(make_backbone_config, self.backbones)))
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.backbones or not self.layers:
             raise ValueError("name at least one backbone and one layer")
@@ -75,7 +75,7 @@ class Embedding(Representation):
 
     def to_json(self) -> dict[str, Any]:
         """As of every representation; what the backbones were is pinned."""
-        told = [make_reference(backbone).to_json() for backbone in self.backbones]
+        told = [make_backbone_config(backbone).to_json() for backbone in self.backbones]
         return {**super().to_json(), "backbones": told}
 
     def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
@@ -97,17 +97,17 @@ class Embedding(Representation):
         first, *_ = self._opened()
         length = _PIECE * round(first.window_s * first.rate)
         for index, piece in enumerate(pieces(path, first.rate, length, first.margin)):
-            yield self._hear(piece, goes_on=index > 0)
+            yield self._hear(piece, is_continuation=index > 0)
 
-    def _hear(self, samples: Waveform, *, goes_on: bool = False) -> Analysis:
+    def _hear(self, samples: Waveform, *, is_continuation: bool = False) -> Analysis:
         opened = self._opened()
-        heard = [backbone.hear(samples, goes_on=goes_on) for backbone in opened]
+        heard = [backbone.hear(samples, is_continuation=is_continuation) for backbone in opened]
         columns = [part.layers[layer] for part in heard for layer in self.layers]
         arrays = np.concatenate(columns, axis=1)
-        if not goes_on and len(samples) < 2 * opened[0].window_s * opened[0].rate:
+        if not is_continuation and len(samples) < 2 * opened[0].window_s * opened[0].rate:
             arrays = arrays.mean(axis=0, keepdims=True)  # it is one window, seen several times
         window = round(opened[0].window_s * opened[0].rate)
-        first = opened[0].margin if goes_on else 0
+        first = opened[0].margin if is_continuation else 0
         starts = range(first, first + window * len(arrays), window)
         return Analysis(
             arrays=arrays,
@@ -117,4 +117,4 @@ class Embedding(Representation):
         )
 
     def _opened(self) -> list[Backbone]:
-        return [open_backbone(make_reference(backbone)) for backbone in self.backbones]
+        return [open_backbone(make_backbone_config(backbone)) for backbone in self.backbones]

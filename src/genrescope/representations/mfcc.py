@@ -90,7 +90,7 @@ class Mfcc(Representation):
         # Clips without the highest bands would be told from the others by that.
         narrow = {"full-16k"} if self.hz <= 16000 else set()
         short = {"excerpt"} if self.loop else set()
-        object.__setattr__(self, "extents", self.extents | narrow | short)
+        object.__setattr__(self, "audio_variants", self.audio_variants | narrow | short)
         if self.coefficients > _BANDS:
             raise ValueError(f"coefficients must be at most {_BANDS}, not {self.coefficients}")
 

@@ -21,7 +21,7 @@ from genrescope.audio import Waveform, resample
 from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.datasets.track import Track
 from genrescope.errors import InputError
-from genrescope.representations.alteration import PLAIN, Alteration
+from genrescope.representations.alteration import PLAIN, AudioTransform
 from genrescope.representations.representation import Representation, Source
 
 RATE = 22050
@@ -208,7 +208,7 @@ class PictureRepresentation(Representation):
         return Source("image", track.image) if track.image else super().source(track)
 
     def of_track(
-        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """From the published picture, or else from the audio."""
         if track.image is None:

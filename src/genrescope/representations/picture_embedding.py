@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from genrescope.audio import Waveform
 from genrescope.audio.spectral import mel_centres
 from genrescope.backbones import log_mel
-from genrescope.backbones.backbone import Backbone, make_reference, open_backbone
+from genrescope.backbones.backbone import Backbone, make_backbone_config, open_backbone
 from genrescope.representations import picture
 from genrescope.representations.representation import representation
 
@@ -77,7 +77,7 @@ class PictureEmbedding(picture.PictureRepresentation):
         if not self.backbones or not self.layers:
             raise ValueError("name at least one backbone and one layer")
         for backbone in self._opened():
-            if backbone.hear_log_mel is None:
+            if backbone.encode_log_mel is None:
                 raise ValueError(f"{backbone.name} does not hear log-mel spectrograms")
             if unknown := set(self.layers) - set(backbone.widths):
                 raise ValueError(f"{backbone.name} has no layer {', '.join(sorted(unknown))}")
@@ -97,11 +97,11 @@ class PictureEmbedding(picture.PictureRepresentation):
 
     def _hear(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
         patches = log_mel.patches(to_log_mel(grid, self.loudest))
-        heard = [b.hear_log_mel(patches).layers for b in self._opened() if b.hear_log_mel]
+        heard = [b.encode_log_mel(patches).layers for b in self._opened() if b.encode_log_mel]
         return np.concatenate([one[layer].mean(axis=0) for one in heard for layer in self.layers])
 
     def _opened(self) -> list[Backbone]:
-        return [open_backbone(make_reference(backbone)) for backbone in self.backbones]
+        return [open_backbone(make_backbone_config(backbone)) for backbone in self.backbones]
 
 
 Places = tuple[NDArray[np.int_], NDArray[np.float32]]

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import AudioWarning, Waveform, decode, is_silent
-from genrescope.datasets.track import Extent, Track
+from genrescope.datasets.track import AudioVariant, Track
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.representations.alteration import PLAIN, Alteration
+from genrescope.representations.alteration import PLAIN, AudioTransform
 
 Array = NDArray[Any]
 
-MOST_VALUES = 2**27
+MAX_VALUES = 2**27
 """That the array of one track may have: half a gigabyte."""
 
 _MOST = {"seconds": 1800, "hz": 96_000, "windows": 10_000, "count": 10_000}
@@ -84,13 +84,13 @@ class Representation(ABC):
 
     Class attributes: ``name`` (filled by the registry), ``version`` (raised whenever the values
     change, so that stored arrays are made anew), ``rate`` (Hz, of the audio it is made from) and
-    ``extents`` (which audio of a track will do).
+    ``audio_variants`` (which audio of a track will do).
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     rate: ClassVar[int] = 22050
-    extents: ClassVar[frozenset[Extent]] = frozenset({"full"})
+    audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full"})
     segmented: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -133,12 +133,12 @@ class Representation(ABC):
 
         A published form wins; otherwise the audio, if it holds what the representation looks at.
         """
-        if track.audio is None or track.extent not in self.extents:
+        if track.audio is None or track.audio_variant not in self.audio_variants:
             return None
         return Source("audio", track.audio)
 
     def of_track(
-        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """Make the array of one track from its source; alterations are for audio alone.
 
@@ -154,7 +154,7 @@ class Representation(ABC):
         return self.of_file(source.path, alteration, allow_damaged=allow_damaged)
 
     def of_file(
-        self, path: Path, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, path: Path, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """Make the array of one audio file; float32 of shape ``self.shape``.
 
@@ -171,7 +171,7 @@ class Representation(ABC):
             raise DamagedError(path, damage[0].message, remedy)
         return np.asarray(analysis.arrays.mean(axis=0))
 
-    def analyse_file(self, path: Path, alteration: Alteration = PLAIN) -> Analysis:
+    def analyse_file(self, path: Path, alteration: AudioTransform = PLAIN) -> Analysis:
         """Make the arrays of an audio file's windows; errors as of ``of_file``.
 
         A long track may be sampled: ``analyse_windows`` gives every window.
@@ -265,7 +265,7 @@ def make_representation(name: str, parameters: Mapping[str, Any] | None = None) 
         made = REPRESENTATIONS[name](**(parameters or {}))
     except (TypeError, ValueError) as error:
         raise GenrescopeError(f"Representation {name}: {error}.") from error
-    if (values := prod(made.shape)) > MOST_VALUES:
-        told = f"an array would have {values:,} values; at most {MOST_VALUES:,} are made"
+    if (values := prod(made.shape)) > MAX_VALUES:
+        told = f"an array would have {values:,} values; at most {MAX_VALUES:,} are made"
         raise GenrescopeError(f"Representation {name}: {told}.")
     return made

@@ -21,7 +21,7 @@ import platformdirs
 
 from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.representations.alteration import PLAIN, Alteration
+from genrescope.representations.alteration import PLAIN, AudioTransform
 from genrescope.representations.representation import Array, DamagedError, Representation
 from genrescope.workers import WorkerPool, parallel_map
 
@@ -75,7 +75,7 @@ class Store:
         representation: Representation,
         tracks: Sequence[Track],
         *,
-        alterations: Sequence[Alteration] = (),
+        alterations: Sequence[AudioTransform] = (),
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Collection:
@@ -111,7 +111,7 @@ class Store:
         fit = [(track, source) for track in tracks if (source := representation.source(track))]
         digests: dict[str, str] = {}
         problems: list[InputError] = []
-        paths: dict[tuple[str, Alteration], Path] = {}
+        paths: dict[tuple[str, AudioTransform], Path] = {}
         for track, source in fit:
             if alterations and source.kind != "audio":
                 raise GenrescopeError(
@@ -171,7 +171,7 @@ class Store:
         self,
         representation: Representation,
         track: Track,
-        alteration: Alteration,
+        alteration: AudioTransform,
         path: Path | None,
     ) -> Array | None:
         if path is None:
@@ -195,8 +195,8 @@ class Store:
     def _make(
         self,
         representation: Representation,
-        wanted: Sequence[tuple[Track, Alteration]],
-        paths: dict[tuple[str, Alteration], Path],
+        wanted: Sequence[tuple[Track, AudioTransform]],
+        paths: dict[tuple[str, AudioTransform], Path],
         workers: int | None,
         progress: Progress | None,
     ) -> list[InputError]:
@@ -219,7 +219,7 @@ class Store:
             if is_audio:
                 pool.start_one()  # if none can be started, that is no fault of any file
 
-            def make(job: tuple[Track, Alteration]) -> InputError | None:
+            def make(job: tuple[Track, AudioTransform]) -> InputError | None:
                 track, version = job
                 path = paths[track.id, version]
                 given = track, version, self.allow_damaged
@@ -246,7 +246,7 @@ def make_stored(
     representation: Representation,
     path: Path,
     track: Track,
-    alteration: Alteration,
+    alteration: AudioTransform,
     allow_damaged: bool = False,
 ) -> Path:
     """Make one track's array and write it, whole or not at all; give the file.

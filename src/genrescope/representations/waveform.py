@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, fit_length, resample
-from genrescope.datasets.track import Extent
+from genrescope.datasets.track import AudioVariant
 from genrescope.representations.representation import Array, Representation, representation
 
 RATE = 16000
@@ -63,7 +63,7 @@ class WaveformRepresentation(Representation):
     loop: bool = False
 
     rate: ClassVar[int] = RATE
-    extents: ClassVar[frozenset[Extent]] = frozenset({"full", "full-16k"})
+    audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,7 +71,7 @@ class WaveformRepresentation(Representation):
             raise ValueError(f"loop must be true or false, not {self.loop!r}")
         object.__setattr__(self, "loop", bool(self.loop))
         if self.loop:
-            object.__setattr__(self, "extents", self.extents | {"excerpt"})
+            object.__setattr__(self, "audio_variants", self.audio_variants | {"excerpt"})
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from genrescope.classifier import Classifier
 from genrescope.datasets.splits import Split, get_protocol
 from genrescope.io import CsvWriter
 from genrescope.representations.representation import Array
-from genrescope.study.results import Row
+from genrescope.study.results import ResultRow
 from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
 from genrescope.training.export import describe, export
 from genrescope.training.fit import HEARD, PackedTracks, fit, precision_here
@@ -114,7 +114,7 @@ class Fold:
     segment_accuracy: float | None
 
 
-def run_cell(task: CellTask, tell: Event | None = None) -> Row:
+def run_cell(task: CellTask, tell: Event | None = None) -> ResultRow:
     """Run a cell, or what is left of it; its row is written last.
 
     Returns
@@ -142,7 +142,7 @@ def write_result(
     folds: list[Fold],
     seconds: float,
     weights: dict[str, float] | None = None,
-) -> Row:
+) -> ResultRow:
     """Write a cell's predictions and, last, its row; ``weights`` are those of an ensemble."""
     row = _row(task, folds, seconds, weights)
     task.folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +254,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _row(
     task: CellTask, folds: list[Fold], seconds: float, weights: dict[str, float] | None
-) -> Row:
+) -> ResultRow:
     test = np.concatenate([fold.index[2] for fold in folds])
     probabilities = np.concatenate([fold.test for fold in folds])
     labels = np.array(task.labels, dtype=np.int64)[test]
@@ -269,7 +269,7 @@ def _row(
     f1 = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
     sizes = [len(fold.index[2]) for fold in folds]
     singles = [fold.segment_accuracy for fold in folds if fold.segment_accuracy is not None]
-    return Row(
+    return ResultRow(
         recipe=task.recipe.name,
         protocol=task.protocol,
         seed=task.seed,
@@ -310,7 +310,7 @@ def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
                 writer.row(task.ids[i], number, genre, predicted, *shares)
 
 
-def _trained(task: CellTask, row: Row) -> dict[str, Any]:
+def _trained(task: CellTask, row: ResultRow) -> dict[str, Any]:
     details = row.model_dump(exclude={"genres", "confusion", "environment", "seconds"})
     return {
         **details,
@@ -321,7 +321,7 @@ def _trained(task: CellTask, row: Row) -> dict[str, Any]:
     }
 
 
-def tested_by_genre(row: Row) -> dict[str, int]:
+def tested_by_genre(row: ResultRow) -> dict[str, int]:
     """Count the test tracks of each genre."""
     return {g: sum(counts) for g, counts in zip(row.genres, row.confusion, strict=True)}
 
@@ -329,7 +329,7 @@ def tested_by_genre(row: Row) -> dict[str, int]:
 def leaks(protocol: str) -> str | None:
     """Say that the figures of a protocol may leak, as a sentence; None if they cannot."""
     about = get_protocol(protocol)
-    return None if about.honest else f"The figure may leak: {about.about}."
+    return None if about.leakage_free else f"The figure may leak: {about.about}."
 
 
 def _environment(task: CellTask) -> dict[str, str]:

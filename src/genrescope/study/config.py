@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genrescope.datasets.splits import get_protocol
-from genrescope.datasets.track import Extent
+from genrescope.datasets.track import AudioVariant
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.training.recipe import (
     Ensemble,
@@ -23,7 +23,7 @@ from genrescope.training.recipe import (
 _MOST_RECIPES = 200  # of a study
 
 
-class Plan(BaseModel):
+class StudyConfig(BaseModel):
     """A study, before it is run.
 
     Attributes
@@ -40,7 +40,7 @@ class Plan(BaseModel):
         In the order of the table: the honest ones first.
     seeds
         How many iterations.
-    extents
+    audio_variants
         Only tracks whose audio is of one of these: full, full-16k, excerpt; None takes all tracks.
     skip
         By a recipe's name, protocols that it is left out of, for it takes too long there or too
@@ -58,9 +58,9 @@ class Plan(BaseModel):
     about: str = ""
     recipes: list[Recipe] = Field(min_length=1)
     ensembles: list[Ensemble] = []
-    protocols: list[str] = Field(default=["filtered", "report"], min_length=1)
+    protocols: list[str] = Field(default=["filtered", "random"], min_length=1)
     seeds: int = Field(default=5, ge=1, le=1000)
-    extents: tuple[Extent, ...] | None = None
+    audio_variants: tuple[AudioVariant, ...] | None = None
     skip: dict[str, tuple[str, ...]] = {}
     train_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     quick: bool = False
@@ -70,7 +70,7 @@ class Plan(BaseModel):
         """All lines of the table under a protocol, in their order."""
         return [*self.recipes, *self.ensembles]
 
-    def made_quick(self) -> Plan:
+    def quick_version(self) -> StudyConfig:
         """The same with at most two seeds and few epochs."""
         recipes = [recipe.quick() for recipe in self.recipes]
         return self.model_copy(
@@ -78,20 +78,20 @@ class Plan(BaseModel):
         )
 
 
-def bundled_plans() -> dict[str, Path]:
+def bundled_studies() -> dict[str, Path]:
     """Names and files of the studies in the package."""
     folder = Path(str(files("genrescope") / "recipes" / "studies"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_plan(
+def load_study(
     reference: str,
     *,
     recipes: list[str] | None = None,
     protocols: list[str] | None = None,
     seeds: int | None = None,
-    extents: list[str] | None = None,
-) -> Plan:
+    audio_variants: list[str] | None = None,
+) -> StudyConfig:
     """Read a study; what is given beside it replaces what it says.
 
     Parameters
@@ -99,15 +99,15 @@ def load_plan(
     reference
         A bundled study's name or a YAML file's path. Its recipes are names, paths, or settings
         that say what they extend.
-    recipes, protocols, seeds, extents
-        See ``Plan``.
+    recipes, protocols, seeds, audio_variants
+        See ``StudyConfig``.
 
     Raises
     ------
     GenrescopeError
-        If there is no such study, recipe, protocol or extent, or a setting is wrong.
+        If there is no such study, recipe, protocol or audio variant, or a setting is wrong.
     """
-    bundled = bundled_plans()
+    bundled = bundled_studies()
     path = bundled.get(reference, Path(reference))
     if reference not in bundled and path.suffix not in {".yaml", ".yml"}:
         known = ", ".join(bundled)
@@ -138,18 +138,22 @@ def load_plan(
         settings["protocols"] = protocols
     if seeds is not None:
         settings["seeds"] = seeds
-    if extents is not None:
-        if unknown := [extent for extent in extents if extent not in get_args(Extent)]:
-            known = ", ".join(get_args(Extent))
-            raise GenrescopeError(f"There is no extent {unknown[0]!r}; there are: {known}.")
-        settings["extents"] = extents
+    if audio_variants is not None:
+        if unknown := [
+            audio_variant
+            for audio_variant in audio_variants
+            if audio_variant not in get_args(AudioVariant)
+        ]:
+            known = ", ".join(get_args(AudioVariant))
+            raise GenrescopeError(f"There is no audio variant {unknown[0]!r}; there are: {known}.")
+        settings["audio_variants"] = audio_variants
     try:
-        plan = Plan.model_validate(settings)
+        plan = StudyConfig.model_validate(settings)
     except ValidationError as error:
         raise InputError(path, describe_faults(error, "study"), "Correct the study") from error
     for name in protocols or ():
         get_protocol(name)
-    _refuse_unknown_protocols(path, plan)
+    _check_protocols(path, plan)
     if alien := sorted(set(plan.skip) - {recipe.name for recipe in plan.recipes}):
         raise InputError(path, f"skip names what is no recipe here: {', '.join(alien)}", "Mend it")
     return plan
@@ -159,7 +163,7 @@ def _count(references: Any) -> str:
     return f"{len(references):,}" if references and isinstance(references, list) else "no"
 
 
-def _refuse_unknown_protocols(path: Path, plan: Plan) -> None:
+def _check_protocols(path: Path, plan: StudyConfig) -> None:
     for name in (*plan.protocols, *(p for skipped in plan.skip.values() for p in skipped)):
         try:
             get_protocol(name)

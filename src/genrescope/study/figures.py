@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart.
 _TRAIN, _VALID = "#0072B2", "#D55E00"
-_HONEST, _LEAKING, _WARNING = "#009E73", "#999999", "#C1121F"
+_LEAKAGE_FREE, _LEAKING, _WARNING = "#009E73", "#999999", "#C1121F"
 _SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _LINES = (*_SERIES, "#D55E00", "#000000")
 
@@ -47,7 +47,7 @@ def class_balance(counts: Mapping[str, int], name: str) -> Figure:
     return figure
 
 
-def accuracies(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure:
+def accuracies(cells: Sequence[Cell], leakage_free: Mapping[str, bool], title: str) -> Figure:
     """Dots with 95 % intervals: test accuracy of every recipe, a panel for each protocol.
 
     The recipes stand in the order of their accuracy under the first protocol.
@@ -59,7 +59,7 @@ def accuracies(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) ->
     figure = Figure(figsize=(9, 0.8 + lines * (0.9 + 0.24 * len(recipes))), layout="constrained")
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, protocol in zip(grid.flat, protocols, strict=False):
-        _panel(axes, [cell for cell in cells if cell.protocol == protocol], recipes, honest)
+        _panel(axes, [cell for cell in cells if cell.protocol == protocol], recipes, leakage_free)
     for axes in grid.flat[len(protocols) :]:
         axes.set_visible(False)
     grid[0, 0].set_yticks(range(len(recipes)), recipes)
@@ -70,7 +70,7 @@ def accuracies(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) ->
     return figure
 
 
-def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure:
+def gap(cells: Sequence[Cell], leakage_free: Mapping[str, bool], title: str) -> Figure:
     """Dumbbells: what a random split promises, and what is left where artists cannot leak.
 
     Parameters
@@ -78,12 +78,12 @@ def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure
     cells
         Of at least one honest protocol and, but for segments, one that is not; the first of each
         is set beside the other.
-    honest
+    leakage_free
         By protocol.
     title
         Of the figure.
     """
-    strict, random = gap_protocols(cells, honest)
+    strict, random = gap_protocols(cells, leakage_free)
     found = {(cell.protocol, cell.recipe): cell.mean for cell in cells}
     recipes = _ranked([cell for cell in cells if cell.protocol == strict] + list(cells))
     figure = Figure(figsize=(9, 1.7 + 0.26 * len(recipes)), layout="constrained")
@@ -91,7 +91,7 @@ def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure
     for y, recipe in enumerate(recipes):
         _dumbbell(axes, y, found.get((strict, recipe)), found.get((random, recipe)))
     _columns(axes, -0.5, (strict, random, "gap"), above=9, weight="bold")
-    for protocol, style, label in _gap_marks(cells, honest):
+    for protocol, style, label in _gap_marks(cells, leakage_free):
         points = [(found[protocol, r], y) for y, r in enumerate(recipes) if (protocol, r) in found]
         axes.plot(*zip(*points, strict=True), label=label, linestyle="none", **style)
         if of_segments(protocol):
@@ -108,11 +108,11 @@ def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure
     return figure
 
 
-def gap_protocols(cells: Sequence[Cell], honest: Mapping[str, bool]) -> tuple[str, str]:
+def gap_protocols(cells: Sequence[Cell], leakage_free: Mapping[str, bool]) -> tuple[str, str]:
     """The first honest protocol and the first random one, segments aside; empty where none is."""
     present = [cell.protocol for cell in cells if not of_segments(cell.protocol)]
-    strict = next((protocol for protocol in present if honest[protocol]), "")
-    return strict, next((protocol for protocol in present if not honest[protocol]), "")
+    strict = next((protocol for protocol in present if leakage_free[protocol]), "")
+    return strict, next((protocol for protocol in present if not leakage_free[protocol]), "")
 
 
 def learning(cells: Sequence[Cell], title: str) -> Figure:
@@ -273,10 +273,10 @@ def _ranked(cells: Sequence[Cell]) -> list[str]:
 
 
 def _panel(
-    axes: Axes, cells: Sequence[Cell], recipes: Sequence[str], honest: Mapping[str, bool]
+    axes: Axes, cells: Sequence[Cell], recipes: Sequence[str], leakage_free: Mapping[str, bool]
 ) -> None:
     protocol = cells[0].protocol
-    marker, colour, size = ("o", _HONEST, 6) if honest[protocol] else ("D", _LEAKING, 5)
+    marker, colour, size = ("o", _LEAKAGE_FREE, 6) if leakage_free[protocol] else ("D", _LEAKING, 5)
     if of_segments(protocol):
         marker, colour, size = "X", _WARNING, 8
     for cell in cells:
@@ -285,7 +285,7 @@ def _panel(
         axes.plot([low, high], [y, y], color=colour, linewidth=2)
         axes.plot(cell.mean, y, marker, color=colour, markersize=size)
         _beside(axes, (high, y), f"{cell.mean:.2f}", fontsize=8)
-    kind = {True: "honest", False: "optimistic"}[honest[protocol]]
+    kind = {True: "honest", False: "optimistic"}[leakage_free[protocol]]
     kind = LEAKS if of_segments(protocol) else kind
     axes.set_title(f"{protocol}: {kind}", fontsize=10, color=_WARNING if kind == LEAKS else "black")
     _tidy(axes, grid="x")
@@ -300,20 +300,24 @@ def _dumbbell(axes: Axes, y: int, strict: float | None, random: float | None) ->
 
 
 def _gap_marks(
-    cells: Sequence[Cell], honest: Mapping[str, bool]
+    cells: Sequence[Cell], leakage_free: Mapping[str, bool]
 ) -> list[tuple[str, dict[str, Any], str]]:
     # Protocol, mark and what the legend says of it.
-    strict, random = gap_protocols(cells, honest)
+    strict, random = gap_protocols(cells, leakage_free)
     present = list(dict.fromkeys(cell.protocol for cell in cells))
-    others = [name for name in present if honest[name] and name != strict]
+    others = [name for name in present if leakage_free[name] and name != strict]
     hollow = {"marker": "D", "markeredgecolor": "#666666", "markerfacecolor": "white"}
     marks: list[tuple[str, dict[str, Any], str]] = [
         (random, {**hollow, "markersize": 6}, f"{random}: random split, artists leak"),
         *(
-            (name, {"marker": "|", "color": _HONEST, "markersize": 13}, f"{name}: honest, too")
+            (
+                name,
+                {"marker": "|", "color": _LEAKAGE_FREE, "markersize": 13},
+                f"{name}: honest, too",
+            )
             for name in others
         ),
-        (strict, {"marker": "o", "color": _HONEST, "markersize": 7}, f"{strict}: honest"),
+        (strict, {"marker": "o", "color": _LEAKAGE_FREE, "markersize": 7}, f"{strict}: honest"),
     ]
     cross = {"marker": "x", "color": _WARNING, "markersize": 6, "markeredgewidth": 1.6}
     marks += [(name, cross, f"{name}: {LEAKS}") for name in present if of_segments(name)]

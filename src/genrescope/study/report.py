@@ -38,7 +38,7 @@ class StudyFigure:
 
 
 STUDY_FIGURES: dict[str, StudyFigure] = {
-    "report-mlp": StudyFigure(
+    "original-mlp": StudyFigure(
         0.42,
         0.012,
         "Dividing each row by its norm leaves nearly all of it to one column, the variance of the "
@@ -47,13 +47,13 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         "several hundred. The second softmax flattens the gradient further. The spread here is "
         "larger because each seed draws another test set.",
     ),
-    "report-cnn": StudyFigure(
+    "original-cnn": StudyFigure(
         0.63,
         0.013,
         "The study names neither the number of epochs nor where it applied dropout, and a softmax "
         "before the loss slows the fit: more epochs, or logits into the loss, raise the figure.",
     ),
-    "report-wav2vec2": StudyFigure(
+    "original-wav2vec2": StudyFigure(
         0.27,
         0.048,
         "Public runs of the same model reach 0.80 to 0.88 on a random split after 10 to 20 epochs, "
@@ -124,7 +124,7 @@ def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str
         "dataset": dataset,
         "version": __version__,
         "protocols": [PROTOCOLS[name] for name in names],
-        "honest": {name for name in names if PROTOCOLS[name].honest},
+        "honest": {name for name in names if PROTOCOLS[name].leakage_free},
         "leaks": {name: LEAKS for name in names if of_segments(name)},
         "table": summary(study),
         "segments": [
@@ -170,7 +170,7 @@ def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str
 def _protocols(study: Study) -> list[str]:
     # Whatever the plan's order: the honest ones lead, and what leaks by design comes last.
     return sorted(
-        study.plan.protocols, key=lambda name: (not PROTOCOLS[name].honest, of_segments(name))
+        study.plan.protocols, key=lambda name: (not PROTOCOLS[name].leakage_free, of_segments(name))
     )
 
 
@@ -190,7 +190,7 @@ def _stamp(study: Study) -> str:
 
 def _pictures(study: Study, folder: Path) -> dict[str, Any]:
     dataset, stamp = study.dataset, _stamp(study)
-    honest = {name: PROTOCOLS[name].honest for name in study.plan.protocols}
+    leakage_free = {name: PROTOCOLS[name].leakage_free for name in study.plan.protocols}
     cells = _ordered(study, study.cells)
     pictures: dict[str, Any] = dict.fromkeys(("accuracy", "gap", "learning", "calibration"))
     pictures["balance"] = _save(
@@ -200,14 +200,14 @@ def _pictures(study: Study, folder: Path) -> dict[str, Any]:
     )
     if cells:
         pictures["accuracy"] = _save(
-            figures.accuracies(cells, honest, f"Test accuracy on {stamp}"),
+            figures.accuracies(cells, leakage_free, f"Test accuracy on {stamp}"),
             folder / "accuracy.png",
             "Test accuracy of every recipe under every protocol, with 95 % intervals.",
         )
-    strict, random = figures.gap_protocols(cells, honest)
+    strict, random = figures.gap_protocols(cells, leakage_free)
     if strict and random:
         pictures["gap"] = _save(
-            figures.gap(cells, honest, f"What a random split promises, {stamp}"),
+            figures.gap(cells, leakage_free, f"What a random split promises, {stamp}"),
             folder / "gap.png",
             f"Every recipe's test accuracy by {strict} and by {random}: "
             f"{_mean_gap(cells, strict, random)}.",
@@ -391,7 +391,7 @@ def _learning(study: Study) -> dict[str, Any] | None:
 
 def _against(study: Study) -> list[dict[str, Any]]:
     # The study's figures are for GTZAN under its own protocol; they stand beside nothing else.
-    cells = {cell.recipe: cell for cell in study.cells if cell.protocol == "report"}
+    cells = {cell.recipe: cell for cell in study.cells if cell.protocol == "random"}
     return [
         {
             "recipe": name,

@@ -66,7 +66,7 @@ SUMMARY_COLUMNS = (
 _DIGITS = 6  # of what is written to tables for machines
 
 
-class Row(BaseModel):
+class ResultRow(BaseModel):
     """One fit and test (over all folds of its protocol).
 
     Attributes
@@ -128,7 +128,7 @@ class Unavailable(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrackPrediction:
     """One line of ``predictions.csv``.
 
     Attributes
@@ -167,9 +167,9 @@ class Cell:
 
     recipe: str
     protocol: str
-    rows: list[Row]
+    rows: list[ResultRow]
     curves: list[Curves]
-    tested: list[list[Outcome]]
+    tested: list[list[TrackPrediction]]
 
     @property
     def mean(self) -> float:
@@ -283,8 +283,8 @@ class Cell:
             Without the seeds that tested none of these tracks; None if no seed did. Accuracies of
             single segments are not known of it, for predictions are kept by track.
         """
-        rows: list[Row] = []
-        kept: list[list[Outcome]] = []
+        rows: list[ResultRow] = []
+        kept: list[list[TrackPrediction]] = []
         for row, tested in zip(self.rows, self.tested, strict=True):
             if left := [outcome for outcome in tested if self._track(outcome) in ids]:
                 rows.append(_measured(row, left))
@@ -295,7 +295,7 @@ class Cell:
         """Ids of the tracks that it was tested on."""
         return {self._track(outcome) for tested in self.tested for outcome in tested}
 
-    def _track(self, outcome: Outcome) -> str:
+    def _track(self, outcome: TrackPrediction) -> str:
         # Elsewhere a # is part of the name of somebody's file.
         return outcome.id.rpartition("#")[0] if of_segments(self.protocol) else outcome.id
 
@@ -385,7 +385,7 @@ def _pairs(cell_a: Cell, cell_b: Cell) -> list[tuple[int, str, bool, bool]]:
     return pairs
 
 
-def _measured(row: Row, outcomes: Sequence[Outcome]) -> Row:
+def _measured(row: ResultRow, outcomes: Sequence[TrackPrediction]) -> ResultRow:
     place = {genre: i for i, genre in enumerate(row.genres)}
     matrix = np.zeros((len(place), len(place)), dtype=np.int64)
     for outcome in outcomes:
@@ -414,7 +414,7 @@ def _mean(values: Iterable[float | None], *, of_all: bool = False) -> float | No
     return float(np.mean(known)) if known and not (of_all and len(known) < len(given)) else None
 
 
-def write_csv(path: Path, rows: list[Row]) -> None:
+def write_csv(path: Path, rows: list[ResultRow]) -> None:
     """Write ``results.csv``: one line a row, the columns of ``COLUMNS``."""
     with write_text(path) as file:
         writer = CsvWriter(file, "\r\n")
@@ -478,14 +478,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         file.write(to_json(content, 1) + "\n")
 
 
-def read_tested(path: Path) -> list[Outcome]:
+def read_tested(path: Path) -> list[TrackPrediction]:
     """Read ``predictions.csv``."""
     # By place, for a genre may have the name of a column.
     with path.open(newline="", encoding="utf-8") as file:
         header, *lines = ([read_back(read_cell(c)) for c in line] for line in CsvReader(file))
     genres = {genre: place for place, genre in enumerate(header[4:], start=4)}
     return [
-        Outcome(track, genre, predicted, float(line[genres[predicted]]), int(fold))
+        TrackPrediction(track, genre, predicted, float(line[genres[predicted]]), int(fold))
         for line in lines
         for track, fold, genre, predicted in [line[:4]]
     ]

@@ -29,12 +29,19 @@ from genrescope.datasets.track import Dataset
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.models.classical import ESTIMATOR_VERSIONS
-from genrescope.representations.alteration import Alteration, get_alterations
+from genrescope.representations.alteration import AudioTransform, get_alterations
 from genrescope.representations.store import Collection, Store
 from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, usable
-from genrescope.study.config import Plan
+from genrescope.study.config import StudyConfig
 from genrescope.study.ensemble import ensemble_task, run_ensemble
-from genrescope.study.results import Cell, Row, Unavailable, read_tested, write_csv, write_json
+from genrescope.study.results import (
+    Cell,
+    ResultRow,
+    Unavailable,
+    read_tested,
+    write_csv,
+    write_json,
+)
 from genrescope.training.fit import read_curves
 from genrescope.training.recipe import Component, Ensemble, Recipe
 from genrescope.workers import end_with_parent
@@ -70,7 +77,7 @@ class Listener(Protocol):
     def epoch(self, key: str, row: dict[str, Any]) -> None:
         """A fit has come to ``row["step"]`` of ``row["steps"]`` epochs, or hears its clips."""
 
-    def finished(self, key: str, row: Row) -> None:
+    def finished(self, key: str, row: ResultRow) -> None:
         """A fit is done and tested."""
 
 
@@ -125,7 +132,7 @@ class Study:
         Files that were left out.
     """
 
-    plan: Plan
+    plan: StudyConfig
     dataset: Dataset
     cells: list[Cell]
     unavailable: list[Unavailable]
@@ -137,7 +144,7 @@ class Study:
 
 
 def run_study(
-    plan: Plan, dataset: Dataset, out: Path, options: Options, listener: Listener
+    plan: StudyConfig, dataset: Dataset, out: Path, options: Options, listener: Listener
 ) -> Study:
     """Run all of a study that is not done yet, and write ``results.csv`` and ``results.json``.
 
@@ -168,7 +175,7 @@ def run_study(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(out, f"it cannot be written ({error})", "Give another --out") from error
-    dataset = _of_extents(dataset, plan)
+    dataset = _of_variants(dataset, plan)
     _refuse(options.strict, list(dataset.problems))
     unavailable: list[Unavailable] = []
     ready = _with_weights(plan, options, unavailable, listener)
@@ -206,13 +213,15 @@ def run_study(
     return study
 
 
-def _of_extents(dataset: Dataset, plan: Plan) -> Dataset:
-    if plan.extents is None:
+def _of_variants(dataset: Dataset, plan: StudyConfig) -> Dataset:
+    if plan.audio_variants is None:
         return dataset
-    tracks = tuple(t for t in dataset.tracks if t.audio and t.extent in plan.extents)
+    tracks = tuple(t for t in dataset.tracks if t.audio and t.audio_variant in plan.audio_variants)
     if not tracks:
-        raise GenrescopeError(f"No track has audio that is {' or '.join(plan.extents)}.")
-    note = f"Only the {len(tracks)} tracks whose audio is {' or '.join(plan.extents)} are used."
+        raise GenrescopeError(f"No track has audio that is {' or '.join(plan.audio_variants)}.")
+    note = (
+        f"Only the {len(tracks)} tracks whose audio is {' or '.join(plan.audio_variants)} are used."
+    )
     return replace(dataset, tracks=tracks, notes=(*dataset.notes, note))
 
 
@@ -223,7 +232,7 @@ def _refuse(strict: bool, problems: list[InputError]) -> None:
 
 
 def _with_weights(
-    plan: Plan, options: Options, unavailable: list[Unavailable], listener: Listener
+    plan: StudyConfig, options: Options, unavailable: list[Unavailable], listener: Listener
 ) -> list[Recipe]:
     ready: list[Recipe] = []
     for recipe in plan.recipes:
@@ -250,7 +259,7 @@ def _represent(
     recipes: list[Recipe], dataset: Dataset, options: Options, listener: Listener
 ) -> tuple[dict[str, Collection], list[InputError]]:
     store = Store(options.store, allow_damaged=options.allow_damaged)
-    by_key: dict[tuple[str, tuple[Alteration, ...]], Collection] = {}
+    by_key: dict[tuple[str, tuple[AudioTransform, ...]], Collection] = {}
     for recipe in recipes:
         representation = recipe.make_representation()
         if (key := _heard(recipe)) in by_key:
@@ -277,7 +286,7 @@ def _represent(
     return found, list(problems.values())
 
 
-def _heard(recipe: Recipe) -> tuple[str, tuple[Alteration, ...]]:
+def _heard(recipe: Recipe) -> tuple[str, tuple[AudioTransform, ...]]:
     return recipe.make_representation().key, get_alterations(recipe.alterations)
 
 
@@ -285,7 +294,7 @@ Splits = dict[tuple[str, int, float], tuple[Split, ...]]
 """By protocol, seed and share of the training tracks."""
 
 
-def _splits(plan: Plan, dataset: Dataset, unavailable: list[Unavailable]) -> Splits:
+def _splits(plan: StudyConfig, dataset: Dataset, unavailable: list[Unavailable]) -> Splits:
     splits: Splits = {}
     genre_of = {track.id: track.genre for track in dataset.tracks}
     for name in plan.protocols:
@@ -309,7 +318,7 @@ def _splits(plan: Plan, dataset: Dataset, unavailable: list[Unavailable]) -> Spl
 
 
 def _tasks(
-    plan: Plan,
+    plan: StudyConfig,
     dataset: Dataset,
     out: Path,
     options: Options,
@@ -390,7 +399,7 @@ def _lack(recipe: Recipe | Ensemble, protocol: str | None, mark: str, reason: st
 
 
 def _run_ensembles(
-    plan: Plan, tasks: list[CellTask], unavailable: list[Unavailable]
+    plan: StudyConfig, tasks: list[CellTask], unavailable: list[Unavailable]
 ) -> list[CellTask]:
     # Quick enough to be done anew each time, from what their members have kept.
     of = {(t.recipe.name, t.protocol, t.seed, t.train_share): t for t in tasks}
@@ -415,17 +424,17 @@ def _run_ensembles(
     return made
 
 
-def _done_row(task: CellTask) -> Row | None:
+def _done_row(task: CellTask) -> ResultRow | None:
     path = task.folder / RESULT
     try:
-        row = Row.model_validate_json(path.read_bytes())
+        row = ResultRow.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
     model_kept = task.model_folder is None or task.model_folder.is_dir()
     return row if _belongs(row, task) and model_kept else None
 
 
-def _belongs(row: Row, task: CellTask) -> bool:
+def _belongs(row: ResultRow, task: CellTask) -> bool:
     return (row.recipe_hash, row.data_checksum) == (task.recipe_hash, task.data_checksum)
 
 
@@ -442,7 +451,7 @@ def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
     context = worker_context()
     events = context.SimpleQueue()
     with _workers(jobs, context, events) as pool:
-        pending: dict[Future[Row], CellTask] = {}
+        pending: dict[Future[ResultRow], CellTask] = {}
         for task in tasks:
             _clear_stale(task)
             pending[pool.submit(_in_worker, task)] = task
@@ -502,7 +511,7 @@ def _prepare_worker(events: Any) -> None:
     _events.append(events)
 
 
-def _in_worker(task: CellTask) -> Row:
+def _in_worker(task: CellTask) -> ResultRow:
     return run_cell(task, lambda key, row: _events[0].put((key, row)))
 
 
@@ -525,7 +534,7 @@ def _clear_stale(task: CellTask) -> None:
         shutil.rmtree(first)  # the model is gone: fold 0 must be fitted again to have it
 
 
-def _gather(plan: Plan, tasks: list[CellTask], share: float) -> list[Cell]:
+def _gather(plan: StudyConfig, tasks: list[CellTask], share: float) -> list[Cell]:
     cells: list[Cell] = []
     for protocol in plan.protocols:
         for recipe in plan.entries:

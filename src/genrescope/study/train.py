@@ -16,16 +16,16 @@ from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
 from genrescope.study.cell import softmax, tested_by_genre
-from genrescope.study.config import Plan
+from genrescope.study.config import StudyConfig
 from genrescope.study.model_folder import check_place, put_model
-from genrescope.study.results import Row
+from genrescope.study.results import ResultRow
 from genrescope.study.run import NO_WEIGHTS, Listener, Options, run_study
 from genrescope.study.statistics import Doubt, doubt
 from genrescope.training.export import export, export_transformers
 from genrescope.training.fit import PackedTracks, fit
 from genrescope.training.recipe import Recipe
 
-_PROTOCOLS = ("grouped", "kfold", "report")  # the most telling that the data allow
+_PROTOCOLS = ("grouped", "kfold", "random")  # the most telling that the data allow
 _UNSURE_BELOW = 0.5  # where nothing was held back that could say better
 
 
@@ -50,7 +50,7 @@ class Trained:
     """
 
     folder: Path
-    row: Row | None
+    row: ResultRow | None
     leaks: str | None
     used: int
     problems: list[InputError]
@@ -153,7 +153,7 @@ def train_classifier(
 @dataclass(frozen=True)
 class _Measured:
     # What cross-validation said of a recipe; where there is no row, ``protocol`` says why.
-    row: Row | None
+    row: ResultRow | None
     protocol: str
     leaks: str | None
     doubt: Doubt | None
@@ -171,7 +171,7 @@ def _measure(
             continue  # too few tracks or no artists: the next asks for less
         if (warning := _leaks(dataset, protocol, reasons)) is not None:
             listener.note(warning)
-        plan = Plan(recipes=[recipe], protocols=[protocol], seeds=1)
+        plan = StudyConfig(recipes=[recipe], protocols=[protocol], seeds=1)
         study = run_study(plan, dataset, scratch / "study", options, listener)
         if study.cells:
             cell = study.cells[0]

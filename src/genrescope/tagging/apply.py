@@ -20,12 +20,12 @@ from typing import Literal
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.tagging import patch as patches
 from genrescope.tagging.formats import can_write, other_tags, read_genres, write_genres
-from genrescope.tagging.journal import Change, Entry, Journal
-from genrescope.tagging.plan import Plan, difference, stamp
+from genrescope.tagging.journal import Change, Journal, JournalEntry
+from genrescope.tagging.plan import TagPlan, difference, stamp
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ApplyResult:
     """What came of one file.
 
     Attributes
@@ -48,7 +48,7 @@ class _Skip(Exception):  # noqa: N818  no error: a reason to leave a file alone
     pass
 
 
-def enter(journal: Journal, plan: Plan, *, preserve_mtime: bool = False) -> Entry:
+def register_plan(journal: Journal, plan: TagPlan, *, preserve_mtime: bool = False) -> JournalEntry:
     """Note in the journal all that a plan wants to write; nothing is changed yet.
 
     Raises
@@ -66,7 +66,7 @@ def enter(journal: Journal, plan: Plan, *, preserve_mtime: bool = False) -> Entr
     return next(entry for entry in journal.plans() if entry.number == number)
 
 
-def carry_out(journal: Journal, entry: Entry) -> Iterator[Outcome]:
+def apply_plan(journal: Journal, entry: JournalEntry) -> Iterator[ApplyResult]:
     """Do what waits of a plan, or goes on where an earlier run ended.
 
     Files that are no longer what the plan took them for are skipped.
@@ -76,18 +76,18 @@ def carry_out(journal: Journal, entry: Entry) -> Iterator[Outcome]:
     InputError
         If the library is gone, or the journal cannot be written; what waits goes on waiting.
     """
-    _refuse_missing(entry)
+    _check_present(entry)
     for change in journal.changes(entry.number, "ready", "waiting"):
         path = entry.library / change.path
         with _tidy(path, entry, change) as temporary:
             if change.state == "ready" and _was_written(path, change):
                 journal.end(change, "done")
-                yield Outcome(path, "written")
+                yield ApplyResult(path, "written")
                 continue
             yield _carry_out(journal, entry, change, path, temporary)
 
 
-def take_back(journal: Journal, entry: Entry) -> Iterator[Outcome]:
+def undo_plan(journal: Journal, entry: JournalEntry) -> Iterator[ApplyResult]:
     """Undo a plan, the newest change first.
 
     A file that has not been changed since becomes what it was, byte for byte, with the time it had.
@@ -98,7 +98,7 @@ def take_back(journal: Journal, entry: Entry) -> Iterator[Outcome]:
     InputError
         If the library is gone, or the journal cannot be written; what is not undone can still be.
     """
-    _refuse_missing(entry)
+    _check_present(entry)
     for change in journal.changes(entry.number, "ready", "waiting"):
         path = entry.library / change.path
         with _tidy(path, entry, change):
@@ -107,7 +107,7 @@ def take_back(journal: Journal, entry: Entry) -> Iterator[Outcome]:
                 if not was_written:
                     _restamp_restored(journal, change, path)
                 journal.end(change, "done" if was_written else "waiting")
-    journal.call_off(entry.number)
+    journal.cancel(entry.number)
     for change in journal.changes(entry.number, "done", newest_first=True):
         path = entry.library / change.path
         with _tidy(path, entry, change) as temporary:
@@ -115,8 +115,8 @@ def take_back(journal: Journal, entry: Entry) -> Iterator[Outcome]:
 
 
 def _carry_out(
-    journal: Journal, entry: Entry, change: Change, path: Path, temporary: Path
-) -> Outcome:
+    journal: Journal, entry: JournalEntry, change: Change, path: Path, temporary: Path
+) -> ApplyResult:
     # Errors of the file end this step only; those of the journal end the run.
     try:
         before = _refuse(path, entry, change)
@@ -126,28 +126,28 @@ def _carry_out(
         _sync(temporary)
     except _Skip as reason:
         journal.end(change, "skipped", str(reason))
-        return Outcome(path, "skipped", str(reason))
+        return ApplyResult(path, "skipped", str(reason))
     except (GenrescopeError, OSError, ValueError) as error:
         journal.end(change, "failed", _words(error))
-        return Outcome(path, "failed", _words(error))
+        return ApplyResult(path, "failed", _words(error))
     journal.ready(change, before.st_mtime_ns, patch)
     try:
         _swap(path, temporary, before)
     except _Skip as reason:
         journal.end(change, "skipped", str(reason))
-        return Outcome(path, "skipped", str(reason))
+        return ApplyResult(path, "skipped", str(reason))
     except OSError as error:
         if temporary.exists():  # else it is in the file's place, and the step stays ready
             journal.end(change, "failed", _words(error))
-        return Outcome(path, "failed", _words(error))
+        return ApplyResult(path, "failed", _words(error))
     journal.end(change, "done")
-    return Outcome(path, "written")
+    return ApplyResult(path, "written")
 
 
-def _refuse(path: Path, entry: Entry, change: Change) -> os.stat_result:
+def _refuse(path: Path, entry: JournalEntry, change: Change) -> os.stat_result:
     # Why a file had better be left alone, or how it is now.
-    before = _refuse_other_things(path, entry)
-    _refuse_read_only(path, before)
+    before = _check_unchanged(path, entry)
+    _check_writable(path, before)
     why = difference(before, change.stamp)
     if why is not None and not _is_former(path, change):
         raise _Skip(f"it {why} since the plan was made; make the plan again to tag it")
@@ -172,7 +172,7 @@ def _restamp_restored(journal: Journal, change: Change, path: Path) -> None:
             journal.restamp(change, stamp(path.lstat()))
 
 
-def _refuse_other_things(path: Path, entry: Entry) -> os.stat_result:
+def _check_unchanged(path: Path, entry: JournalEntry) -> os.stat_result:
     try:
         before = path.lstat()
     except FileNotFoundError:
@@ -186,7 +186,7 @@ def _refuse_other_things(path: Path, entry: Entry) -> os.stat_result:
     return before
 
 
-def _refuse_read_only(path: Path, before: os.stat_result) -> None:
+def _check_writable(path: Path, before: os.stat_result) -> None:
     if not before.st_mode & 0o222 or not os.access(path, os.W_OK):
         raise _Skip("it is read-only")
 
@@ -231,30 +231,30 @@ def _swap(path: Path, temporary: Path, before: os.stat_result) -> None:
 
 
 def _take_back(
-    journal: Journal, entry: Entry, change: Change, path: Path, temporary: Path
-) -> Outcome:
+    journal: Journal, entry: JournalEntry, change: Change, path: Path, temporary: Path
+) -> ApplyResult:
     # As on the way there, only errors of the journal end the run.
     assert change.patch is not None  # noqa: S101  for the types: a step that is done has one
     assert change.mtime_ns is not None  # noqa: S101
     try:
-        before = _refuse_other_things(path, entry)
+        before = _check_unchanged(path, entry)
         told = _make_former(path, temporary, before, change, change.patch, change.mtime_ns)
     except _Skip as reason:
-        return Outcome(path, "skipped", str(reason))
+        return ApplyResult(path, "skipped", str(reason))
     except (GenrescopeError, OSError, ValueError) as error:
-        return Outcome(path, "failed", _words(error))
+        return ApplyResult(path, "failed", _words(error))
     if temporary.exists():
         # After a kill here, which of the two the file is must be found out.
         journal.ready(change, change.mtime_ns, change.patch)
         try:
             _swap(path, temporary, before)
         except _Skip as reason:
-            return Outcome(path, "skipped", str(reason))
+            return ApplyResult(path, "skipped", str(reason))
         except OSError as error:
-            return Outcome(path, "failed", _words(error))
+            return ApplyResult(path, "failed", _words(error))
     _restamp_restored(journal, change, path)
     journal.end(change, "undone", told or None)
-    return Outcome(path, "undone", told)
+    return ApplyResult(path, "undone", told)
 
 
 def _make_former(
@@ -270,7 +270,7 @@ def _make_former(
     now = patches.digest(path)
     if now == old:
         return ""
-    _refuse_read_only(path, before)
+    _check_writable(path, before)
     if now != new:
         return _put_genre_back(path, temporary, before, change)
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -307,14 +307,14 @@ def _was_written(path: Path, change: Change) -> bool:
         return False
 
 
-def _refuse_missing(entry: Entry) -> None:
+def _check_present(entry: JournalEntry) -> None:
     if not entry.library.is_dir():
         remedy = "Connect its drive or network share, then run `genrescope tag resume`"
         raise InputError(entry.library, "the library is not there", remedy)
 
 
 @contextmanager
-def _tidy(path: Path, entry: Entry, change: Change) -> Iterator[Path]:
+def _tidy(path: Path, entry: JournalEntry, change: Change) -> Iterator[Path]:
     # A name that only this step of this plan has: what lies there is left over from a kill.
     temporary = path.with_name(f".genrescope-{entry.key}-{change.number}{path.suffix[:10]}")
     try:

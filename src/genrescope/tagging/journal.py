@@ -17,7 +17,7 @@ from typing import Any
 
 import platformdirs
 
-from genrescope.database import Database, Kind, from_integer, text, texts, to_integer
+from genrescope.database import Database, DatabaseKind, from_integer, text, texts, to_integer
 from genrescope.errors import one_line
 
 _PAGE = 64
@@ -47,7 +47,7 @@ CREATE TABLE steps (
 CREATE INDEX steps_by_state ON steps (plan, state);
 """
 
-_KIND = Kind(
+_KIND = DatabaseKind(
     name="journal",
     option="--journal",
     busy="is changing tags, and has this journal open",
@@ -59,7 +59,7 @@ _KIND = Kind(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """A plan that has been applied, at least in part.
 
     Attributes
@@ -179,11 +179,11 @@ class Journal(Database):
         Parameters
         ----------
         key, file, library
-            See ``Entry``.
+            See ``JournalEntry``.
         steps
             Path, stamp, old and new genres of each file to be written.
         preserve_mtime
-            See ``Entry``.
+            See ``JournalEntry``.
 
         Returns
         -------
@@ -221,7 +221,7 @@ class Journal(Database):
             )
             return number
 
-    def plans(self) -> list[Entry]:
+    def plans(self) -> list[JournalEntry]:
         """Give every plan, the newest first."""
         with self._told():
             rows = self._connection.execute(
@@ -229,7 +229,9 @@ class Journal(Database):
             ).fetchall()
         with self._decoded():
             return [
-                Entry(n, text(key), _path(file), _path(library), bool(keep), begun, self._counts(n))
+                JournalEntry(
+                    n, text(key), _path(file), _path(library), bool(keep), begun, self._counts(n)
+                )
                 for n, key, file, library, keep, begun in rows
             ]
 
@@ -276,7 +278,7 @@ class Journal(Database):
                 "UPDATE steps SET stamp = ? WHERE id = ?", (stamp, change.number)
             )
 
-    def call_off(self, plan: int) -> None:
+    def cancel(self, plan: int) -> None:
         """Let nothing of a plan wait any more."""
         with self._told(), self._connection:
             self._connection.execute(

@@ -167,7 +167,7 @@ def _checked(new: Path, patch: bytes) -> Iterator[bytes]:
         raise InputError(new, cause, "Undo the later changes to it first, or leave it as it is")
     try:
         yield from _restored(new, patch, wanted)
-    except _DamagedError as error:
+    except _DamagedPatchError as error:
         cause = "the record of how it was before its genre was written is damaged"
         raise InputError(new, cause, "Take the old file from a backup") from error
 
@@ -180,10 +180,10 @@ def _restored(new: Path, patch: bytes, wanted: bytes) -> Iterator[bytes]:
         seen.update(block)
         yield block
     if seen.digest() != wanted:
-        raise _DamagedError
+        raise _DamagedPatchError
 
 
-class _DamagedError(Exception):
+class _DamagedPatchError(Exception):
     """A patch that does not give what its head promises."""
 
 
@@ -193,7 +193,7 @@ def _assembled(new: Path, new_ranges: Ranges, old_ranges: Ranges, frame: bytes) 
     at = gone = 0
     for start, stop in old_ranges:
         if not gone <= start <= stop:
-            raise _DamagedError
+            raise _DamagedPatchError
         gap = start - gone
         yield frame[at : at + gap]
         yield from audio.take(stop - start)
@@ -213,7 +213,7 @@ class _Reader:
             if not self._rest:
                 self._rest = memoryview(next(self._source, b""))
                 if not self._rest:
-                    raise _DamagedError
+                    raise _DamagedPatchError
             part, self._rest = self._rest[:count], self._rest[count:]
             count -= len(part)
             yield bytes(part)
@@ -259,20 +259,20 @@ def _packed(ranges: Ranges) -> bytes:
 def _unpacked(patch: bytes, reference: bytes) -> tuple[Ranges, bytes]:
     _, _, _, ranges_size, whole_size, reference_size = _HEAD.unpack_from(patch)
     if reference_size != len(reference):
-        raise _DamagedError
+        raise _DamagedPatchError
     try:
         # What a damaged one claims must not be taken for memory that is needed.
         claimed = zstandard.get_frame_parameters(patch[_HEAD.size :])
         most = max(2**18, 4 * (len(reference) + whole_size))
         if claimed.content_size != whole_size or claimed.window_size > most:
-            raise _DamagedError
+            raise _DamagedPatchError
         dictionary = _dictionary(reference)
         decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=2**31)
         whole = decompressor.decompress(patch[_HEAD.size :])
     except zstandard.ZstdError as error:
-        raise _DamagedError from error
+        raise _DamagedPatchError from error
     if len(whole) != whole_size or not ranges_size <= whole_size or ranges_size % 16:
-        raise _DamagedError
+        raise _DamagedPatchError
     bounds = np.cumsum(np.frombuffer(whole[:ranges_size], "<u8")).tolist()
     return list(zip(bounds[::2], bounds[1::2], strict=True)), whole[ranges_size:]
 

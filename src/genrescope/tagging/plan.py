@@ -71,7 +71,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TagPlan:
     """A plan that has been read.
 
     Attributes
@@ -214,7 +214,7 @@ def write_plan(path: Path, library: Path, steps: Iterable[Step]) -> dict[str, in
     return counts
 
 
-def open_plan(path: Path) -> Plan:
+def open_plan(path: Path) -> TagPlan:
     """Open a plan and check its beginning.
 
     Raises
@@ -244,7 +244,7 @@ def open_plan(path: Path) -> Plan:
         raise InputError(path, cause, "Make the plan again")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Plan(path, Path(library), digest[:12], known)
+    return TagPlan(path, Path(library), digest[:12], known)
 
 
 def _is_of_a_plan(line: str) -> bool:

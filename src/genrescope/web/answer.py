@@ -13,9 +13,9 @@ import jinja2
 import numpy as np
 
 from genrescope.classifier import Timeline
-from genrescope.cli.output import sentence
 from genrescope.library.similar import Neighbour
-from genrescope.web.hearing import Heard
+from genrescope.serialize import sentence
+from genrescope.web.hearing import UploadAnalysis
 
 _NAMED = 5  # genres of the strip that have a colour
 _HEIGHT, _LENGTH = 100, 1000  # of the strip's drawing, in its own units
@@ -30,7 +30,9 @@ class _Layer:
     path: str
 
 
-def render(heard: Heard, name: str, near: Sequence[Neighbour] = (), calibration: str = "") -> str:
+def render(
+    heard: UploadAnalysis, name: str, near: Sequence[Neighbour] = (), calibration: str = ""
+) -> str:
     """Give what has been heard as a piece of HTML; names in it are escaped.
 
     Parameters

@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from genrescope import __version__
-from genrescope.classifier.batch import Answer as Found
-from genrescope.cli.output import as_row, sentence
+from genrescope.classifier.batch import FileResult as Found
 from genrescope.errors import InputError
+from genrescope.serialize import result_row, sentence
 from genrescope.web.clients import client_of
-from genrescope.web.hearing import Heard, TooLongError, Wanted
+from genrescope.web.hearing import TooLongError, UploadAnalysis, Wanted
 from genrescope.web.queue import FullError
 from genrescope.web.service import Service, TooSlowError
 from genrescope.web.upload import Uploads, receive
@@ -34,14 +34,14 @@ class Score(BaseModel):
     score: float = Field(ge=0, le=1)
 
 
-class OverTime(BaseModel):
+class TimelineResponse(BaseModel):
     """The most likely genre of every step."""
 
     step_s: float | None = Field(description="Seconds; null where the clip is taken as one.")
     genres: list[str | None] = Field(description="Null where it is silent.")
 
 
-class Near(BaseModel):
+class SimilarTrack(BaseModel):
     """A track of the server's library that sounds like the file."""
 
     path: str
@@ -50,7 +50,7 @@ class Near(BaseModel):
     confidence: float = Field(ge=0, le=1)
 
 
-class Answer(BaseModel):
+class ClassifyResponse(BaseModel):
     """What came of a file."""
 
     file: str
@@ -62,8 +62,8 @@ class Answer(BaseModel):
     scores: list[Score]
     tags: list[Score]
     warnings: list[str] = Field(description="What is to be known, as how much is damaged.")
-    timeline: OverTime | None = None
-    similar: list[Near] | None = Field(default=None, description="With a library only.")
+    timeline: TimelineResponse | None = None
+    similar: list[SimilarTrack] | None = Field(default=None, description="With a library only.")
 
 
 class Health(BaseModel):
@@ -86,22 +86,25 @@ class Version(BaseModel):
     minutes: float
 
 
-class Fault(BaseModel):
+class ErrorResponse(BaseModel):
     """Why there is no answer."""
 
     detail: str
 
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Fault, "description": "The request is malformed."},
-    401: {"model": Fault, "description": "The token is missing or wrong."},
-    403: {"model": Fault, "description": "A page of another site asks."},
-    408: {"model": Fault, "description": "The upload took too long."},
-    413: {"model": Fault, "description": "The file is too large or too long."},
-    422: {"model": Fault, "description": "The file cannot be heard, or a parameter is wrong."},
-    503: {"model": Fault, "description": "Too many requests; try again later."},
-    504: {"model": Fault, "description": "Hearing the file took too long."},
-    507: {"model": Fault, "description": "The server has no room for the file."},
+    400: {"model": ErrorResponse, "description": "The request is malformed."},
+    401: {"model": ErrorResponse, "description": "The token is missing or wrong."},
+    403: {"model": ErrorResponse, "description": "A page of another site asks."},
+    408: {"model": ErrorResponse, "description": "The upload took too long."},
+    413: {"model": ErrorResponse, "description": "The file is too large or too long."},
+    422: {
+        "model": ErrorResponse,
+        "description": "The file cannot be heard, or a parameter is wrong.",
+    },
+    503: {"model": ErrorResponse, "description": "Too many requests; try again later."},
+    504: {"model": ErrorResponse, "description": "Hearing the file took too long."},
+    507: {"model": ErrorResponse, "description": "The server has no room for the file."},
 }
 _BODY = {
     "requestBody": {
@@ -144,7 +147,7 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
     @router.post(
         "/api/classify",
         summary="Tell the genre of a file",
-        response_model=Answer,
+        response_model=ClassifyResponse,
         responses=_FAULTS,
         openapi_extra=_BODY,
     )
@@ -153,7 +156,7 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
         top_k: Annotated[int, Query(ge=1, le=100, description="Genres and tags to give.")] = 10,
         timeline: Annotated[bool, Query(description="Give the genre over time, too.")] = False,
         similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks to give.")] = 5,
-    ) -> Answer:
+    ) -> ClassifyResponse:
         try:
             client = client_of(request.scope)
             with (
@@ -195,13 +198,15 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
     app.add_exception_handler(InputError, _told_fault)
 
 
-def _answer(service: Service, heard: Heard, name: str, top_k: int, similar: int) -> Answer:
+def _answer(
+    service: Service, heard: UploadAnalysis, name: str, top_k: int, similar: int
+) -> ClassifyResponse:
     found = heard.prediction
-    row = as_row(Found(Path(name), found, heard.timeline), top_k)
+    row = result_row(Found(Path(name), found, heard.timeline), top_k)
     near = None
     if service.library is not None:
         near = [
-            Near(
+            SimilarTrack(
                 path=track.path.relative_to(service.library.folder).as_posix(),
                 similarity=max(-1.0, min(1.0, track.similarity)),
                 genre=track.genre,
@@ -209,7 +214,7 @@ def _answer(service: Service, heard: Heard, name: str, top_k: int, similar: int)
             )
             for track in service.near(heard, similar)
         ]
-    return Answer(
+    return ClassifyResponse(
         file=name,
         seconds=round(heard.seconds, 3),
         genre=found.genre,

@@ -15,7 +15,7 @@ from genrescope.audio import Waveform, pieces
 from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.errors import InputError
-from genrescope.library.similar import hear_track
+from genrescope.library.similar import analyse_track
 
 _RATE = 16_000  # Hz
 _WIDTH, _BANDS = 1200, 96  # of the picture, at most
@@ -47,7 +47,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class UploadAnalysis:
     """What has been made of a file.
 
     Attributes
@@ -76,7 +76,7 @@ class TooLongError(InputError):
     """The audio is longer than is allowed."""
 
 
-def hear(classifier: Classifier, path: Path, wanted: Wanted) -> Heard:
+def hear(classifier: Classifier, path: Path, wanted: Wanted) -> UploadAnalysis:
     """Hear a file.
 
     Parameters
@@ -97,11 +97,11 @@ def hear(classifier: Classifier, path: Path, wanted: Wanted) -> Heard:
     """
     try:
         waveform = _waveform(path, wanted.longest_s)
-        return Heard(
+        return UploadAnalysis(
             prediction=classifier.predict(path),
             seconds=len(waveform) / _RATE,
             timeline=classifier.timeline(path) if wanted.timeline else None,
-            vector=hear_track(classifier, path).vector if wanted.vector else None,
+            vector=analyse_track(classifier, path).vector if wanted.vector else None,
             picture=_picture(waveform) if wanted.show else b"",
             sound=_sound(waveform) if wanted.show else b"",
         )

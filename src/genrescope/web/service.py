@@ -13,7 +13,7 @@ from pathlib import Path
 from genrescope.classifier import Classifier
 from genrescope.errors import InputError
 from genrescope.library.similar import Library, Neighbour
-from genrescope.web.hearing import Heard, Wanted, hear
+from genrescope.web.hearing import UploadAnalysis, Wanted, hear
 from genrescope.web.queue import Turns
 from genrescope.workers import CrashedError, WorkerPool
 
@@ -90,7 +90,7 @@ class Service:
         self._team.close()
         self._waits.shutdown()
 
-    async def hear(self, path: Path, client: str, wanted: Wanted) -> Heard:
+    async def hear(self, path: Path, client: str, wanted: Wanted) -> UploadAnalysis:
         """Hear a file when it is its client's turn.
 
         Parameters
@@ -127,7 +127,7 @@ class Service:
                 cause = "its decoder crashes on it"
                 raise InputError(path.name, cause, "Convert it to another format") from error
 
-    def near(self, heard: Heard, count: int = 5) -> tuple[Neighbour, ...]:
+    def near(self, heard: UploadAnalysis, count: int = 5) -> tuple[Neighbour, ...]:
         """Find the library's tracks that sound most like one; none without a library."""
         if self.library is None or heard.vector is None:
             return ()

@@ -15,7 +15,7 @@ from mutagen.optimfrog import OptimFROG
 from mutagen.tak import TAK
 from mutagen.wavpack import WavPack
 
-from genrescope.audio.ranges import Kind
+from genrescope.audio.ranges import Container
 from genrescope.tagging.formats import ape_tag
 from genrescope.tagging.formats.common import head_of
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
@@ -59,4 +59,4 @@ def _others(path: Path) -> Snapshot:
     return ape_tag.tail_others(path)
 
 
-FORMATS[Kind.APE] = Format(_read, _refusal, _write, _others)
+FORMATS[Container.APE] = Format(_read, _refusal, _write, _others)

@@ -22,7 +22,7 @@ from mutagen.asf._objects import (
     PaddingObject,
 )
 
-from genrescope.audio.ranges import Kind
+from genrescope.audio.ranges import Container
 from genrescope.tagging.formats.common import digest, words
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 
@@ -67,4 +67,4 @@ def _others(path: Path) -> Snapshot:
     return dict(found)
 
 
-FORMATS[Kind.ASF] = Format(_read, _refusal, _write, _others)
+FORMATS[Container.ASF] = Format(_read, _refusal, _write, _others)

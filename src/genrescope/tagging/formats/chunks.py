@@ -16,7 +16,7 @@ from mutagen.aiff import _IFFID3, AIFF, AIFFFile
 from mutagen.id3 import ID3, ID3NoHeaderError
 from mutagen.wave import WAVE, _WaveFile, _WaveID3
 
-from genrescope.audio.ranges import Kind, kind_of
+from genrescope.audio.ranges import Container, kind_of
 from genrescope.tagging.formats import id3
 from genrescope.tagging.formats.common import digest_of, words
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
@@ -25,7 +25,7 @@ from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 def _opened(path: Path, file: BinaryIO) -> tuple[Any, str, Callable[..., ID3]]:
     """Open the chunks of WAV or AIFF: the file, the name of its ID3 chunk, the kind of its tag."""
     file.seek(0)
-    if kind_of(path) is Kind.AIFF:
+    if kind_of(path) is Container.AIFF:
         return AIFFFile(file), "ID3", _IFFID3
     return _WaveFile(file), "id3", _WaveID3
 
@@ -52,7 +52,9 @@ def _read(path: Path) -> list[str]:
 def _check(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(4) not in {b"RF64", b"BW64"}:
-            (AIFF if kind_of(path) is Kind.AIFF else WAVE)(path, translate=False, load_v1=False)
+            (AIFF if kind_of(path) is Container.AIFF else WAVE)(
+                path, translate=False, load_v1=False
+            )
 
 
 def _refusal(path: Path) -> str | None:
@@ -97,4 +99,4 @@ def _others(path: Path) -> Snapshot:
     return dict(found) | tags
 
 
-FORMATS[Kind.WAVE] = FORMATS[Kind.AIFF] = Format(_read, _refusal, _write, _others)
+FORMATS[Container.WAVE] = FORMATS[Container.AIFF] = Format(_read, _refusal, _write, _others)

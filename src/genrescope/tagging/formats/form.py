@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from genrescope.audio.ranges import Kind
+from genrescope.audio.ranges import Container
 
 Snapshot = dict[str, list[bytes]]
 """What a file holds besides audio and genre: by place and name, the values as bytes or digests."""
@@ -25,5 +25,5 @@ class Format:
     others: Callable[[Path], Snapshot]
 
 
-FORMATS: dict[Kind, Format] = {}
+FORMATS: dict[Container, Format] = {}
 """Each format's module puts itself in."""

@@ -14,7 +14,7 @@ from mutagen.id3 import ID3, ID3NoHeaderError
 from mutagen.mp3 import MP3
 from mutagen.trueaudio import TrueAudio
 
-from genrescope.audio.ranges import Kind, audio_ranges
+from genrescope.audio.ranges import Container, audio_ranges
 from genrescope.tagging.formats import ape_tag, id3
 from genrescope.tagging.formats.common import digest_of, head_of
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
@@ -78,4 +78,4 @@ def _others(path: Path) -> Snapshot:
     return found
 
 
-FORMATS[Kind.FRAMES] = Format(_read, _refusal, _write, _others)
+FORMATS[Container.FRAMES] = Format(_read, _refusal, _write, _others)

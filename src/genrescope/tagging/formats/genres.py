@@ -11,7 +11,7 @@ from unicodedata import category
 
 from mutagen import MutagenError
 
-from genrescope.audio.ranges import Kind, kind_of
+from genrescope.audio.ranges import Container, kind_of
 from genrescope.errors import InputError
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 from genrescope.tagging.formats.tagless import TAGLESS
@@ -128,10 +128,10 @@ def _format(path: Path) -> Format:
     kind = kind_of(path)
     with path.open("rb") as file:
         head = file.read(4)
-    if kind is Kind.OTHER and head not in TAGLESS:
+    if kind is Container.OTHER and head not in TAGLESS:
         remedy = "Give a file of music, or convert this one to FLAC or MP3"
         raise InputError(path, "it is not audio of a format that genrescope knows", remedy)
-    return FORMATS[Kind.OTHER if head in {b"RF64", b"BW64"} else kind]
+    return FORMATS[Container.OTHER if head in {b"RF64", b"BW64"} else kind]
 
 
 def is_genre(text: str) -> bool:

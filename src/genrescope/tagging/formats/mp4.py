@@ -15,7 +15,7 @@ from mutagen.mp4 import MP4, MP4Tags
 # Private: the tree of atoms, and MP4Tags._failed_atoms, which are carried over unread
 from mutagen.mp4._atom import Atoms
 
-from genrescope.audio.ranges import Kind
+from genrescope.audio.ranges import Container
 from genrescope.tagging.formats.common import digest_of, words
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 
@@ -106,4 +106,4 @@ def _leaves(atoms: list[Any], place: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(atom.children, here + "/")
 
 
-FORMATS[Kind.MP4] = Format(_read, _refusal, _write, _others)
+FORMATS[Container.MP4] = Format(_read, _refusal, _write, _others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genrescope.audio.ranges import Kind
+from genrescope.audio.ranges import Container
 from genrescope.errors import InputError
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 
@@ -30,4 +30,4 @@ def _others(_: Path) -> Snapshot:
     return {}
 
 
-FORMATS[Kind.OTHER] = Format(_read, _refusal, _write, _others)
+FORMATS[Container.OTHER] = Format(_read, _refusal, _write, _others)

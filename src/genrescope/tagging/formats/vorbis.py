@@ -20,7 +20,7 @@ from mutagen.oggspeex import OggSpeex
 from mutagen.oggtheora import OggTheora
 from mutagen.oggvorbis import OggVorbis
 
-from genrescope.audio.ranges import Kind, blocks, flac_blocks, ogg_headers, ogg_streams
+from genrescope.audio.ranges import Container, blocks, flac_blocks, ogg_headers, ogg_streams
 from genrescope.tagging.formats.common import digest, digest_of, replaced, words
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 
@@ -187,5 +187,5 @@ def _ogg_others(path: Path) -> Snapshot:
     return found | _comment_others(_ogg_comments(packets))
 
 
-FORMATS[Kind.FLAC] = Format(_flac_read, _flac_refusal, _flac_write, _flac_others)
-FORMATS[Kind.OGG] = Format(_ogg_read, _ogg_refusal, _ogg_write, _ogg_others)
+FORMATS[Container.FLAC] = Format(_flac_read, _flac_refusal, _flac_write, _flac_others)
+FORMATS[Container.OGG] = Format(_ogg_read, _ogg_refusal, _ogg_write, _ogg_others)

@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image
 
 from genrescope.datasets import gtzan
-from genrescope.datasets.check import Coverage, Report, check
+from genrescope.datasets.check import CheckReport, Coverage, check
 from genrescope.datasets.findings import Finding, lines_of
 from genrescope.datasets.gtzan import TABLE_COLUMNS
 from genrescope.datasets.layout import Layout
@@ -50,7 +50,7 @@ def write_table(folder: Path, *names: str, value: float | None = None) -> Path:
     return path
 
 
-def of(report: Report, kind: str) -> list[Finding]:
+def of(report: CheckReport, kind: str) -> list[Finding]:
     return [finding for finding in report.findings if finding.kind == kind]
 
 

@@ -79,7 +79,7 @@ def test_the_kaggle_folder_gives_each_track_its_three_sources(tmp_path: Path) ->
         clip,
         image,
     )
-    assert blues.extent == "full"
+    assert blues.audio_variant == "full"
     assert blues.descriptors == tuple(number / 8 for number in range(57))
     assert (rock.id, rock.audio, rock.image) == ("rock.00099", None, None)
     assert dataset.name == "gtzan"
@@ -99,7 +99,7 @@ def test_the_original_archive_is_read_from_its_folder_or_from_around_it(
     write_clip(tmp_path / top / "disco/disco.00002.au")
     dataset = gtzan.read(tmp_path)
     assert ids(dataset) == ["disco.00002", "metal.00001"]
-    assert {track.extent for track in dataset.tracks} == {"full"}
+    assert {track.audio_variant for track in dataset.tracks} == {"full"}
 
 
 @pytest.mark.parametrize("archive", ["gtzan_genre", "gtzan_mini-main"])
@@ -140,13 +140,15 @@ def test_a_name_means_one_of_the_thousand_tracks_or_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extent"),
+    ("folder", "audio_variant"),
     [("genres_original", "full"), ("genres_16k", "full-16k"), ("excerpts_2s", "excerpt")],
 )
-def test_a_folder_of_clips_may_be_given_itself(tmp_path: Path, folder: str, extent: str) -> None:
+def test_a_folder_of_clips_may_be_given_itself(
+    tmp_path: Path, folder: str, audio_variant: str
+) -> None:
     write_clip(tmp_path / folder / "pop/pop.00005.flac")
     (track,) = gtzan.read(tmp_path / folder).tracks
-    assert track.extent == extent
+    assert track.audio_variant == audio_variant
 
 
 def test_only_images_or_only_the_table_is_enough(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_a_track_prefers_the_full_clip_then_16_khz_then_the_excerpt(tmp_path: Pa
         for folder in folders:
             write_clip(tmp_path / folder / f"rock/rock.{number:05d}.flac")
     dataset = gtzan.read(tmp_path)
-    assert [track.extent for track in dataset.tracks] == ["full", "full-16k", "excerpt"]
+    assert [track.audio_variant for track in dataset.tracks] == ["full", "full-16k", "excerpt"]
     assert (
         "1 with full audio, 1 with full audio at 16 kHz only, 1 with an excerpt only"
         in (dataset.notes[0])
@@ -211,7 +213,7 @@ def test_a_clip_that_does_not_open_gives_way_to_the_next_best(tmp_path: Path) ->
     broken.write_bytes(b"")
     excerpt = write_clip(tmp_path / "excerpts_2s/rock/rock.00000.flac")
     dataset = gtzan.read(tmp_path)
-    assert (dataset.tracks[0].audio, dataset.tracks[0].extent) == (excerpt, "excerpt")
+    assert (dataset.tracks[0].audio, dataset.tracks[0].audio_variant) == (excerpt, "excerpt")
     assert [(problem.path, problem.cause) for problem in dataset.problems] == [
         (broken, "the file is empty (0 bytes)")
     ]
@@ -703,7 +705,7 @@ def test_the_real_folder_is_read_whole() -> None:
 @needs_gtzan
 def test_the_real_folder_states_its_counts() -> None:
     dataset = gtzan.read(REAL)
-    heard = {track.id: track.extent for track in dataset.tracks if track.audio is not None}
+    heard = {track.id: track.audio_variant for track in dataset.tracks if track.audio is not None}
     counts = Counter(heard.values())
     assert (
         f"1000 with a table row, 999 with an image, {counts['full']} with full audio, "
@@ -792,7 +794,7 @@ def test_identical_tracks_stand_on_one_side_whatever_the_index_lacks(
     lines = [f"{track}.wav ::: {artist} ::: a song\n" for track, artist in artists.items()]
     (pairs / gtzan.INDEX).write_text("".join(lines))
     dataset = gtzan.read(pairs)
-    for protocol in (name for name, known in PROTOCOLS.items() if known.honest):
+    for protocol in (name for name, known in PROTOCOLS.items() if known.leakage_free):
         try:
             splits = PROTOCOLS[protocol].splits(dataset, seed)
         except GenrescopeError as error:

@@ -27,9 +27,9 @@ SPAN_S, MOST = 0.1, 3
 
 
 def sound(seconds: float = 0.8, rate: int = RATE) -> NDArray[np.float32]:
-    lots = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     time_s = np.arange(round(seconds * rate)) / rate
-    return (0.4 * np.sin(2750 * time_s) + 0.05 * lots.standard_normal(len(time_s))).astype("f")
+    return (0.4 * np.sin(2750 * time_s) + 0.05 * rng.standard_normal(len(time_s))).astype("f")
 
 
 def by_soundfile(kind: str, subtype: str | None = None) -> bytes:
@@ -200,14 +200,14 @@ def work(folder: Path, count: int, seed: int) -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
     seeds = {name: make() for name, make in SEEDS.items()}
-    lots = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     read = 0
     for index in range(count):
         name = sorted(seeds)[index % len(seeds)]
         content = seeds[name]
-        for _ in range(lots.integers(1, 5)):
-            way, value = WAYS[lots.integers(len(WAYS))], int(lots.integers(2**16))
-            content = damage(content, way, lots.random(), value) or b"\0"
+        for _ in range(rng.integers(1, 5)):
+            way, value = WAYS[rng.integers(len(WAYS))], int(rng.integers(2**16))
+            content = damage(content, way, rng.random(), value) or b"\0"
         path = folder / name  # what is there after a crash caused it
         path.write_bytes(content)
         print(name, flush=True)

@@ -20,7 +20,7 @@ import yaml
 
 from genrescope.cli.app import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 needs_page = pytest.mark.skipif("serve" not in COMMANDS, reason="there is no page to serve")

@@ -33,7 +33,7 @@ from genrescope.errors import GenrescopeError
 from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
 from genrescope.study import cell, run
-from genrescope.study.config import Plan
+from genrescope.study.config import StudyConfig
 from genrescope.training.fit import PackedTracks
 from genrescope.training.recipe import Recipe, load_recipe
 from silent import Silent
@@ -109,7 +109,7 @@ def test_a_split_is_whole_and_disjoint_or_says_why_not(
 @anything_goes
 @given(dataset=datasets(fewest=15), seed=seeds, protocol=st.sampled_from(["grouped", "filtered"]))
 def test_no_artist_stands_on_two_sides(dataset: Dataset, seed: int, protocol: str) -> None:
-    assert get_protocol(protocol).honest
+    assert get_protocol(protocol).leakage_free
     artists = {track.id: track.group for track in dataset.tracks if track.group}
     for split in splits_or_assume(protocol, dataset, seed):
         train, valid, test = ({artists.get(id_) for id_ in part} - {None} for part in parts(split))
@@ -147,7 +147,7 @@ def plain(tracks: int = 100, genres: int = 10) -> Dataset:
     )
 
 
-@pytest.mark.parametrize("protocol", ["report", "kfold", "grouped"])
+@pytest.mark.parametrize("protocol", ["random", "kfold", "grouped"])
 def test_another_seed_gives_other_splits(protocol: str) -> None:
     first, second = (get_protocol(protocol).splits(plain(), seed)[0] for seed in (0, 1))
     assert first.test != second.test
@@ -174,7 +174,7 @@ KNOWN = {
     "grouped": ("84323d5b", "41de3cd5"),
     "kfold": ("97909d31", "b9e9b5e3"),
     "leaky-segments": ("ec209957", "70ef0cd8"),
-    "report": ("304a38bc", "7e9200c4"),
+    "random": ("304a38bc", "7e9200c4"),
 }
 
 
@@ -189,7 +189,7 @@ def test_segments_are_64_16_20_in_every_genre() -> None:
 
 
 def test_report_is_64_16_20_in_every_genre() -> None:
-    (split,) = get_protocol("report").splits(plain(), 0)
+    (split,) = get_protocol("random").splits(plain(), 0)
     assert [len(part) for part in parts(split)] == [640, 160, 200]
     for part, count in zip(parts(split), (64, 16, 20), strict=True):
         assert set(Counter(id_.partition(".")[0] for id_ in part).values()) == {count}
@@ -203,23 +203,24 @@ def test_kfold_is_stratified() -> None:
 
 def test_each_protocol_says_what_it_is() -> None:
     told = {
-        name: (known.name, known.honest, known.of_segments) for name, known in PROTOCOLS.items()
+        name: (known.name, known.leakage_free, known.of_segments)
+        for name, known in PROTOCOLS.items()
     }
     assert told == {
         "filtered": ("filtered", True, False),
-        "report": ("report", False, False),
+        "random": ("random", False, False),
         "kfold": ("kfold", False, False),
         "grouped": ("grouped", True, False),
         "leaky-segments": ("leaky-segments", False, True),
     }
     for known in PROTOCOLS.values():
-        assert ("leak" in known.about.lower()) != known.honest
+        assert ("leak" in known.about.lower()) != known.leakage_free
 
 
 def test_only_protocols_that_keep_artists_apart_are_called_honest() -> None:
-    honest = {name for name, protocol in PROTOCOLS.items() if protocol.honest}
-    assert honest == {"filtered", "grouped"}
-    for name in ("report", "kfold"):
+    leakage_free = {name for name, protocol in PROTOCOLS.items() if protocol.leakage_free}
+    assert leakage_free == {"filtered", "grouped"}
+    for name in ("random", "kfold"):
         (split, *_) = get_protocol(name).splits(plain(), 0)
         artists = {track.id: track.group for track in plain().tracks}
         train, _, test = parts(split)
@@ -234,7 +235,7 @@ def test_one_genre_is_nothing_to_tell_apart(protocol: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "tracks", "needed"), [("report", 4, 5), ("kfold", 9, 10), ("grouped", 4, 5)]
+    ("protocol", "tracks", "needed"), [("random", 4, 5), ("kfold", 9, 10), ("grouped", 4, 5)]
 )
 def test_too_few_tracks(protocol: str, tracks: int, needed: int) -> None:
     dataset = make_dataset({"few": [f"a{i}" for i in range(tracks)], "many": ["b", "c", "d"] * 9})
@@ -246,7 +247,7 @@ def test_too_few_tracks(protocol: str, tracks: int, needed: int) -> None:
 def test_too_few_tracks_for_validation_are_not_called_all_there_are() -> None:
     dataset = make_dataset({"few": [None] * 5, "many": [None] * 20})
     with pytest.raises(GenrescopeError, match="few has 4 tracks left beside the test, and 5 are"):
-        get_protocol("report").splits(dataset, 0)
+        get_protocol("random").splits(dataset, 0)
 
 
 @pytest.mark.parametrize("protocol", ["grouped", "filtered"])
@@ -262,7 +263,7 @@ def test_too_few_artists(protocol: str, artists: int) -> None:
     few = [f"a{number % artists}" for number in range(20)]
     many = [f"b{number}" for number in range(20)]
     with pytest.raises(
-        GenrescopeError, match=r"Genre a has too few artists.* [35] ways\..*`report`"
+        GenrescopeError, match=r"Genre a has too few artists.* [35] ways\..*`random`"
     ):
         get_protocol(protocol).splits(make_dataset({"a": few, "b": many}), 0)
     with pytest.raises(GenrescopeError, match=r"too few artists"):
@@ -328,7 +329,7 @@ def test_leaky_segments_leak_and_say_so() -> None:
     (split,) = protocol.splits(dataset, 0)
     tracks = [{id_.rpartition("#")[0] for id_ in part} for part in parts(split)]
     assert len(tracks[0] & tracks[2]) > 30  # of 40 tracks
-    assert not protocol.honest
+    assert not protocol.leakage_free
     assert "LEAKS" in protocol.about
 
 
@@ -337,7 +338,7 @@ def test_leaky_segments_leak_and_say_so() -> None:
 def test_a_share_is_of_every_genre_and_spares_the_test(
     dataset: Dataset, seed: int, share: float
 ) -> None:
-    (split,) = splits_or_assume("report", dataset, 0)
+    (split,) = splits_or_assume("random", dataset, 0)
     genre_of = {track.id: track.genre for track in dataset.tracks}
     some = share_of(split, genre_of, share, seed)
     assert some.test == split.test
@@ -406,7 +407,7 @@ def test_without_a_test_artists_are_kept_apart() -> None:
 
 
 def test_other_lots_take_another_share_and_other_segments() -> None:
-    (split,) = get_protocol("report").splits(plain(), 0)
+    (split,) = get_protocol("random").splits(plain(), 0)
     genre_of = {track.id: track.genre for track in plain().tracks}
     first, second = (share_of(split, genre_of, 0.5, seed) for seed in (0, 1))
     assert first.train != second.train
@@ -420,11 +421,11 @@ def test_other_lots_take_another_share_and_other_segments() -> None:
     recordings=st.lists(
         st.tuples(st.sampled_from("ab"), st.integers(1, 3)), min_size=30, max_size=40
     ),
-    lots=st.randoms(use_true_random=False),
+    rng=st.randoms(use_true_random=False),
     seed=seeds,
 )
 def test_copies_of_a_recording_stand_on_one_side_and_order_decides_nothing(
-    recordings: list[tuple[str, int]], lots: random.Random, seed: int
+    recordings: list[tuple[str, int]], rng: random.Random, seed: int
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -439,7 +440,7 @@ def test_copies_of_a_recording_stand_on_one_side_and_order_decides_nothing(
             (folder / "list.csv").write_text("path,genre,artist\n" + "".join(lines))
             found.append(read_csv(folder / "list.csv"))
             # Which of some copies is kept is told by the order; so those stay in theirs.
-            lots.shuffle(lines)
+            rng.shuffle(lines)
             lines.sort(key=lambda line: line.partition(",")[0].partition("-")[2])
         assert found[0].tracks == found[1].tracks
         for protocol in PROTOCOLS.values():
@@ -518,7 +519,7 @@ def test_a_study_learns_from_no_part_of_what_it_tests(
     monkeypatch.setattr(run, "_run", run_here)
     for name, protocol in PROTOCOLS.items():
         folds.clear()
-        plan = Plan(recipes=recipes, protocols=[name], seeds=1)
+        plan = StudyConfig(recipes=recipes, protocols=[name], seeds=1)
         options = run.Options(store=store.root, jobs=1)
         run.run_study(plan, dataset, tmp_path / name, options, Silent())
         count = len(protocol.splits(dataset, 0))
@@ -533,7 +534,7 @@ def test_a_study_learns_from_no_part_of_what_it_tests(
             assert set(test.values()) == {10}  # all of a track, and as it is
             assert set(train.values()) in ({10}, {30})
             sides = [{artist_of[id_] for id_ in part} for part in (train, valid, test)]
-            assert protocol.honest == (sum(map(len, sides)) == len(set.union(*sides)))
+            assert protocol.leakage_free == (sum(map(len, sides)) == len(set.union(*sides)))
         once = sum((test for _, _, test in folds[:count]), Counter())
         if count > 1:
             assert once == Counter(dict.fromkeys(artist_of, 10))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import formats
 from genrescope.audio.ranges import (
-    Kind,
+    Container,
     audio_digest,
     audio_ranges,
     blocks,
@@ -47,10 +47,25 @@ def test_tags_are_not_audio(library: dict[str, Path], name: str) -> None:
 
 
 def test_each_kind_is_told_by_content(library: dict[str, Path], tmp_path: Path) -> None:
-    kinds = {"mp3": Kind.FRAMES, "aac": Kind.FRAMES, "tta": Kind.FRAMES, "wv": Kind.APE}
-    kinds |= {"m4a": Kind.MP4, "mp4": Kind.MP4, "mov": Kind.MP4, "flac": Kind.FLAC}
-    kinds |= {"ogg": Kind.OGG, "opus": Kind.OGG, "wav": Kind.WAVE, "aiff": Kind.AIFF}
-    kinds |= {"aifc": Kind.AIFF, "wma": Kind.ASF, "mka": Kind.OTHER}
+    kinds = {
+        "mp3": Container.FRAMES,
+        "aac": Container.FRAMES,
+        "tta": Container.FRAMES,
+        "wv": Container.APE,
+    }
+    kinds |= {
+        "m4a": Container.MP4,
+        "mp4": Container.MP4,
+        "mov": Container.MP4,
+        "flac": Container.FLAC,
+    }
+    kinds |= {
+        "ogg": Container.OGG,
+        "opus": Container.OGG,
+        "wav": Container.WAVE,
+        "aiff": Container.AIFF,
+    }
+    kinds |= {"aifc": Container.AIFF, "wma": Container.ASF, "mka": Container.OTHER}
     for name, path in library.items():
         copy = tmp_path / "copy.tmp"
         copy.write_bytes(path.read_bytes())
@@ -180,13 +195,11 @@ def test_a_file_cut_anywhere_is_an_error_or_audio(
 )
 @given(st.sampled_from(formats.NAMES), st.randoms(use_true_random=False))
 def test_corrupt_bytes_are_an_error_or_audio(
-    library: dict[str, Path], tmp_path: Path, name: str, lots: random.Random
+    library: dict[str, Path], tmp_path: Path, name: str, rng: random.Random
 ) -> None:
     data = bytearray(library[name].read_bytes())
-    for _ in range(lots.choice([1, 4, 40])):
-        data[lots.randrange(min(len(data), lots.choice([64, 1000, len(data)])))] = lots.randrange(
-            256
-        )
+    for _ in range(rng.choice([1, 4, 40])):
+        data[rng.randrange(min(len(data), rng.choice([64, 1000, len(data)])))] = rng.randrange(256)
     path = tmp_path / "corrupt.tmp"
     path.write_bytes(data)
     try:
@@ -220,7 +233,7 @@ def test_mpeg_audio_behind_junk_is_told_by_its_frames(
     half = bytes(random.Random(1).randbytes(200))
     for junk in (bytes(1), bytes(60_000), b"\0" + half, b"\xff\xff" * 50, data[700:]):
         path.write_bytes(junk[: 60_000 if junk[0] != data[700] else 500] + data)
-        assert kind_of(path) is Kind.FRAMES
+        assert kind_of(path) is Container.FRAMES
         [(start, stop)] = audio_ranges(path)
         assert (start, stop) == (0, path.stat().st_size - 128)
 
@@ -233,7 +246,7 @@ def test_frames_of_every_sort_are_followed(tmp_path: Path) -> None:
             data = path.read_bytes()
             data = data[data.index(b"\xff") :]
             path.write_bytes(bytes(100) + data)
-            assert kind_of(path) is Kind.FRAMES, (codec, rate)
+            assert kind_of(path) is Container.FRAMES, (codec, rate)
 
 
 def test_other_formats_that_hold_mpeg_audio_are_not_taken_for_it(
@@ -249,9 +262,9 @@ def test_other_formats_that_hold_mpeg_audio_are_not_taken_for_it(
         (bytes(70_000), b""),
     ):
         path.write_bytes(front + data + back)
-        assert kind_of(path) is Kind.OTHER
+        assert kind_of(path) is Container.OTHER
     path.write_bytes(bytes(300) + data[:2000])
-    assert kind_of(path) is Kind.OTHER
+    assert kind_of(path) is Container.OTHER
 
 
 def test_much_that_looks_like_frames_takes_no_time(tmp_path: Path) -> None:
@@ -259,5 +272,5 @@ def test_much_that_looks_like_frames_takes_no_time(tmp_path: Path) -> None:
     frames = (b"\xff\xfb\x10\xc4" + bytes(100)) * 7 + b"\0" * 200
     path.write_bytes(b"\0\0" + frames * 5000)
     begun = time.perf_counter()
-    assert kind_of(path) is Kind.OTHER
+    assert kind_of(path) is Container.OTHER
     assert time.perf_counter() - begun < 0.5

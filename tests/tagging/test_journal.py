@@ -11,7 +11,7 @@ import platformdirs
 import pytest
 
 from genrescope.errors import InputError
-from genrescope.tagging.journal import Change, Entry, Journal, default_path
+from genrescope.tagging.journal import Change, Journal, JournalEntry, default_path
 
 STATES = ("waiting", "ready", "done", "undone", "skipped", "failed")
 
@@ -51,7 +51,7 @@ def test_what_is_noted_is_there_when_it_is_opened_again(place: Path) -> None:
     with Journal(place) as journal:
         (entry,) = journal.plans()
         assert before <= entry.begun <= time.time()
-        assert entry == Entry(
+        assert entry == JournalEntry(
             number=plan,
             key="a",
             file=Path("a.csv"),
@@ -83,7 +83,7 @@ def test_the_newest_plan_comes_first_and_knows_its_own_steps_alone(journal: Jour
     assert [entry.counts for entry in journal.plans()] == [{"waiting": 1}, {"waiting": 2}]
     assert [change.path for change in of(journal, new)] == ["0.mp3"]
     assert of(journal, new + 1) == []
-    journal.call_off(new)
+    journal.cancel(new)
     assert [entry.counts for entry in journal.plans()] == [{"undone": 1}, {"waiting": 2}]
 
 
@@ -163,7 +163,7 @@ def test_what_was_never_begun_is_called_off(journal: Journal) -> None:
     first, second, _ = of(journal, plan)
     journal.ready(first, 1, b"")
     journal.end(second, "failed", "no room")
-    journal.call_off(plan)
+    journal.cancel(plan)
     ready, failed, called_off = of(journal, plan)
     assert (ready.state, failed.state, failed.told) == ("ready", "failed", "no room")
     assert (called_off.state, called_off.told) == ("undone", "it was never written")
@@ -182,7 +182,7 @@ def test_each_note_is_on_the_disk_at_once(journal: Journal, place: Path) -> None
     assert states() == ["ready", "waiting"]
     journal.end(first, "done")
     assert states() == ["done", "waiting"]
-    journal.call_off(plan)
+    journal.cancel(plan)
     assert states() == ["done", "undone"]
     enter(journal, steps=2)
     assert states() == ["done", "waiting"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from genrescope.errors import GenrescopeError
-from genrescope.study.config import load_plan
+from genrescope.study.config import load_study
 from genrescope.training.recipe import Ensemble
 
 
@@ -16,7 +16,7 @@ def written(tmp_path: Path, text: str) -> str:
 
 
 def test_an_ensemble_brings_its_recipes_with_it() -> None:
-    plan = load_plan("report", recipes=["ensemble-no-audio", "svm"])
+    plan = load_study("original", recipes=["ensemble-no-audio", "svm"])
     (ensemble,) = plan.ensembles
     names = [recipe.name for recipe in plan.recipes]
     assert set(ensemble.of) <= set(names)
@@ -25,7 +25,7 @@ def test_an_ensemble_brings_its_recipes_with_it() -> None:
 
 
 def test_an_ensemble_may_be_of_the_studys_own_recipes(tmp_path: Path) -> None:
-    plan = load_plan(
+    plan = load_study(
         written(
             tmp_path,
             """
@@ -48,15 +48,15 @@ def test_an_ensemble_may_be_of_the_studys_own_recipes(tmp_path: Path) -> None:
         ("recipes: [svm, {name: svm, of: [knn, mlp]}]", "share a name: svm"),
         ("{recipes: [svm], train_shares: [1.5]}", "train_shares"),
         ("{recipes: [svm], train_shares: [0]}", "train_shares"),
-        ("{recipes: [svm], skip: {knn: [report]}}", "skip.*knn"),
+        ("{recipes: [svm], skip: {knn: [random]}}", "skip.*knn"),
         ("{recipes: [svm], skip: {svm: [never]}}", "never"),
     ],
 )
 def test_faults_are_told(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(GenrescopeError, match=told):
-        load_plan(written(tmp_path, text))
+        load_study(written(tmp_path, text))
 
 
 def test_chosen_recipes_are_not_skipped() -> None:
-    assert load_plan("systems").skip
-    assert not load_plan("systems", recipes=["report-cnn"]).skip
+    assert load_study("systems").skip
+    assert not load_study("systems", recipes=["original-cnn"]).skip

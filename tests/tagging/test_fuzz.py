@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import genrescope
 from genrescope import audio
 from genrescope.classifier import Classifier
-from genrescope.classifier.batch import Answer, classify_files
+from genrescope.classifier.batch import FileResult, classify_files
 from genrescope.workers import WorkerPool
 
 SECONDS = 2.0
@@ -63,7 +63,7 @@ def pool(classifier: Classifier) -> Iterator[WorkerPool]:
         yield opened
 
 
-def check(answer: Answer) -> bool:
+def check(answer: FileResult) -> bool:
     """Whether there is a prediction; if not, there is one line that names the file."""
     if answer.prediction is not None:
         assert answer.error is None

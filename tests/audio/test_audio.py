@@ -597,8 +597,8 @@ def test_long_tracks_are_sought_not_read_through(
     def refuse(_: object) -> None:
         pytest.fail("decodes the whole track")
 
-    monkeypatch.setattr(tracks.SoundfileTrack, "blocks", refuse)
-    monkeypatch.setattr(tracks.AvTrack, "blocks", refuse)
+    monkeypatch.setattr(tracks.SoundfileStream, "blocks", refuse)
+    monkeypatch.setattr(tracks.PyavStream, "blocks", refuse)
     assert len(audio.excerpts(path, 16000, **SPANS).waveforms) == 6
 
 
@@ -615,8 +615,8 @@ def test_what_cannot_be_sought_is_read_through(
             raise tracks.CannotSeekError
         return np.zeros(1, np.float32)  # found, but cut short
 
-    monkeypatch.setattr(tracks.SoundfileTrack, "stretch", stretch)
-    monkeypatch.setattr(tracks.AvTrack, "stretch", stretch)
+    monkeypatch.setattr(tracks.SoundfileStream, "stretch", stretch)
+    monkeypatch.setattr(tracks.PyavStream, "stretch", stretch)
     spans = audio.excerpts(path, 16000, **SPANS)
     assert spans.seconds == pytest.approx(len(whole) / 16000, abs=1e-4)
     for start, waveform in zip(spans.starts, spans.waveforms, strict=True):

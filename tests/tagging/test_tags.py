@@ -17,7 +17,7 @@ from mutagen.mp4 import MP4
 from mutagen.oggvorbis import OggVorbis
 
 import formats
-from genrescope.audio.ranges import Kind, audio_digest, fingerprint
+from genrescope.audio.ranges import Container, audio_digest, fingerprint
 from genrescope.errors import InputError
 from genrescope.tagging.formats import FORMATS, can_write, other_tags, read_genres, write_genres
 from genrescope.tagging.patch import make_patch, rebuild
@@ -440,12 +440,12 @@ def test_a_file_cut_anywhere_is_an_error(
 )
 @given(st.sampled_from(formats.NAMES), st.randoms(use_true_random=False))
 def test_corrupt_bytes_are_an_input_error_or_harmless(
-    library: dict[str, Path], tmp_path: Path, name: str, lots: random.Random
+    library: dict[str, Path], tmp_path: Path, name: str, rng: random.Random
 ) -> None:
     data = bytearray(library[name].read_bytes())
-    reach = lots.choice([64, 1000, len(data)])
-    for _ in range(lots.choice([1, 4, 40])):
-        data[lots.randrange(min(len(data), reach))] = lots.randrange(256)
+    reach = rng.choice([64, 1000, len(data)])
+    for _ in range(rng.choice([1, 4, 40])):
+        data[rng.randrange(min(len(data), reach))] = rng.randrange(256)
     path = tmp_path / "corrupt.tmp"
     path.write_bytes(data)
     _ask_everything(path)
@@ -531,7 +531,7 @@ def test_genres_of_mpeg_audio_behind_junk(copy, name: str, junk: bytes) -> None:
 
 
 def test_every_kind_of_file_has_a_format() -> None:
-    assert set(FORMATS) == set(Kind)
+    assert set(FORMATS) == set(Container)
 
 
 def _ape(
