@@ -79,7 +79,7 @@ def whole_clips(clips: Sequence[Path]) -> dict[str, float]:
     """Everything from file to genre, against decoding and resampling alone."""
     classifier = Classifier.default()
     decode = best(lambda: [load(path) for path in clips]) / len(clips)
-    listen = best(lambda: [load(path, log_mel.RATE) for path in clips]) / len(clips)
+    listen = best(lambda: [load(path, log_mel.SAMPLING_RATE) for path in clips]) / len(clips)
     predict = best(lambda: [classifier.predict(path) for path in clips]) / len(clips)
     return {
         "30 s clip: decode alone, s": decode,
@@ -140,7 +140,7 @@ def memory(clips: Sequence[Path], folder: Path) -> dict[str, float]:
 
 def front_end(clips: Sequence[Path]) -> dict[str, float]:
     """The log-mel spectrogram, against librosa's and against its FFTs alone."""
-    sounds = [load(path, log_mel.RATE)[0] for path in clips]
+    sounds = [load(path, log_mel.SAMPLING_RATE)[0] for path in clips]
 
     def theirs() -> None:
         for sound in sounds:
@@ -153,7 +153,9 @@ def front_end(clips: Sequence[Path]) -> dict[str, float]:
         for sound in sounds:
             np.fft.rfft(np.lib.stride_tricks.sliding_window_view(sound, 512)[::256])
 
-    ours = best(lambda: [log_mel.compute(sound, log_mel.RATE) for sound in sounds]) / len(sounds)
+    ours = best(lambda: [log_mel.compute(sound, log_mel.SAMPLING_RATE) for sound in sounds]) / len(
+        sounds
+    )
     other, fft = best(theirs) / len(sounds), best(transforms) / len(sounds)
     return {
         "log-mel of a 30 s clip, s": ours,
@@ -167,8 +169,8 @@ def networks(
     clips: Sequence[Path], folder: Path, wheel: Path | None, tensorflow: Path | None
 ) -> dict[str, float]:
     """Each shipped network on a 30 s clip's patches, against what was published."""
-    patches = log_mel.patches(log_mel.compute(*load(clips[0], log_mel.RATE)))
-    sound = load(clips[0], log_mel.RATE)[0]
+    patches = log_mel.patches(log_mel.compute(*load(clips[0], log_mel.SAMPLING_RATE)))
+    sound = load(clips[0], log_mel.SAMPLING_RATE)[0]
     figures = {}
     for name in NETWORKS:
         backbone = open_backbone(name)

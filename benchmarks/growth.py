@@ -32,7 +32,7 @@ from matplotlib.axes import Axes
 
 from library_speed import growth
 
-RATE = 22050
+SAMPLING_RATE = 22050
 HEAR = """
 import re, sys, time
 from pathlib import Path
@@ -85,9 +85,12 @@ def hear(folder: Path, seconds: int) -> dict[str, float]:
     """Hear one track of this length, whole and by windows, each in a process of its own."""
     path = folder / "track.flac"
     rng = np.random.default_rng(seconds)
-    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+    with soundfile.SoundFile(path, "w", SAMPLING_RATE, 1) as file:
         for start in range(0, seconds, 10):
-            at = np.arange(start * RATE, min(start + 10, seconds) * RATE) / RATE
+            at = (
+                np.arange(start * SAMPLING_RATE, min(start + 10, seconds) * SAMPLING_RATE)
+                / SAMPLING_RATE
+            )
             notes = 110 * 2 ** (rng.integers(0, 36, 4) / 12)
             chord = sum(np.sin(2 * np.pi * note * at) for note in notes) / 8
             file.write(chord + (at * 2 % 1 < 0.05) * rng.standard_normal(len(at)) / 4)

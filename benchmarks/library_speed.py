@@ -41,7 +41,7 @@ from genrescope.tagging.policy import Policy
 from genrescope.taxonomy import load_taxonomy
 from genrescope.workers import parallel_map
 
-RATE = 44100
+SAMPLING_RATE = 44100
 
 
 def main() -> None:
@@ -77,12 +77,12 @@ def make(folder: Path, count: int, seconds: int) -> Path:
 def write(folder: Path, seconds: int, number: int) -> None:
     """Write one piece, which its length and number determine."""
     rng = np.random.default_rng((seconds, number))
-    at = np.arange(seconds * RATE) / RATE
+    at = np.arange(seconds * SAMPLING_RATE) / SAMPLING_RATE
     notes = 110 * 2 ** (rng.integers(0, 36, 4) / 12)
     chord = sum(np.sin(2 * np.pi * note * at) for note in notes) / 8
     beat = (at * rng.uniform(1, 3) % 1 < 0.05) * rng.standard_normal(len(at)) / 4
     both = np.stack([chord + beat, chord - beat], axis=1)
-    soundfile.write(folder / f"{number:03d}.mp3", both.astype(np.float32), RATE)
+    soundfile.write(folder / f"{number:03d}.mp3", both.astype(np.float32), SAMPLING_RATE)
 
 
 def seconds_of(job: Callable[[], Any]) -> float:
@@ -98,7 +98,10 @@ def throughput(music: Path) -> dict[str, float]:
     classifier = Classifier.default()
     representation = classifier.representation
     heard = partial(
-        excerpts, rate=representation.rate, span_s=3, most=getattr(representation, "windows", 40)
+        excerpts,
+        sampling_rate=representation.sampling_rate,
+        span_s=3,
+        most=getattr(representation, "windows", 40),
     )
     list(parallel_map(classifier.predict, files[:4]))  # to warm up
     with ProcessPoolExecutor() as pool:  # as a scan of many files does it

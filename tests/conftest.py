@@ -53,9 +53,9 @@ def gtzan() -> Path:
 def music() -> Callable[..., Samples]:
     """Make what sounds a little like music: chords, a beat and some noise."""
 
-    def make(seconds: float = 3.0, rate: int = 22050, seed: int = 0) -> Samples:
+    def make(seconds: float = 3.0, sampling_rate: int = 22050, seed: int = 0) -> Samples:
         rng = np.random.default_rng(seed)
-        time = np.arange(round(seconds * rate)) / rate
+        time = np.arange(round(seconds * sampling_rate)) / sampling_rate
         notes = 110 * 2 ** (rng.integers(0, 36, 6) / 12)
         chords = sum(np.sin(2 * np.pi * note * time) for note in notes) / len(notes)
         beat = (time * 2 % 1 < 0.05) * rng.standard_normal(len(time))
@@ -72,15 +72,15 @@ def tone() -> Callable[..., Path]:
     def write(
         path: Path,
         seconds: float = 2.0,
-        rate: int = 22050,
+        sampling_rate: int = 22050,
         frequency: float = 440.0,
         level: float = 0.5,
         **settings: str,
     ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        time = np.arange(round(seconds * rate)) / rate
+        time = np.arange(round(seconds * sampling_rate)) / sampling_rate
         samples = (level * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
-        soundfile.write(path, samples, rate, **settings)
+        soundfile.write(path, samples, sampling_rate, **settings)
         return path
 
     return write

@@ -30,7 +30,7 @@ PLAIN, BEFORE, BEHIND, ZEROS, CUT, JOINED = STATES = (
     "cut at 60 %",
     "joined",
 )
-RATE = 16000
+SAMPLING_RATE = 16000
 SPAN_S, MOST = 0.4, 4  # shorter than the clip, so that spans are sought
 AGREE_S = 0.5
 FAILED = "failed: "
@@ -205,12 +205,22 @@ def encode(source: Path, combination: Combination, target: Path) -> str | None:
     """Write a clip with the program ``ffmpeg``; gives the reason if it cannot."""
     encoder, muxer = combination.encoder, combination.muxer
     form = _BY_MUXER.get((muxer, encoder)) or _FORM.get(encoder, "44100 2")
-    rate, channels = form.split()
+    sampling_rate, channels = form.split()
     command = [
         shutil.which("ffmpeg") or "ffmpeg",
         *["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i"],
     ]
-    command += [str(source), "-c:a", encoder, "-ar", rate, "-ac", channels, "-strict", "-2"]
+    command += [
+        str(source),
+        "-c:a",
+        encoder,
+        "-ar",
+        sampling_rate,
+        "-ac",
+        channels,
+        "-strict",
+        "-2",
+    ]
     command += _OPTIONS.get(combination.ending, "").split()
     command += ["-fflags", "+bitexact", "-flags", "+bitexact", "-f", muxer, str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -239,7 +249,7 @@ def measure(_: None, path: Path) -> Outcome:
     begun = time.monotonic()
     waveform, warnings, cause = np.empty(0, np.float32), (), ""
     try:
-        decoded = audio.decode(path, RATE)
+        decoded = audio.decode(path, SAMPLING_RATE)
         waveform, warnings = decoded.waveform, decoded.warnings
     except InputError as error:
         cause = error.cause
@@ -251,7 +261,7 @@ def measure(_: None, path: Path) -> Outcome:
             others.append(None)
     level = float(np.sqrt(np.mean(np.square(waveform)))) if len(waveform) else 0.0
     return Outcome(
-        len(waveform) / RATE,
+        len(waveform) / SAMPLING_RATE,
         (others[0], others[1]),
         level,
         tuple(warning.message for warning in warnings),
@@ -261,11 +271,11 @@ def measure(_: None, path: Path) -> Outcome:
 
 
 def _by_excerpts(path: Path) -> float:
-    return audio.excerpts(path, RATE, span_s=SPAN_S, most=MOST).seconds
+    return audio.excerpts(path, SAMPLING_RATE, span_s=SPAN_S, most=MOST).seconds
 
 
 def _by_pieces(path: Path) -> float:
-    return sum(map(len, audio.pieces(path, RATE, RATE))) / RATE
+    return sum(map(len, audio.pieces(path, SAMPLING_RATE, SAMPLING_RATE))) / SAMPLING_RATE
 
 
 def prepare() -> None:

@@ -85,9 +85,9 @@ class Canary:
 def watched(folder: Path) -> Iterator[Canary]:
     """Make the named files, and watch them."""
     folder.mkdir(parents=True)
-    sound, rate = soundfile.read(sample("pulse"), dtype="float32")
+    sound, sampling_rate = soundfile.read(sample("pulse"), dtype="float32")
     for ending in ("wav", "mp3", "flac"):
-        soundfile.write(folder / f"canary.{ending}", sound[: 3 * rate], rate)
+        soundfile.write(folder / f"canary.{ending}", sound[: 3 * sampling_rate], sampling_rate)
     for ending in ("ts", "aac", "m4a", "mp4", "m4s", "png", "sub", "mxf", "mkv", "rm", "bin"):
         shutil.copy(folder / "canary.wav", folder / f"canary.{ending}")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -381,11 +381,11 @@ def test_no_command_opens_what_a_file_names(tmp_path: Path, canary: Canary) -> N
 @pytest.mark.slow
 def test_training_opens_no_file_that_a_clip_names(tmp_path: Path, canary: Canary) -> None:
     lay_baits(tmp_path / "baits", canary)
-    sound, rate = soundfile.read(sample("pulse"), dtype="float32")
+    sound, sampling_rate = soundfile.read(sample("pulse"), dtype="float32")
     for number in range(12):
         clip = tmp_path / "genres" / ("one", "two")[number % 2] / f"{number}.wav"
         clip.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(clip, sound[number * 5000 :][: 3 * rate], rate)
+        soundfile.write(clip, sound[number * 5000 :][: 3 * sampling_rate], sampling_rate)
     for bait in (tmp_path / "baits").glob("*-absolute-wav.mp3"):
         shutil.copy(bait, tmp_path / "genres" / "one")
     folders = ("--data", tmp_path / "genres", "--out", tmp_path / "model")

@@ -30,8 +30,8 @@ def test_importing_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", genrescope.SAMPLES)
 def test_samples_are_short_small_music(name: str) -> None:
     path = genrescope.sample(name)
-    waveform, rate = audio.load(path)
-    assert 8 < len(waveform) / rate <= 10
+    waveform, sampling_rate = audio.load(path)
+    assert 8 < len(waveform) / sampling_rate <= 10
     assert path.stat().st_size <= 120_000
     assert 0.02 < np.sqrt(np.mean(waveform**2)) < 0.5
     assert np.abs(waveform).max() <= 1
@@ -64,10 +64,10 @@ def test_the_samples_are_made_by_our_own_script(tmp_path: Path) -> None:
 def test_files_waveforms_and_lists_are_predicted_alike(tmp_path: Path) -> None:
     classifier = genrescope.load()
     path = genrescope.sample()
-    waveform, rate = audio.load(path, 16000)
+    waveform, sampling_rate = audio.load(path, 16000)
     one = classifier.predict(path)
     assert classifier.predict([path, str(path)]) == [one, one]
-    assert classifier.predict([waveform], rate)[0].genre == one.genre
+    assert classifier.predict([waveform], sampling_rate)[0].genre == one.genre
     assert classifier.predict([]) == []
     with pytest.raises(InputError, match="gone"):
         classifier.predict([path, tmp_path / "gone.mp3", path])

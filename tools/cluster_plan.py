@@ -39,7 +39,7 @@ from genrescope.audio import excerpts, load, resample
 from genrescope.cluster.run import classify_parts, part_sizes, prepare
 
 Samples = NDArray[np.float32]
-RATE = 44100  # Hz
+SAMPLING_RATE = 44100  # Hz
 MINUTES = (2.5, 3.0, 3.5, 4.0, 4.5, 7.0)  # of the tracks that are heard
 REPEATS = 2  # of each
 COPIES = 64  # files of a real run
@@ -86,7 +86,7 @@ class Measured:
     megabytes: float  # of the 4-minute track
 
     @property
-    def rate(self) -> float:
+    def sampling_rate(self) -> float:
         """Tracks a second of one core."""
         return 1 / float(np.mean(self.hearing))
 
@@ -102,7 +102,7 @@ class Real:
 
     workers: int
     seconds: float
-    rate: float
+    sampling_rate: float
     simulated: float
 
 
@@ -116,7 +116,7 @@ def main() -> None:
         tracks = {kind: make_tracks(Path(folder), kind) for kind in FORMATS}
         heard = {kind: measure(tracks[kind], options) for kind in FORMATS}
         listing = listing_rate(Path(folder))
-        real = validate(tracks["MP3"], 1 / heard["MP3"].rate, Path(folder))
+        real = validate(tracks["MP3"], 1 / heard["MP3"].sampling_rate, Path(folder))
     told = plan(heard, listing, real, nodes, store, options) | {"load": busy}
     if options.write:
         write_page(options.write, told)
@@ -161,8 +161,8 @@ def make_tracks(folder: Path, kind: str) -> list[Path]:
     for number, minutes in enumerate(MINUTES):
         rng = np.random.default_rng(number)
         names = rng.permutation(genrescope.SAMPLES)
-        parts = [resample(*load(genrescope.sample(name)), RATE) for name in names]
-        mono = np.resize(np.concatenate(parts), round(minutes * 60 * RATE))
+        parts = [resample(*load(genrescope.sample(name)), SAMPLING_RATE) for name in names]
+        mono = np.resize(np.concatenate(parts), round(minutes * 60 * SAMPLING_RATE))
         noise = 0.003 * rng.standard_normal((len(mono), 2), dtype=np.float32)
         path = folder / f"{number}.{kind.lower()}"
         encode(path, mono[:, np.newaxis] + noise, kind)
@@ -173,15 +173,17 @@ def make_tracks(folder: Path, kind: str) -> list[Path]:
 def encode(path: Path, stereo: Samples, kind: str) -> None:
     """Write float32 (samples, 2) as MP3 of 256 kbit/s or as FLAC."""
     if kind == "FLAC":
-        soundfile.write(path, stereo, RATE)
+        soundfile.write(path, stereo, SAMPLING_RATE)
         return
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libmp3lame", rate=RATE, layout="stereo", bit_rate=256_000)
+        stream = container.add_stream(
+            "libmp3lame", rate=SAMPLING_RATE, layout="stereo", bit_rate=256_000
+        )
         planes = np.ascontiguousarray(stereo.T)
-        for start in range(0, planes.shape[1], RATE):
-            block = np.ascontiguousarray(planes[:, start : start + RATE])
+        for start in range(0, planes.shape[1], SAMPLING_RATE):
+            block = np.ascontiguousarray(planes[:, start : start + SAMPLING_RATE])
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-            frame.sample_rate = RATE
+            frame.sample_rate = SAMPLING_RATE
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
@@ -195,7 +197,7 @@ def measure(paths: list[Path], options: argparse.Namespace) -> Measured:
     hearing, decoding = [], []
     for path in paths * REPEATS:
         begin = process_time()
-        excerpts(path, representation.rate, span_s=window_s, most=windows)
+        excerpts(path, representation.sampling_rate, span_s=window_s, most=windows)
         between = process_time()
         classifier.predict(path)
         decoding.append(between - begin)
@@ -403,7 +405,7 @@ def plan(
                 Node("", cores, first.gbit, 0),
                 store,
             ),
-            "rate_of_cores": cores * heard[kind].rate,
+            "rate_of_cores": cores * heard[kind].sampling_rate,
             "rate_of_network": first.gbit * 125 / heard[kind].megabytes,
         }
         for kind in FORMATS
@@ -411,7 +413,7 @@ def plan(
     ]
     measured = {
         kind: {
-            "tracks_per_s_core": one.rate,
+            "tracks_per_s_core": one.sampling_rate,
             "seconds": float(np.mean(one.hearing)),
             "p95_s": float(np.quantile(one.hearing, 0.95)),
             "decoding_share": one.share,
@@ -439,11 +441,11 @@ def project(
     kind: str, heard: Measured, node: Node, store: Store, count: int, nodes: int
 ) -> dict[str, Any]:
     """Project the whole run on nodes of a kind."""
-    rate = simulate(np.array(heard.hearing), heard.megabytes, node, store)
-    of_cores = node.cores * heard.rate
+    sampling_rate = simulate(np.array(heard.hearing), heard.megabytes, node, store)
+    of_cores = node.cores * heard.sampling_rate
     workers = node.cores * nodes
     parts = np.fromiter(sizes(count), np.float64)
-    seconds = makespan(parts * node.cores / rate, workers, node.losses / 3600)
+    seconds = makespan(parts * node.cores / sampling_rate, workers, node.losses / 3600)
     cost = seconds / 3600 * node.price * nodes + count * store.request_price
     return {
         "node": node.name,
@@ -452,11 +454,11 @@ def project(
         "price": node.price,
         "losses": node.losses,
         "format": kind,
-        "rate": rate,
-        "cores_busy": min(1.0, rate / of_cores),
-        "network_busy": min(1.0, rate * heard.megabytes / (node.gbit * 125)),
+        "rate": sampling_rate,
+        "cores_busy": min(1.0, sampling_rate / of_cores),
+        "network_busy": min(1.0, sampling_rate * heard.megabytes / (node.gbit * 125)),
         "hours": seconds / 3600,
-        "waste": 1 - count / (rate * nodes * seconds),  # losses, and waiting for the last
+        "waste": 1 - count / (sampling_rate * nodes * seconds),  # losses, and waiting for the last
         "cost_per_million": cost / count * 1e6,
         "cost": cost,
     }

@@ -293,7 +293,7 @@ def check(content: bytes, name: str, reference: Path, tolerance: float) -> float
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    batch = log_mel.patches(log_mel.compute(reference_signal(), log_mel.RATE))
+    batch = log_mel.patches(log_mel.compute(reference_signal(), log_mel.SAMPLING_RATE))
     (tags,) = session.run(["tags"], {"log_mel": batch})
     difference = float(np.abs(np.asarray(tags).mean(axis=0) - expected).max())
     if difference > tolerance:

@@ -23,40 +23,48 @@ from genrescope import audio
 from genrescope.audio import tracks
 from genrescope.errors import InputError
 
-RATE = 22050
+SAMPLING_RATE = 22050
 LOSSLESS = ("wav", "flac", "au", "aiff")
 Samples = NDArray[np.float32]
 WriteTone = Callable[..., Path]
 
 
-def sine(seconds: float, rate: int, frequency: float = 440.0) -> Samples:
-    time = np.arange(round(seconds * rate)) / rate
+def sine(seconds: float, sampling_rate: int, frequency: float = 440.0) -> Samples:
+    time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     return (0.5 * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
 
 
 def write_with_av(
-    path: Path, codec: str, samples: Samples, rate: int, options: dict[str, str] | None = None
+    path: Path,
+    codec: str,
+    samples: Samples,
+    sampling_rate: int,
+    options: dict[str, str] | None = None,
 ) -> Path:
     # samples: float32 (channels, samples)
     layout = "mono" if len(samples) == 1 else "stereo"
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream = container.add_stream(codec, rate=sampling_rate, layout=layout)
         stream.bit_rate = 128_000
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
-        frame.sample_rate = rate
-        to_codec = av.AudioResampler(stream.codec_context.format, layout, rate)
+        frame.sample_rate = sampling_rate
+        to_codec = av.AudioResampler(stream.codec_context.format, layout, sampling_rate)
         for block in [*to_codec.resample(frame), None]:
             container.mux(stream.encode(block))
     return path
 
 
-def write_film(path: Path, codec: str, seconds: float, samples: Samples | None, rate: int) -> Path:
+def write_film(
+    path: Path, codec: str, seconds: float, samples: Samples | None, sampling_rate: int
+) -> Path:
     # samples: float32 (channels, samples), or None for a silent film; a key frame every second
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=10, width=16, height=16)
         picture.gop_size = 10
         sound = (
-            container.add_stream(codec, rate=rate, layout="mono") if samples is not None else None
+            container.add_stream(codec, rate=sampling_rate, layout="mono")
+            if samples is not None
+            else None
         )
         for _ in range(round(10 * seconds)):
             grey = np.full((24, 16), 128, np.uint8)
@@ -64,8 +72,8 @@ def write_film(path: Path, codec: str, seconds: float, samples: Samples | None, 
         container.mux(picture.encode(None))
         if sound is not None:
             frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
-            frame.sample_rate = rate
-            to_codec = av.AudioResampler(sound.codec_context.format, "mono", rate)
+            frame.sample_rate = sampling_rate
+            to_codec = av.AudioResampler(sound.codec_context.format, "mono", sampling_rate)
             for block in [*to_codec.resample(frame), None]:
                 container.mux(sound.encode(block))
     return path
@@ -92,72 +100,85 @@ def fault_of(path: Path) -> InputError:
 def test_lossless_formats_give_the_very_samples(
     tmp_path: Path, tone: WriteTone, suffix: str
 ) -> None:
-    waveform, rate = audio.load(tone(tmp_path / f"tone.{suffix}", seconds=2.0, rate=RATE))
-    assert (waveform.dtype, waveform.shape, rate) == (np.float32, (2 * RATE,), RATE)
-    np.testing.assert_allclose(waveform, sine(2.0, RATE), atol=2 / 32768)
+    waveform, sampling_rate = audio.load(
+        tone(tmp_path / f"tone.{suffix}", seconds=2.0, sampling_rate=SAMPLING_RATE)
+    )
+    assert (waveform.dtype, waveform.shape, sampling_rate) == (
+        np.float32,
+        (2 * SAMPLING_RATE,),
+        SAMPLING_RATE,
+    )
+    np.testing.assert_allclose(waveform, sine(2.0, SAMPLING_RATE), atol=2 / 32768)
 
 
 @pytest.mark.parametrize(
-    ("name", "rate", "settings"),
+    ("name", "sampling_rate", "settings"),
     [
-        ("tone.ogg", RATE, {}),
-        ("tone.oga", RATE, {"format": "OGG"}),
+        ("tone.ogg", SAMPLING_RATE, {}),
+        ("tone.oga", SAMPLING_RATE, {"format": "OGG"}),
         ("tone.opus", 24000, {"format": "OGG", "subtype": "OPUS"}),
-        ("tone.mp3", RATE, {}),
+        ("tone.mp3", SAMPLING_RATE, {}),
     ],
 )
 def test_lossy_formats_keep_length_pitch_and_level(
-    tmp_path: Path, tone: WriteTone, name: str, rate: int, settings: dict[str, str]
+    tmp_path: Path, tone: WriteTone, name: str, sampling_rate: int, settings: dict[str, str]
 ) -> None:
-    path = tone(tmp_path / name, seconds=2.0, rate=rate, **settings)
-    check_tone(*audio.load(path), rate)
+    path = tone(tmp_path / name, seconds=2.0, sampling_rate=sampling_rate, **settings)
+    check_tone(*audio.load(path), sampling_rate)
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "rate"),
+    ("name", "codec", "sampling_rate"),
     [
-        ("tone.m4a", "aac", RATE),
-        ("lossless.m4a", "alac", RATE),
+        ("tone.m4a", "aac", SAMPLING_RATE),
+        ("lossless.m4a", "alac", SAMPLING_RATE),
         ("tone.mp4", "aac", 44100),
-        ("tone.aac", "aac", RATE),
+        ("tone.aac", "aac", SAMPLING_RATE),
         ("tone.webm", "libopus", 48000),
         ("tone.mka", "libopus", 48000),
-        ("book.m4b", "aac", RATE),
-        ("tone.wma", "wmav2", RATE),
-        ("tone.wv", "wavpack", RATE),
-        ("tone.tta", "tta", RATE),
-        ("tone.aifc", "pcm_s16be", RATE),
-        ("tone.caf", "alac", RATE),
+        ("book.m4b", "aac", SAMPLING_RATE),
+        ("tone.wma", "wmav2", SAMPLING_RATE),
+        ("tone.wv", "wavpack", SAMPLING_RATE),
+        ("tone.tta", "tta", SAMPLING_RATE),
+        ("tone.aifc", "pcm_s16be", SAMPLING_RATE),
+        ("tone.caf", "alac", SAMPLING_RATE),
     ],
 )
-def test_formats_that_only_ffmpeg_reads(tmp_path: Path, name: str, codec: str, rate: int) -> None:
-    path = write_with_av(tmp_path / name, codec, sine(2.0, rate)[None], rate)
+def test_formats_that_only_ffmpeg_reads(
+    tmp_path: Path, name: str, codec: str, sampling_rate: int
+) -> None:
+    path = write_with_av(tmp_path / name, codec, sine(2.0, sampling_rate)[None], sampling_rate)
     assert audio.is_audio(path)
-    check_tone(*audio.load(path), rate)
+    check_tone(*audio.load(path), sampling_rate)
 
 
-def check_tone(waveform: Samples, rate: int, wanted_rate: int) -> None:
-    assert (waveform.dtype, rate) == (np.float32, wanted_rate)
-    assert len(waveform) / rate == pytest.approx(2.0, abs=0.1)  # codecs pad by a frame or two
+def check_tone(waveform: Samples, sampling_rate: int, wanted_rate: int) -> None:
+    assert (waveform.dtype, sampling_rate) == (np.float32, wanted_rate)
+    assert len(waveform) / sampling_rate == pytest.approx(
+        2.0, abs=0.1
+    )  # codecs pad by a frame or two
     middle = waveform[len(waveform) // 4 : -len(waveform) // 4]
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.03)
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
-    assert spectrum.argmax() * rate / len(middle) == pytest.approx(440, abs=1.5)
+    assert spectrum.argmax() * sampling_rate / len(middle) == pytest.approx(440, abs=1.5)
 
 
 @pytest.mark.parametrize("name", ["stereo.wav", "stereo.m4a"])
 def test_stereo_becomes_the_mean_of_its_channels(tmp_path: Path, name: str) -> None:
-    left, right = sine(1.0, RATE), sine(1.0, RATE, frequency=1000.0) / 4
+    left, right = sine(1.0, SAMPLING_RATE), sine(1.0, SAMPLING_RATE, frequency=1000.0) / 4
     if name.endswith(".wav"):
-        soundfile.write(tmp_path / name, np.stack([left, right], axis=1), RATE)
+        soundfile.write(tmp_path / name, np.stack([left, right], axis=1), SAMPLING_RATE)
     else:
-        write_with_av(tmp_path / name, "alac", np.stack([left, right]), RATE)
+        write_with_av(tmp_path / name, "alac", np.stack([left, right]), SAMPLING_RATE)
     waveform, _ = audio.load(tmp_path / name)
     np.testing.assert_allclose(waveform, (left + right) / 2, atol=2 / 32768)
 
 
 def test_resampling_on_load_keeps_length_pitch_and_level(tmp_path: Path, tone: WriteTone) -> None:
-    check_tone(*audio.load(tone(tmp_path / "tone.wav", 2.0, rate=44100), rate=16000), 16000)
+    check_tone(
+        *audio.load(tone(tmp_path / "tone.wav", 2.0, sampling_rate=44100), sampling_rate=16000),
+        16000,
+    )
 
 
 def test_resampling_does_not_fold_high_frequencies_down() -> None:
@@ -180,8 +201,8 @@ def test_a_file_written_to_a_pipe_needs_no_length_in_its_header(
     content[22:26] = bytes(4)
     flac.write_bytes(content)
     for path in (wav, flac):
-        waveform, rate = audio.load(path)
-        np.testing.assert_allclose(waveform, sine(2.0, rate), atol=2 / 32768)
+        waveform, sampling_rate = audio.load(path)
+        np.testing.assert_allclose(waveform, sine(2.0, sampling_rate), atol=2 / 32768)
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
@@ -224,15 +245,19 @@ def test_a_picture_with_the_name_of_audio(tmp_path: Path) -> None:
 
 def write_cut(path: Path, share: float, seconds: float = 10.0) -> Path:
     """Write noise of a format by its ending, and keep a share of the file from its start on."""
-    rate = 48000 if path.suffix == ".webm" else 44100
-    noise = np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * rate)).astype(np.float32)
+    sampling_rate = 48000 if path.suffix == ".webm" else 44100
+    noise = (
+        np.random.default_rng(0)
+        .uniform(-0.3, 0.3, round(seconds * sampling_rate))
+        .astype(np.float32)
+    )
     if path.suffix == ".m4a":  # the index comes first, so that what is left can be opened
-        write_with_av(path, "aac", noise[None], rate, {"movflags": "faststart"})
+        write_with_av(path, "aac", noise[None], sampling_rate, {"movflags": "faststart"})
     elif path.suffix in {".wv", ".tta", ".webm"}:
         codec = {".wv": "wavpack", ".tta": "tta", ".webm": "libopus"}[path.suffix]
-        write_with_av(path, codec, noise[None], rate)
+        write_with_av(path, codec, noise[None], sampling_rate)
     else:
-        soundfile.write(path, noise, rate)
+        soundfile.write(path, noise, sampling_rate)
     return cut(path, share)
 
 
@@ -244,7 +269,7 @@ def test_of_a_truncated_file_more_than_half_is_used_with_a_warning(
     tmp_path: Path, name: str
 ) -> None:
     clip = audio.decode(write_cut(tmp_path / name, 0.7))
-    seconds = len(clip.waveform) / clip.rate
+    seconds = len(clip.waveform) / clip.sampling_rate
     assert 5.0 <= seconds <= 7.1
     (warning,) = clip.warnings
     assert warning.damage
@@ -274,11 +299,11 @@ def test_less_than_a_second_of_a_damaged_file_is_refused(tmp_path: Path) -> None
 
 def test_a_short_file_that_is_whole_is_answered(tmp_path: Path, tone: WriteTone) -> None:
     clip = audio.decode(tone(tmp_path / "a.wav", seconds=0.3))
-    assert (len(clip.waveform) / clip.rate, clip.warnings) == (pytest.approx(0.3), ())
+    assert (len(clip.waveform) / clip.sampling_rate, clip.warnings) == (pytest.approx(0.3), ())
 
 
 def test_an_index_that_is_cut_off_leaves_nothing_to_read(tmp_path: Path) -> None:
-    path = write_with_av(tmp_path / "a.m4a", "aac", sine(9.0, RATE)[None], RATE)
+    path = write_with_av(tmp_path / "a.m4a", "aac", sine(9.0, SAMPLING_RATE)[None], SAMPLING_RATE)
     assert (
         fault_of(cut(path, 0.9)).cause
         == "it is damaged or cut off, and nothing of it can be decoded"
@@ -287,10 +312,10 @@ def test_an_index_that_is_cut_off_leaves_nothing_to_read(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_samples_that_are_no_numbers(tmp_path: Path, value: float) -> None:
-    samples = sine(1.0, RATE)
+    samples = sine(1.0, SAMPLING_RATE)
     samples[100] = value
     path = tmp_path / "nan.wav"
-    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    soundfile.write(path, samples, SAMPLING_RATE, subtype="FLOAT")
     assert "not finite numbers" in fault_of(path).cause
 
 
@@ -350,23 +375,23 @@ def test_fit_length_cuts_or_pads_at_the_end(waveform: Samples, samples: int) -> 
 
 @given(
     waveform=hnp.arrays(np.float32, st.integers(1, 3000), elements=st.floats(-1, 1, width=32)),
-    rate=st.sampled_from([8000, 16000, 22050, 44100, 48000]),
+    sampling_rate=st.sampled_from([8000, 16000, 22050, 44100, 48000]),
     target=st.sampled_from([8000, 16000, 22050, 44100]),
 )
 def test_resampling_gives_the_length_that_the_rates_say(
-    waveform: Samples, rate: int, target: int
+    waveform: Samples, sampling_rate: int, target: int
 ) -> None:
-    out = audio.resample(waveform, rate, target)
+    out = audio.resample(waveform, sampling_rate, target)
     assert out.dtype == np.float32
-    assert abs(len(out) - len(waveform) * target / rate) <= 1
+    assert abs(len(out) - len(waveform) * target / sampling_rate) <= 1
     assert np.isfinite(out).all()
-    if rate == target:
+    if sampling_rate == target:
         np.testing.assert_array_equal(out, waveform)
 
 
-@given(rate=st.sampled_from([16000, 22050, 44100, 48000]), level=st.floats(0.01, 1))
-def test_resampling_keeps_the_level_of_a_constant(rate: int, level: float) -> None:
-    out = audio.resample(np.full(rate, level, dtype=np.float32), rate, 16000)
+@given(sampling_rate=st.sampled_from([16000, 22050, 44100, 48000]), level=st.floats(0.01, 1))
+def test_resampling_keeps_the_level_of_a_constant(sampling_rate: int, level: float) -> None:
+    out = audio.resample(np.full(sampling_rate, level, dtype=np.float32), sampling_rate, 16000)
     np.testing.assert_allclose(out[4000:-4000], level, rtol=1e-3)
 
 
@@ -395,8 +420,10 @@ def test_a_name_is_never_taken_for_an_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_with_av(Path("plain.m4a"), "aac", sine(2.0, RATE)[None], RATE).rename(name)
-    check_tone(*audio.load(Path(name)), RATE)
+    write_with_av(Path("plain.m4a"), "aac", sine(2.0, SAMPLING_RATE)[None], SAMPLING_RATE).rename(
+        name
+    )
+    check_tone(*audio.load(Path(name)), SAMPLING_RATE)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -405,11 +432,11 @@ def test_a_name_that_is_not_text(tmp_path: Path, name: str) -> None:
     path = tmp_path / os.fsdecode(b"\xe9tude" + os.fsencode(Path(name).suffix))
     plain = tmp_path / name
     if name == "tone.m4a":
-        write_with_av(plain, "aac", sine(2.0, RATE)[None], RATE)
+        write_with_av(plain, "aac", sine(2.0, SAMPLING_RATE)[None], SAMPLING_RATE)
     else:
-        soundfile.write(plain, sine(2.0, RATE), RATE)
+        soundfile.write(plain, sine(2.0, SAMPLING_RATE), SAMPLING_RATE)
     plain.rename(path)
-    check_tone(*audio.load(path), RATE)
+    check_tone(*audio.load(path), SAMPLING_RATE)
     assert fault_of(path.with_stem("nothing" + path.stem)).cause == "no such file"
 
 
@@ -417,15 +444,17 @@ def test_a_title_that_is_not_text_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "tone.m4a"
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "Etude"
-        stream = container.add_stream("aac", rate=RATE, layout="mono")
-        frame = av.AudioFrame.from_ndarray(sine(2.0, RATE)[None], format="fltp", layout="mono")
-        frame.sample_rate = RATE
+        stream = container.add_stream("aac", rate=SAMPLING_RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            sine(2.0, SAMPLING_RATE)[None], format="fltp", layout="mono"
+        )
+        frame.sample_rate = SAMPLING_RATE
         for block in [frame, None]:
             container.mux(stream.encode(block))
     content = path.read_bytes()
     assert b"Etude" in content
     path.write_bytes(content.replace(b"Etude", b"\xc9tude"))
-    check_tone(*audio.load(path), RATE)
+    check_tone(*audio.load(path), SAMPLING_RATE)
 
 
 def without_xing(path: Path) -> Path:
@@ -450,25 +479,28 @@ def test_an_mp3_of_changing_bitrate_that_does_not_tell_its_length(
     assert len(waveform) / 44100 == pytest.approx(10, abs=0.1)
 
 
-@pytest.mark.parametrize("rate", [3, 2**31 - 1])
-def test_a_rate_that_no_sound_has(tmp_path: Path, tone: WriteTone, rate: int) -> None:
+@pytest.mark.parametrize("sampling_rate", [3, 2**31 - 1])
+def test_a_rate_that_no_sound_has(tmp_path: Path, tone: WriteTone, sampling_rate: int) -> None:
     path = tone(tmp_path / "tone.wav")
     content = bytearray(path.read_bytes())
-    content[24:28] = struct.pack("<I", rate)
+    content[24:28] = struct.pack("<I", sampling_rate)
     path.write_bytes(content)
-    assert fault_of(path).cause == f"its header tells a sample rate of {rate:,} Hz"
+    assert fault_of(path).cause == f"its header tells a sample rate of {sampling_rate:,} Hz"
 
 
 def test_a_format_that_changes_midway(tmp_path: Path) -> None:
     # As in a recorded broadcast: what follows comes at the first rate.
-    mono = write_with_av(tmp_path / "1.aac", "aac", sine(2.0, RATE)[None], RATE)
+    mono = write_with_av(tmp_path / "1.aac", "aac", sine(2.0, SAMPLING_RATE)[None], SAMPLING_RATE)
     stereo = write_with_av(tmp_path / "2.aac", "aac", np.stack([sine(2.0, 44100)] * 2), 44100)
     both = tmp_path / "both.aac"
     both.write_bytes(mono.read_bytes() + stereo.read_bytes())
-    waveform, rate = audio.load(both)
-    assert (rate, len(waveform) / rate) == (RATE, pytest.approx(4.0, abs=0.2))
-    check_tone(waveform[: 2 * rate], rate, RATE)
-    check_tone(waveform[-2 * rate :], rate, RATE)
+    waveform, sampling_rate = audio.load(both)
+    assert (sampling_rate, len(waveform) / sampling_rate) == (
+        SAMPLING_RATE,
+        pytest.approx(4.0, abs=0.2),
+    )
+    check_tone(waveform[: 2 * sampling_rate], sampling_rate, SAMPLING_RATE)
+    check_tone(waveform[-2 * sampling_rate :], sampling_rate, SAMPLING_RATE)
 
 
 def with_length(path: Path, samples: int) -> Path:
@@ -483,45 +515,45 @@ def with_length(path: Path, samples: int) -> Path:
 SPANS = {"span_s": 0.5, "most": 6}  # of tracks of 10 s
 
 
-def sweep(seconds: float = 10.0, rate: int = 44100) -> Samples:
+def sweep(seconds: float = 10.0, sampling_rate: int = 44100) -> Samples:
     # Its pitch tells the time; some noise tells it to the sample.
-    time = np.arange(round(seconds * rate)) / rate
+    time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     noise = np.random.default_rng(0).standard_normal(len(time))
     return (0.4 * np.sin(2 * np.pi * (200 + 20 * time) * time) + 0.03 * noise).astype(np.float32)
 
 
-def write_sweep(path: Path, seconds: float = 10.0, rate: int = 44100) -> Path:
-    samples = sweep(seconds, rate)
+def write_sweep(path: Path, seconds: float = 10.0, sampling_rate: int = 44100) -> Path:
+    samples = sweep(seconds, sampling_rate)
     codec = {".wma": "wmav2", ".webm": "libopus", ".mka": "libopus", ".wv": "wavpack"}
     if path.suffix in {".avi", ".mkv", ".mp4"}:
         return write_film(
-            path, "ac3" if path.suffix == ".avi" else "aac", seconds, samples[None], rate
+            path, "ac3" if path.suffix == ".avi" else "aac", seconds, samples[None], sampling_rate
         )
     if path.suffix in {".m4a", ".aac", *codec}:
-        return write_with_av(path, codec.get(path.suffix, "aac"), samples[None], rate)
+        return write_with_av(path, codec.get(path.suffix, "aac"), samples[None], sampling_rate)
     settings = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".opus" else {}
-    soundfile.write(path, samples, rate, **settings)
+    soundfile.write(path, samples, sampling_rate, **settings)
     return path
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.ogg", "a.m4a", "a.aac", "a.mkv"])
-@pytest.mark.parametrize("rate", [16000, 44100])
-def test_a_short_track_comes_whole(tmp_path: Path, name: str, rate: int) -> None:
+@pytest.mark.parametrize("sampling_rate", [16000, 44100])
+def test_a_short_track_comes_whole(tmp_path: Path, name: str, sampling_rate: int) -> None:
     path = write_sweep(tmp_path / name, seconds=2.0)
-    found = audio.excerpts(path, rate, span_s=0.5, most=5)
+    found = audio.excerpts(path, sampling_rate, span_s=0.5, most=5)
     assert (found.starts, found.whole, len(found.waveforms)) == ((0.0,), True, 1)
-    np.testing.assert_array_equal(found.waveforms[0], audio.load(path, rate)[0])
+    np.testing.assert_array_equal(found.waveforms[0], audio.load(path, sampling_rate)[0])
     assert found.seconds == pytest.approx(2.0, abs=0.1)
 
 
 def test_a_track_as_long_as_its_spans_comes_whole(tmp_path: Path, tone: WriteTone) -> None:
     path = tone(tmp_path / "tone.wav", seconds=2.0)
-    assert audio.excerpts(path, RATE, span_s=0.5, most=4).whole
-    assert not audio.excerpts(path, RATE, span_s=0.4999, most=4).whole
+    assert audio.excerpts(path, SAMPLING_RATE, span_s=0.5, most=4).whole
+    assert not audio.excerpts(path, SAMPLING_RATE, span_s=0.4999, most=4).whole
 
 
 @pytest.mark.parametrize(
-    ("name", "rate", "target"),
+    ("name", "sampling_rate", "target"),
     [
         ("a.wav", 44100, 16000),
         ("a.wav", 44101, 22050),
@@ -538,9 +570,9 @@ def test_a_track_as_long_as_its_spans_comes_whole(tmp_path: Path, tone: WriteTon
     ],
 )
 def test_spans_equal_the_same_stretches_of_the_whole(
-    tmp_path: Path, name: str, rate: int, target: int
+    tmp_path: Path, name: str, sampling_rate: int, target: int
 ) -> None:
-    path = write_sweep(tmp_path / name, rate=rate)
+    path = write_sweep(tmp_path / name, sampling_rate=sampling_rate)
     whole, _ = audio.load(path, target)
     found = audio.excerpts(path, target, **SPANS)
     assert found.seconds == pytest.approx(10)
@@ -561,7 +593,7 @@ def lag(waveform: Samples, whole: Samples, at: int, reach: int) -> tuple[int, fl
 
 
 @pytest.mark.parametrize(
-    ("name", "rate", "tolerance_s"),
+    ("name", "sampling_rate", "tolerance_s"),
     [
         ("a.m4a", 44100, 0.001),
         ("a.aac", 44100, 0.001),
@@ -574,9 +606,9 @@ def lag(waveform: Samples, whole: Samples, at: int, reach: int) -> tuple[int, fl
     ],
 )
 def test_spans_that_ffmpeg_seeks_lie_where_they_say(
-    tmp_path: Path, name: str, rate: int, tolerance_s: float
+    tmp_path: Path, name: str, sampling_rate: int, tolerance_s: float
 ) -> None:
-    path = write_sweep(tmp_path / name, rate=rate)
+    path = write_sweep(tmp_path / name, sampling_rate=sampling_rate)
     whole, _ = audio.load(path, 8000)
     found = audio.excerpts(path, 8000, **SPANS)
     assert found.seconds == pytest.approx(10, abs=0.1)
@@ -731,27 +763,27 @@ def test_a_span_of_samples_that_are_no_numbers(tmp_path: Path) -> None:
 
 def test_excerpts_of_nothing(tmp_path: Path, tone: WriteTone) -> None:
     with pytest.raises(InputError, match="no such file"):
-        audio.excerpts(tmp_path / "none.wav", RATE, **SPANS)
+        audio.excerpts(tmp_path / "none.wav", SAMPLING_RATE, **SPANS)
     for settings in ({"span_s": 0.0, "most": 3}, {"span_s": 1.0, "most": 0}):
         with pytest.raises(ValueError, match="must be positive"):
-            audio.excerpts(tone(tmp_path / "tone.wav"), RATE, **settings)
+            audio.excerpts(tone(tmp_path / "tone.wav"), SAMPLING_RATE, **settings)
 
 
 def test_more_channels_than_a_frame_has_pointers(tmp_path: Path) -> None:
     layout, gains = "hexadecagonal", np.linspace(0, 1, 16, dtype=np.float32)
     path = tmp_path / "a.mka"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_f32le", rate=RATE, layout=layout)
-        packed = (sine(1.0, RATE)[:, None] * gains).reshape(1, -1)
+        stream = container.add_stream("pcm_f32le", rate=SAMPLING_RATE, layout=layout)
+        packed = (sine(1.0, SAMPLING_RATE)[:, None] * gains).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
-        frame.sample_rate = RATE
+        frame.sample_rate = SAMPLING_RATE
         container.mux([*stream.encode(frame), *stream.encode(None)])
     waveform, _ = audio.load(path)
-    np.testing.assert_allclose(waveform, sine(1.0, RATE) * gains.mean(), atol=1e-6)
+    np.testing.assert_allclose(waveform, sine(1.0, SAMPLING_RATE) * gains.mean(), atol=1e-6)
 
 
 def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
-    path = write_with_av(tmp_path / "a.m4a", "alac", sine(1.0, RATE)[None], RATE)
+    path = write_with_av(tmp_path / "a.m4a", "alac", sine(1.0, SAMPLING_RATE)[None], SAMPLING_RATE)
     path.write_bytes(path.read_bytes().replace(b"alac", b"what"))
     assert "of a kind that cannot be decoded" in fault_of(path).cause
 
@@ -759,7 +791,7 @@ def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
 def test_seeking_in_mp3_leaves_the_terminal_alone(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_sweep(tmp_path / "a.mp3", rate=RATE)
+    path = write_sweep(tmp_path / "a.mp3", sampling_rate=SAMPLING_RATE)
     assert len(audio.excerpts(path, 16000, **SPANS).waveforms) == 6
     assert capfd.readouterr() == ("", "")
 
@@ -784,6 +816,6 @@ def test_a_hole_in_a_stream_without_a_length_is_said(
 
 
 def test_long_losses_are_in_plain_numbers(tmp_path: Path, tone: WriteTone) -> None:
-    path = cut(tone(tmp_path / "a.wav", seconds=300, rate=1000), 0.6)
+    path = cut(tone(tmp_path / "a.wav", seconds=300, sampling_rate=1000), 0.6)
     (warning,) = audio.decode(path).warnings
     assert warning.message.startswith("120.0 s of 300.0 s could not be decoded")

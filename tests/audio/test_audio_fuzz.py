@@ -20,33 +20,37 @@ from numpy.typing import NDArray
 from genrescope import audio
 from genrescope.errors import InputError
 
-RATE = 8000
+SAMPLING_RATE = 8000
 LIMIT_S = 5.0
 WORKER_EXAMPLES = 1000
 SPAN_S, MOST = 0.1, 3
 
 
-def sound(seconds: float = 0.8, rate: int = RATE) -> NDArray[np.float32]:
+def sound(seconds: float = 0.8, sampling_rate: int = SAMPLING_RATE) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
-    time_s = np.arange(round(seconds * rate)) / rate
+    time_s = np.arange(round(seconds * sampling_rate)) / sampling_rate
     return (0.4 * np.sin(2750 * time_s) + 0.05 * rng.standard_normal(len(time_s))).astype("f")
 
 
 def by_soundfile(kind: str, subtype: str | None = None) -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, sound(), RATE, format=kind, subtype=subtype)
+    soundfile.write(file, sound(), SAMPLING_RATE, format=kind, subtype=subtype)
     return file.getvalue()
 
 
-def by_av(kind: str, codec: str, rate: int = RATE, *, film: bool = False) -> bytes:
+def by_av(
+    kind: str, codec: str, sampling_rate: int = SAMPLING_RATE, *, film: bool = False
+) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format=kind) as container:
         picture = container.add_stream("mpeg4", rate=10) if film else None
-        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream = container.add_stream(codec, rate=sampling_rate, layout="mono")
         stream.bit_rate = 32_000
-        frame = av.AudioFrame.from_ndarray(sound(rate=rate)[None], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        to_codec = av.AudioResampler(stream.codec_context.format, "mono", rate)
+        frame = av.AudioFrame.from_ndarray(
+            sound(sampling_rate=sampling_rate)[None], format="fltp", layout="mono"
+        )
+        frame.sample_rate = sampling_rate
+        to_codec = av.AudioResampler(stream.codec_context.format, "mono", sampling_rate)
         if picture:
             picture.width = picture.height = 16
             for _ in range(8):
@@ -135,18 +139,18 @@ def check_waveform(waveform: NDArray[np.float32]) -> None:
 
 
 def check_load(path: Path) -> None:
-    waveform, rate = audio.load(path, RATE)
-    assert rate == RATE
+    waveform, sampling_rate = audio.load(path, SAMPLING_RATE)
+    assert sampling_rate == SAMPLING_RATE
     check_waveform(waveform)
 
 
 def check_excerpts(path: Path) -> None:
-    found = audio.excerpts(path, RATE, span_s=SPAN_S, most=MOST)
+    found = audio.excerpts(path, SAMPLING_RATE, span_s=SPAN_S, most=MOST)
     assert len(found.starts) == len(found.waveforms) == (1 if found.whole else MOST)
     assert found.seconds > 0
     for waveform in found.waveforms:
         check_waveform(waveform)
-        assert found.whole or len(waveform) == round(SPAN_S * RATE)
+        assert found.whole or len(waveform) == round(SPAN_S * SAMPLING_RATE)
 
 
 @pytest.mark.parametrize("name", SEEDS)

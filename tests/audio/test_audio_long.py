@@ -47,27 +47,29 @@ print(peak() - before)
 """
 
 
-def minute(index: int, rate: int) -> NDArray[np.float32]:
+def minute(index: int, sampling_rate: int) -> NDArray[np.float32]:
     # A tone that swells from 0 to full over the hour.
-    time = index * 60 + np.arange(60 * rate) / rate
+    time = index * 60 + np.arange(60 * sampling_rate) / sampling_rate
     return (time / 3600 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
 
 
 def write(path: Path, minutes: int) -> Path:
     """Write a tone minute by minute; bare AAC, which tells no length, is one minute repeated."""
-    rate = RATES[path.suffix[1:]]
+    sampling_rate = RATES[path.suffix[1:]]
     if path.suffix == ".aac":
         with av.open(str(path), "w") as container:
-            stream = container.add_stream("aac", rate=rate, layout="mono")
-            samples = minute(30, rate)[None, : 60 * rate // 1024 * 1024 - 1024]  # whole packets
+            stream = container.add_stream("aac", rate=sampling_rate, layout="mono")
+            samples = minute(30, sampling_rate)[
+                None, : 60 * sampling_rate // 1024 * 1024 - 1024
+            ]  # whole packets
             frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
-            frame.sample_rate = rate
+            frame.sample_rate = sampling_rate
             container.mux([*stream.encode(frame), *stream.encode(None)])
         path.write_bytes(path.read_bytes() * minutes)
         return path
-    with soundfile.SoundFile(path, "w", rate, 1) as file:
+    with soundfile.SoundFile(path, "w", sampling_rate, 1) as file:
         for index in range(minutes):
-            file.write(minute(index, rate))
+            file.write(minute(index, sampling_rate))
     return path
 
 

@@ -20,64 +20,72 @@ from numpy.typing import NDArray
 import formats
 from genrescope import audio
 
-RATE = 16000
+SAMPLING_RATE = 16000
 SECONDS = 3.0
 PICTURE = np.random.default_rng(2).bytes(2_000_000)
 
 
-def sound(rate: int, seconds: float = SECONDS, channels: int = 1) -> NDArray[np.float32]:
-    time_s = np.arange(round(seconds * rate)) / rate
+def sound(sampling_rate: int, seconds: float = SECONDS, channels: int = 1) -> NDArray[np.float32]:
+    time_s = np.arange(round(seconds * sampling_rate)) / sampling_rate
     noise = 0.05 * np.random.default_rng(0).standard_normal(len(time_s))
     one = 0.4 * np.sin(2 * np.pi * 440 * time_s) * (1 + np.sin(9 * time_s)) / 2 + noise
     return np.repeat(one[:, None], channels, axis=1).astype(np.float32)
 
 
-def by_soundfile(kind: str, rate: int = 44100, subtype: str | None = None) -> bytes:
+def by_soundfile(kind: str, sampling_rate: int = 44100, subtype: str | None = None) -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, sound(rate), rate, format=kind, subtype=subtype)
+    soundfile.write(file, sound(sampling_rate), sampling_rate, format=kind, subtype=subtype)
     return file.getvalue()
 
 
-def by_av(kind: str, codec: str, rate: int = 44100, layout: str = "mono", **options: str) -> bytes:
+def by_av(
+    kind: str, codec: str, sampling_rate: int = 44100, layout: str = "mono", **options: str
+) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format=kind, options=options) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream = container.add_stream(codec, rate=sampling_rate, layout=layout)
         channels = stream.codec_context.layout.nb_channels
-        samples = np.ascontiguousarray(sound(rate, channels=channels).reshape(1, -1))
+        samples = np.ascontiguousarray(sound(sampling_rate, channels=channels).reshape(1, -1))
         frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
-        frame.sample_rate = rate
-        for block in av.AudioResampler(stream.codec_context.format, layout, rate).resample(frame):
+        frame.sample_rate = sampling_rate
+        for block in av.AudioResampler(stream.codec_context.format, layout, sampling_rate).resample(
+            frame
+        ):
             container.mux(stream.encode(block))
         container.mux(stream.encode(None))
     return file.getvalue()
 
 
 JOINED: dict[str, Callable[[int], bytes]] = {
-    "mp3": lambda rate: by_soundfile("MP3", rate),
-    "bare.mp3": lambda rate: by_av("mp3", "libmp3lame", rate, write_xing="0", id3v2_version="0"),
-    "ogg": lambda rate: by_soundfile("OGG", rate, "VORBIS"),
-    "opus": lambda rate: by_soundfile("OGG", {44100: 48000, 22050: 24000}[rate], "OPUS"),
-    "flac": lambda rate: by_soundfile("FLAC", rate),
-    "wav": lambda rate: by_soundfile("WAV", rate),
-    "aiff": lambda rate: by_soundfile("AIFF", rate),
-    "au": lambda rate: by_soundfile("AU", rate),
-    "caf": lambda rate: by_soundfile("CAF", rate),
-    "w64": lambda rate: by_soundfile("W64", rate),
-    "wv": lambda rate: by_av("wv", "wavpack", rate),
-    "tta": lambda rate: by_av("tta", "tta", rate),
-    "m4a": lambda rate: by_av("mp4", "aac", rate),
-    "aac": lambda rate: by_av("adts", "aac", rate),
-    "mka": lambda rate: by_av("matroska", "pcm_s16le", rate),
+    "mp3": lambda sampling_rate: by_soundfile("MP3", sampling_rate),
+    "bare.mp3": lambda sampling_rate: by_av(
+        "mp3", "libmp3lame", sampling_rate, write_xing="0", id3v2_version="0"
+    ),
+    "ogg": lambda sampling_rate: by_soundfile("OGG", sampling_rate, "VORBIS"),
+    "opus": lambda sampling_rate: by_soundfile(
+        "OGG", {44100: 48000, 22050: 24000}[sampling_rate], "OPUS"
+    ),
+    "flac": lambda sampling_rate: by_soundfile("FLAC", sampling_rate),
+    "wav": lambda sampling_rate: by_soundfile("WAV", sampling_rate),
+    "aiff": lambda sampling_rate: by_soundfile("AIFF", sampling_rate),
+    "au": lambda sampling_rate: by_soundfile("AU", sampling_rate),
+    "caf": lambda sampling_rate: by_soundfile("CAF", sampling_rate),
+    "w64": lambda sampling_rate: by_soundfile("W64", sampling_rate),
+    "wv": lambda sampling_rate: by_av("wv", "wavpack", sampling_rate),
+    "tta": lambda sampling_rate: by_av("tta", "tta", sampling_rate),
+    "m4a": lambda sampling_rate: by_av("mp4", "aac", sampling_rate),
+    "aac": lambda sampling_rate: by_av("adts", "aac", sampling_rate),
+    "mka": lambda sampling_rate: by_av("matroska", "pcm_s16le", sampling_rate),
 }
 
 
 def lengths(path: Path) -> list[float]:
     """Give the seconds that all ways of reading find, and check that there is no warning."""
-    decoded = audio.decode(path, RATE)
-    found = audio.excerpts(path, RATE, span_s=0.5, most=4)
+    decoded = audio.decode(path, SAMPLING_RATE)
+    found = audio.excerpts(path, SAMPLING_RATE, span_s=0.5, most=4)
     assert decoded.warnings == found.warnings == ()
-    in_pieces = sum(map(len, audio.pieces(path, RATE, RATE)))
-    return [len(decoded.waveform) / RATE, found.seconds, in_pieces / RATE]
+    in_pieces = sum(map(len, audio.pieces(path, SAMPLING_RATE, SAMPLING_RATE)))
+    return [len(decoded.waveform) / SAMPLING_RATE, found.seconds, in_pieces / SAMPLING_RATE]
 
 
 @pytest.mark.parametrize("rates", [(44100, 22050), (22050, 44100), (44100, 22050, 44100)])
@@ -86,7 +94,7 @@ def test_joined_files_of_other_rates_give_all_their_parts(
     tmp_path: Path, name: str, rates: tuple[int, ...]
 ) -> None:
     path = tmp_path / f"joined.{name}"
-    path.write_bytes(b"".join(JOINED[name](rate) for rate in rates))
+    path.write_bytes(b"".join(JOINED[name](sampling_rate) for sampling_rate in rates))
     assert lengths(path) == pytest.approx([SECONDS * len(rates)] * 3, abs=0.3)
 
 
@@ -163,7 +171,7 @@ def test_eight_channels(tmp_path: Path, kind: str, codec: str) -> None:
     command[-1] = command[-1].replace("sys.argv[1]", "Path(sys.argv[1])")
     done = subprocess.run([*command, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == pytest.approx(SECONDS * RATE, abs=2000)
+    assert int(done.stdout) == pytest.approx(SECONDS * SAMPLING_RATE, abs=2000)
 
 
 def test_w64_of_floats_in_the_long_form_is_read_as_floats(tmp_path: Path) -> None:
@@ -176,8 +184,8 @@ def test_w64_of_floats_in_the_long_form_is_read_as_floats(tmp_path: Path) -> Non
     head = bytes.fromhex("726966662e91cf11a5d628db04c10000") + struct.pack("<Q", 40 + len(chunks))
     path = tmp_path / "a.w64"
     path.write_bytes(head + b"wave" + guid + chunks)
-    waveform, rate = audio.load(path)
-    assert rate == 22050
+    waveform, sampling_rate = audio.load(path)
+    assert sampling_rate == 22050
     assert np.array_equal(waveform, sound(22050)[:, 0])
 
 
@@ -205,7 +213,7 @@ def test_of_channels_that_cancel_out_one_is_used(tmp_path: Path, kind: str, name
     noise = 0.1 * np.random.default_rng(4).standard_normal(len(left))
     path = tmp_path / f"a.{kind.lower()}"
     soundfile.write(path, np.stack([left, make(left, noise)], axis=1), 44100, format=kind)
-    clip = audio.decode(path, RATE)
+    clip = audio.decode(path, SAMPLING_RATE)
     assert [("cancel" in warning.message) for warning in clip.warnings] == [True] * cancelled
     if cancelled:
         assert np.std(clip.waveform) == pytest.approx(np.std(left), rel=0.15)
@@ -232,10 +240,10 @@ def test_of_several_tracks_the_one_marked_default_is_read(tmp_path: Path, kind: 
             frame.sample_rate = 44100
             container.mux([*stream.encode(frame), *stream.encode(None)])
     for waveform in (
-        audio.load(path, RATE)[0],
-        audio.excerpts(path, RATE, span_s=0.5, most=2).waveforms[1],
+        audio.load(path, SAMPLING_RATE)[0],
+        audio.excerpts(path, SAMPLING_RATE, span_s=0.5, most=2).waveforms[1],
     ):
-        pitch = np.argmax(np.abs(np.fft.rfft(waveform))) * RATE / len(waveform)
+        pitch = np.argmax(np.abs(np.fft.rfft(waveform))) * SAMPLING_RATE / len(waveform)
         assert pitch == pytest.approx(900, abs=5)
 
 
@@ -313,14 +321,15 @@ def test_files_made_to_cost_much_cost_little(tmp_path: Path, name: str) -> None:
 @only_linux
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rate", "channels", "seconds"), [(1_000_000, 1, 100), (200_000, 8, 50), (8000, 600, 20)]
+    ("sampling_rate", "channels", "seconds"),
+    [(1_000_000, 1, 100), (200_000, 8, 50), (8000, 600, 20)],
 )
 def test_high_rates_and_many_channels_take_little_memory(
-    tmp_path: Path, rate: int, channels: int, seconds: int
+    tmp_path: Path, sampling_rate: int, channels: int, seconds: int
 ) -> None:
     path = tmp_path / "odd.wav"
-    second = sound(rate, 1.0, channels)
-    with soundfile.SoundFile(path, "w", rate, channels, subtype="PCM_16") as file:
+    second = sound(sampling_rate, 1.0, channels)
+    with soundfile.SoundFile(path, "w", sampling_rate, channels, subtype="PCM_16") as file:
         for _ in range(seconds):
             file.write(second)
     _, megabytes, said = cost(path)

@@ -241,12 +241,12 @@ def test_mpeg_audio_behind_junk_is_told_by_its_frames(
 def test_frames_of_every_sort_are_followed(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     for codec, rates in {"libmp3lame": (8000, 12000, 22050, 48000), "mp2": (16000, 44100)}.items():
-        for rate in rates:
-            formats.encode(path, codec, 1.0, rate, form="mp3" if codec != "mp2" else "mp2")
+        for sampling_rate in rates:
+            formats.encode(path, codec, 1.0, sampling_rate, form="mp3" if codec != "mp2" else "mp2")
             data = path.read_bytes()
             data = data[data.index(b"\xff") :]
             path.write_bytes(bytes(100) + data)
-            assert kind_of(path) is Container.FRAMES, (codec, rate)
+            assert kind_of(path) is Container.FRAMES, (codec, sampling_rate)
 
 
 def test_other_formats_that_hold_mpeg_audio_are_not_taken_for_it(

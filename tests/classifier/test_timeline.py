@@ -19,7 +19,7 @@ from genrescope.representations import embedding, make_representation
 
 Samples = NDArray[np.float32]
 MakeMusic = Callable[..., Samples]
-RATE = 16000
+SAMPLING_RATE = 16000
 WINDOW = 187 * 256
 
 
@@ -30,8 +30,8 @@ def test_pieces_make_the_whole(
 ) -> None:
     path = tmp_path / f"music.{suffix}"
     soundfile.write(path, music(2.0, 44100), 44100)
-    whole, _ = audio.load(path, RATE)
-    pieces = list(audio.pieces(path, RATE, length, margin))
+    whole, _ = audio.load(path, SAMPLING_RATE)
+    pieces = list(audio.pieces(path, SAMPLING_RATE, length, margin))
     for i, piece in enumerate(pieces):
         wanted = whole[max(0, i * length - margin) :][: len(piece)]
         np.testing.assert_array_equal(piece, wanted)
@@ -50,11 +50,11 @@ def test_the_timeline_is_that_of_the_whole(
     windows: int, rest: int, music: MakeMusic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedding, "_PIECE", 2)
-    sound = np.resize(music(6.0, RATE), windows * WINDOW + rest)
-    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    sound = np.resize(music(6.0, SAMPLING_RATE), windows * WINDOW + rest)
+    soundfile.write(tmp_path / "a.wav", sound, SAMPLING_RATE, subtype="FLOAT")
     classifier = Classifier.default()
     by_piece = classifier.timeline(tmp_path / "a.wav")
-    whole = classifier.timeline(sound, RATE)
+    whole = classifier.timeline(sound, SAMPLING_RATE)
     assert by_piece.step_s == whole.step_s
     np.testing.assert_allclose(by_piece.probabilities, whole.probabilities, atol=1e-4)
 
@@ -69,11 +69,11 @@ def test_every_kind_of_backbone_hears_piece_by_piece(
 ) -> None:
     monkeypatch.setattr(embedding, "_PIECE", 2)
     representation = make_representation("embedding", checkpoints(name))
-    sound = music(15.3, RATE)
-    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    sound = music(15.3, SAMPLING_RATE)
+    soundfile.write(tmp_path / "a.wav", sound, SAMPLING_RATE, subtype="FLOAT")
     found = [part.arrays for part in representation.analyse_windows(tmp_path / "a.wav")]
     assert len(found) > 1
-    whole = representation.analyse(sound, RATE).arrays
+    whole = representation.analyse(sound, SAMPLING_RATE).arrays
     np.testing.assert_allclose(np.concatenate(found), whole, rtol=1e-3, atol=1e-3)
 
 
@@ -91,8 +91,8 @@ print(len(timeline.probabilities), int(status.partition("VmHWM:")[2].split()[0])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("hours", [2])
 def test_hours_take_little_memory(hours: int, music: MakeMusic, tmp_path: Path) -> None:
-    path, minute = tmp_path / "long.flac", music(60.0, RATE)
-    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+    path, minute = tmp_path / "long.flac", music(60.0, SAMPLING_RATE)
+    with soundfile.SoundFile(path, "w", SAMPLING_RATE, 1) as file:
         for _ in range(60 * hours):
             file.write(minute)
     done = subprocess.run(
@@ -103,5 +103,5 @@ def test_hours_take_little_memory(hours: int, music: MakeMusic, tmp_path: Path) 
         check=True,
     )
     steps, peak_mb = map(float, done.stdout.split())
-    assert steps == hours * 3600 * RATE // WINDOW
+    assert steps == hours * 3600 * SAMPLING_RATE // WINDOW
     assert peak_mb < 600

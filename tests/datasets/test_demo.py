@@ -73,11 +73,13 @@ def test_artists_keep_their_habits() -> None:
     assert apart[other].mean() > 1.25 * apart[same].mean()
 
 
-@pytest.mark.parametrize(("seconds", "rate"), [(0.001, 22050), (0.5, 8000), (0.3, 44100), (3, 1)])
-def test_any_length_and_rate(seconds: float, rate: int) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "sampling_rate"), [(0.001, 22050), (0.5, 8000), (0.3, 44100), (3, 1)]
+)
+def test_any_length_and_rate(seconds: float, sampling_rate: int) -> None:
     for style in demo.STYLES:
-        wave = demo.render(style, 0, 0, seconds=seconds, rate=rate)
-        assert wave.shape == (round(seconds * rate),)
+        wave = demo.render(style, 0, 0, seconds=seconds, sampling_rate=sampling_rate)
+        assert wave.shape == (round(seconds * sampling_rate),)
         assert np.isfinite(wave).all()
 
 
@@ -91,7 +93,7 @@ def test_any_length_and_rate(seconds: float, rate: int) -> None:
         ({"seconds": 0.0}, "seconds must be a positive"),
         ({"seconds": float("nan")}, "seconds must be a positive"),
         ({"seconds": float("inf")}, "seconds must be a positive"),
-        ({"rate": 0}, "rate must be a positive"),
+        ({"sampling_rate": 0}, "rate must be a positive"),
         ({"seconds": 1e-9}, "less than one sample"),
     ],
 )

@@ -31,10 +31,10 @@ needs_gtzan = pytest.mark.skipif(
 )
 
 
-def write_clip(path: Path, *, seconds: float = 0.2, rate: int = 22050) -> Path:
+def write_clip(path: Path, *, seconds: float = 0.2, sampling_rate: int = 22050) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    samples = 0.1 * np.sin(np.arange(int(seconds * rate)) / 20)
-    soundfile.write(path, samples, rate)
+    samples = 0.1 * np.sin(np.arange(int(seconds * sampling_rate)) / 20)
+    soundfile.write(path, samples, sampling_rate)
     return path
 
 

@@ -51,8 +51,8 @@ class Beets:
         self.music.mkdir()
         shutil.copy(genrescope.sample("lament"), self.music / "lament.mp3")
         shutil.copy(genrescope.sample("lament"), self.music / "polka.mp3")
-        samples, rate = soundfile.read(genrescope.sample("shuffle"))
-        soundfile.write(self.music / "shuffle.flac", samples, rate)
+        samples, sampling_rate = soundfile.read(genrescope.sample("shuffle"))
+        soundfile.write(self.music / "shuffle.flac", samples, sampling_rate)
         for number, (path, more) in enumerate(
             (("lament.mp3", {}), ("shuffle.flac", {}), ("polka.mp3", {"genre": "Polka"})), 1
         ):

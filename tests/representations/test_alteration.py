@@ -19,7 +19,7 @@ from genrescope.representations.alteration import (
     get_alterations,
 )
 
-RATE = 16000
+SAMPLING_RATE = 16000
 
 
 def level_db(samples: np.ndarray) -> float:
@@ -28,29 +28,29 @@ def level_db(samples: np.ndarray) -> float:
 
 def pitch(samples: np.ndarray) -> float:
     window = np.hanning(len(samples))
-    return float(np.abs(np.fft.rfft(samples * window)).argmax() * RATE / len(samples))
+    return float(np.abs(np.fft.rfft(samples * window)).argmax() * SAMPLING_RATE / len(samples))
 
 
 def test_speed_shifts_pitch_and_length(tone: Callable[..., Path], tmp_path: Path) -> None:
     path = tone(tmp_path / "a.wav", seconds=4, frequency=500)
     for speed in (0.89, 1.12):
-        heard, _ = load(path, AudioTransform(speed=speed).recorded_rate(RATE))
-        assert len(heard) / RATE == pytest.approx(4 / speed, abs=1e-3)
+        heard, _ = load(path, AudioTransform(speed=speed).recorded_rate(SAMPLING_RATE))
+        assert len(heard) / SAMPLING_RATE == pytest.approx(4 / speed, abs=1e-3)
         assert pitch(heard) == pytest.approx(500 * speed, abs=1)
 
 
 @pytest.mark.parametrize("gain", [-6.0, 6.0])
 def test_gain_is_in_decibels(gain: float) -> None:
-    noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
-    altered = AudioTransform(gain_db=gain).colour(noise, RATE)
+    noise = np.random.default_rng(0).standard_normal(SAMPLING_RATE).astype(np.float32)
+    altered = AudioTransform(gain_db=gain).colour(noise, SAMPLING_RATE)
     assert altered.dtype == np.float32
     assert level_db(altered) - level_db(noise) == pytest.approx(gain, abs=1e-3)
 
 
 def test_tilt_favours_the_high_end() -> None:
-    time = np.arange(RATE) / RATE
+    time = np.arange(SAMPLING_RATE) / SAMPLING_RATE
     change = [
-        level_db(AudioTransform(tilt_db=6).colour(wave, RATE)) - level_db(wave)
+        level_db(AudioTransform(tilt_db=6).colour(wave, SAMPLING_RATE)) - level_db(wave)
         for wave in (np.sin(2 * np.pi * f * time).astype(np.float32) for f in (20, 1700, 7900))
     ]
     assert change == sorted(change)
@@ -60,8 +60,8 @@ def test_tilt_favours_the_high_end() -> None:
 
 def test_plain_is_bit_for_bit_the_same() -> None:
     noise = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
-    assert PLAIN.colour(noise, RATE) is noise
-    assert PLAIN.recorded_rate(RATE) == RATE
+    assert PLAIN.colour(noise, SAMPLING_RATE) is noise
+    assert PLAIN.recorded_rate(SAMPLING_RATE) == SAMPLING_RATE
 
 
 @pytest.mark.parametrize("name", ["embedding", "mfcc", "waveform"])

@@ -26,16 +26,16 @@ from genrescope.representations import make_representation
 from tiny_backbones import save_checkpoint, save_onnx
 
 Checkpoints = Callable[[str], dict[str, Any]]
-RATE = 16000
+SAMPLING_RATE = 16000
 
 
 def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
-    return (0.1 * rng.standard_normal(round(seconds * RATE))).astype(np.float32)
+    return (0.1 * rng.standard_normal(round(seconds * SAMPLING_RATE))).astype(np.float32)
 
 
 def embed(settings: dict[str, Any], waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    return make_representation("embedding", settings).compute(waveform, RATE)
+    return make_representation("embedding", settings).compute(waveform, SAMPLING_RATE)
 
 
 def reference(settings: dict[str, Any], **changes: object) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def test_columns_are_the_layers_the_network_itself_gives(checkpoints: Checkpoint
     network = AutoModel.from_pretrained(settings["backbones"][0]["source"]).eval()
     sound = noise(2.0)
     rows = []
-    for window in (sound[:RATE], sound[RATE:]):
+    for window in (sound[:SAMPLING_RATE], sound[SAMPLING_RATE:]):
         scaled = (window - window.mean()) / np.sqrt(window.var() + 1e-7)
         with torch.no_grad():
             found = network(torch.from_numpy(scaled[None]), output_hidden_states=True)
@@ -125,7 +125,10 @@ def test_backbones_side_by_side_must_hear_alike(checkpoints: Checkpoints) -> Non
         ("tape:x", "no kind of backbone 'tape'; there are: musicnn, onnx, transformers"),
         ({"source": "x"}, "no kind of backbone ''"),
         ({"kind": "onnx", "source": "x.onnx", "speed": 1}, "'speed'"),
-        ({"kind": "onnx", "source": "x.onnx", "rate": -1}, "rate must be a positive number"),
+        (
+            {"kind": "onnx", "source": "x.onnx", "sampling_rate": -1},
+            "sampling_rate must be a positive number",
+        ),
         ({"kind": "onnx", "source": "x.onnx", "input": "tape"}, "waveform, log-mel"),
         ({"kind": "onnx", "source": 5}, "source must be text"),
         ("onnx:gone.onnx", "gone.onnx: the backbone's ONNX file cannot be read"),
@@ -232,8 +235,12 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for genre, hertz in (("low", 200), ("high", 3000)):
         (folder / genre).mkdir()
         for i in range(10):
-            tone = np.sin(2 * np.pi * hertz * (1 + i / 50) * np.arange(RATE) / RATE)
-            soundfile.write(folder / genre / f"{i}.wav", 0.4 * tone + noise(1.0, i) / 10, RATE)
+            tone = np.sin(
+                2 * np.pi * hertz * (1 + i / 50) * np.arange(SAMPLING_RATE) / SAMPLING_RATE
+            )
+            soundfile.write(
+                folder / genre / f"{i}.wav", 0.4 * tone + noise(1.0, i) / 10, SAMPLING_RATE
+            )
     return folder
 
 

@@ -51,7 +51,7 @@ def test_onnx_gives_what_the_whole_network_gives_in_torch(
     if got.returncode:
         pytest.skip("needs the musicnn wheel from PyPI")
     archive = convert.read_wheel(tmp_path / convert.WHEEL)
-    patches = log_mel.patches(log_mel.compute(convert.reference_signal(), log_mel.RATE))
+    patches = log_mel.patches(log_mel.compute(convert.reference_signal(), log_mel.SAMPLING_RATE))
     for name in NETWORKS:
         variables = convert.read_checkpoint(archive, name)
         network = from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()})
@@ -126,5 +126,7 @@ def test_top_tags_of_real_clips(gtzan: Path) -> None:
 
     embedding = make_representation("embedding")
     for clip, tag in (("metal/metal.00000", "metal"), ("jazz/jazz.00002", "jazz")):
-        waveform, rate = load(gtzan / "genres_original" / f"{clip}.flac", embedding.rate)
-        assert tag in list(embedding.analyse(waveform, rate).tags)[:5]
+        waveform, sampling_rate = load(
+            gtzan / "genres_original" / f"{clip}.flac", embedding.sampling_rate
+        )
+        assert tag in list(embedding.analyse(waveform, sampling_rate).tags)[:5]

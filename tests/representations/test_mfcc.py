@@ -42,7 +42,7 @@ def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> Non
 
 
 @pytest.mark.parametrize(
-    ("parameters", "rate", "audio_variants"),
+    ("parameters", "sampling_rate", "audio_variants"),
     [
         ({}, 22050, {"full"}),
         ({"hz": 16000}, 16000, {"full", "full-16k"}),
@@ -52,10 +52,10 @@ def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> Non
     ],
 )
 def test_which_audio_is_fit(
-    parameters: dict[str, object], rate: int, audio_variants: set[str]
+    parameters: dict[str, object], sampling_rate: int, audio_variants: set[str]
 ) -> None:
     found = make_representation("mfcc", parameters)
-    assert found.rate == rate
+    assert found.sampling_rate == sampling_rate
     for audio_variant in ("full", "full-16k", "excerpt"):
         track = Track("a", "pop", audio=Path("a.wav"), audio_variant=audio_variant)
         assert (found.source(track) is not None) == (audio_variant in audio_variants)

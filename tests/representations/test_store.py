@@ -25,7 +25,7 @@ from genrescope.representations.mel_from_image import MelFromImage
 from genrescope.representations.representation import Array
 from genrescope.representations.store import Store
 
-RATE = 22050
+SAMPLING_RATE = 22050
 
 Samples = NDArray[np.float32]
 MakeMusic = Callable[..., Samples]
@@ -41,7 +41,7 @@ def make_tracks(folder: Path, music: MakeMusic, count: int) -> list[Track]:
     made = []
     for number in range(count):
         path = folder / f"{number}.wav"
-        soundfile.write(path, music(0.3, seed=number), RATE)
+        soundfile.write(path, music(0.3, seed=number), SAMPLING_RATE)
         made.append(Track(f"t{number}", "pop", audio=path))
     return made
 
@@ -135,7 +135,7 @@ def test_a_changed_file_is_made_anew(
 ) -> None:
     before = store.collect(counting.mel, tracks)
     counting.take()
-    soundfile.write(tracks[1].audio, music(0.3, seed=99), RATE)
+    soundfile.write(tracks[1].audio, music(0.3, seed=99), SAMPLING_RATE)
     after = store.collect(counting.mel, tracks)
     assert counting.take() == ["t1"]
     assert (after.packed[1] != before.packed[1]).any()
@@ -180,7 +180,7 @@ def test_a_clip_that_was_mended_is_made(
 ) -> None:
     tracks[0].audio.write_text("no music")
     assert store.collect(MEL, tracks).ids == ("t1", "t2")
-    soundfile.write(tracks[0].audio, music(0.3), RATE)
+    soundfile.write(tracks[0].audio, music(0.3), SAMPLING_RATE)
     found = store.collect(MEL, tracks)
     assert (found.ids, found.problems) == (("t0", "t1", "t2"), ())
 
@@ -348,7 +348,7 @@ def test_pictures_and_published_rows_are_collected_too(
     store: Store, tracks: list[Track], tmp_path: Path, music: MakeMusic
 ) -> None:
     png = tmp_path / "a.png"
-    pixels = picture.draw(music(1.0), RATE)
+    pixels = picture.draw(music(1.0), SAMPLING_RATE)
     Image.fromarray(pixels).save(png)
     found = store.collect(MEL, [replace(tracks[0], image=png), tracks[1]])
     assert found.sources == {"audio": 1, "image": 1}
@@ -417,7 +417,7 @@ def test_workers_end_with_a_parent_that_is_killed(music: MakeMusic, tmp_path: Pa
 def cut_off(track: Track, share: float, music: MakeMusic) -> None:
     """Make a track of 3 s of which a share is there."""
     assert track.audio is not None
-    soundfile.write(track.audio, music(3.0), RATE)
+    soundfile.write(track.audio, music(3.0), SAMPLING_RATE)
     content = track.audio.read_bytes()
     track.audio.write_bytes(content[: round(share * len(content))])
 
@@ -456,10 +456,10 @@ def test_a_damaged_clip_is_used_where_that_is_allowed_and_only_there(
 class Fatal(MelFromImage):
     """Kills the process that makes the array of a quiet clip, as a decoder might."""
 
-    def compute(self, waveform: Samples, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Samples, sampling_rate: int) -> NDArray[np.float32]:
         if np.abs(waveform).max() < 0.01:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().compute(waveform, rate)
+        return super().compute(waveform, sampling_rate)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -468,7 +468,7 @@ def test_a_file_that_crashes_its_decoder_costs_itself(
 ) -> None:
     tracks = make_tracks(tmp_path / "music", music, 6)
     for track in tracks[1:3]:
-        soundfile.write(track.audio, 0.001 * music(0.3), RATE)
+        soundfile.write(track.audio, 0.001 * music(0.3), SAMPLING_RATE)
     found = store.collect(Fatal(), tracks, workers=workers)
     assert found.ids == ("t0", "t3", "t4", "t5")
     assert [problem.path for problem in found.problems] == [track.audio for track in tracks[1:3]]

@@ -18,11 +18,11 @@ from genrescope.representations import make_representation, waveform
 Samples = NDArray[np.float32]
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(16000, 0.5), (44100, 2.0), (8000, 1.0)])
-def test_any_clip_becomes_one_second_at_16_khz(rate: int, seconds: float) -> None:
-    time = np.arange(round(seconds * rate)) / rate
+@pytest.mark.parametrize(("sampling_rate", "seconds"), [(16000, 0.5), (44100, 2.0), (8000, 1.0)])
+def test_any_clip_becomes_one_second_at_16_khz(sampling_rate: int, seconds: float) -> None:
+    time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     clip = np.sin(2 * np.pi * 440 * time).astype(np.float32) / 2
-    found = waveform.compute(clip, rate, seconds=1.0)
+    found = waveform.compute(clip, sampling_rate, seconds=1.0)
     assert (found.shape, found.dtype) == ((16000,), np.float32)
     kept = min(16000, round(seconds * 16000))
     wanted = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000) / 2

@@ -29,20 +29,20 @@ FORMATS = ("wav", "flac", "mp3", "ogg", "opus", "m4a", "aiff")
 
 def write(path: Path) -> bytes:
     """Write two seconds of the package's own music in the format that the name tells."""
-    music, rate = audio.load(
+    music, sampling_rate = audio.load(
         genrescope.sample("shuffle"), 48000 if path.suffix == ".opus" else None
     )
-    music = music[: round(SECONDS * rate)]
+    music = music[: round(SECONDS * sampling_rate)]
     if path.suffix == ".m4a":
         with av.open(str(path), "w", format="mp4") as container:
-            stream = container.add_stream("aac", rate=rate, layout="mono")
+            stream = container.add_stream("aac", rate=sampling_rate, layout="mono")
             frame = av.AudioFrame.from_ndarray(music[None], format="fltp", layout="mono")
-            frame.sample_rate = rate
+            frame.sample_rate = sampling_rate
             container.mux([*stream.encode(frame), *stream.encode(None)])
     elif path.suffix == ".opus":
-        soundfile.write(path, music, rate, format="OGG", subtype="OPUS")
+        soundfile.write(path, music, sampling_rate, format="OGG", subtype="OPUS")
     else:
-        soundfile.write(path, music, rate)
+        soundfile.write(path, music, sampling_rate)
     return path.read_bytes()
 
 

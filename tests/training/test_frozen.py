@@ -17,7 +17,7 @@ from genrescope.training.frozen import hears_once
 from genrescope.training.recipe import Recipe, load_recipe
 from tiny_backbones import SPEECH
 
-SECONDS, RATE, GENRES = 0.5, 16000, 3
+SECONDS, SAMPLING_RATE, GENRES = 0.5, 16000, 3
 WINDOW, COUNT = 4000, 4
 TRAIN, VALID = 12, 6
 
@@ -65,7 +65,7 @@ def tracks(count: int, seed: int) -> PackedTracks:
     """Tones in noise; a genre has its own."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % GENRES
-    time = np.arange(int(SECONDS * RATE)) / RATE
+    time = np.arange(int(SECONDS * SAMPLING_RATE)) / SAMPLING_RATE
     tones = np.sin(2 * np.pi * (300 * 3.0 ** labels[:, None]) * time)
     arrays = (tones + 0.1 * rng.normal(size=tones.shape)).astype(np.float32)
     representation = make_representation("waveform", {"seconds": SECONDS})
@@ -77,7 +77,7 @@ def run(chosen: Recipe, folder: Path, **more: Any) -> Fitted:
         chosen,
         tracks(TRAIN, 0),
         tracks(VALID, 1),
-        shape=(int(SECONDS * RATE),),
+        shape=(int(SECONDS * SAMPLING_RATE),),
         genres=GENRES,
         seed=3,
         folder=folder,
@@ -198,7 +198,7 @@ def test_other_versions_of_validation_clips_are_heard_only_to_learn_from(
             recipe(checkpoint, epochs=1, refit=refit),
             train,
             valid,
-            shape=(int(SECONDS * RATE),),
+            shape=(int(SECONDS * SAMPLING_RATE),),
             genres=GENRES,
             seed=0,
             folder=tmp_path / str(refit),

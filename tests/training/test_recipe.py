@@ -22,7 +22,7 @@ def test_the_studys_recipes_are_as_it_gives_them() -> None:
     assert cnn.model.parameters["channels"] == [8, 16, 32, 64, 128]
     assert cnn.make_representation().shape == (3, 224, 224)
     assert wav2vec2.model.parameters["weights"] == "facebook/wav2vec2-base"
-    assert wav2vec2.make_representation().rate == 16000
+    assert wav2vec2.make_representation().sampling_rate == 16000
     for recipe, lr, batch in ((mlp, 1e-4, 16), (cnn, 1e-4, 16), (wav2vec2, 5e-5, 8)):
         assert recipe.optimiser.name == "adam"
         assert recipe.optimiser.lr == pytest.approx(lr)

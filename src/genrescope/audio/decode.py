@@ -61,29 +61,29 @@ class Clip:
     ----------
     waveform
         float32 (samples,), mono.
-    rate
+    sampling_rate
         In Hz.
     warnings
         What is to be known of it.
     """
 
     waveform: Waveform
-    rate: int
+    sampling_rate: int
     warnings: tuple[AudioWarning, ...] = ()
 
 
-def load(path: Path, rate: int | None = None) -> tuple[Waveform, int]:
+def load(path: Path, sampling_rate: int | None = None) -> tuple[Waveform, int]:
     """Decode a file to mono and, if asked, resample it: ``decode`` without its warnings.
 
     Returns
     -------
     waveform
         float32 (samples,), mono.
-    rate
+    sampling_rate
         In Hz.
     """
-    clip = decode(path, rate)
-    return clip.waveform, clip.rate
+    clip = decode(path, sampling_rate)
+    return clip.waveform, clip.sampling_rate
 
 
 def length(path: Path) -> float:
@@ -98,7 +98,7 @@ def length(path: Path) -> float:
         return track.seconds()
 
 
-def decode(path: Path, rate: int | None = None) -> Clip:
+def decode(path: Path, sampling_rate: int | None = None) -> Clip:
     """Decode a file to mono and, if asked, resample it.
 
     Parameters
@@ -106,7 +106,7 @@ def decode(path: Path, rate: int | None = None) -> Clip:
     path
         Any format that libsndfile or FFmpeg reads. Of several sound tracks the default one is
         taken; files joined end to end give all their parts.
-    rate
+    sampling_rate
         The wanted sample rate in Hz; None keeps the file's own.
 
     Raises
@@ -117,9 +117,9 @@ def decode(path: Path, rate: int | None = None) -> Clip:
         decoded.
     """
     with _open(path) as track:
-        target = rate or track.rate
+        target = sampling_rate or track.sampling_rate
         report = _DecodeReport(path, track)
-        blocks = list(at_rate(report.checked(), track.rate, target))
+        blocks = list(at_rate(report.checked(), track.sampling_rate, target))
         return Clip(np.concatenate(blocks), target, report.warnings())
 
 
@@ -148,7 +148,7 @@ class Excerpts:
     warnings: tuple[AudioWarning, ...] = ()
 
 
-def excerpts(path: Path, rate: int, *, span_s: float, most: int) -> Excerpts:
+def excerpts(path: Path, sampling_rate: int, *, span_s: float, most: int) -> Excerpts:
     """Decode spans spread evenly over a track, or all of a track that is no longer than they are.
 
     The track falls into ``most`` equal shares; a span lies in the middle of each. It is sought,
@@ -161,7 +161,7 @@ def excerpts(path: Path, rate: int, *, span_s: float, most: int) -> Excerpts:
     ----------
     path
         Any format that libsndfile or FFmpeg reads.
-    rate
+    sampling_rate
         The wanted sample rate in Hz.
     span_s
         Length of a span in s.
@@ -184,17 +184,17 @@ def excerpts(path: Path, rate: int, *, span_s: float, most: int) -> Excerpts:
     if span_s <= 0 or most < 1:
         raise ValueError(f"span_s = {span_s} and most = {most} must be positive")
     with _open(path) as track:
-        return _excerpts(path, track, rate, span_s, most)
+        return _excerpts(path, track, sampling_rate, span_s, most)
 
 
-def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Waveform]:
+def pieces(path: Path, sampling_rate: int, length: int, margin: int = 0) -> Iterator[Waveform]:
     """Decode all of a track piece by piece, in memory that does not grow with it.
 
     Parameters
     ----------
     path
         Any format that libsndfile or FFmpeg reads.
-    rate
+    sampling_rate
         The wanted sample rate in Hz.
     length
         Of a piece, in samples.
@@ -216,7 +216,7 @@ def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Wave
     lead = 0  # samples of ``held`` that come before its piece
     with _open(path) as track:
         report = _DecodeReport(path, track)
-        for block in at_rate(report.checked(), track.rate, rate):
+        for block in at_rate(report.checked(), track.sampling_rate, sampling_rate):
             held = np.concatenate([held, block])
             # Strictly more, so that the last piece is not made of its margins alone.
             while len(held) > lead + length + margin:
@@ -245,7 +245,7 @@ class _DecodeReport:
             _check_samples(self._path, block)
             count += len(block)
             yield block
-        self.seconds = count / self._track.rate
+        self.seconds = count / self._track.sampling_rate
         if count == 0:
             raise InputError(self._path, "no samples can be decoded from it", REPLACE)
 
@@ -280,31 +280,33 @@ def _warnings(path: Path, track: SoundStream, found: float) -> tuple[AudioWarnin
     return tuple(warnings)
 
 
-def _excerpts(path: Path, track: SoundStream, rate: int, span_s: float, most: int) -> Excerpts:
+def _excerpts(
+    path: Path, track: SoundStream, sampling_rate: int, span_s: float, most: int
+) -> Excerpts:
     def finish(part: _Part, source: Waveform) -> Waveform:
         _check_samples(path, source)
-        resampled = resample(source, track.rate, rate)[part.skip :]
-        return fit_length(resampled, round(span_s * rate)).copy()
+        resampled = resample(source, track.sampling_rate, sampling_rate)[part.skip :]
+        return fit_length(resampled, round(span_s * sampling_rate)).copy()
 
     seconds, waveforms = track.seconds(), None
     if seconds > most * span_s:
-        plan = _plan(seconds, span_s, most, track.rate, rate)
+        plan = _plan(seconds, span_s, most, track.sampling_rate, sampling_rate)
         waveforms = _seek(track, plan, seconds, finish)
         warnings = _warnings(path, track, seconds) if waveforms is not None else ()
     if waveforms is None:
         track.lost = track.foreign = 0.0
         report = _DecodeReport(path, track)
         blocks, count = [], 0
-        for block in at_rate(report.checked(), track.rate, rate):
+        for block in at_rate(report.checked(), track.sampling_rate, sampling_rate):
             count += len(block)
             blocks.append(block)
-            if count > most * span_s * rate + 1:
+            if count > most * span_s * sampling_rate + 1:
                 blocks.clear()
         warnings, seconds = report.warnings(), report.seconds
         if seconds <= most * span_s:
             whole = np.concatenate(blocks)
             return Excerpts(seconds, (0.0,), [whole], whole=True, warnings=warnings)
-        plan = _plan(seconds, span_s, most, track.rate, rate)
+        plan = _plan(seconds, span_s, most, track.sampling_rate, sampling_rate)
         waveforms = _cut(track.blocks(), plan, finish)
     starts = tuple(part.start for part in plan)
     return Excerpts(seconds, starts, waveforms, whole=False, warnings=warnings)
@@ -344,7 +346,7 @@ def _seek(
 ) -> list[Waveform] | None:
     # None if a part or the track's end is not where it should be: the file is cut off or goes on,
     # its length was a guess, or its format cannot be sought. Reading through tells which.
-    slack = PADDING_S * track.rate
+    slack = PADDING_S * track.sampling_rate
     try:
         waveforms = []
         for part in plan:
@@ -352,7 +354,7 @@ def _seek(
             if len(source) < part.count - slack:
                 return None
             waveforms.append(finish(part, source))
-        if len(track.stretch(math.floor(seconds * track.rate - slack), 1)) != 1:
+        if len(track.stretch(math.floor(seconds * track.sampling_rate - slack), 1)) != 1:
             return None
     except CannotSeekError:
         return None

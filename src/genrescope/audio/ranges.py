@@ -239,18 +239,18 @@ def _mark(head: bytes) -> tuple[int, int]:
 def _frame_length(head: bytes) -> int:
     """Give the length of an MPEG frame in bytes by its first four, 0 if they begin none."""
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
-    bits, rate = head[2] >> 4, head[2] >> 2 & 3
+    bits, sampling_rate = head[2] >> 4, head[2] >> 2 & 3
     if (
         head[0] != 0xFF
         or head[1] < 0xE0
         or version == 1
         or layer == 4
         or bits in {0, 15}
-        or rate == 3
+        or sampling_rate == 3
     ):
         return 0
     kbits = _KBITS[layer if version == 3 else min(layer + 3, 5)][bits]
-    hertz = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    hertz = (44100, 48000, 32000)[sampling_rate] >> {3: 0, 2: 1, 0: 2}[version]
     slots = 12 if layer == 1 else 72 if layer == 3 and version != 3 else 144
     return (slots * kbits * 1000 // hertz + (head[2] >> 1 & 1)) * (4 if layer == 1 else 1)
 

@@ -18,7 +18,7 @@ _BLOCK = 128  # frames transformed at once: few enough to stay in the processor'
 
 
 def mel_spectrogram(
-    waveform: Waveform, rate: int, n_fft: int, hop: int, bands: int
+    waveform: Waveform, sampling_rate: int, n_fft: int, hop: int, bands: int
 ) -> NDArray[np.float32]:
     """Power in mel bands (Slaney's scale and area normalisation, 0 Hz to half the rate).
 
@@ -28,7 +28,7 @@ def mel_spectrogram(
     ----------
     waveform
         float32 (samples,), mono.
-    rate
+    sampling_rate
         In Hz.
     n_fft, hop
         In samples.
@@ -49,7 +49,7 @@ def mel_spectrogram(
         raise ValueError(
             f"the clip is too short ({len(waveform)} samples; more than {n_fft // 2} are needed)"
         )
-    filters = mel_filters(rate, n_fft, bands)
+    filters = mel_filters(sampling_rate, n_fft, bands)
     mel = np.empty((1 + len(waveform) // hop, bands), dtype=np.float32)
     for some, block in spectra(waveform, n_fft, hop):
         squares = block.view(np.float64)  # of real and imaginary parts by turns
@@ -105,10 +105,10 @@ def hann(n_fft: int) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=8)
-def mel_filters(rate: int, n_fft: int, bands: int) -> NDArray[np.float32]:
+def mel_filters(sampling_rate: int, n_fft: int, bands: int) -> NDArray[np.float32]:
     """Each FFT bin's weight in each mel band; float32 (1 + n_fft // 2, bands)."""
-    frequencies = np.linspace(0, rate / 2, 1 + n_fft // 2)[:, None]
-    edges = _edges(rate, bands)
+    frequencies = np.linspace(0, sampling_rate / 2, 1 + n_fft // 2)[:, None]
+    edges = _edges(sampling_rate, bands)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
     triangles = np.maximum(0, np.minimum(rising, falling))
@@ -124,13 +124,13 @@ def cosines(bands: int, coefficients: int) -> NDArray[np.float64]:
     return np.asarray(columns)
 
 
-def mel_centres(rate: int, bands: int) -> NDArray[np.float64]:
+def mel_centres(sampling_rate: int, bands: int) -> NDArray[np.float64]:
     """Middle frequencies of the mel bands in Hz; float64 (bands,)."""
-    return _edges(rate, bands)[1:-1]
+    return _edges(sampling_rate, bands)[1:-1]
 
 
-def _edges(rate: int, bands: int) -> NDArray[np.float64]:
-    return _mel_to_hz(np.linspace(0, _hz_to_mel(rate / 2), bands + 2))
+def _edges(sampling_rate: int, bands: int) -> NDArray[np.float64]:
+    return _mel_to_hz(np.linspace(0, _hz_to_mel(sampling_rate / 2), bands + 2))
 
 
 # Slaney's mel scale (Auditory Toolbox, 1998): linear to 1 kHz, then 27 steps a factor 6.4.

@@ -77,7 +77,7 @@ class SoundStream(Protocol):
 
     Attributes
     ----------
-    rate
+    sampling_rate
         In Hz.
     promised
         Seconds that its header tells; 0 if none does.
@@ -91,7 +91,7 @@ class SoundStream(Protocol):
         What else to say of it, as clauses.
     """
 
-    rate: int
+    sampling_rate: int
     promised: float
     lost: float
     foreign: float
@@ -115,8 +115,8 @@ class SoundfileStream:
     """Sample exact, and quick to seek in nearly all its formats."""
 
     def __init__(self, recording: Recording, file: soundfile.SoundFile) -> None:
-        self.rate = _plausible_rate(recording.view, file.samplerate)
-        self._seconds: float = file.frames / self.rate
+        self.sampling_rate = _plausible_rate(recording.view, file.samplerate)
+        self._seconds: float = file.frames / self.sampling_rate
         self.promised = self._seconds * recording.promised
         self.lost = self.foreign = 0.0
         self.mixer = Mixer()
@@ -150,11 +150,11 @@ class SoundfileStream:
         with suppress(InputError), open_with_av(self._view) as container:
             track = PyavStream(self._view, container)
             track.mixer = self.mixer
-            for block in at_rate(track.blocks(), track.rate, self.rate):
+            for block in at_rate(track.blocks(), track.sampling_rate, self.sampling_rate):
                 yield block[max(0, done - found) :]
                 found += len(block)
             self.lost += track.lost
-        short = self.promised - max(done, found) / self.rate
+        short = self.promised - max(done, found) / self.sampling_rate
         self.lost = max(self.lost, short, AUDIBLE_S)
 
     def stretch(self, first: int, count: int) -> Waveform:
@@ -191,7 +191,7 @@ class PyavStream:
     def __init__(self, view: View, container: InputContainer) -> None:
         self._view, self._container = view, container
         self._stream = _audio_stream(view, container)
-        self.rate = _plausible_rate(view, self._stream.rate)
+        self.sampling_rate = _plausible_rate(view, self._stream.rate)
         self.promised = _promised_seconds(view, container, self._stream)
         self.lost = self.foreign = 0.0
         self.mixer = Mixer()
@@ -233,7 +233,7 @@ class PyavStream:
             with suppress(InputError), open_with_av(view) as container:  # it may only look like one
                 track = PyavStream(view, container)
                 track.mixer = self.mixer
-                for block in at_rate(track._own_blocks(), track.rate, self.rate):
+                for block in at_rate(track._own_blocks(), track.sampling_rate, self.sampling_rate):
                     count += len(block)
                     yield block
                 following = track._following()
@@ -301,7 +301,7 @@ class PyavStream:
         if not base or not self._can_seek:
             raise CannotSeekError
         origin = self._stream.start_time or 0
-        wanted = max(0.0, first / self.rate - _RUN_UP_S)
+        wanted = max(0.0, first / self.sampling_rate - _RUN_UP_S)
         try:
             self._container.seek(origin + int(wanted / base), stream=self._stream)
         except (av.error.FFmpegError, OverflowError) as error:
@@ -312,8 +312,8 @@ class PyavStream:
             return 0, iter(())
         if head.time is None:
             raise CannotSeekError
-        lead = first - round((head.time - float(origin * base)) * self.rate)
-        if not -_LATE_S * self.rate <= lead <= _FAR_S * self.rate:
+        lead = first - round((head.time - float(origin * base)) * self.sampling_rate)
+        if not -_LATE_S * self.sampling_rate <= lead <= _FAR_S * self.sampling_rate:
             raise CannotSeekError
         return max(0, lead), self._mono(chain([head], frames), collect=1)
 
@@ -357,7 +357,11 @@ class PyavStream:
         held: list[NDArray[np.float32]] = []
         for frame in frames:
             planes = frame.layout.nb_channels
-            if frame.format.name == "fltp" and planes <= _PLANES and frame.sample_rate == self.rate:
+            if (
+                frame.format.name == "fltp"
+                and planes <= _PLANES
+                and frame.sample_rate == self.sampling_rate
+            ):
                 # As most codecs have it; the detour below would cost as much again, and keep
                 # Python from other threads.
                 blocks = [frame.to_ndarray().T]
@@ -365,7 +369,10 @@ class PyavStream:
                 now = (frame.format.name, frame.layout.name, planes, frame.sample_rate)
                 if form != now:  # at the start; in a joined or corrupt file again later
                     # Interleaved, for there may be more than _PLANES.
-                    form, to_float = now, av.AudioResampler(format="flt", rate=self.rate)
+                    form, to_float = (
+                        now,
+                        av.AudioResampler(format="flt", rate=self.sampling_rate),
+                    )
                 blocks = [
                     block.to_ndarray().reshape(-1, block.layout.nb_channels)
                     for block in to_float.resample(frame)
@@ -460,13 +467,13 @@ class ChainedStream:
 
     def __init__(self, parts: list[Recording]) -> None:
         self._parts: list[Recording] = []
-        self.rate, self.promised = 0, 0.0
+        self.sampling_rate, self.promised = 0, 0.0
         known, fault = True, None
         for part in parts:
             try:
                 with _open_recording(part) as track:
                     self._parts.append(part)
-                    self.rate = self.rate or track.rate
+                    self.sampling_rate = self.sampling_rate or track.sampling_rate
                     self.promised += track.promised
                     known = known and track.promised > 0
             except InputError as error:
@@ -492,7 +499,7 @@ class ChainedStream:
         """As of every track."""
         for part in self._parts:
             with _open_recording(part) as track:
-                yield from at_rate(track.blocks(), track.rate, self.rate)
+                yield from at_rate(track.blocks(), track.sampling_rate, self.sampling_rate)
                 self.lost += track.lost
                 self.foreign += track.foreign
                 self.mixer.cancelled += track.mixer.cancelled
@@ -509,12 +516,12 @@ class ChainedStream:
         return False
 
 
-def at_rate(blocks: Iterator[Waveform], rate: int, target: int) -> Iterator[Waveform]:
-    """Resample a stream of blocks from ``rate`` to ``target``, both in Hz."""
-    if rate == target:
+def at_rate(blocks: Iterator[Waveform], sampling_rate: int, target: int) -> Iterator[Waveform]:
+    """Resample a stream of blocks from ``sampling_rate`` to ``target``, both in Hz."""
+    if sampling_rate == target:
         yield from blocks
         return
-    stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+    stream = soxr.ResampleStream(sampling_rate, target, 1, dtype="float32", quality="HQ")
     for block in blocks:
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)
@@ -710,11 +717,11 @@ def _may_be_mpeg(view: View) -> bool:
     return view.read_at(0, 3) == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0")
 
 
-def _plausible_rate(view: View, rate: int | None) -> int:
-    if not rate:  # FFmpeg took it for audio and found none
+def _plausible_rate(view: View, sampling_rate: int | None) -> int:
+    if not sampling_rate:  # FFmpeg took it for audio and found none
         raise InputError(view.source.path, "no samples can be decoded from it", REPLACE)
-    if rate not in _RATES:
+    if sampling_rate not in _RATES:
         raise InputError(
-            view.source.path, f"its header tells a sample rate of {rate:,} Hz", REPLACE
+            view.source.path, f"its header tells a sample rate of {sampling_rate:,} Hz", REPLACE
         )
-    return rate
+    return sampling_rate

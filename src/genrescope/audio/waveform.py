@@ -66,7 +66,7 @@ def is_silent(waveform: Waveform) -> bool:
     return bool(len(waveform)) and float(np.abs(waveform).max()) <= SILENCE_PEAK
 
 
-def resample(waveform: Waveform, rate: int, target: int) -> Waveform:
+def resample(waveform: Waveform, sampling_rate: int, target: int) -> Waveform:
     """Resample with soxr's high quality (what librosa does by default).
 
     Parameters
@@ -81,9 +81,9 @@ def resample(waveform: Waveform, rate: int, target: int) -> Waveform:
     waveform
         float32 (samples,) at ``target``.
     """
-    if rate == target:
+    if sampling_rate == target:
         return waveform
-    out: Waveform = soxr.resample(waveform, rate, target, quality="HQ").astype(np.float32)
+    out: Waveform = soxr.resample(waveform, sampling_rate, target, quality="HQ").astype(np.float32)
     return out
 
 

@@ -24,7 +24,7 @@ from genrescope.errors import GenrescopeError
 SEPARATOR = ":"
 """Between kind and source, where a backbone is named by a single word."""
 
-_MOST = {"rate": 192_000, "window_s": 600}
+_MOST = {"sampling_rate": 192_000, "window_s": 600}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Backbone:
     ----------
     name
         For messages.
-    rate
+    sampling_rate
         Of the audio it takes, in Hz.
     window_s
         Length of a window in s.
@@ -62,7 +62,7 @@ class Backbone:
     licence
         Of its weights.
     hear
-        From a waveform, float32 (samples,) at ``rate``, at least one sample. With
+        From a waveform, float32 (samples,) at ``sampling_rate``, at least one sample. With
         ``is_continuation``, its first ``margin`` samples repeat the end of the piece before, and a
         rest shorter than a window is left out; otherwise a waveform shorter than a window is
         repeated until it fills it.
@@ -73,7 +73,7 @@ class Backbone:
     """
 
     name: str
-    rate: int
+    sampling_rate: int
     window_s: float
     widths: Mapping[str, int]
     tag_names: tuple[str, ...]

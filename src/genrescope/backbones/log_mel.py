@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 from genrescope.audio import Waveform, resample
 from genrescope.audio.spectral import mel_spectrogram
 
-RATE = 16000
+SAMPLING_RATE = 16000
 N_FFT, HOP, BANDS = 512, 256, 96
 PATCH = 187
 """Frames that a network takes at once."""
-PATCH_SECONDS = PATCH * HOP / RATE
+PATCH_SECONDS = PATCH * HOP / SAMPLING_RATE
 
 _PER_E_FOLD = np.float32(np.log10(np.e))
 
 
-def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
+def compute(waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
     """Make the log-mel spectrogram of a clip.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz; resampled to 16,000.
 
     Returns
@@ -42,7 +42,9 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     ValueError
         If the clip is not longer than 256 samples (16 ms) at 16 kHz.
     """
-    mel = mel_spectrogram(resample(waveform, rate, RATE), RATE, N_FFT, HOP, BANDS)
+    mel = mel_spectrogram(
+        resample(waveform, sampling_rate, SAMPLING_RATE), SAMPLING_RATE, N_FFT, HOP, BANDS
+    )
     mel *= 10_000
     mel += 1
     np.log(mel, out=mel)  # which NumPy works out several numbers at a time, unlike log10
@@ -109,6 +111,8 @@ def hear(waveform: Waveform, *, is_continuation: bool = False) -> NDArray[np.flo
     if is_continuation:
         if len(waveform) < PATCH * HOP:
             return np.empty((0, PATCH, BANDS), dtype=np.float32)
-        return patches(compute(waveform, RATE)[1:])  # the first frame meets the piece's edge
-    spectrogram = compute(waveform, RATE)
+        return patches(
+            compute(waveform, SAMPLING_RATE)[1:]
+        )  # the first frame meets the piece's edge
+    spectrogram = compute(waveform, SAMPLING_RATE)
     return (views if len(spectrogram) < 2 * PATCH else patches)(spectrogram)

@@ -72,7 +72,7 @@ class MusicnnConfig(BackboneConfig):
 
         return Backbone(
             name=self.source,
-            rate=log_mel.RATE,
+            sampling_rate=log_mel.SAMPLING_RATE,
             window_s=log_mel.PATCH_SECONDS,
             widths=widths,
             tag_names=tuple(tags),

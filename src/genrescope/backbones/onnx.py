@@ -47,7 +47,7 @@ class OnnxConfig(BackboneConfig):
     input
         ``waveform``: (windows, samples), mono, in [-1, 1]; ``log-mel``: (windows, 187, 96), the
         patches of ``genrescope.backbones.log_mel``.
-    rate
+    sampling_rate
         Of the waveform, in Hz; of no account for log-mel.
     window_s
         Length of a window in s; of no account if the file fixes the number of samples, and for
@@ -60,7 +60,7 @@ class OnnxConfig(BackboneConfig):
 
     source: str
     input: str = INPUTS[0]
-    rate: int = 16000
+    sampling_rate: int = 16000
     window_s: float = 10.0
     licence: str = "not stated"
     sha256: str = ""
@@ -81,12 +81,12 @@ class OnnxConfig(BackboneConfig):
             raise InputError(self.source, cause, "Put the right file there")
         session = _open_session(self.source, content)
         shape = session.get_inputs()[0].shape
-        rate, window_s = self.rate, self.window_s
+        sampling_rate, window_s = self.sampling_rate, self.window_s
         if self.input == "log-mel":
-            rate, window_s = log_mel.RATE, log_mel.PATCH_SECONDS
+            sampling_rate, window_s = log_mel.SAMPLING_RATE, log_mel.PATCH_SECONDS
         elif len(shape) == 2 and isinstance(shape[1], int):
-            window_s = shape[1] / rate
-        samples = round(window_s * rate)
+            window_s = shape[1] / sampling_rate
+        samples = round(window_s * sampling_rate)
         # Some exports can take no more than one at a time.
         batch = 1 if shape and shape[0] == 1 else _BATCH
 
@@ -106,7 +106,7 @@ class OnnxConfig(BackboneConfig):
 
         return Backbone(
             name=self.source,
-            rate=rate,
+            sampling_rate=sampling_rate,
             window_s=window_s,
             widths=widths,
             tag_names=(),

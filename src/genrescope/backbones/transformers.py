@@ -74,8 +74,8 @@ class TransformersConfig(BackboneConfig):
                 f"{self.source} is not the checkpoint that is needed: its sha256 is {found}, not "
                 f"{self.sha256}. Get the right one."
             )
-        listen, rate = _load(folder, self.source)
-        samples = round(self.window_s * rate)
+        listen, sampling_rate = _load(folder, self.source)
+        samples = round(self.window_s * sampling_rate)
         try:
             widths = {name: rows.shape[1] for name, rows in listen(_silence(samples)).items()}
         except (RuntimeError, ValueError, TypeError) as error:
@@ -92,7 +92,7 @@ class TransformersConfig(BackboneConfig):
 
         return Backbone(
             name=self.source,
-            rate=rate,
+            sampling_rate=sampling_rate,
             window_s=self.window_s,
             widths=widths,
             tag_names=(),

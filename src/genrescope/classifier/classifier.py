@@ -152,13 +152,15 @@ class Classifier:
         return on_gpu(self._session)
 
     @overload
-    def predict(self, audio: Audio, rate: int = 0) -> Prediction: ...
+    def predict(self, audio: Audio, sampling_rate: int = 0) -> Prediction: ...
 
     @overload
-    def predict(self, audio: list[Any] | tuple[Any, ...], rate: int = 0) -> list[Prediction]: ...
+    def predict(
+        self, audio: list[Any] | tuple[Any, ...], sampling_rate: int = 0
+    ) -> list[Prediction]: ...
 
     def predict(
-        self, audio: Audio | list[Any] | tuple[Any, ...], rate: int = 0
+        self, audio: Audio | list[Any] | tuple[Any, ...], sampling_rate: int = 0
     ) -> Prediction | list[Prediction]:
         """Tell the genre of one clip, or of each of several.
 
@@ -166,7 +168,7 @@ class Classifier:
         ----------
         audio
             A file, or a waveform: float32 (samples,), mono, in [-1, 1]; or a list of them.
-        rate
+        sampling_rate
             Of the waveforms, in Hz; not needed for files.
 
         Returns
@@ -186,11 +188,11 @@ class Classifier:
             takes.
         """
         if isinstance(audio, list | tuple):
-            return [self._predict(one, rate) for one in audio]
-        return self._predict(audio, rate)
+            return [self._predict(one, sampling_rate) for one in audio]
+        return self._predict(audio, sampling_rate)
 
-    def _predict(self, audio: Audio, rate: int) -> Prediction:
-        analysis = self._analyse(audio, rate)
+    def _predict(self, audio: Audio, sampling_rate: int) -> Prediction:
+        analysis = self._analyse(audio, sampling_rate)
         if isinstance(audio, np.ndarray) and is_silent(audio):
             raise ValueError("the waveform is silent")
         # As in training: the windows are averaged first, then classified.
@@ -202,7 +204,7 @@ class Classifier:
         warnings = tuple(warning.message for warning in analysis.warnings)
         return Prediction(genre, confidence, unsure, ranked, dict(analysis.tags), warnings)
 
-    def timeline(self, audio: Audio, rate: int = 0) -> Timeline:
+    def timeline(self, audio: Audio, sampling_rate: int = 0) -> Timeline:
         """Tell the genres of every window of a clip.
 
         Parameters, errors: see ``predict``.
@@ -215,7 +217,7 @@ class Classifier:
         """
         parts: Iterable[Analysis]
         if isinstance(audio, np.ndarray):
-            parts = [self._analyse(audio, rate)]
+            parts = [self._analyse(audio, sampling_rate)]
         else:
             parts = self.representation.analyse_windows(Path(audio))
         # Part by part: of hours of audio, no more than the genres need be kept.
@@ -227,12 +229,12 @@ class Classifier:
             rows.append(shares)
         return Timeline(self.genres, window_s, np.concatenate(rows))
 
-    def _analyse(self, audio: Audio, rate: int) -> Analysis:
+    def _analyse(self, audio: Audio, sampling_rate: int) -> Analysis:
         if not isinstance(audio, np.ndarray):
             return self.representation.analyse_file(Path(audio))
-        if rate <= 0:
+        if sampling_rate <= 0:
             raise ValueError("a waveform needs its sample rate in Hz")
-        analysis = self.representation.analyse(to_waveform(audio), rate)
+        analysis = self.representation.analyse(to_waveform(audio), sampling_rate)
         if not np.isfinite(analysis.arrays).all():
             raise ValueError(f"its {self.representation.name} are not all finite numbers")
         return analysis

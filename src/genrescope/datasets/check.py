@@ -277,12 +277,12 @@ def _open_clip(track: str, clip: GtzanClip, checksums: Mapping[str, str], remedy
     damage = [warning.message for warning in decoded.warnings if warning.damage]
     if damage:
         return _Opened(track, path, None, Finding("corrupt", path, damage[0], remedy, track))
-    waveform, rate = decoded.waveform, decoded.rate
-    seconds = len(waveform) / rate
+    waveform, sampling_rate = decoded.waveform, decoded.sampling_rate
+    seconds = len(waveform) / sampling_rate
     if clip.audio_variant != "excerpt" and seconds < SHORTEST_CLIP:
         cause = f"the clip lasts {seconds:.1f} s instead of 30 s"
         return _Opened(track, path, None, Finding("corrupt", path, cause, remedy, track))
-    digest = f"{rate} Hz {hashlib.sha256(waveform.tobytes()).hexdigest()}"
+    digest = f"{sampling_rate} Hz {hashlib.sha256(waveform.tobytes()).hexdigest()}"
     fault = None
     if altered:
         cause = "the file differs from the original archive's (SHA-256)"

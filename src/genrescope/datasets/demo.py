@@ -30,7 +30,7 @@ from genrescope.errors import InputError
 
 VERSION = 1
 """Of the generator: raised with every change that is heard, so that old clips are re-rendered."""
-RATE = 22050
+SAMPLING_RATE = 22050
 """Sample rate of the files that ``make`` writes, in Hz."""
 SIDES = ("train", "test", "valid", "train", "test")
 """The side of the ``filtered`` lists on which each artist of a style stands."""
@@ -159,7 +159,13 @@ class Artist:
 
 
 def render(
-    style: str, artist: int, number: int, *, seconds: float = 6.0, rate: int = RATE, seed: int = 0
+    style: str,
+    artist: int,
+    number: int,
+    *,
+    seconds: float = 6.0,
+    sampling_rate: int = SAMPLING_RATE,
+    seed: int = 0,
 ) -> NDArray[np.float32]:
     """Play one clip; the same arguments give the same samples.
 
@@ -173,7 +179,7 @@ def render(
         Which track, from 0.
     seconds
         Length of the clip.
-    rate
+    sampling_rate
         Sample rate, in Hz.
     seed
         Of the whole demo: another seed has other artists.
@@ -191,21 +197,21 @@ def render(
         raise ValueError(f"unknown demo style {style!r}: choose one of {', '.join(STYLES)}")
     if min(artist, number, seed) < 0:
         raise ValueError(f"artist {artist}, number {number} and seed {seed} must not be negative")
-    samples = _samples(seconds, rate)
+    samples = _samples(seconds, sampling_rate)
     index = list(STYLES).index(style)
     rng = np.random.default_rng([seed, index, artist, number])
     # A fifth number, because numpy pads with zeros: three would be the seed of track 0.
     artist_rng = np.random.default_rng([seed, index, artist, 0, 1])
     habits = Artist(artist_rng)
-    mix = _perform(index, habits, samples, rate, rng)
-    mix = _produce(np.tanh(_unit(mix) * habits.drive), habits, rate, artist_rng)
+    mix = _perform(index, habits, samples, sampling_rate, rng)
+    mix = _produce(np.tanh(_unit(mix) * habits.drive), habits, sampling_rate, artist_rng)
     mix = _unit(mix) + rng.standard_normal(samples) * 10 ** (habits.noise / 20)
     level = STYLES[style].loudness + habits.level + rng.normal(0, 1)
     return np.tanh(mix * 10 ** (level / 20)).astype(np.float32)
 
 
 def _perform(
-    index: int, habits: Artist, samples: int, rate: int, rng: np.random.Generator
+    index: int, habits: Artist, samples: int, sampling_rate: int, rng: np.random.Generator
 ) -> Array:
     """Play a style's parts, some left out and some lent by a neighbour: float64 (samples,)."""
     rules = list(STYLES.values())
@@ -225,10 +231,10 @@ def _perform(
         level = part.level * np.exp(rng.normal(0, 0.25))
         rolloff = max(0.6, part.rolloff + habits.rolloff + rng.normal(0, 0.12))
         degree = int(rng.integers(7))
-        for turn, (at, force) in enumerate(_strikes(part, beat, samples / rate, rng)):
+        for turn, (at, force) in enumerate(_strikes(part, beat, samples / sampling_rate, rng)):
             degree = int(np.clip(degree + rng.integers(-2, 3), -2, 9))
             if part.plays in ("kick", "snare", "hat"):
-                sounds = [habits.drums * _drum(part.plays, habits.pitch, rate, rng)]
+                sounds = [habits.drums * _drum(part.plays, habits.pitch, sampling_rate, rng)]
             else:
                 root = int(chords[int(at / beat + start) // style.bar % len(chords)])
                 degrees = {
@@ -239,8 +245,8 @@ def _perform(
                 octaves, steps = np.divmod(np.array(degrees), len(style.scale))
                 pitches = key + 12 * (part.octave + octaves) + np.take(style.scale, steps)
                 held = part.gate * beat / part.division
-                sounds = [_note(pitch, held, rate, part, rolloff) for pitch in pitches]
-            rest = mix[round(at * rate) :]
+                sounds = [_note(pitch, held, sampling_rate, part, rolloff) for pitch in pitches]
+            rest = mix[round(at * sampling_rate) :]
             for sound in sounds:
                 rest[: len(sound)] += level * force / len(sounds) ** 0.5 * sound[: len(rest)]
     return mix
@@ -258,27 +264,27 @@ def _strikes(
             yield at + abs(rng.normal(0, 0.006)), int(force) / 9 * rng.uniform(0.8, 1.0)
 
 
-def _note(pitch: float, held: float, rate: int, part: Instrument, rolloff: float) -> Array:
+def _note(pitch: float, held: float, sampling_rate: int, part: Instrument, rolloff: float) -> Array:
     """Sound a MIDI pitch for ``held`` seconds: float64 (samples,).
 
     One cycle is summed from the harmonics below 0.45 of the rate and then read at the note's
     speed, which costs far less than a sine per harmonic.
     """
     frequency = 440 * 2 ** ((pitch - 69) / 12)
-    harmonics = np.arange(1, min(40, int(0.45 * rate / frequency)) + 1)
+    harmonics = np.arange(1, min(40, int(0.45 * sampling_rate / frequency)) + 1)
     spectrum = np.zeros(513, dtype=np.complex128)
     spectrum[harmonics] = -512j * harmonics**-rolloff * (1 - part.hollow * (harmonics % 2 == 0))
     cycle = np.fft.irfft(spectrum)
-    time = np.arange(round(held * rate)) / rate
+    time = np.arange(round(held * sampling_rate)) / sampling_rate
     phase = frequency * (time + part.vibrato / 18 / 33 * np.sin(33 * time))
     envelope = np.minimum(time / part.attack, 1) * np.exp(-time / part.decay)
     envelope *= np.minimum((held - time) / 0.02, 1)
     return np.asarray(cycle[(phase * 1024).astype(np.int64) & 1023] * envelope)
 
 
-def _drum(plays: str, pitch: float, rate: int, rng: np.random.Generator) -> Array:
+def _drum(plays: str, pitch: float, sampling_rate: int, rng: np.random.Generator) -> Array:
     """Sound a falling sine, noise with a tone, or bright noise: float64 (samples,)."""
-    time = np.arange(round(rate * (0.12 if plays == "hat" else 0.3))) / rate
+    time = np.arange(round(sampling_rate * (0.12 if plays == "hat" else 0.3))) / sampling_rate
     noise = rng.standard_normal(len(time))
     if plays == "kick":
         phase = 2 * np.pi * pitch * (48 * time + 4 * (1 - np.exp(-time / 0.03)))
@@ -291,14 +297,14 @@ def _drum(plays: str, pitch: float, rate: int, rng: np.random.Generator) -> Arra
     return np.asarray(sound)
 
 
-def _produce(mix: Array, habits: Artist, rate: int, rng: np.random.Generator) -> Array:
+def _produce(mix: Array, habits: Artist, sampling_rate: int, rng: np.random.Generator) -> Array:
     """Put the mix (samples,) into the artist's room and through the artist's tone control."""
-    time = np.arange(int(4 * habits.room * rate) + 1) / rate
+    time = np.arange(int(4 * habits.room * sampling_rate) + 1) / sampling_rate
     room = habits.wet * _unit(rng.standard_normal(len(time)) * np.exp(-time / habits.room))
     room /= len(time) ** 0.5
     room[0] += 1
     size = -(-(len(mix) + len(room)) // 4096) * 4096  # a round number, for a quick transform
-    tone = (np.maximum(np.fft.rfftfreq(size, 1 / rate), 30) / 600) ** (habits.tilt / 6.02)
+    tone = (np.maximum(np.fft.rfftfreq(size, 1 / sampling_rate), 30) / 600) ** (habits.tilt / 6.02)
     return np.fft.irfft(np.fft.rfft(mix, size) * np.fft.rfft(room, size) * tone)[: len(mix)]
 
 
@@ -307,14 +313,14 @@ def _unit(wave: Array) -> Array:
     return np.asarray(wave / (np.sqrt(np.mean(wave**2)) + 1e-9))
 
 
-def _samples(seconds: float, rate: int) -> int:
+def _samples(seconds: float, sampling_rate: int) -> int:
     """Return the length of a clip in samples, or raise ValueError if there would be none."""
     if not (np.isfinite(seconds) and seconds > 0):
         raise ValueError(f"seconds must be a positive number, not {seconds}")
-    if rate < 1:
-        raise ValueError(f"rate must be a positive number of Hz, not {rate}")
-    if (samples := round(seconds * rate)) < 1:
-        raise ValueError(f"{seconds} s at {rate} Hz is less than one sample")
+    if sampling_rate < 1:
+        raise ValueError(f"rate must be a positive number of Hz, not {sampling_rate}")
+    if (samples := round(seconds * sampling_rate)) < 1:
+        raise ValueError(f"{seconds} s at {sampling_rate} Hz is less than one sample")
     return samples
 
 
@@ -361,9 +367,9 @@ def make(
             f"tracks_per_style must be at least 3, not {tracks_per_style}, "
             f"and seed must not be negative, not {seed}"
         )
-    samples = _samples(seconds, RATE)
+    samples = _samples(seconds, SAMPLING_RATE)
     folder = Path(folder)
-    _prepare(folder, {"version": VERSION, "seconds": seconds, "rate": RATE, "seed": seed})
+    _prepare(folder, {"version": VERSION, "seconds": seconds, "rate": SAMPLING_RATE, "seed": seed})
     tracks = []
     sides: dict[str, list[str]] = {side: [] for side in SIDES}
 
@@ -371,7 +377,7 @@ def make(
         if not _whole(path, samples):
             wave = render(style, artist, number, seconds=seconds, seed=seed)
             pcm, file = np.round(wave * 32767).astype(np.int16), io.BytesIO()
-            soundfile.write(file, pcm, RATE, "PCM_16", format="FLAC")
+            soundfile.write(file, pcm, SAMPLING_RATE, "PCM_16", format="FLAC")
             _replace(path, file.getvalue())
 
     # Threads: numpy and the encoder let go of the lock, and callers need no main guard.
@@ -416,10 +422,10 @@ def _prepare(folder: Path, settings: dict[str, float]) -> None:
 def _whole(path: Path, samples: int) -> bool:
     """Whether a clip can be decoded to its end, which its header alone would not tell."""
     try:
-        wave, rate = soundfile.read(path, dtype="int16")
+        wave, sampling_rate = soundfile.read(path, dtype="int16")
     except (OSError, soundfile.SoundFileError):
         return False
-    return bool(rate == RATE and wave.shape == (samples,))
+    return bool(sampling_rate == SAMPLING_RATE and wave.shape == (samples,))
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ from genrescope.errors import InputError
 from genrescope.hub import resolve_weights
 from genrescope.models.model import Count, model
 
-RATE = 16000  # Hz
+SAMPLING_RATE = 16000  # Hz
 Freeze = Literal["none", "features", "all"]
 Layers = Literal["last", "weighted"]
 Pool = Literal["mean", "lstm"]
@@ -196,7 +196,7 @@ class Encoder(nn.Module):
         theirs.classifier.load_state_dict(scaled)
         theirs.save_pretrained(folder)
         hf.Wav2Vec2FeatureExtractor(
-            sampling_rate=RATE,
+            sampling_rate=SAMPLING_RATE,
             do_normalize=self._standardise,
             return_attention_mask=config.feat_extract_norm == "layer",  # as the checkpoints do
         ).save_pretrained(folder)

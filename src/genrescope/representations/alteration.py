@@ -30,18 +30,18 @@ class AudioTransform:
     gain_db: float = 0.0
     tilt_db: float = 0.0
 
-    def recorded_rate(self, rate: int) -> int:
-        """Give the rate in Hz to read a file at, for what is then taken to be ``rate``."""
-        return round(rate / self.speed)
+    def recorded_rate(self, sampling_rate: int) -> int:
+        """Give the rate in Hz to read a file at, for what is then taken to be ``sampling_rate``."""
+        return round(sampling_rate / self.speed)
 
-    def colour(self, waveform: Waveform, rate: int) -> Waveform:
+    def colour(self, waveform: Waveform, sampling_rate: int) -> Waveform:
         """Change level and tone colour.
 
         Parameters
         ----------
         waveform
             float32 (samples,), read at ``recorded_rate(rate)``.
-        rate
+        sampling_rate
             In Hz.
 
         Returns
@@ -52,7 +52,9 @@ class AudioTransform:
         if not self.gain_db and not self.tilt_db:
             return waveform
         spectrum = np.fft.rfft(waveform)
-        mel = np.log1p(np.linspace(0, rate / 2, len(spectrum)) / 700)  # O'Shaughnessy's scale
+        mel = np.log1p(
+            np.linspace(0, sampling_rate / 2, len(spectrum)) / 700
+        )  # O'Shaughnessy's scale
         decibels = self.gain_db + self.tilt_db * (mel / mel[-1] - 0.5)
         return np.fft.irfft(spectrum * 10 ** (decibels / 20), len(waveform)).astype(np.float32)
 

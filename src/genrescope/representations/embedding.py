@@ -57,8 +57,16 @@ class Embedding(Representation):
         if not self.backbones or not self.layers:
             raise ValueError("name at least one backbone and one layer")
         opened = self._opened()
-        object.__setattr__(self, "rate", opened[0].rate)
-        if len({(backbone.rate, backbone.window_s, backbone.margin) for backbone in opened}) > 1:
+        object.__setattr__(self, "sampling_rate", opened[0].sampling_rate)
+        if (
+            len(
+                {
+                    (backbone.sampling_rate, backbone.window_s, backbone.margin)
+                    for backbone in opened
+                }
+            )
+            > 1
+        ):
             raise ValueError("backbones side by side must take the same rate and windows")
         for backbone in opened:
             if unknown := set(self.layers) - set(backbone.widths):
@@ -78,25 +86,25 @@ class Embedding(Representation):
         told = [make_backbone_config(backbone).to_json() for backbone in self.backbones]
         return {**super().to_json(), "backbones": told}
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Average the columns over windows; float32 (columns,)."""
-        return np.asarray(self.analyse(waveform, rate).arrays.mean(axis=0))
+        return np.asarray(self.analyse(waveform, sampling_rate).arrays.mean(axis=0))
 
-    def analyse(self, waveform: Waveform, rate: int) -> Analysis:
+    def analyse(self, waveform: Waveform, sampling_rate: int) -> Analysis:
         """Columns of every window, and the first backbone's tags."""
-        return self._hear(resample(waveform, rate, self.rate))
+        return self._hear(resample(waveform, sampling_rate, self.sampling_rate))
 
-    def _listen(self, path: Path, rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
+    def _listen(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
         # A span is a whole number of frames, so end to end each is a window; where frames overlap,
         # the last looks a little across the seam.
-        span_s = self._opened()[0].window_s * self.rate / rate
-        found = excerpts(path, rate, span_s=span_s, most=self.windows)
+        span_s = self._opened()[0].window_s * self.sampling_rate / sampling_rate
+        found = excerpts(path, sampling_rate, span_s=span_s, most=self.windows)
         return np.concatenate(found.waveforms), found.warnings
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         first, *_ = self._opened()
-        length = _PIECE * round(first.window_s * first.rate)
-        for index, piece in enumerate(pieces(path, first.rate, length, first.margin)):
+        length = _PIECE * round(first.window_s * first.sampling_rate)
+        for index, piece in enumerate(pieces(path, first.sampling_rate, length, first.margin)):
             yield self._hear(piece, is_continuation=index > 0)
 
     def _hear(self, samples: Waveform, *, is_continuation: bool = False) -> Analysis:
@@ -104,9 +112,9 @@ class Embedding(Representation):
         heard = [backbone.hear(samples, is_continuation=is_continuation) for backbone in opened]
         columns = [part.layers[layer] for part in heard for layer in self.layers]
         arrays = np.concatenate(columns, axis=1)
-        if not is_continuation and len(samples) < 2 * opened[0].window_s * opened[0].rate:
+        if not is_continuation and len(samples) < 2 * opened[0].window_s * opened[0].sampling_rate:
             arrays = arrays.mean(axis=0, keepdims=True)  # it is one window, seen several times
-        window = round(opened[0].window_s * opened[0].rate)
+        window = round(opened[0].window_s * opened[0].sampling_rate)
         first = opened[0].margin if is_continuation else 0
         starts = range(first, first + window * len(arrays), window)
         return Analysis(

@@ -18,14 +18,14 @@ from genrescope.representations.representation import Array, representation
 _STEP_DB = picture.POWER_RANGE_DB / 255
 
 
-def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
+def compute(waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
     """Make the array from audio.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz; resampled to 22,050.
 
     Returns
@@ -39,7 +39,7 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     ValueError
         If the clip is shorter than 1,025 samples at 22,050 Hz.
     """
-    return _to_db(picture.grid_of_waveform(waveform, rate))
+    return _to_db(picture.grid_of_waveform(waveform, sampling_rate))
 
 
 def of_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -61,9 +61,9 @@ class MelFromImage(picture.PictureRepresentation):
         """Mel bins, columns."""
         return (picture.BINS, picture.COLUMNS)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate)
+        return compute(waveform, sampling_rate)
 
     def of_picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See the module's ``of_picture``."""

@@ -15,14 +15,14 @@ from genrescope.representations.representation import Array, representation
 _CROP = (55, 35, 370, 252)
 
 
-def compute(waveform: Waveform, rate: int, size: int = 224) -> NDArray[np.float32]:
+def compute(waveform: Waveform, sampling_rate: int, size: int = 224) -> NDArray[np.float32]:
     """Draw a clip's picture and crop, resize and scale it.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz; resampled to 22,050.
     size
         Pixels on each side.
@@ -37,7 +37,7 @@ def compute(waveform: Waveform, rate: int, size: int = 224) -> NDArray[np.float3
     ValueError
         If the clip is shorter than 1,025 samples at 22,050 Hz.
     """
-    return of_picture(picture.draw(waveform, rate), size)
+    return of_picture(picture.draw(waveform, sampling_rate), size)
 
 
 def of_picture(pixels: NDArray[np.uint8], size: int = 224) -> NDArray[np.float32]:
@@ -80,9 +80,9 @@ class MelImage(picture.PictureRepresentation):
         """Channels, rows, columns."""
         return (3, self.size, self.size)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate, self.size)
+        return compute(waveform, sampling_rate, self.size)
 
     def of_picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See the module's ``of_picture``."""

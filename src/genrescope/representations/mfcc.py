@@ -12,17 +12,17 @@ from genrescope.audio import Waveform, fit_length, resample
 from genrescope.audio.spectral import cosines, log_power, mel_spectrogram
 from genrescope.representations.representation import Representation, representation
 
-RATE = 22050
+SAMPLING_RATE = 22050
 _N_FFT, _HOP, _BANDS = 2048, 512, 128
 
 
 def compute(
     waveform: Waveform,
-    rate: int,
+    sampling_rate: int,
     coefficients: int = 20,
     seconds: float = 30.0,
     *,
-    hz: int = RATE,
+    hz: int = SAMPLING_RATE,
     loop: bool = False,
 ) -> NDArray[np.float32]:
     """Make the MFCCs of a clip: the orthonormal DCT-II of a mel spectrogram in dB.
@@ -34,7 +34,7 @@ def compute(
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz; resampled to ``hz``.
     coefficients
         How many, from the lowest.
@@ -50,7 +50,7 @@ def compute(
     mfcc
         float32 (coefficients, frames), one frame every ``512 / hz`` s.
     """
-    resampled, samples = resample(waveform, rate, hz), round(seconds * hz)
+    resampled, samples = resample(waveform, sampling_rate, hz), round(seconds * hz)
     clip = np.resize(resampled, samples) if loop else fit_length(resampled, samples)
     mel = mel_spectrogram(clip, hz, _N_FFT, _HOP, _BANDS)
     cepstrum = log_power(mel) @ cosines(_BANDS, coefficients)
@@ -77,16 +77,16 @@ class Mfcc(Representation):
     coefficients: int = 20
     seconds: float = 30.0
     loop: bool = False
-    hz: int = RATE
+    hz: int = SAMPLING_RATE
 
-    rate: ClassVar[int] = RATE
+    sampling_rate: ClassVar[int] = SAMPLING_RATE
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.loop not in (True, False):
             raise ValueError(f"loop must be true or false, not {self.loop!r}")
         object.__setattr__(self, "loop", bool(self.loop))
-        object.__setattr__(self, "rate", self.hz)
+        object.__setattr__(self, "sampling_rate", self.hz)
         # Clips without the highest bands would be told from the others by that.
         narrow = {"full-16k"} if self.hz <= 16000 else set()
         short = {"excerpt"} if self.loop else set()
@@ -99,14 +99,16 @@ class Mfcc(Representation):
         """Coefficients, frames."""
         return (self.coefficients, 1 + round(self.seconds * self.hz) // _HOP)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate, self.coefficients, self.seconds, hz=self.hz, loop=self.loop)
+        return compute(
+            waveform, sampling_rate, self.coefficients, self.seconds, hz=self.hz, loop=self.loop
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As of every representation; ``loop`` and ``hz`` are told only if set to something else.
 
         They came later, and arrays that were stored before are still good.
         """
-        told, defaults = super().to_json(), {"loop": False, "hz": RATE}
+        told, defaults = super().to_json(), {"loop": False, "hz": SAMPLING_RATE}
         return {key: value for key, value in told.items() if defaults.get(key) != value}

@@ -87,9 +87,9 @@ class PictureEmbedding(picture.PictureRepresentation):
         """Columns."""
         return (sum(b.widths[layer] for b in self._opened() for layer in self.layers),)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Draw the clip's picture and hear it; float32 (columns,)."""
-        return self._hear(picture.grid_of_waveform(waveform, rate))
+        return self._hear(picture.grid_of_waveform(waveform, sampling_rate))
 
     def of_picture(self, pixels: picture.Pixels) -> NDArray[np.float32]:
         """Hear a published picture, uint8 (288, 432, 3); float32 (columns,)."""
@@ -109,14 +109,14 @@ Places = tuple[NDArray[np.int_], NDArray[np.float32]]
 
 @lru_cache(maxsize=1)
 def _band_places() -> Places:
-    wanted = mel_centres(log_mel.RATE, log_mel.BANDS)
-    held = mel_centres(picture.RATE, picture.BINS)
+    wanted = mel_centres(log_mel.SAMPLING_RATE, log_mel.BANDS)
+    held = mel_centres(picture.SAMPLING_RATE, picture.BINS)
     return _places(np.interp(wanted, held, np.arange(picture.BINS)))
 
 
 @lru_cache(maxsize=1)
 def _column_places() -> Places:
-    seconds = (np.arange(_FRAMES) + 0.5) * log_mel.HOP / log_mel.RATE
+    seconds = (np.arange(_FRAMES) + 0.5) * log_mel.HOP / log_mel.SAMPLING_RATE
     centres = seconds * picture.COLUMNS / _CLIP_S - 0.5
     return _places(np.clip(centres, 0, picture.COLUMNS - 1))
 

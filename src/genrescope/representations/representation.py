@@ -83,13 +83,13 @@ class Representation(ABC):
     """A representation with its parameters; subclasses are frozen dataclasses of them.
 
     Class attributes: ``name`` (filled by the registry), ``version`` (raised whenever the values
-    change, so that stored arrays are made anew), ``rate`` (Hz, of the audio it is made from) and
+    change, so that stored arrays are made anew), ``sampling_rate`` (of the audio, in Hz) and
     ``audio_variants`` (which audio of a track will do).
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
-    rate: ClassVar[int] = 22050
+    sampling_rate: ClassVar[int] = 22050
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full"})
     segmented: ClassVar[bool] = False
 
@@ -108,14 +108,14 @@ class Representation(ABC):
         """The shape of one track's array."""
 
     @abstractmethod
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Make the array of one clip.
 
         Parameters
         ----------
         waveform
             float32 (samples,), mono, in [-1, 1].
-        rate
+        sampling_rate
             In Hz; resampled when it is not the representation's own.
 
         Returns
@@ -124,9 +124,9 @@ class Representation(ABC):
             float32, of shape ``self.shape``.
         """
 
-    def analyse(self, waveform: Waveform, rate: int) -> Analysis:
+    def analyse(self, waveform: Waveform, sampling_rate: int) -> Analysis:
         """Make the arrays of a clip's windows: here, of the clip as one; see ``compute``."""
-        return Analysis(self.compute(waveform, rate)[np.newaxis], inf, {})
+        return Analysis(self.compute(waveform, sampling_rate)[np.newaxis], inf, {})
 
     def source(self, track: Track) -> Source | None:
         """Tell what this track's array would be made from, or None if it has nothing fit.
@@ -177,10 +177,12 @@ class Representation(ABC):
         A long track may be sampled: ``analyse_windows`` gives every window.
         """
         with self._faults_of(path):
-            waveform, warnings = self._listen(path, alteration.recorded_rate(self.rate))
+            waveform, warnings = self._listen(path, alteration.recorded_rate(self.sampling_rate))
             if is_silent(waveform):
                 raise InputError(path, "it is silent", "Leave the file out")
-            analysis = self.analyse(alteration.colour(waveform, self.rate), self.rate)
+            analysis = self.analyse(
+                alteration.colour(waveform, self.sampling_rate), self.sampling_rate
+            )
             return replace(self._checked(path, analysis), warnings=warnings)
 
     def analyse_windows(self, path: Path) -> Iterator[Analysis]:
@@ -193,14 +195,14 @@ class Representation(ABC):
             for analysis in self._analyse_windows(path):
                 yield self._checked(path, analysis)
 
-    def _listen(self, path: Path, rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
-        clip = decode(path, rate)
+    def _listen(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
+        clip = decode(path, sampling_rate)
         return clip.waveform, clip.warnings
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         # Most representations see all of a clip.
-        waveform, _ = self._listen(path, self.rate)
-        yield replace(self.analyse(waveform, self.rate), silent=(is_silent(waveform),))
+        waveform, _ = self._listen(path, self.sampling_rate)
+        yield replace(self.analyse(waveform, self.sampling_rate), silent=(is_silent(waveform),))
 
     def _checked(self, path: Path, analysis: Analysis) -> Analysis:
         if not np.isfinite(analysis.arrays).all():

@@ -51,7 +51,7 @@ class Segments(Representation):
         if told.get("name") == self.name:
             raise ValueError("segments have no segments")
         object.__setattr__(self, "of", make_representation(told.pop("name", ""), told))
-        object.__setattr__(self, "rate", self._inner.rate)
+        object.__setattr__(self, "sampling_rate", self._inner.sampling_rate)
 
     @property
     def _inner(self) -> Representation:
@@ -68,15 +68,17 @@ class Segments(Representation):
         told = {"name": self.name, "version": self.version}
         return {**told, "of": self._inner.to_json(), "seconds": self.seconds, "count": self.count}
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Represent each segment; float32 (segments, *shape of one)."""
-        clip = resample(waveform, rate, self.rate)
-        length = round(self.seconds * self.rate)
+        clip = resample(waveform, sampling_rate, self.sampling_rate)
+        length = round(self.seconds * self.sampling_rate)
         if len(clip) < length:
             clip = np.resize(clip, length)
         starts = np.linspace(0, len(clip) - length, self.count).round().astype(int)
         # Where all segments are the same one, it need not be heard again.
-        made = {s: self._inner.compute(clip[s : s + length], self.rate) for s in set(starts)}
+        made = {
+            s: self._inner.compute(clip[s : s + length], self.sampling_rate) for s in set(starts)
+        }
         return np.stack([made[start] for start in starts])
 
     def pack(self, array: NDArray[np.float32]) -> Array:

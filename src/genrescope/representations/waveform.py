@@ -12,12 +12,12 @@ from genrescope.audio import Waveform, fit_length, resample
 from genrescope.datasets.track import AudioVariant
 from genrescope.representations.representation import Array, Representation, representation
 
-RATE = 16000
+SAMPLING_RATE = 16000
 _INT16 = 32767
 
 
 def compute(
-    waveform: Waveform, rate: int, seconds: float = 30.0, *, loop: bool = False
+    waveform: Waveform, sampling_rate: int, seconds: float = 30.0, *, loop: bool = False
 ) -> NDArray[np.float32]:
     """Resample, bring the peak within [-1, 1] and cut, pad or repeat to the length.
 
@@ -25,7 +25,7 @@ def compute(
     ----------
     waveform
         float32 (samples,), mono.
-    rate
+    sampling_rate
         In Hz; resampled to 16,000.
     seconds
         The length in s: longer clips are cut at the end, shorter ones padded with silence.
@@ -37,11 +37,11 @@ def compute(
     waveform
         float32 (seconds · 16000,), in [-1, 1]; scaled down only if its peak lay beyond.
     """
-    resampled = resample(waveform, rate, RATE)
+    resampled = resample(waveform, sampling_rate, SAMPLING_RATE)
     peak = float(np.abs(resampled).max(initial=0.0))
     if peak > 1:
         resampled = resampled / np.float32(peak)
-    samples = round(seconds * RATE)
+    samples = round(seconds * SAMPLING_RATE)
     fitted = np.resize(resampled, samples) if loop else fit_length(resampled, samples)
     return fitted.astype(np.float32)
 
@@ -62,7 +62,7 @@ class WaveformRepresentation(Representation):
     seconds: float = 30.0
     loop: bool = False
 
-    rate: ClassVar[int] = RATE
+    sampling_rate: ClassVar[int] = SAMPLING_RATE
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k"})
 
     def __post_init__(self) -> None:
@@ -76,11 +76,11 @@ class WaveformRepresentation(Representation):
     @property
     def shape(self) -> tuple[int, ...]:
         """Samples."""
-        return (round(self.seconds * RATE),)
+        return (round(self.seconds * SAMPLING_RATE),)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate, self.seconds, loop=self.loop)
+        return compute(waveform, sampling_rate, self.seconds, loop=self.loop)
 
     def to_json(self) -> dict[str, Any]:
         """As of every representation; ``loop`` is told only if it is on.

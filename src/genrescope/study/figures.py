@@ -237,9 +237,9 @@ def timeline(path: Path, times: Timeline) -> Figure:
     times
         Its genres over time; the five strongest are named.
     """
-    waveform, rate = load(path, 22050)
-    mel = to_db(mel_spectrogram(waveform, rate, n_fft=2048, hop=512, bands=128), factor=10)
-    seconds = len(waveform) / rate
+    waveform, sampling_rate = load(path, 22050)
+    mel = to_db(mel_spectrogram(waveform, sampling_rate, n_fft=2048, hop=512, bands=128), factor=10)
+    seconds = len(waveform) / sampling_rate
     step = min(times.step_s, seconds)
     figure = Figure(figsize=(9, 5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))

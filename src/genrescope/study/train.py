@@ -143,7 +143,7 @@ def train_classifier(
         unsure_below = _UNSURE_BELOW if found is None else found.below
         if export_transformers(folder, fitted.network, dataset.genres):
             samples = recipe.windows.length if recipe.windows else representation.shape[-1]
-            told["transformers_s"] = samples / representation.rate
+            told["transformers_s"] = samples / representation.sampling_rate
         export(folder, fitted.network, representation, dataset.genres, told, unsure_below)
         put_model(folder, out)
     problems = [*dataset.problems, *collection.problems]
