@@ -24,9 +24,11 @@ class ZeroCrossings(Representation):
         """One number a second."""
         return (self.seconds,)
 
-    def compute(self, waveform, rate):
-        """Make float32 (seconds,) of float32 (samples,) and its rate in Hz."""
-        clip = fit_length(resample(waveform, rate, self.rate), self.seconds * self.rate)
+    def compute(self, waveform, sampling_rate):
+        """Make float32 (seconds,) of float32 (samples,) and its sampling rate in Hz."""
+        clip = fit_length(
+            resample(waveform, sampling_rate, self.sampling_rate), self.seconds * self.sampling_rate
+        )
         changes = np.diff(np.signbit(clip), prepend=False).reshape(self.seconds, -1)
         return changes.mean(axis=1, dtype=np.float32)
 
