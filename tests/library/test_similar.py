@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import commands
 from genrescope.classifier import Classifier
 from genrescope.datasets.open import open_dataset
 from genrescope.errors import GenrescopeError, InputError
@@ -57,15 +58,8 @@ def library(clips: Path, tmp_path: Path) -> Path:
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "genrescope", "similar", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    env = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    return commands.run("similar", *arguments, cwd=cwd, env=env)
 
 
 def heard(folder: Path, classifier: Classifier, **options: object) -> list[str]:
