@@ -39,6 +39,10 @@ class InputError(GenrescopeError):
         return one_line(f"{self.path}: {self.cause}. {self.remedy}.")
 
 
+class WaveformError(GenrescopeError, ValueError):
+    """An array that cannot be used as a waveform; the message says how to convert it."""
+
+
 def one_line(text: str) -> str:
     """Write out what would break the line or steer the terminal; names in files may hold it."""
     if text.isprintable():

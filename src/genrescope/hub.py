@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Sequence
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ MAX_CHECKPOINT_BYTES = 2**33
 MODEL_FILES = ("config.json", "model.onnx", "model.safetensors", "README.md")
 """What a model folder consists of."""
 
+_BUNDLED = Path(__file__).parent / "weights"
 _COMMIT = re.compile("[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
@@ -28,32 +29,53 @@ class WeightsNotAvailableError(GenrescopeError):
     """Pretrained weights cannot be had or used here; the message says what to do."""
 
 
+def list_models(pattern: str = "*") -> list[str]:
+    """List the models in the package, which work without a download.
+
+    Parameters
+    ----------
+    pattern
+        As of `fnmatch`, such as ``MSD*``.
+
+    Returns
+    -------
+    names
+        Sorted: of classifiers, which ``genrescope.load`` takes, and of backbones, which the
+        representation ``embedding`` takes.
+    """
+    classifiers = (path.parent.name for path in _BUNDLED.glob("*/config.json"))
+    backbones = (path.stem for path in _BUNDLED.glob("musicnn/*.onnx"))
+    return sorted(name for name in (*classifiers, *backbones) if fnmatchcase(name, pattern))
+
+
 def find_model(
     model: str | os.PathLike[str] | None, revision: str | None = None, *, token: str | None = None
 ) -> Path:
-    """Find the folder of a classifier: the package's, one on this machine, or one of the hub.
+    """Find the folder of a classifier: bundled, on this machine, or on the hub.
 
     Parameters
     ----------
     model
-        A folder, or the hub's ``user/name``; a folder of that name comes first. None for the one
-        in the package.
+        A folder, a bundled classifier's name, or the hub's ``user/name``; an existing folder of
+        that name comes first. None for the bundled default.
     revision
-        A branch, tag or commit of the hub; None for the newest. A folder has none.
+        A branch, tag or commit of the hub; None for the newest. Ignored for folders.
     token
-        Of the hub, for a private model; None takes what ``hf auth login`` has kept.
+        Hub access token, for private models; None uses the one stored by ``hf auth login``.
 
     Raises
     ------
     GenrescopeError
-        If there is no such model on the hub, or it cannot be reached.
+        If the model does not exist on the hub, or the hub cannot be reached.
     """
-    if model is None:
-        return Path(__file__).parent / "weights" / "default"
-    folder = Path(model)
-    if not folder.exists() and _HUB_ID.fullmatch(str(model)):
-        return fetch(str(model), MODEL_FILES, revision=revision, token=token)
-    return folder
+    if model is not None and Path(model).exists():
+        return Path(model)
+    name = "default" if model is None else os.fspath(model)
+    if name in list_models() and (_BUNDLED / name).is_dir():
+        return _BUNDLED / name
+    if _HUB_ID.fullmatch(name):
+        return fetch(name, MODEL_FILES, revision=revision, token=token)
+    return Path(name)
 
 
 def resolve_weights(

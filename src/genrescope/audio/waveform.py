@@ -13,6 +13,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from genrescope.errors import WaveformError
+
 Waveform = NDArray[np.float32]
 
 MAX_AMPLITUDE = 2.0**31
@@ -30,25 +32,45 @@ _WINDOW = 2**13  # samples that are mixed alike
 
 
 def to_waveform(samples: NDArray[Any]) -> Waveform:
-    """Check an array that is meant to be a waveform, and make it float32.
+    """Convert an array to a waveform.
 
     Parameters
     ----------
     samples
-        Floats (samples,), mono, in [-1, 1].
+        Floats in [-1, 1]: (samples,), (samples, channels) as from soundfile, or
+        (channels, samples) as from librosa. The shorter axis holds the channels, the second one
+        if both are equal; their mean is taken.
+
+    Returns
+    -------
+    waveform
+        float32 (samples,).
 
     Raises
     ------
-    ValueError
-        If it has another number of dimensions, is not of floats, or holds values that are not
-        finite or beyond `MAX_AMPLITUDE`.
+    WaveformError
+        If it is empty, has another number of dimensions, is not of floats, or holds values that
+        are not finite or beyond `MAX_AMPLITUDE`. Integers are refused, as by librosa: their type
+        does not say how large their full scale is (24-bit samples are stored as int32).
     """
-    if samples.ndim != 1:
-        raise ValueError(f"a waveform is mono, of shape (samples,), not {samples.shape}")
     if samples.dtype.kind != "f":
-        raise ValueError(f"a waveform is of floats in [-1, 1], not of {samples.dtype}")
+        message = f"a waveform must be of floats in [-1, 1], not of {samples.dtype}"
+        if samples.dtype.kind in "iu":
+            full_scale = -np.iinfo(samples.dtype).min or 2 ** (8 * samples.itemsize - 1)
+            offset = " - 1" if samples.dtype.kind == "u" else ""
+            message += f"; scale it first (full-scale audio: samples / {full_scale}.0{offset})"
+        raise WaveformError(message)
+    if samples.ndim not in {1, 2}:
+        raise WaveformError(
+            "a waveform must be of shape (samples,), (samples, channels) or (channels, samples), "
+            f"not {samples.shape}"
+        )
+    if samples.size == 0:
+        raise WaveformError("the waveform is too short: it has no samples")
     if (fault := fault_of(samples)) is not None:
-        raise ValueError(fault)
+        raise WaveformError(fault)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=0 if samples.shape[0] < samples.shape[1] else 1)
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
