@@ -347,7 +347,7 @@ def test_the_audio_layer_opens_nothing_but_the_file(tmp_path: Path, canary: Cana
     assert len(baits) > 500
     ways: dict[str, Callable[[Path], Any]] = {
         "decode": audio.decode,
-        "excerpts": lambda path: audio.excerpts(path, 16000, span_s=0.1, most=2),
+        "excerpts": lambda path: audio.excerpts(path, 16000, span_s=0.1, max_spans=2),
         "pieces": lambda path: list(audio.pieces(path, 16000, 1000)),
         "length": audio.length,
     }

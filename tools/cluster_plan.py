@@ -197,7 +197,7 @@ def measure(paths: list[Path], options: argparse.Namespace) -> Measured:
     hearing, decoding = [], []
     for path in paths * REPEATS:
         begin = process_time()
-        excerpts(path, representation.sampling_rate, span_s=window_s, most=windows)
+        excerpts(path, representation.sampling_rate, span_s=window_s, max_spans=windows)
         between = process_time()
         classifier.predict(path)
         decoding.append(between - begin)

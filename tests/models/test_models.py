@@ -302,7 +302,7 @@ def test_weights_that_are_not_here_say_so_at_once(
     assert "\n" not in str(caught.value)
     if weights != "..":  # a folder, though no checkpoint
         assert f"`hf download {weights}`" in str(caught.value)
-        reason = "cannot be had from the hub (" if download else "downloads are off"
+        reason = "cannot be fetched from the hub (" if download else "downloads are off"
         assert reason in str(caught.value)
 
 
@@ -323,7 +323,7 @@ def test_a_hub_out_of_reach_is_told_soon() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     message, seconds = json.loads(run.stdout)
-    assert "facebook/wav2vec2-base cannot be had from the hub (" in message
+    assert "facebook/wav2vec2-base cannot be fetched from the hub (" in message
     assert "hf download facebook/wav2vec2-base" in message
     assert seconds < 30
 

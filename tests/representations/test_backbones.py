@@ -132,7 +132,7 @@ def test_backbones_side_by_side_must_hear_alike(checkpoints: Checkpoints) -> Non
         ({"kind": "onnx", "source": "x.onnx", "input": "tape"}, "waveform, log-mel"),
         ({"kind": "onnx", "source": 5}, "source must be text"),
         ("onnx:gone.onnx", "gone.onnx: the backbone's ONNX file cannot be read"),
-        ("transformers:nobody/nothing", "nobody/nothing cannot be had from the hub"),
+        ("transformers:nobody/nothing", "nobody/nothing cannot be fetched from the hub"),
         ({"kind": "transformers", "source": "x", "window_s": "10"}, "window_s must be"),
     ],
 )
@@ -175,7 +175,7 @@ def damaged_onnx(path: Path, way: str) -> Path:
     ("way", "words"),
     [
         ("text", "ONNX Runtime cannot read it"),
-        ("custom", "uses custom operations, and none are ever loaded .*their.own"),
+        ("custom", "uses custom operations, which are never loaded .*their.own"),
         ("fixed", "cannot run on an input of shape"),
         ("double", "one input, of float32|cannot read it"),
         ("external", "keeps weights in another file"),
@@ -279,7 +279,7 @@ def test_a_classifier_of_such_a_backbone_is_trained_and_used(
     config = json.loads((out / "config.json").read_text())
     config["representation"]["backbones"][0]["sha256"] = "1" * 64
     (out / "config.json").write_text(json.dumps(config))
-    with pytest.raises(GenrescopeError, match="hears through a network that it does not hold"):
+    with pytest.raises(GenrescopeError, match="requires external weights"):
         Classifier(out)
 
 

@@ -35,7 +35,7 @@ def convert() -> ModuleType:
 def test_mean_tags_are_those_of_the_original_package(name: str, convert: ModuleType) -> None:
     # reference.json was written by the unmodified package under TensorFlow 1.15.
     reference = json.loads((TOOLS / "reference.json").read_text())["models"][name]
-    heard = open_backbone(name).hear(convert.reference_signal())
+    heard = open_backbone(name).encode(convert.reference_signal())
     assert len(heard.tags) == reference["patches"]
     np.testing.assert_allclose(heard.tags.mean(axis=0), reference["mean_tags"], atol=1e-4)
     names = open_backbone(name).tag_names
@@ -57,7 +57,7 @@ def test_onnx_gives_what_the_whole_network_gives_in_torch(
         network = from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()})
         with torch.no_grad():
             expected = network(torch.from_numpy(patches))
-        heard = open_backbone(name).hear(convert.reference_signal())
+        heard = open_backbone(name).encode(convert.reference_signal())
         np.testing.assert_allclose(heard.tags, expected.tags.numpy(), atol=1e-4)
         np.testing.assert_allclose(
             heard.layers["penultimate"], expected.penultimate.numpy(), atol=1e-4

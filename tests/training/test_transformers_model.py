@@ -117,7 +117,7 @@ def test_the_recipe_of_another_encoder_differs_in_nothing_else() -> None:
     ("arguments", "words"),
     [
         (("--encoder", "AST"), "audio-spectrogram-transformer is no encoder of waveforms. Give wa"),
-        (("--encoder", "nowhere/to-be-found"), "nowhere/to-be-found cannot be had"),
+        (("--encoder", "nowhere/to-be-found"), "nowhere/to-be-found cannot be fetched"),
         (("--encoder", "AST", "--recipe", "mlp"), "mlp fine-tunes no encoder"),
     ],
 )

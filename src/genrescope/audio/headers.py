@@ -34,7 +34,7 @@ _MATROSKA = b"\x1aE\xdf\xa3"
 _FLAC = re.compile(rb"fLaC[\x00\x80]\0\0\x22", re.DOTALL)
 _TAG_BYTES = 2**16  # read at once
 _LYRICS_BYTES = 5200
-_LEAST = 256  # bytes of a recording
+_MIN_BYTES = 256  # bytes of a recording
 _INNER = re.compile(
     rb"ID3[\x02-\x04]\0[\x00-\xf0][\x00-\x7f]{4}|APETAGEX[\xd0\xe8]\x07\0\0|"
     rb"(?:Xing|Info)\0\0\0[\x00-\x0f]"
@@ -231,7 +231,7 @@ def without_tags(view: View) -> list[View]:
             parts.append(between_tags(view.of(start, stop)))
         start = max(start, behind)
     parts.append(between_tags(view.of(start)))
-    whole = [part for part in parts if part.size > _LEAST]
+    whole = [part for part in parts if part.size > _MIN_BYTES]
     return whole or [view]
 
 

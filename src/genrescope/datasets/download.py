@@ -28,8 +28,8 @@ from genrescope.errors import InputError
 Progress = Callable[[int, int | None], None]
 """Called with the bytes there so far, and those of the whole archive if the server tells."""
 
-_MOST_BYTES = 2**31  # of the archive, which has 1.2 GB
-_MOST_UNPACKED_BYTES, _MOST_MEMBERS = 2**32, 10_000  # of what is in it: 1.3 GB, 1,011
+_MAX_BYTES = 2**31  # of the archive, which has 1.2 GB
+_MAX_UNPACKED_BYTES, _MAX_MEMBERS = 2**32, 10_000  # of what is in it: 1.3 GB, 1,011
 _BLOCK = 1 << 18
 _ANSWER_SECONDS = 8.0
 _SILENCE_SECONDS = 30.0
@@ -177,9 +177,9 @@ def _fetch(url: str, part: Path, progress: Progress) -> int | None:
 
 
 def _check_finite_rows(size: int) -> None:
-    if size > _MOST_BYTES:
+    if size > _MAX_BYTES:
         raise http.client.HTTPException(
-            f"the server sends more than {_MOST_BYTES:,} bytes, which the archive has not"
+            f"the server sends more than {_MAX_BYTES:,} bytes, which the archive has not"
         )
 
 
@@ -251,9 +251,9 @@ def _unpack(archive: Path, target: Path) -> None:
             size = 0
             for count, member in enumerate(tar, 1):
                 size += member.size
-                if size > _MOST_UNPACKED_BYTES or count > _MOST_MEMBERS:
+                if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
                     cause = (
-                        f"more than {_MOST_UNPACKED_BYTES:,} bytes or {_MOST_MEMBERS:,} files are "
+                        f"more than {_MAX_UNPACKED_BYTES:,} bytes or {_MAX_MEMBERS:,} files are "
                         "in it, so nothing was unpacked"
                     )
                     raise InputError(archive, cause, _OTHER_ARCHIVE)

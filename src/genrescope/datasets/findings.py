@@ -98,14 +98,14 @@ def problems_of(findings: Iterable[Finding]) -> tuple[InputError, ...]:
     return tuple(problems)
 
 
-def lines_of(findings: Iterable[Finding], most: int | None) -> list[str]:
+def lines_of(findings: Iterable[Finding], max_shown: int | None) -> list[str]:
     """Write findings of one kind for people: those that differ in their tracks alone, together.
 
     Parameters
     ----------
     findings
         In the order in which they are to be named.
-    most
+    max_shown
         Lines to write, and tracks to name in each; None names all.
     """
     alike: defaultdict[tuple[Path, str, str], list[str | None]] = defaultdict(list)
@@ -114,7 +114,7 @@ def lines_of(findings: Iterable[Finding], most: int | None) -> list[str]:
     lines: list[str] = []
     left = 0
     for number, ((path, cause, remedy), tracks) in enumerate(alike.items()):
-        if most is not None and number >= most:
+        if max_shown is not None and number >= max_shown:
             left += len(tracks)
             continue
         ids = [track for track in tracks if track is not None]
@@ -126,11 +126,11 @@ def lines_of(findings: Iterable[Finding], most: int | None) -> list[str]:
         lines.append(f"  {InputError(path, cause + of, remedy)}")
         if len(ids) > 1:
             lines += textwrap.wrap(
-                one_line(" ".join(ids[:most])), 96, initial_indent="    ",
+                one_line(" ".join(ids[:max_shown])), 96, initial_indent="    ",
                 subsequent_indent="    ", break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
-            if most is not None and len(ids) > most:
-                lines[-1] += f" … and {len(ids) - most:,} more (--all names them)"
+            if max_shown is not None and len(ids) > max_shown:
+                lines[-1] += f" … and {len(ids) - max_shown:,} more (--all names them)"
     if left:
         lines.append(f"  … and {left:,} more (--all shows them)")
     return lines

@@ -26,8 +26,8 @@ from genrescope.reading import is_file, is_text, path_for_others, sha256, unread
 from genrescope.table import Table, fold_name, open_table
 
 _REMEDY = "Save it as UTF-8 CSV with the columns path, genre and, if known, artist"
-_MOST_PATH = 4096  # characters: no system takes longer ones
-_MOST_NAMES = 3  # of copies of a file, in one line
+_MAX_PATH = 4096  # characters: no system takes longer ones
+_MAX_NAMES = 3  # of copies of a file, in one line
 
 COLUMNS = {
     "path": (
@@ -195,7 +195,7 @@ def read_csv(path: Path) -> Dataset:
         elif not row["path"].strip() or not genre:
             cause = f"line {line} lacks a path or a genre"
             finding = Finding("corrupt", path, cause, "Fill it in")
-        elif len(row["path"]) > _MOST_PATH:
+        elif len(row["path"]) > _MAX_PATH:
             cause = f"line {line} has a path of {len(row['path']):,} characters"
             finding = Finding("corrupt", path, cause, "Close the quotation marks before it")
         else:
@@ -340,10 +340,10 @@ def _dataset(
             findings.append(Finding("unused", where, cause, remedy, genre=track.genre))
     for same in _by_content(readable):
         labels = sorted({track.genre for track in same})
-        ids = ", ".join(track.id for track in same[:_MOST_NAMES])
-        ids += f" and {len(same) - _MOST_NAMES} more" if len(same) > _MOST_NAMES else ""
+        ids = ", ".join(track.id for track in same[:_MAX_NAMES])
+        ids += f" and {len(same) - _MAX_NAMES} more" if len(same) > _MAX_NAMES else ""
         if len(labels) > 1:
-            cause = f"the genres {' and '.join(labels[:_MOST_NAMES])} share this file ({ids})"
+            cause = f"the genres {' and '.join(labels[:_MAX_NAMES])} share this file ({ids})"
             remedy, unused = "Keep it in one genre; it is left out of all", same
         else:
             cause, remedy, unused = f"the same audio is there as {ids}", "Keep one", same[1:]
