@@ -68,7 +68,10 @@ NO_SOUNDS = {
     "both inf": (np.where(BITS > 0, np.inf, -np.inf).astype(np.float32), "not finite numbers"),
     "too loud": (SINE * np.float32(1e30), r"samples of 3e\+29, but full scale is 1"),
     "one too loud": (at_the_middle(-2 * MAX_AMPLITUDE), r"samples of 4e\+09, but full scale is 1"),
-    "the most": (np.full(LENGTH, np.finfo(np.float32).max), r"samples of 3e\+38, but full scale is 1"),
+    "the most": (
+        np.full(LENGTH, np.finfo(np.float32).max),
+        r"samples of 3e\+38, but full scale is 1",
+    ),
 }
 NO_WAVEFORMS = {
     "integers": ((SINE * 32767).astype(np.int16), "floats in .* int16"),

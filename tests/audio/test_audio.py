@@ -485,7 +485,7 @@ def test_a_rate_that_no_sound_has(tmp_path: Path, tone: WriteTone, sampling_rate
     content = bytearray(path.read_bytes())
     content[24:28] = struct.pack("<I", sampling_rate)
     path.write_bytes(content)
-    assert fault_of(path).cause == f"its header tells a sample rate of {sampling_rate:,} Hz"
+    assert fault_of(path).cause == f"its header states a sampling rate of {sampling_rate:,} Hz"
 
 
 def test_a_format_that_changes_midway(tmp_path: Path) -> None:
@@ -785,7 +785,7 @@ def test_more_channels_than_a_frame_has_pointers(tmp_path: Path) -> None:
 def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
     path = write_with_av(tmp_path / "a.m4a", "alac", sine(1.0, SAMPLING_RATE)[None], SAMPLING_RATE)
     path.write_bytes(path.read_bytes().replace(b"alac", b"what"))
-    assert "of a kind that cannot be decoded" in fault_of(path).cause
+    assert "its audio codec is not supported" in fault_of(path).cause
 
 
 def test_seeking_in_mp3_leaves_the_terminal_alone(

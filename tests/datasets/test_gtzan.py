@@ -253,7 +253,7 @@ def test_unusable_audio_is_a_problem_and_the_track_lives_on_its_other_sources(
     (problem,) = dataset.problems
     assert problem.path == clip
     assert cause in problem.cause
-    assert "Nothing needs doing" in problem.remedy
+    assert "Nothing to do" in problem.remedy
 
 
 def test_a_track_without_any_usable_source_is_left_out(tmp_path: Path) -> None:
@@ -554,7 +554,7 @@ def test_gtzan_beside_another_genre_is_refused_unless_the_layout_is_given(tmp_pa
     write_clip(tmp_path / "genres_original/rock/rock.00000.wav")
     write_clip(tmp_path / "genres_original/jazz/jazz.00000.wav", seconds=0.3)
     write_clip(tmp_path / "lofi/mine.wav", seconds=0.4)
-    with pytest.raises(InputError, match="'lofi' is none of GTZAN's genres") as caught:
+    with pytest.raises(InputError, match="'lofi' is not one of GTZAN's genres") as caught:
         open_dataset(tmp_path)
     assert "--layout gtzan" in caught.value.remedy
     dataset = open_dataset(tmp_path, layout=Layout.GTZAN)
