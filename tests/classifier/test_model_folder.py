@@ -326,7 +326,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "shape": (lambda: network(["batch", 8, 22]), "its representation"),
     "one by one": (lambda: network([1, *MFCC.shape], [1, 3]), r"not \(batch, 4, 44\)"),
     "name": (lambda: network(output="scores"), "an output logits"),
-    "genres": (lambda: network(width=4), "of as many genres as config.json names"),
+    "genres": (lambda: network(width=4), "for the genres in config.json"),
 }
 
 
@@ -413,7 +413,7 @@ def test_other_weights_than_the_settings_tell_of_are_not_handed_on(
     classifier.save_pretrained(tmp_path / "copy")
     assert Classifier(tmp_path / "copy").config.files == classifier.config.files
     (folder / "model.safetensors").write_bytes(b"others")
-    with pytest.raises(InputError, match=r"model\.safetensors: it is not the file that config"):
+    with pytest.raises(InputError, match=r"model\.safetensors: it does not match config"):
         classifier.save_pretrained(tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -500,7 +500,7 @@ def test_code_in_a_pickled_encoder_is_not_run(evil: Path) -> None:
 
 def test_code_in_a_pickled_backbone_is_not_run(evil: Path) -> None:
     told = {"kind": "transformers", "source": str(evil), "window_s": 1.0, "sha256": "0" * 64}
-    with pytest.raises(GenrescopeError, match="others are not read"):
+    with pytest.raises(GenrescopeError, match="other formats may run code and are not read"):
         make_representation("embedding", {"backbones": [told], "layers": ["last"]})
 
 

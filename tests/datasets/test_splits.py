@@ -297,9 +297,9 @@ def test_published_lists_are_used_as_they_are() -> None:
     assert get_protocol("filtered").splits(dataset, 3) == [Split(("a", "b"), ("c",), ("d", "e"))]
 
 
-def test_an_unknown_protocol_is_told_what_there_is() -> None:
-    with pytest.raises(GenrescopeError, match=r"no protocol 'random'; .*filtered.*report"):
-        get_protocol("random")
+def test_the_error_for_an_unknown_protocol_names_those_there_are() -> None:
+    with pytest.raises(GenrescopeError, match=r"no protocol 'magic'; .*filtered.*random"):
+        get_protocol("magic")
 
 
 def test_the_real_filtered_lists(gtzan: Path) -> None:

@@ -87,14 +87,12 @@ def test_a_name_of_one_word_will_do(checkpoints: Checkpoints, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["onnx-waveform", "wav2vec2"])
-def test_what_was_heard_through_is_pinned(
-    name: str, checkpoints: Checkpoints, tmp_path: Path
-) -> None:
+def test_backbones_are_pinned(name: str, checkpoints: Checkpoints, tmp_path: Path) -> None:
     settings = checkpoints(name)
     told = make_representation("embedding", settings).to_json()
     (pinned,) = told["backbones"]
     assert len(pinned["sha256"]) == 64
-    with pytest.raises(GenrescopeError, match=r"not the .* needed: its sha256 is"):
+    with pytest.raises(GenrescopeError, match=r"not the expected .*: its sha256 is"):
         make_representation(
             "embedding", {**settings, "backbones": [reference(settings, sha256="0" * 64)]}
         )
@@ -107,11 +105,11 @@ def test_what_was_heard_through_is_pinned(
     assert new.key != make_representation("embedding", settings).key
 
 
-def test_backbones_side_by_side_must_hear_alike(checkpoints: Checkpoints) -> None:
+def test_several_backbones_must_take_the_same_input(checkpoints: Checkpoints) -> None:
     log_mel, wave = (
         checkpoints(f"onnx-{form}")["backbones"][0] for form in ("log-mel", "waveform")
     )
-    with pytest.raises(GenrescopeError, match="side by side"):
+    with pytest.raises(GenrescopeError, match="same sampling rate and window length"):
         make_representation("embedding", {"backbones": [log_mel, wave], "layers": ["projected"]})
     both = make_representation(
         "embedding", {"backbones": [log_mel, log_mel], "layers": ["projected"]}
@@ -201,7 +199,7 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
     config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "c.C", "AutoModel": "c.M"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "c.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(WeightsNotAvailableError, match="without code of its own"):
+    with pytest.raises(WeightsNotAvailableError, match="without custom code"):
         open_backbone(f"transformers:{folder}")
     assert not (tmp_path / "ran").exists()
 

@@ -102,12 +102,7 @@ def _read(view: View) -> tuple[list[Recording], View | None]:
         return _ogg(view), None
     if head.startswith(b"fLaC"):
         return [Recording(part) for part in _split(view, _FLAC)], None
-    for mark, reader in (
-        (b".snd", _au),
-        (b"dns.", _au),
-        (_MATROSKA, _matroska),
-        (b"ftyp", _mp4),
-    ):
+    for mark, reader in ((b".snd", _au), (b"dns.", _au), (_MATROSKA, _matroska), (b"ftyp", _mp4)):
         if head.startswith(mark, 4 if mark == b"ftyp" else 0):
             return reader(view)
     for kind in _KINDS:

@@ -201,7 +201,7 @@ class PyavStream:
         )  # how much longer it was before it was cut off
         self._end = 0  # of the last packet, in bytes
         self._can_seek = True
-        self._count = _Count()
+        self._count = _Count(self._stream)
 
     def seconds(self) -> float:
         """See `SoundStream`; for bare streams, by reading all packets."""
@@ -249,7 +249,7 @@ class PyavStream:
         # Opened again, as not every format can seek back to the start.
         with open_with_av(self._view) as container:
             stream = _audio_stream(self._view, container)
-            self._count = _Count()
+            self._count = _Count(stream)
             yield from self._mono(self._frames(container, stream))
         if (name := container.format.name) in _BARE:
             self._count.look_between(self._view, knows_places=name not in _PLACELESS)
@@ -271,7 +271,7 @@ class PyavStream:
 
     def stretch(self, first: int, count: int) -> Waveform:
         """See `SoundStream`."""
-        self._count = _Count()
+        self._count = _Count(self._stream)
         lead, blocks = self._from(first)
         pieces, found = [np.empty(0, np.float32)], 0
         for block in blocks:
@@ -401,7 +401,9 @@ class PyavStream:
 class _Count:
     # Statistics of a stream's packets.
 
-    def __init__(self) -> None:
+    def __init__(self, stream: AudioStream) -> None:
+        # A float: fractions cost more than the decoding of an MP3, and hold the GIL.
+        self._tick_s = float(stream.time_base or 0)
         self.lost = self.foreign = self.gaps = 0.0
         self.good = 0.0
         self._next_s: float | None = None
@@ -430,15 +432,15 @@ class _Count:
         # joined files.
         content = bytes(packet)
         if self._packets >= _EDGE and not _NO_SOUND.search(content[:1024]):
-            seconds = float((packet.duration or 0) * (packet.time_base or 0))
+            seconds = (packet.duration or 0) * self._tick_s
             self._pending = self._pending[0] + seconds, self._pending[1] + packet.size
 
     def _place(self, packet: Packet[AudioStream]) -> None:
-        if packet.pts is not None and packet.time_base:
-            start_s = float(packet.pts * packet.time_base)
+        if packet.pts is not None and self._tick_s:
+            start_s = packet.pts * self._tick_s
             if self._next_s is not None and _GAP_S[0] < start_s - self._next_s < _GAP_S[1]:
                 self.gaps += start_s - self._next_s
-            self._next_s = start_s + float((packet.duration or 0) * packet.time_base)
+            self._next_s = start_s + (packet.duration or 0) * self._tick_s
         if packet.size and packet.pos is not None:
             self._start = packet.pos if self._start is None else self._start
             self._end = max(self._end, packet.pos + packet.size)
@@ -557,7 +559,7 @@ def _is_split(view: View) -> bool:
     # Whether tags may occur in the middle: in packets without a container, except for an MP3 that
     # states its length.
     head = view.read_at(0, 4)
-    return (_may_be_mpeg(view) and not _mp3_tells_length(view)) or head[:2] == b"\x0b\x77"
+    return (_may_be_mpeg(view) and not _mp3_states_length(view)) or head[:2] == b"\x0b\x77"
 
 
 @contextmanager
@@ -676,7 +678,7 @@ def _audio_stream(view: View, container: InputContainer) -> AudioStream:
 def _is_bare(view: View, container: InputContainer) -> bool:
     # A codec's packets without a container: FFmpeg estimates the length from the first of them.
     if container.format.name == "mp3":
-        return not _mp3_tells_length(view)
+        return not _mp3_states_length(view)
     if container.format.name in _ENDLESS:
         return True
     return container.format.name in _BARE and not (
@@ -699,7 +701,7 @@ def _promised_seconds(view: View, container: InputContainer, stream: AudioStream
     return 0.0
 
 
-def _mp3_tells_length(view: View) -> bool:
+def _mp3_states_length(view: View) -> bool:
     # The first frame states how many bytes follow: too few in joined files.
     start = behind_id3(view)
     frame = view.read_at(start, 4096)

@@ -77,7 +77,7 @@ class OnnxConfig(BackboneConfig):
         """Load it; running it on silence gives the widths."""
         content = _read(self.source)
         if (found := hashlib.sha256(content).hexdigest()) != self.sha256:
-            cause = f"another file is needed: its sha256 is {found}, not {self.sha256}"
+            cause = f"it is not the expected file: its sha256 is {found}, not {self.sha256}"
             raise InputError(self.source, cause, "Put the right file there")
         session = _open_session(self.source, content)
         shape = session.get_inputs()[0].shape

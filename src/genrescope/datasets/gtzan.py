@@ -639,11 +639,7 @@ def _scan_files(
     best_first = {
         track: tuple(
             sorted(
-                found,
-                key=lambda clip: (
-                    ranks.index(clip.audio_variant),
-                    _preference(clip.path),
-                ),
+                found, key=lambda clip: (ranks.index(clip.audio_variant), _preference(clip.path))
             )
         )
         for track, found in clips.items()

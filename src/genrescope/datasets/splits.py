@@ -210,10 +210,8 @@ def _with_validation(train: list[Track], test: list[Track], seed: int, *, groupe
 def _folds(
     tracks: Sequence[Track], count: int, seed: int, *, grouped: bool, left: str = ""
 ) -> list[Fold]:
-    from sklearn.model_selection import (  # noqa: PLC0415  slow to import, and an extra
-        StratifiedGroupKFold,
-        StratifiedKFold,
-    )
+    # Slow to import, and an extra.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
 
     genres: NDArray[np.str_] = np.array([track.genre for track in tracks])
     _require_enough(tracks, genres, count, grouped=grouped, left=left)

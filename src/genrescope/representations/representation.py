@@ -277,7 +277,7 @@ def make_representation(name: str, parameters: Mapping[str, Any] | None = None) 
         raise GenrescopeError(f"Representation {name}: {error}.") from error
     if (values := prod(created.shape)) > MAX_VALUES:
         raise GenrescopeError(
-            f"Representation {name}: an array would have {values:,} values; the maximum is "
-            f"{MAX_VALUES:,}."
+            f"Representation {name}: an array would have {values:,} values; at most "
+            f"{MAX_VALUES:,} are allowed."
         )
     return created
