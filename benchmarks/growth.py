@@ -62,10 +62,14 @@ def main() -> None:
     figures = {
         **{
             f"{n} files: {name}": value
-            for n, told in libraries.items()
-            for name, value in told.items()
+            for n, measured in libraries.items()
+            for name, value in measured.items()
         },
-        **{f"{s} s: {name}": value for s, told in tracks.items() for name, value in told.items()},
+        **{
+            f"{s} s: {name}": value
+            for s, measured in tracks.items()
+            for name, value in measured.items()
+        },
     }
     for label, figure in figures.items():
         print(f"{label:<50} {figure:.4g}")
@@ -77,8 +81,8 @@ def main() -> None:
 
 def library(folder: Path, count: int) -> dict[str, float]:
     """Scan so many files twice."""
-    told = growth(folder, count)
-    return {name.partition(": ")[2]: value for name, value in told.items()}
+    measured = growth(folder, count)
+    return {name.partition(": ")[2]: value for name, value in measured.items()}
 
 
 def analyse(folder: Path, seconds: int) -> dict[str, float]:
@@ -111,11 +115,11 @@ def draw(
         (libraries, "files", ("first scan", "second scan")),
         (tracks, "length of the track, s", ("predict", "timeline")),
     )
-    for (told, label, names), (left, right) in zip(rows, axes, strict=True):
+    for (measured, label, names), (left, right) in zip(rows, axes, strict=True):
         for name in names:
-            x = list(told)
-            left.plot(x, [told[n][f"{name}, s"] for n in x], "o-", label=name)
-            right.plot(x, [told[n][f"{name}, peak memory, MB"] for n in x], "o-", label=name)
+            x = list(measured)
+            left.plot(x, [measured[n][f"{name}, s"] for n in x], "o-", label=name)
+            right.plot(x, [measured[n][f"{name}, peak memory, MB"] for n in x], "o-", label=name)
         finish(left, label, "time, s")
         left.set_yscale("log")
         finish(right, label, "peak memory, MB")

@@ -250,6 +250,11 @@ def test_every_form_of_export_says_the_same(run: Run, library: Path, tmp_path: P
         assert row["genre"] == same["genre"]
         shares = row["probabilities"]
         assert (shares and dict(shares)) == pytest.approx(same["probabilities"])
+        if row["genre"] is None:
+            assert row["embedding"] is None
+        else:
+            embedding = genrescope.load().analyse(row["path"])[1]
+            assert np.array_equal(row["embedding"], embedding.astype(np.float32))
     assert len(table) == len(meant)
 
 
@@ -558,7 +563,7 @@ def test_ten_times_the_library_takes_hardly_more_memory(run: Run, tmp_path: Path
         line = [sys.executable, "-c", PEAK, str(library), str(db)]
         done = subprocess.run(line, capture_output=True, text=True, check=True)
         peaks.append(float(done.stdout.split()[-1]))
-    assert max(sizes) < 1000
+    assert max(sizes) < 3000
     assert peaks[1] < peaks[0] + 10
 
 

@@ -349,10 +349,10 @@ def _print_stats(found: Stats) -> None:
     table = Table("genre", "tracks", "share", "", "mean confidence", "unsure")
     for column in (1, 2, 4, 5):
         table.columns[column].justify = "right"
-    most = max((genre.tracks for genre in found.genres.values()), default=1)
+    largest = max((genre.tracks for genre in found.genres.values()), default=1)
     for name, genre in found.genres.items():
         share = genre.tracks / total
-        blocks = "█" * max(1, round(16 * genre.tracks / most))
+        blocks = "█" * max(1, round(16 * genre.tracks / largest))
         sure = f"{genre.mean_confidence:.2f}", f"{genre.unsure:,}"
         table.add_row(one_line(name), f"{genre.tracks:,}", f"{share:.1%}", blocks, *sure)
     if found.genres:

@@ -269,7 +269,7 @@ def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
         annotation_tools=f"genrescope {__version__}",
         data_source="program",
     )
-    made = jams.JAMS(
+    document = jams.JAMS(
         file_metadata=jams.FileMetadata(title=_format_name(known.path.name), duration=seconds),
         sandbox={"path": written(str(known.path)), "unsure": found.unsure},
     )
@@ -282,8 +282,8 @@ def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
         )
         for name, share in some.items():
             annotation.append(time=0.0, duration=seconds, value=name, confidence=round(share, 4))
-        made.annotations.append(annotation)
-    return made
+        document.annotations.append(annotation)
+    return document
 
 
 def _jams_name(path: Path) -> str:
