@@ -370,7 +370,7 @@ def test_no_command_opens_what_a_file_names(tmp_path: Path, canary: Canary) -> N
         "classify folder": ["classify", "-r", "--jsonl", folder],
         "timeline": ["classify", "--timeline", "--jsonl", *given[::3]],
         "scan": ["scan", folder, "--db", tmp_path / "library.db"],
-        "similar": ["similar", own, "--in", folder, "--index", tmp_path / "index.npz"],
+        "similar": ["similar", own, "--library", folder, "--db", tmp_path / "similar.db"],
     }
     for name, arguments in runs.items():
         out, said = genrescope(*arguments, expected=(0, 1))

@@ -140,7 +140,7 @@ def test_the_base_install_classifies_in_an_empty_place(place: Path) -> None:
         (["train", "--data", "music"], "train"),
         (["list"], "train"),
         (["serve"], "web"),
-        (["similar", "song.mp3", "--in", "music", "--ann"], "similar"),
+        (["similar", "song.mp3", "--library", "music", "--ann"], "similar"),
         (["scan", "music", "--watch"], "library"),
         (["classify", "song.mp3", "--plot", "song.png"], "study"),
         (["classify", "--cluster", "auto", "--input", "music", "--output", "told"], "cluster"),

@@ -144,12 +144,12 @@ def test_playlists_say_what_they_left_out(run: Run, library: Path, place: Path) 
     assert f"{len(NAMES) - PLAYABLE} left out: control characters" in told
     assert f"such as {plain}" in told
 
-    near = run("similar", "clip/clip.flac", "--in", plain, "-n", 99, "--m3u")
+    near = run("similar", "clip/clip.flac", "--library", plain, "-n", 99, "--m3u")
     played = near.stdout.decode().splitlines()[1:]
     assert sorted(played) == sorted(lines)
     assert " tracks were left out: control characters" in near.stderr.decode()
-    assert run("similar", "clip/clip.flac", "--in", plain, "-n", 99, "--csv").returncode == 0
-    assert run("similar", "clip/clip.flac", "--in", plain, "-n", 99).returncode == 0
+    assert run("similar", "clip/clip.flac", "--library", plain, "-n", 99, "--csv").returncode == 0
+    assert run("similar", "clip/clip.flac", "--library", plain, "-n", 99).returncode == 0
 
 
 @pytest.mark.parametrize("words", ["stats", "stats --json", "stats --plot o.png", "tag log"])

@@ -223,7 +223,7 @@ def test_a_catalogue_is_read_where_nothing_can_be_written(
     export = run("export", "--to", "csv", "--db", db, prefix=unprivileged)
     assert (export.returncode, export.stdout == known) == (0, kind != "log"), export.stderr
     stats = run("stats", "--db", db, "--json", prefix=unprivileged)
-    assert '"heard": 1' in stats.stdout, stats.stderr
+    assert '"analysed": 1' in stats.stdout, stats.stderr
     plan = ("tag", "plan", scanned / "lib", "--db", db, "--out", "/dev/stdout")
     assert "song.mp3" in run(*plan, prefix=unprivileged).stdout
     assert {path.name: path.read_bytes() for path in read_only.iterdir()} == before
@@ -314,15 +314,15 @@ def test_a_stream_that_is_closed_is_called_closed(run: Run) -> None:
         (("export", "--to", "m3u", "--db", "z.db", "--out="), "--out is empty"),
         (("classify", ""), "an argument is empty"),
         (("stats", "--db", ""), "--db is empty"),
-        (("stats", "--db", "lib"), "lib: it is a folder, and no catalogue"),
-        (("scan", "lib", "--db", "lib"), "lib: it is a folder, and no catalogue"),
+        (("stats", "--db", "lib"), "lib: it is a folder, not a catalogue"),
+        (("scan", "lib", "--db", "lib"), "lib: it is a folder, not a catalogue"),
         (("scan", "pipe"), "pipe: it is a pipe, not a folder"),
-        (("stats", "--db", "pipe"), "pipe: it is a pipe, and no catalogue"),
-        (("similar", "lib", "--in", "pipe"), "pipe: it is a pipe, not a folder"),
+        (("stats", "--db", "pipe"), "pipe: it is a pipe, not a catalogue"),
+        (("similar", "lib", "--library", "pipe"), "pipe: it is a pipe, not a folder"),
         (("scan", "dead.mp3"), "dead.mp3: it is a link to nothing"),
         (("scan", "dead", "--db", "new.db"), "dead/dead.mp3: it is a link to nothing. Check"),
         (("classify", "dead"), "dead/dead.mp3: it is a link to nothing. Check"),
-        (("similar", "dead", "--in", "dead"), "dead/dead.mp3: it is a link to nothing. Check"),
+        (("similar", "dead", "--library", "dead"), "dead/dead.mp3: it is a link to nothing. Check"),
     ],
 )
 @POSIX

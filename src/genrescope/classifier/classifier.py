@@ -23,9 +23,11 @@ from genrescope.errors import GenrescopeError, InputError, WaveformError, one_li
 from genrescope.hub import find_model, push
 from genrescope.inference import MAX_MODEL_BYTES, first_line, on_gpu
 from genrescope.reading import read_bounded, sha256
+from genrescope.representations.embedding import Embedding
 from genrescope.representations.representation import Analysis
 
 _BATCH = 32
+_MAX_FLOAT16 = float(np.finfo(np.float16).max)
 
 Audio = str | os.PathLike[str] | NDArray[Any]
 AudioBatch = list[Any] | tuple[Any, ...]
@@ -236,12 +238,41 @@ class Classifier:
     __call__ = predict
 
     def _predict(self, audio: Audio, sampling_rate: int) -> Prediction:
+        return self.analyse(audio, sampling_rate)[0]
+
+    def analyse(
+        self, audio: Audio, sampling_rate: int = 0
+    ) -> tuple[Prediction, NDArray[np.float16]]:
+        """Classify and embed one clip, from one decoding and one run of the backbone.
+
+        Parameters, errors: see ``predict``.
+
+        Returns
+        -------
+        prediction
+            As of ``predict``.
+        embedding
+            float16 (embedding_width,): the mean of an embedding's columns over the windows; for
+            models with another representation, the logits.
+        """
         analysis = self._analyse(audio, sampling_rate)
         if isinstance(audio, np.ndarray) and is_silent(to_waveform(audio)):
             raise WaveformError("the waveform is silent")
         # As in training: the windows are averaged first, then classified.
         mean = analysis.arrays.mean(axis=0, keepdims=True)
-        scores = self._classify(audio, mean)[0]
+        logits = self._logits(audio, mean)
+        columns = mean if isinstance(self.representation, Embedding) else logits
+        embedding = np.clip(columns[0], -_MAX_FLOAT16, _MAX_FLOAT16).astype(np.float16)
+        return self._rank(analysis, _softmax(logits)[0]), embedding
+
+    @cached_property
+    def embedding_width(self) -> int:
+        """Columns of an embedding of ``analyse``."""
+        if isinstance(self.representation, Embedding):
+            return self.representation.shape[0]
+        return len(self.genres)
+
+    def _rank(self, analysis: Analysis, scores: NDArray[np.float32]) -> Prediction:
         ranked = {self.genres[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")}
         genre, confidence = next(iter(ranked.items()))
         unsure = confidence < self.config.unsure_below
@@ -268,7 +299,7 @@ class Classifier:
         window_s, rows = inf, []
         for part in parts:
             window_s = part.window_s
-            probabilities = self._classify(audio, part.arrays)
+            probabilities = _softmax(self._logits(audio, part.arrays))
             probabilities[np.flatnonzero(part.silent)] = 0
             rows.append(probabilities)
         return Timeline(self.genres, window_s, np.concatenate(rows))
@@ -287,10 +318,10 @@ class Classifier:
             raise WaveformError(f"its {self.representation.name} are not all finite numbers")
         return analysis
 
-    def _classify(self, audio: Audio, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _logits(self, audio: Audio, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
         # The error names the file that the network fails on, beside the network's own.
         try:
-            return self.probabilities(arrays)
+            return self.logits(arrays)
         except InputError as error:
             if isinstance(audio, np.ndarray):
                 raise

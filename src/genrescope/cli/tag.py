@@ -105,9 +105,9 @@ def tag_plan(
     is_stream = plan.exists()  # a pipe, a device or standard output, which then holds the table
     with open_catalogue(db) as catalogue:
         known = catalogue.counts(str(folder))
-        if not known["heard"]:
+        if not known["analysed"]:
             raise GenrescopeError(f"Nothing is known of {library}. Run `genrescope scan` on it.")
-        first = _First(known["heard"])
+        first = _First(known["analysed"])
         steps = make_plan(catalogue, folder, genres, policy, break_hard_links=break_hard_links)
         counts = write_plan(plan, folder, first.through(steps))
     first.show()

@@ -190,7 +190,7 @@ class Journal(Database):
         number
             Of the plan.
         """
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             known = self._connection.execute(
                 "SELECT id FROM plans WHERE key = ?", (key,)
             ).fetchone()
@@ -223,11 +223,11 @@ class Journal(Database):
 
     def plans(self) -> list[JournalEntry]:
         """Give every plan, the newest first."""
-        with self._told():
+        with self._access():
             rows = self._connection.execute(
                 "SELECT id, key, file, library, preserve_mtime, begun FROM plans ORDER BY id DESC"
             ).fetchall()
-        with self._decoded():
+        with self._validated():
             return [
                 JournalEntry(
                     n, text(key), _path(file), _path(library), bool(keep), begun, self._counts(n)
@@ -241,7 +241,7 @@ class Journal(Database):
         last = 2**62 if newest_first else 0
         marks = ", ".join("?" * len(states))
         while True:
-            with self._told():
+            with self._access():
                 page = self._connection.execute(
                     "SELECT id, path, stamp, old, new, state, told, mtime_ns, patch "
                     f"FROM steps WHERE plan = ? AND id {after} ? AND state IN ({marks}) "
@@ -250,14 +250,14 @@ class Journal(Database):
                 ).fetchall()
             if not page:
                 return
-            with self._decoded():
+            with self._validated():
                 changes = [_change(*row) for row in page]
             yield from changes
             last = page[-1][0]
 
     def ready(self, change: Change, mtime_ns: int, patch: bytes) -> None:
         """Note, on the disk, how to take back what is about to happen to a file."""
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = 'ready', mtime_ns = ?, patch = ? WHERE id = ?",
                 (to_integer(mtime_ns), patch, change.number),
@@ -265,7 +265,7 @@ class Journal(Database):
 
     def end(self, change: Change, state: str, told: str | None = None) -> None:
         """Note what has become of a step."""
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = ?, told = ? WHERE id = ?",
                 (state, told and one_line(told), change.number),
@@ -273,14 +273,14 @@ class Journal(Database):
 
     def restamp(self, change: Change, stamp: str) -> None:
         """Note the stamp of the file that an undone step has left."""
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET stamp = ? WHERE id = ?", (stamp, change.number)
             )
 
     def cancel(self, plan: int) -> None:
         """Let nothing of a plan wait any more."""
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = 'undone', told = 'it was never written' "
                 "WHERE plan = ? AND state = 'waiting'",
@@ -288,7 +288,7 @@ class Journal(Database):
             )
 
     def _counts(self, plan: int) -> dict[str, int]:
-        with self._told():
+        with self._access():
             found = self._connection.execute(
                 "SELECT state, count(*) FROM steps WHERE plan = ? GROUP BY state ORDER BY state",
                 (plan,),

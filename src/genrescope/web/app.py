@@ -57,7 +57,7 @@ def create_app(
     limits
         What a client may ask for.
     library
-        Where to look for similar tracks, already heard (``Library.update``).
+        Where to look for similar tracks.
     report
         Folder of a study's report, for the page's second tab.
     token
