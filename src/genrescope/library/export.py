@@ -29,12 +29,12 @@ from genrescope.io import (
     written,
 )
 from genrescope.library.catalogue import Known
+from genrescope.system import is_device_name
 
 _TAGS = 5  # that are named where a file has no room, or no use, for all of them
 _NAME_BYTES = 150
 _ROWS = 10_000  # of a Parquet row group
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"/\\|?*]+')
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)
 
 
 _NO_GENRE = "there is no genre, as the file could not be read"
@@ -196,9 +196,9 @@ def _playlist_name(genre: str, taken: set[str]) -> str:
     # Without case and accents' forms, for file systems that tell none apart. A name that changed,
     # or is taken, gets digits of the genre's own: the same in every export, whatever else is there.
     name = _short(_NOT_IN_NAMES.sub("_", genre).strip(". ")) or "_"
-    if name != genre or _DEVICES.match(name) or _folded(name) in taken:
+    if name != genre or is_device_name(name) or _folded(name) in taken:
         digits = hashlib.sha256(genre.encode(errors="surrogatepass")).hexdigest()[:8]
-        name = f"_{name} ({digits})" if _DEVICES.match(name) else f"{name} ({digits})"
+        name = f"_{name} ({digits})" if is_device_name(name) else f"{name} ({digits})"
     taken.add(_folded(name))
     return name
 
@@ -284,6 +284,7 @@ def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
 
 def _jams_name(path: Path) -> str:
     short = _short(_NOT_IN_NAMES.sub("_", _told_name(path.stem)).strip(". ") or "_")
+    short = f"_{short}" if is_device_name(short) else short
     return f"{short}.{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}.jams"
 
 
