@@ -260,7 +260,7 @@ def unicode_text(text: str) -> str:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("first", ["", "sep=,\n", '"sep=,"\n', "SEP=,\r\n", "sep=,,,,,,\n"])
 def test_a_plan_is_read_as_spreadsheets_save_it(plan: Path, encoding: str, first: str) -> None:
-    text, steps = plan.read_text(), list(open_plan(plan).steps())
+    text, steps = plan.read_text(encoding="utf-8"), list(open_plan(plan).steps())
     plan.write_bytes((first + text).encode(encoding))
     opened = open_plan(plan)
     assert opened.library == plan.parent / "music"
@@ -270,12 +270,12 @@ def test_a_plan_is_read_as_spreadsheets_save_it(plan: Path, encoding: str, first
 
 
 def test_a_plan_without_its_first_lines_is_refused_with_the_reason(plan: Path) -> None:
-    lines = plan.read_text().splitlines(keepends=True)
+    lines = plan.read_text(encoding="utf-8").splitlines(keepends=True)
     for kept in (lines[4:], lines[1:], ["sep=,\n", *lines[4:]]):
-        plan.write_text("".join(kept))
+        plan.write_text("".join(kept), encoding="utf-8")
         with pytest.raises(InputError, match=r"its first lines, .* are missing"):
             open_plan(plan)
-    plan.write_text("a shopping list\n")
+    plan.write_text("a shopping list\n", encoding="utf-8")
     with pytest.raises(InputError, match="it is no plan"):
         open_plan(plan)
 
@@ -284,8 +284,8 @@ def test_a_plan_without_its_first_lines_is_refused_with_the_reason(plan: Path) -
 def test_a_genre_that_cannot_be_written_is_refused_before_any_file_is(
     plan: Path, genre: str
 ) -> None:
-    head, _, last = plan.read_text().rpartition("Rock; Jazz")
-    plan.write_text(head + genre + last)
+    head, _, last = plan.read_text(encoding="utf-8").rpartition("Rock; Jazz")
+    plan.write_text(head + genre + last, encoding="utf-8")
     line = 8 if "\n" in genre else 7  # in which the row ends
     with pytest.raises(InputError, match=rf"line {line}: 'Rock.*' is no genre"):
         list(open_plan(plan).steps())

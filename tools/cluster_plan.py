@@ -469,7 +469,7 @@ def machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = re.findall(r"model name\s*: (.*)", info.read_text())
+        names = re.findall(r"model name\s*: (.*)", info.read_text(encoding="utf-8"))
         cpu = names[0] if names else cpu
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
 

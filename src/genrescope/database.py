@@ -197,6 +197,7 @@ class Database:
                     f"BEGIN; {migration}; PRAGMA user_version = {number}; COMMIT;"
                 )
         run(f"PRAGMA synchronous = {kind.synchronous}")
+        run("PRAGMA fullfsync = 1")  # macOS: past the disk's own cache
 
     @contextmanager
     def _access(self) -> Iterator[None]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from pathlib import Path
 
 from genrescope.errors import InputError
-
-_MOST_LINKS = 40  # one after another, as Linux follows them
 
 
 def read_bounded(path: Path, most: int, remedy: str) -> bytes:
@@ -102,29 +99,6 @@ def unreadable(path: Path, error: OSError | ValueError) -> InputError:
         return InputError(path, cause, "Check the path")
     cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
     return InputError(path, cause, "Check that you may read it")
-
-
-def path_for_others(path: Path) -> Path:
-    """Give a path by which other processes of this user find the same file.
-
-    ``/dev/fd/3``, ``/proc/self/fd/3``, ``/dev/stdin`` and links to them are descriptors of
-    whichever process opens them. Other paths are given as they are.
-    """
-    step = os.path.abspath(path)  # noqa: PTH100  no link is followed
-    for _ in range(_MOST_LINKS):
-        folder, name = os.path.split(step)
-        step = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118  some bytes are no text
-        if step.startswith("/proc/"):
-            real = Path(os.path.realpath(step))
-            try:
-                return real if real.samefile(path) else Path(step)
-            except (OSError, ValueError):  # deleted, or replaced: by its number in this process
-                return Path(step)
-        try:
-            step = os.path.join(os.path.dirname(step), os.readlink(step))  # noqa: PTH115, PTH118, PTH120
-        except (OSError, ValueError):  # no link
-            return path
-    return path
 
 
 def is_file(path: Path) -> bool:

@@ -12,10 +12,10 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context, parent_process, resource_tracker
+from contextlib import suppress
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,7 +25,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.reading import check_regular, path_for_others
+from genrescope.reading import check_regular
+from genrescope.system import interrupts_held, path_for_others
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -77,12 +78,13 @@ class WorkerProcess:
             return
         self._end()
         context = get_context("spawn")
-        ours, theirs = context.Pipe()
+        ours: Any
+        ours, theirs = context.Pipe()  # of a type of its own on Windows
         process = context.Process(
             target=_live, args=(theirs, self._prepare, self._given), daemon=True
         )
         try:
-            with _interrupts_held():
+            with interrupts_held():
                 process.start()
                 self._pipe, self._process = ours, process
         except BaseException:
@@ -292,7 +294,7 @@ class WorkerPool:
             size = 0  # work says what is wrong with it
         else:
             check_regular(path)
-        passed_on = path_for_others(path) if os.name == "posix" else path
+        passed_on = path_for_others(path)
         limit = _FILE_S + size / _BYTES_A_SECOND
         remedy = "Convert it, replace it or remove it"
         try:
@@ -368,37 +370,6 @@ def parallel_map(
             if stop is not None:
                 stop()
             raise
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Start a process in here: Ctrl-C reaches neither it nor, before the end, this thread.
-
-    A new process inherits the signals that the thread blocks, and Python would print a traceback
-    before ``_live`` could ignore one. An interrupt half-way would leave it without what it is to
-    run. Without signal masks, as on Windows, nothing is held.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # Starting it, which the first process would cause, unblocks the signal.
-    resource_tracker.ensure_running()
-    interrupted: list[int] = []
-    # Another thread may take the signal, of C code as well; Python then interrupts the main one.
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if is_main else None
-    if handler is not None:
-        signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        # While the handler is the one above, so that one that waits is noted, too.
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-        if interrupted:
-            signal.raise_signal(signal.SIGINT)
 
 
 def end_with_parent() -> None:

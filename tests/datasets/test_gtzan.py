@@ -53,7 +53,7 @@ def row(name: str, label: str | None = None, **cells: object) -> dict[str, objec
 def write_table(path: Path, *rows: dict[str, object], drop: tuple[str, ...] = ()) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = [c for c in ("filename", "length", *TABLE_COLUMNS, "label") if c not in drop]
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

@@ -148,7 +148,7 @@ def test_layers_that_are_not_there_are_told_which_are(checkpoints: Checkpoints) 
 
 def damaged_onnx(path: Path, way: str) -> Path:
     if way == "text":
-        path.write_text("not a network")
+        path.write_text("not a network", encoding="utf-8")
     elif way == "custom":
         save_onnx(path, ["n", 8000], operator="Steal", domain="their.own")
     elif way == "fixed":

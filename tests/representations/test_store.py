@@ -63,7 +63,7 @@ class Recorded(MelFromImage):
     def of_track(
         self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
-        with Path(self.log).open("a") as file:
+        with Path(self.log).open("a", encoding="utf-8") as file:
             file.write(f"{track.id}\n")
         return super().of_track(track, alteration, allow_damaged=allow_damaged)
 
@@ -376,7 +376,7 @@ def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatc
 
 def alive(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
     return state != "Z"  # ended, though nobody has asked how

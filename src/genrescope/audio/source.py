@@ -18,16 +18,10 @@ from typing import Any
 
 from genrescope.errors import InputError
 from genrescope.reading import check_regular, not_regular, unreadable
+from genrescope.system import READ_FLAGS
 
 REPLACE = "Replace the file with an intact copy or remove it"
 
-_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # in case a pipe has replaced the file
-)
 _BLOCK = 2**20
 
 
@@ -51,7 +45,7 @@ class OpenedFile:
     def read_at(self, offset: int, count: int) -> bytes:
         """Read up to ``count`` bytes from ``offset`` on."""
         if hasattr(os, "pread"):
-            return os.pread(self.descriptor, count, offset)
+            return bytes(os.pread(self.descriptor, count, offset))
         with self._lock:
             os.lseek(self.descriptor, offset, os.SEEK_SET)
             return os.read(self.descriptor, count)
@@ -69,7 +63,7 @@ def open_source(path: Path) -> Iterator[OpenedFile]:
     """
     check_regular(path)
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, READ_FLAGS)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     try:

@@ -14,6 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from genrescope import system
 from genrescope.audio.formats import DEMUXERS, looks_like_audio
 from genrescope.audio.headers import (
     MAX_RECORDINGS,
@@ -610,7 +611,7 @@ def _is_misread(view: View, file: soundfile.SoundFile) -> bool:
 
 def _soundfile(view: View) -> soundfile.SoundFile:
     source = view.source
-    if os.name == "posix" and view.size == source.size and not view.patches:
+    if not system.IS_WINDOWS and view.size == source.size and not view.patches:
         os.lseek(source.descriptor, 0, os.SEEK_SET)
         return soundfile.SoundFile(source.descriptor, closefd=False)
     view.seek(0)

@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 
 from genrescope.audio.formats import EXTENSIONS, looks_like_audio
 from genrescope.errors import InputError
+from genrescope.system import READ_FLAGS
 
 # Extensions of files that are not opened. Opening every other file takes time.
 _NEVER_AUDIO = re.compile(
@@ -135,7 +136,7 @@ def _sort(item: os.DirEntry[str], found: FoundFolder, below: list[str]) -> None:
 
 def _begins_like_audio(path: str) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, READ_FLAGS)
     except OSError:
         return False
     try:

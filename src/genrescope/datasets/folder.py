@@ -22,7 +22,8 @@ from genrescope.datasets.track import (
     spelt_alike,
 )
 from genrescope.errors import InputError
-from genrescope.reading import is_file, is_text, path_for_others, sha256, unreadable
+from genrescope.reading import is_file, is_text, sha256, unreadable
+from genrescope.system import path_for_others
 from genrescope.table import Table, fold_name, open_table
 
 _REMEDY = "Save it as UTF-8 CSV with the columns path, genre and, if known, artist"

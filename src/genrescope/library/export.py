@@ -31,12 +31,12 @@ from genrescope.io import (
     written,
 )
 from genrescope.library.catalogue import Known
+from genrescope.system import is_device_name
 
 _TAGS = 5  # the most probable, in formats that do not hold all of them
 _NAME_BYTES = 150
 _ROWS = 4096  # of a Parquet row group
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"/\\|?*]+')
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)
 
 
 _NO_GENRE = "there is no genre, as the file could not be read"
@@ -200,9 +200,9 @@ def _playlist_name(genre: str, taken: set[str]) -> str:
     # Names are compared without case and Unicode form, as some file systems do. A name that was
     # changed, or is taken, gets digits of the genre's hash, which are the same in every export.
     name = _short(_NOT_IN_NAMES.sub("_", genre).strip(". ")) or "_"
-    if name != genre or _DEVICES.match(name) or _folded(name) in taken:
+    if name != genre or is_device_name(name) or _folded(name) in taken:
         digits = hashlib.sha256(genre.encode(errors="surrogatepass")).hexdigest()[:8]
-        name = f"_{name} ({digits})" if _DEVICES.match(name) else f"{name} ({digits})"
+        name = f"_{name} ({digits})" if is_device_name(name) else f"{name} ({digits})"
     taken.add(_folded(name))
     return name
 
@@ -288,6 +288,7 @@ def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
 
 def _jams_name(path: Path) -> str:
     short = _short(_NOT_IN_NAMES.sub("_", _format_name(path.stem)).strip(". ") or "_")
+    short = f"_{short}" if is_device_name(short) else short
     return f"{short}.{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}.jams"
 
 

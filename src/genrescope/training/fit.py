@@ -373,7 +373,7 @@ def read_curves(path: Path) -> Curves:
     """Read the curves that a fit has written; none if there is no such file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 

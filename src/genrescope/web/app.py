@@ -19,7 +19,7 @@ from fastapi import FastAPI, HTTPException, Request
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp
 
-from genrescope import __version__
+from genrescope import __version__, system
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.similar import Library
@@ -249,7 +249,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family)
         try:
-            if os.name == "posix":
+            if not system.IS_WINDOWS:  # there, others could take over the port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
         except BaseException:
