@@ -1,4 +1,4 @@
-"""genrescope: tells the genre of music, and proves how well it does.
+"""Music genre classification you can check.
 
 A track becomes audio, audio becomes a representation, a representation goes through a model,
 and the model's prediction goes to a study, a library or a page.
@@ -11,20 +11,21 @@ and the model's prediction goes to a study, a library or a page.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genrescope.environment import configure
 from genrescope.errors import GenrescopeError, InputError
 
 if TYPE_CHECKING:
+    import os
+
     from genrescope.classifier import Classifier
 
 __all__ = ["SAMPLES", "GenrescopeError", "InputError", "__version__", "load", "sample"]
 __version__ = "0.1.0"
 
-# Otherwise ONNX Runtime keeps a mark of this machine and may report how it is used to its maker.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+configure("onnxruntime")
 
 SAMPLES = ("lament", "pulse", "shuffle")
 """Names of the sound samples in the package: a slow quartet, a machine beat, a swinging band."""

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from genrescope.datasets.splits import SEGMENTS, Split, get_protocol, segment_id, share_of
 from genrescope.datasets.track import Dataset
+from genrescope.environment import configure
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.models.classical import ESTIMATOR_VERSIONS
@@ -54,11 +55,6 @@ SKIPPED = "left out"
 SKIP_REASON = (
     "The study's file leaves it out here, where it takes long or too few tracks are left to test; "
     "run it with --recipes and --protocols"
-)
-
-_KEEP_MEMORY = ":".join(  # of GNU's C library: large pages, not given back until the process ends
-    f"glibc.malloc.{name}"
-    for name in ("hugetlb=1", "mmap_threshold=1073741824", "trim_threshold=4294967296")
 )
 
 
@@ -471,9 +467,7 @@ def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
 
 def worker_context() -> BaseContext:
     """Return how the processes that fit are started."""
-    # What a step of a network is done with goes back to the system, which clears it for the next: a
-    # tenth of an epoch of the study's CNN. Where C's library is another, this says nothing.
-    os.environ.setdefault("GLIBC_TUNABLES", _KEEP_MEMORY)
+    configure("malloc")
     # torch and Lightning take ten seconds to import: once, in a process that does nothing else,
     # and not in each of those that it is copied to.
     if "forkserver" not in get_all_start_methods():
@@ -485,10 +479,6 @@ def worker_context() -> BaseContext:
 
 @contextmanager
 def _workers(jobs: int, context: BaseContext, events: Any) -> Iterator[ProcessPoolExecutor]:
-    # Layers of pictures are larger than what glibc keeps for reuse; asking the system for them
-    # anew at every step costs a sixth of the time. It reads these when a process starts.
-    for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        os.environ.setdefault(setting, str(2**33))
     pool = ProcessPoolExecutor(jobs, context, _prepare_worker, (events,))
     try:
         yield pool

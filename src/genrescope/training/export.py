@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
+from genrescope.environment import quiet
 from genrescope.errors import one_line
 from genrescope.io import markdown_text
 from genrescope.models.classical import Temperature
@@ -50,9 +50,9 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros((1, *representation.shape))
     free = {0: "batch", 1: "segments"} if representation.segmented else {0: "batch"}
-    with warnings.catch_warnings():
-        # The exporter that traces is deprecated, but the newer one needs a package more.
-        warnings.simplefilter("ignore")
+    with quiet(
+        ""
+    ):  # the exporter that traces is deprecated, but the newer one needs a package more
         torch.onnx.export(
             network,
             (example,),

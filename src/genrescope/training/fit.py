@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import logging
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from platformdirs import user_cache_path
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from genrescope.environment import configure, quiet
 from genrescope.errors import GenrescopeError
 from genrescope.models import make_model
 from genrescope.models.classical import (
@@ -693,7 +692,7 @@ def _train(
     if recipe.patience is not None:
         best = ModelCheckpoint(folder, "best", "valid_loss", enable_version_counter=False)
         callbacks += [EarlyStopping("valid_loss", patience=recipe.patience), best]
-    with _quiet_lightning():
+    with quiet(*_NEEDLESS_WARNINGS, logger="lightning.pytorch"):
         trainer = lightning.Trainer(
             max_epochs=epochs,
             check_val_every_n_epoch=recipe.validate_every,
@@ -727,10 +726,7 @@ def _loggers(recipe: Recipe, seed: int, folder: Path) -> list[Logger]:
 
 
 def _mlflow_logger(uri: str, recipe: Recipe, seed: int) -> MLFlowLogger:
-    # Who gives the address of a server has not agreed to telling MLflow's makers, too.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Half a minute rather than four until a server that is not there is told.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    configure("mlflow")
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "genrescope")
     try:
         logger = MLFlowLogger(experiment, f"{recipe.name}, seed {seed}", uri)
@@ -775,21 +771,11 @@ def _as_is(arrays: Any) -> Any:
     return arrays
 
 
-class _quiet_lightning(warnings.catch_warnings):  # noqa: N801  used like a function
-    # Lightning tells of devices, and advises workers that arrays in memory have no use for.
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings(
-            "ignore", ".*number of training batches.*smaller than the logging.*"
-        )
-        warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
-        warnings.filterwarnings("ignore", ".*in eval mode at the start.*")  # frozen encoders
-        warnings.filterwarnings("ignore", ".*but have no `val_dataloader`.*")  # in a refit
-        warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
-        self._level = logging.getLogger("lightning.pytorch").level
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-
-    def __exit__(self, *exc: Any) -> None:
-        logging.getLogger("lightning.pytorch").setLevel(self._level)
-        super().__exit__(*exc)
+_NEEDLESS_WARNINGS = (
+    ".*does not have many workers.*",  # the arrays are in memory
+    ".*number of training batches.*smaller than the logging.*",
+    ".*Checkpoint directory.*exists and is not empty.*",
+    ".*in eval mode at the start.*",  # frozen encoders
+    ".*but have no `val_dataloader`.*",  # in a refit
+    ".*isinstance.treespec, LeafSpec.*",
+)
