@@ -53,7 +53,7 @@ def members(group: int) -> list[int]:
         ("classify", "music/endless.mp3"),
         ("classify", "music/endless.mp3", "--timeline"),
         ("scan", "music", "--db", "library.db"),
-        ("similar", "music/a.mp3", "--in", "music"),
+        ("similar", "music/a.mp3", "--library", "music"),
     ],
     ids=" ".join,
 )
@@ -165,7 +165,7 @@ def test_a_crash_costs_classify_one_file(folder: Path, way: str, workers: int) -
 def test_a_crash_costs_similar_one_file(folder: Path) -> None:
     shutil.copy(genrescope.sample("shuffle"), folder / "music" / "z.mp3")
     env = hostile(folder, die="endless.mp3")
-    words = ("similar", "music/a.mp3", "music/endless.mp3", "--in", "music", "--json")
+    words = ("similar", "music/a.mp3", "music/endless.mp3", "--library", "music", "--json")
     done = run(folder, env, *words)
     assert done.returncode == 1
     assert "endless.mp3: its decoder crashed" in done.stderr
@@ -174,7 +174,9 @@ def test_a_crash_costs_similar_one_file(folder: Path) -> None:
     assert "its decoder crashed" in bad["error"]
 
 
-@pytest.mark.parametrize("words", [("classify", "music"), ("similar", "music", "--in", "music")])
+@pytest.mark.parametrize(
+    "words", [("classify", "music"), ("similar", "music", "--library", "music")]
+)
 def test_what_decoders_print_is_not_seen(folder: Path, words: tuple[str, ...]) -> None:
     plain = run(folder, {}, *words)
     for left in (folder / "music").glob(".genrescope*"):
@@ -188,7 +190,7 @@ def test_what_decoders_print_is_not_seen(folder: Path, words: tuple[str, ...]) -
     [
         ("classify", "music"),
         ("scan", "music", "--db", "library.db"),
-        ("similar", "music/a.mp3", "--in", "music"),
+        ("similar", "music/a.mp3", "--library", "music"),
     ],
     ids=" ".join,
 )

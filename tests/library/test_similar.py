@@ -99,7 +99,7 @@ def recall(approximate: list[similar.Nearest], exact: list[similar.Nearest]) -> 
 
 
 def test_a_track_finds_its_copy_first_and_never_itself(library: Path, tmp_path: Path) -> None:
-    done = run("library/a/1.wav", "--in", "library", "--json", cwd=tmp_path)
+    done = run("library/a/1.wav", "--library", "library", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Heard 7 tracks" in done.stderr
     (row,) = json.loads(done.stdout)
@@ -117,43 +117,43 @@ def test_a_track_finds_its_copy_first_and_never_itself(library: Path, tmp_path: 
 
 def test_a_track_from_elsewhere_finds_the_same(clips: Path, library: Path, tmp_path: Path) -> None:
     outside = shutil.copy(clips / "a" / "1.wav", tmp_path / "song.wav")
-    done = run(outside, "--in", library, "-n", 2, "--json", cwd=tmp_path)
+    done = run(outside, "--library", library, "-n", 2, "--json", cwd=tmp_path)
     paths = [near["path"] for near in json.loads(done.stdout)[0]["similar"]]
     assert paths == [str(library / "a" / "1.wav"), str(library / "b" / "copy.wav")]
 
 
 def test_every_form(library: Path, tmp_path: Path) -> None:
-    plain = run(library / "a" / "1.wav", library / "root.wav", "--in", library, cwd=tmp_path)
+    plain = run(library / "a" / "1.wav", library / "root.wav", "--library", library, cwd=tmp_path)
     lines = plain.stdout.splitlines()
     assert [line.split(": ")[0] for line in lines if not line.startswith(" ")] == [
         str(library / "a" / "1.wav"),
         str(library / "root.wav"),
     ]
     assert lines[1].endswith(str(library / "b" / "copy.wav"))
-    table = run(library / "a", "--in", library, "-n", 2, "--csv", cwd=tmp_path)
+    table = run(library / "a", "--library", library, "-n", 2, "--csv", cwd=tmp_path)
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
     assert [row["rank"] for row in rows] == ["1", "2"] * 3
     assert rows[0]["path"] == str(library / "b" / "copy.wav")
     assert 0 < float(rows[0]["confidence"]) <= 1
     assert "Heard" not in table.stderr  # the index was there
-    playlist = run("library/a", "--in", "library", "--other-folders", "--m3u", cwd=tmp_path)
+    playlist = run("library/a", "--library", "library", "--other-folders", "--m3u", cwd=tmp_path)
     first, *songs = playlist.stdout.splitlines()
     assert first == "#EXTM3U"
     assert len(songs) == len(set(songs)) == 4  # each once, though three tracks were asked about
     assert all(Path(song).is_absolute() and Path(song).is_file() for song in songs)
     assert not [song for song in songs if "/a/" in song]
-    assert run("x.wav", "--in", library, "--csv", "--m3u", cwd=tmp_path).returncode == 2
+    assert run("x.wav", "--library", library, "--csv", "--m3u", cwd=tmp_path).returncode == 2
 
 
 def test_a_bad_file_of_the_library_is_named_and_a_bad_track_fails(
     library: Path, tmp_path: Path
 ) -> None:
     (library / "text.mp3").write_text("no music")
-    good = run("root.wav", "--in", ".", "--json", cwd=library)
+    good = run("root.wav", "--library", ".", "--json", cwd=library)
     assert good.returncode == 0
     assert "text.mp3" in good.stderr
     assert len(json.loads(good.stdout)[0]["similar"]) == 6
-    bad = run("text.mp3", "gone.wav", "root.wav", "--in", ".", "--json", cwd=library)
+    bad = run("text.mp3", "gone.wav", "root.wav", "--library", ".", "--json", cwd=library)
     assert bad.returncode == 1
     rows = json.loads(bad.stdout)
     assert ["error" in row for row in rows] == [True, True, False]
@@ -161,7 +161,7 @@ def test_a_bad_file_of_the_library_is_named_and_a_bad_track_fails(
     only = tmp_path / "only"
     only.mkdir()
     shutil.copy(library / "text.mp3", only)
-    none = run(library / "root.wav", "--in", only, cwd=tmp_path)
+    none = run(library / "root.wav", "--library", only, cwd=tmp_path)
     assert none.returncode == 1
     assert "none of its audio files can be read" in none.stderr
 
@@ -169,20 +169,20 @@ def test_a_bad_file_of_the_library_is_named_and_a_bad_track_fails(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--in", "nowhere"], ["nowhere", "no such folder", "--in"]),
-        (["--in", "library/root.wav"], ["root.wav", "it is a file"]),
-        (["--in", "empty"], ["empty", "no audio files"]),
-        (["--in", "upper", "--no-recursive"], ["upper", "--recursive"]),
+        (["--library", "nowhere"], ["nowhere", "no such folder", "--in"]),
+        (["--library", "library/root.wav"], ["root.wav", "it is a file"]),
+        (["--library", "empty"], ["empty", "no audio files"]),
+        (["--library", "upper", "--no-recursive"], ["upper", "--recursive"]),
         # A path through a file cannot be written, whoever tries.
         (
-            ["--in", "library", "--index", "library/root.wav/x.npz"],
-            ["x.npz", "--index"],
+            ["--library", "library", "--db", "library/root.wav/x.npz"],
+            ["x.npz", "--db"],
         ),
-        (["--in", "library", "--index", "library/a"], ["library/a", "it is a folder", "--index"]),
-        (["--in", "library", "--index", "thesis.txt"], ["thesis.txt", "left alone", "--index"]),
+        (["--library", "library", "--db", "library/a"], ["library/a", "it is a folder", "--db"]),
+        (["--library", "library", "--db", "thesis.txt"], ["thesis.txt", "left alone", "--db"]),
         (
-            ["--in", "library", "--index", "thesis.txt", "--rebuild"],
-            ["thesis.txt", "left alone", "--index"],
+            ["--library", "library", "--db", "thesis.txt", "--rebuild"],
+            ["thesis.txt", "left alone", "--db"],
         ),
     ],
 )
@@ -207,7 +207,7 @@ def test_no_recursive_looks_at_the_folder_alone_and_forgets_nothing(
 ) -> None:
     shutil.copy(library / "root.wav", library / "twin.wav")
     assert len(heard(library, classifier)) == 8
-    flat = run(library / "root.wav", "--in", library, "--no-recursive", "--json", cwd=tmp_path)
+    flat = run(library / "root.wav", "--library", library, "--no-recursive", "--json", cwd=tmp_path)
     (row,) = json.loads(flat.stdout)
     assert [near["path"] for near in row["similar"]] == [str(library / "twin.wav")]
     (library / "twin.wav").unlink()
@@ -218,7 +218,7 @@ def test_no_recursive_looks_at_the_folder_alone_and_forgets_nothing(
 def test_it_imports_neither_torch_nor_librosa(library: Path) -> None:
     code = (
         "import sys; from genrescope.cli.app import app; "
-        f"app(['similar', {str(library / 'root.wav')!r}, '--in', {str(library)!r}], "
+        f"app(['similar', {str(library / 'root.wav')!r}, '--library', {str(library)!r}], "
         "standalone_mode=False); "
         "heavy = {'torch', 'librosa', 'lightning', 'sklearn', 'transformers', 'usearch'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
@@ -230,8 +230,8 @@ def test_it_imports_neither_torch_nor_librosa(library: Path) -> None:
 def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
     library: Path, tmp_path: Path
 ) -> None:
-    exact = run(library, "--in", library, "--json", "--exact", cwd=tmp_path)
-    graph = run(library, "--in", library, "--json", "--ann", cwd=tmp_path)
+    exact = run(library, "--library", library, "--json", "--exact", cwd=tmp_path)
+    graph = run(library, "--library", library, "--json", "--ann", cwd=tmp_path)
     assert graph.returncode == 0, graph.stderr
     for near, nearest_ in zip(json.loads(graph.stdout), json.loads(exact.stdout), strict=True):
         shares = {one["path"]: one["similarity"] for one in near["similar"]}
@@ -243,7 +243,8 @@ def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
         "import importlib.util as u; find = u.find_spec; "
         "u.find_spec = lambda name, *a: None if name == 'usearch' else find(name, *a); "
         "import sys; from genrescope.cli.app import main; "
-        f"sys.argv = ['genrescope', 'similar', {str(library)!r}, '--in', {str(library)!r}, '--ann']"
+        f"sys.argv = ['genrescope', 'similar', {str(library)!r}, '--library', "
+        f"{str(library)!r}, '--ann']"
         "; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -253,7 +254,15 @@ def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
 
 def test_ctrl_c_keeps_what_was_heard(library: Path, tmp_path: Path) -> None:
     (library / "b" / "1.wav").rename(library / "b" / "1 endless.wav")
-    line = [sys.executable, "-m", "genrescope", "similar", "library/root.wav", "--in", "library"]
+    line = [
+        sys.executable,
+        "-m",
+        "genrescope",
+        "similar",
+        "library/root.wav",
+        "--library",
+        "library",
+    ]
     process = subprocess.Popen(
         [*line, "--workers", "1"],
         cwd=tmp_path,
@@ -269,7 +278,7 @@ def test_ctrl_c_keeps_what_was_heard(library: Path, tmp_path: Path) -> None:
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Run the same command again" in told
-    rest = run("library/root.wav", "--in", "library", "--json", cwd=tmp_path)
+    rest = run("library/root.wav", "--library", "library", "--json", cwd=tmp_path)
     assert "Heard 3 tracks" in rest.stderr  # not the one above and those in a
     assert len(json.loads(rest.stdout)[0]["similar"]) == 6
 
@@ -277,12 +286,12 @@ def test_ctrl_c_keeps_what_was_heard(library: Path, tmp_path: Path) -> None:
 def test_a_damaged_file_of_the_library_is_compared(library: Path, tmp_path: Path) -> None:
     content = (library / "a" / "1.wav").read_bytes()
     (library / "a" / "1.wav").write_bytes(content[: round(0.8 * len(content))])
-    done = run("library/b/copy.wav", "--in", "library", "-n", 1, "--json", cwd=tmp_path)
+    done = run("library/b/copy.wav", "--library", "library", "-n", 1, "--json", cwd=tmp_path)
     assert done.returncode == 0
     (near,) = json.loads(done.stdout)[0]["similar"]
     assert near["path"] == "library/a/1.wav"
     (library / "a" / "1.wav").write_bytes(content[: round(0.3 * len(content))])
-    done = run("library/b/copy.wav", "--in", "library", "-n", 1, "--json", cwd=tmp_path)
+    done = run("library/b/copy.wav", "--library", "library", "-n", 1, "--json", cwd=tmp_path)
     assert done.returncode == 0
     assert "1.wav: it is damaged or cut off" in done.stderr
 
@@ -346,7 +355,7 @@ def test_a_damaged_index_is_named_and_made_anew(
     content[middle] ^= 0xFF
     spoilt = {"cut": content[:middle], "flipped": content, "text": b"hello", "empty": b""}
     place.write_bytes(spoilt[damage])
-    done = run(library / "root.wav", "--in", library, "--json", cwd=tmp_path)
+    done = run(library / "root.wav", "--library", library, "--json", cwd=tmp_path)
     assert done.returncode == 0
     assert f"{place}: it is damaged. Every track is heard again." in done.stderr
     assert "Heard 7 tracks" in done.stderr
@@ -416,7 +425,7 @@ def test_a_folder_that_may_not_be_written_is_told_before_anything_is_heard(
 
     monkeypatch.setattr(Path, "replace", refuse)
     update = Library(library, classifier).update()
-    with pytest.raises(InputError, match=r"Permission denied.*--index"):
+    with pytest.raises(InputError, match=r"Permission denied.*--db"):
         next(update)
     assert not list(library.glob(".genrescope*"))
 

@@ -1,4 +1,4 @@
-"""The commands that get and check data sets."""
+"""The commands that download and check data sets."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from genrescope.cli.training_data import LAYOUT
 from genrescope.datasets.layout import Layout
 from genrescope.errors import GenrescopeError
 
-app = typer.Typer(no_args_is_help=True, help="Get and check data sets.")
+app = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
 
 
 @app.command(
     "get",
     epilog="Examples:\n\n"
     "- `genrescope data get gtzan`\n\n"
-    "- `genrescope data get gtzan --to ~/music/gtzan`",
+    "- `genrescope data get gtzan --out ~/music/gtzan`",
 )
 def get(
-    name: Annotated[str, typer.Argument(help="The data set: gtzan.")],
-    to: Annotated[
+    name: Annotated[str, typer.Argument(help="Data set: gtzan.")],
+    out: Annotated[
         Path | None, typer.Option(help="Folder to unpack into. [default: ./NAME]")
     ] = None,
     url: Annotated[
-        list[str] | None, typer.Option(help="Address to try first; may be given several times.")
+        list[str] | None, typer.Option(help="URL to try first; may be repeated.")
     ] = None,
 ) -> None:
-    """Download a data set, check it and unpack it. A download that was stopped goes on."""
+    """Download a data set, check it and unpack it. Resumes a download that was stopped."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -55,7 +55,7 @@ def get(
         def progress(done: int, total: int | None) -> None:
             bars.update(bar, completed=done, total=total)
 
-        folder = get_gtzan(to or Path(name), progress=progress, urls=[*(url or ()), *ARCHIVE_URLS])
+        folder = get_gtzan(out or Path(name), progress=progress, urls=[*(url or ()), *ARCHIVE_URLS])
     typer.echo(f"{folder} is ready. Next: genrescope data check {folder}")
 
 
@@ -65,14 +65,15 @@ def check(
         Path, typer.Argument(help="GTZAN in any layout, a folder of genre folders, or a CSV file.")
     ],
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show every finding, not the first few of a kind.")
+        bool,
+        typer.Option("--all", help="Print every finding, not only five of each kind."),
     ] = False,
 ) -> None:
-    """List what is missing, corrupt, duplicated, known to be faulty or not used.
+    """Report files that are missing, corrupt, duplicated, known to be faulty or unused.
 
-    Ends with code 1 if anything is corrupt, or a genre has no track that can be used.
+    Exit code 1 if a file is corrupt or a genre has no usable track.
     """
     from dataclasses import asdict
 

@@ -48,8 +48,8 @@ def serve(
         int | None,
         typer.Option(min=1, help="Files heard at once. [default: one per core, up to 4]"),
     ] = None,
-    waiting: Annotated[
-        int, typer.Option(min=1, help="Requests in the house; more are told to come back.")
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Maximum number of queued requests; further ones get 503.")
     ] = 100,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
@@ -76,7 +76,7 @@ def serve(
         minutes=max_minutes,
         upload_s=timeout,
         hear_s=timeout,
-        inside=waiting,
+        inside=max_queue,
         **({} if workers is None else {"at_once": workers}),
     )
     if not is_local(host) and not token:

@@ -26,18 +26,20 @@ app = typer.Typer()
 
 @app.command(
     epilog="Examples:\n\n"
-    "- `genrescope similar song.mp3 --in ~/Music`\n\n"
-    "- `genrescope similar song.mp3 --in ~/Music --other-folders -n 30`\n\n"
-    "- `genrescope similar song.mp3 --in ~/Music --m3u | mpv --playlist=-` plays them\n\n"
-    "- `genrescope similar ~/Music/album/ --in ~/Music --m3u > more-like-it.m3u8`\n\n"
-    "- `genrescope similar song.mp3 --in /mnt/read-only --index ~/music-index.npz`\n\n"
-    "- `genrescope similar ~/Music --in ~/Music --csv > neighbours.csv`"
+    "- `genrescope similar song.mp3 --library ~/Music`\n\n"
+    "- `genrescope similar song.mp3 --library ~/Music --other-folders -n 30`\n\n"
+    "- `genrescope similar song.mp3 --library ~/Music --m3u | mpv --playlist=-` plays them\n\n"
+    "- `genrescope similar ~/Music/album/ --library ~/Music --m3u > more-like-it.m3u8`\n\n"
+    "- `genrescope similar song.mp3 --library /mnt/read-only --db ~/music-index.npz`\n\n"
+    "- `genrescope similar ~/Music --library ~/Music --csv > neighbours.csv`"
 )
 def similar(
     tracks: Annotated[
         list[Path], typer.Argument(metavar="TRACK", help="Audio files, or folders of them.")
     ],
-    folder: Annotated[Path, typer.Option("--in", help="The folder to look for similar tracks in.")],
+    folder: Annotated[
+        Path, typer.Option("--library", help="The folder to look for similar tracks in.")
+    ],
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, help="Similar tracks to show for each.")
     ] = 10,
@@ -56,7 +58,7 @@ def similar(
     ] = False,
     index: Annotated[
         Path | None,
-        typer.Option(help="File of what has been heard. [default: a hidden one in the folder]"),
+        typer.Option("--db", help="File of the index. [default: a hidden one in the folder]"),
     ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Hear every track again, not only new ones.")
@@ -94,7 +96,7 @@ def similar(
     if ann:
         require("usearch", "similar")
     if index is not None:
-        check_output(index, "--index", inputs=tracks, is_audio=may_be_audio)
+        check_output(index, "--db", inputs=tracks, is_audio=may_be_audio)
     chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
     form = next((name for name, asked in chosen.items() if asked), "table")
     library = Library(folder, load(model), index, recursive=recursive, rebuild=rebuild)

@@ -25,7 +25,7 @@ PREFIX = ".genrescope-similar"
 
 _FORMAT = 1
 _HEADER = "genrescope_similar"  # the archive's first member: tells an index from a stranger's file
-_ELSEWHERE = "Give a file in a folder that you may write to with --index FILE"
+_ELSEWHERE = "Give a file in a folder that you may write to with --db FILE"
 _COLUMNS = {  # kind and number of dimensions
     "sizes": (np.dtype(np.int64), 1),
     "mtimes": (np.dtype(np.int64), 1),
@@ -102,7 +102,7 @@ def read(path: Path, model: str, folder: str | None) -> dict[str, IndexRow]:
         raise StaleIndexError("it is damaged") from error
     if header["folder"] != folder:
         whose = header["folder"] or "the folder that it lay in"
-        remedy = "Give another file with --index, or write over it with --rebuild"
+        remedy = "Give another file with --db, or write over it with --rebuild"
         raise InputError(path, f"it is the index of {whose}", remedy)
     if (header["format"], header["model"]) != (_FORMAT, model):
         raise StaleIndexError("it was made by another model or another genrescope")
@@ -134,7 +134,7 @@ def write(path: Path, rows: dict[str, IndexRow], model: str, folder: str | None)
         if path.exists():
             with path.open("rb") as file:
                 _check_version(path, file.read(_MARK.stop))
-        with whole(path, "--index") as partial, partial.open("wb") as file:
+        with whole(path, "--db") as partial, partial.open("wb") as file:
             np.savez(file, **parts)
     except OSError as error:
         cause = f"the index cannot be written ({error.strerror or error})"
@@ -146,7 +146,7 @@ def _check_version(path: Path, content: bytes) -> None:
     known = content[:4] == b"PK\x03\x04" and content[_MARK] == _HEADER.encode()
     if not known and not path.name.startswith(PREFIX):
         cause = "it is no index of genrescope's, so it is left alone"
-        raise InputError(path, cause, "Delete it, or give another file with --index")
+        raise InputError(path, cause, "Delete it, or give another file with --db")
 
 
 def _bytes(content: Any) -> NDArray[np.uint8]:

@@ -429,7 +429,7 @@ class Library:
             names = [name for name in self._names if name in self._rows]
             if not names:
                 cause = "none of its audio files can be read, so there is nothing to compare with"
-                raise InputError(self.folder, cause, "Give another folder with --in")
+                raise InputError(self.folder, cause, "Give another folder with --library")
             self._matrix = names, np.stack([self._rows[name].vector for name in names])
         return self._matrix
 
@@ -518,7 +518,7 @@ def _audio(
     folder: Path, recursive: bool, passed_over: Callable[[str], None]
 ) -> tuple[list[Path], list[InputError]]:
     if not folder.is_dir():
-        remedy = "Give the folder to look for similar tracks with --in"
+        remedy = "Give the folder to look for similar tracks with --library"
         raise InputError(folder, no_folder(folder), remedy)
     paths: list[Path] = []
     unreadable: list[InputError] = []

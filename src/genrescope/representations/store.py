@@ -21,6 +21,7 @@ import platformdirs
 
 from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.reading import sha256
 from genrescope.representations.alteration import PLAIN, AudioTransform
 from genrescope.representations.representation import Array, DamagedError, Representation
 from genrescope.workers import WorkerPool, parallel_map
@@ -122,7 +123,7 @@ class Store:
                 digests[track.id] = _digest(repr(track.descriptors).encode())
                 continue
             try:
-                digests[track.id] = _file_digest(source.path)
+                digests[track.id] = sha256(source.path)
             except OSError as error:
                 remedy = "Check that the file is there and may be read"
                 problems.append(InputError(source.path, f"it cannot be read ({error})", remedy))
@@ -206,7 +207,7 @@ class Store:
             for folder in {paths[track.id, version].parent for track, version in wanted}:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            remedy = "Give another folder with --store"
+            remedy = "Give another folder with --cache-dir"
             raise InputError(self.root, f"the store cannot be written ({error})", remedy) from error
         problems: dict[str, InputError] = {}  # one a file, however many of its versions fail
         # Audio is worth processes, which a file may crash. Pictures are decoded by C code that lets
@@ -272,7 +273,7 @@ def make_stored(
     except OSError as error:
         raise GenrescopeError(
             f"{path.parent}: the store cannot be written ({error}). Make room, or give another "
-            "folder with --store."
+            "folder with --cache-dir."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -297,8 +298,3 @@ def _prepare_worker(representation: Representation) -> Representation:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
