@@ -306,7 +306,7 @@ def test_a_full_disk_of_the_library(
         ballast = fill(disk, room + 4096)
         journal = tmp_path / "journal.db"
         done = runner.run("tag", "apply", tagged.plan, "--journal", journal)
-        assert "there is no space left on its disk" in fine(done, 1)
+        assert "there is no room left on its disk" in fine(done, 1)
         written = [name for name, state in tagged.states().items() if state == "new"]
         assert written == (["mp3-v1.mp3"] if room else [])
         assert set(tagged.states().values()) <= {"old", "new"}
@@ -337,7 +337,7 @@ def test_a_full_disk_of_the_journal(
         ballast = fill(disk, room)
         done = runner.run("tag", "apply", tagged.plan, "--journal", journal)
         told = fine(done, 1)
-        assert "no space left on its disk" in told or "it cannot be written (No space left" in told
+        assert "no room left on its disk" in told or "it cannot be written (No space left" in told
         assert set(tagged.states().values()) == {"old"} if room < 90_000 else {"old", "new"}
         assert tagged.leftovers() == []
         ballast.unlink()
@@ -357,7 +357,7 @@ def test_a_full_disk_of_the_catalogue(
         db = disk / "library.db"
         ballast = fill(disk, room)
         told = fine(heard.scan(db), 1)
-        assert "no space left on its disk" in told or "it cannot be written (No space left" in told
+        assert "no room left on its disk" in told or "it cannot be written (No space left" in told
         ballast.unlink()
         kept = faults.rows(db)
         assert kept.items() <= heard.rows.items()
@@ -829,7 +829,7 @@ def test_a_drive_that_is_taken_out_in_the_middle(tagged: faults.Tagged, tmp_path
         (f"{APPLY}read_genres", errno.EIO, "it cannot be written (Input/output error)"),
         (f"{APPLY}_swap", errno.EIO, "it cannot be written (Input/output error)"),
         (f"{APPLY}_swap", errno.ESTALE, "it cannot be written (Stale file handle)"),
-        (f"{APPLY}_copy", errno.EDQUOT, "there is no space left in your quota"),
+        (f"{APPLY}_copy", errno.EDQUOT, "there is no room left in your quota"),
     ],
 )
 def test_an_error_of_the_disk_ends_one_file_only(

@@ -9,13 +9,7 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-    note,
-    note_passed_over,
-    require,
-)
+from genrescope.cli.console import ERR, OUT, note, note_passed_over, require
 from genrescope.cli.options import ModelOption, RevisionOption, WorkersOption
 from genrescope.errors import GenrescopeError
 from genrescope.io import check_output, picture_kind, write_picture

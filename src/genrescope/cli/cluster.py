@@ -7,13 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    StoppedError,
-    note,
-    require,
-    say_json,
-)
+from genrescope.cli.console import ERR, StoppedError, note, require, say_json
 from genrescope.cli.options import ModelOption, RevisionOption
 
 app = typer.Typer(no_args_is_help=True, help="Classify millions of files on a Ray cluster.")

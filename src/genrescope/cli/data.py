@@ -7,10 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-)
+from genrescope.cli.console import ERR, OUT, say, say_json
 from genrescope.cli.training_data import LAYOUT
 from genrescope.datasets.layout import Layout
 from genrescope.errors import GenrescopeError
@@ -56,7 +53,7 @@ def get(
             bars.update(bar, completed=done, total=total)
 
         folder = get_gtzan(out or Path(name), progress=progress, urls=[*(url or ()), *ARCHIVE_URLS])
-    typer.echo(f"{folder} is ready. Next: genrescope data check {folder}")
+    say(f"{folder} is ready. Next: genrescope data check {folder}")
 
 
 @app.command("check", epilog="Examples:\n\n- `genrescope data check gtzan --json`")
@@ -89,8 +86,6 @@ def check(
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
     if as_json:
-        import json
-
         content = {
             "folder": str(report.folder),
             "tracks": len(report.tracks),
@@ -101,7 +96,7 @@ def check(
                 {**asdict(finding), "path": str(finding.path)} for finding in report.findings
             ],
         }
-        typer.echo(json.dumps(content, ensure_ascii=False, indent=1))
+        say_json(content)
     else:
         _print_check(report, None if everything else 5)
     if report.counts["corrupt"] or report.lacks_genre:

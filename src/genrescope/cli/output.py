@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -65,12 +64,7 @@ class Writer:
             self._csv.row("path", *columns)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
         if self._form == "json":
             _line(to_json(self._all, 1, sys.stdout.encoding))
@@ -148,12 +142,7 @@ class SimilarWriter:
             _line("#EXTM3U")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._form == "json":
             _line(to_json(self._all, 1, sys.stdout.encoding))
         if self._unplayed:

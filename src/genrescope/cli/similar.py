@@ -13,12 +13,7 @@ from genrescope.cli.console import StoppedError, note
 if TYPE_CHECKING:
     from genrescope.library.similar import Library
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-    note_passed_over,
-    require,
-)
+from genrescope.cli.console import ERR, OUT, note_passed_over, require
 from genrescope.io import check_output
 
 app = typer.Typer()

@@ -7,14 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-    StoppedError,
-    note,
-    require,
-    say,
-)
+from genrescope.cli.console import ERR, OUT, StoppedError, note, require, say
 from genrescope.cli.options import CacheOption, StrictOption
 from genrescope.cli.training_data import (
     DAMAGED,

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-    StoppedError,
-    note,
-    say,
-    say_json,
-)
+from genrescope.cli.console import ERR, OUT, StoppedError, note, say, say_json
 from genrescope.cli.library import (
     DbOption,
     LibraryArgument,
@@ -39,6 +32,9 @@ _SHOWN = 20  # changes of a plan, on the terminal
 JournalOption = Annotated[
     Path | None,
     typer.Option(help="Journal of the changes. [default: in the user's data folder]"),
+]
+PlanArgument = Annotated[
+    str | None, typer.Argument(help="File or number of a plan. [default: the newest]")
 ]
 
 
@@ -132,16 +128,14 @@ def tag_apply(
     named. It can be stopped at any moment: each file is the old or the new one, and
     `genrescope tag resume` continues.
     """
-    from genrescope.tagging.apply import apply_plan, register_plan
+    from genrescope.tagging.apply import register_plan
     from genrescope.tagging.plan import open_plan
 
     opened = open_plan(plan)
     with _journal(journal) as changes:
         entry = register_plan(changes, opened, preserve_mtime=preserve_mtime)
         before = entry.counts.get("done", 0)
-        total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
-        note(f"Library: {entry.library} ({total:,} files to be written)")
-        counts = _change(apply_plan(changes, entry), total, "writing")
+        counts = _write(changes, entry)
     if before:
         note(f"{before:,} files of this plan had been written before.")
     _print_changes(counts, f"undo it with: genrescope tag undo {plan}")
@@ -155,9 +149,7 @@ def tag_apply(
     "- `genrescope tag undo 3` reverts a plan by its number in `genrescope tag log`",
 )
 def tag_undo(
-    plan: Annotated[
-        str | None, typer.Argument(help="File or number of a plan. [default: the newest]")
-    ] = None,
+    plan: PlanArgument = None,
     journal: JournalOption = None,
 ) -> None:
     """Restore the files as they were before a plan was applied, byte for byte.
@@ -176,19 +168,13 @@ def tag_undo(
 
 @app.command("resume", epilog="Examples:\n\n- `genrescope tag resume` after a kill or a power cut")
 def tag_resume(
-    plan: Annotated[
-        str | None, typer.Argument(help="File or number of a plan. [default: the newest]")
-    ] = None,
+    plan: PlanArgument = None,
     journal: JournalOption = None,
 ) -> None:
     """Continue a plan whose application was interrupted."""
-    from genrescope.tagging.apply import apply_plan
-
     with _journal(journal) as changes:
         entry = _entry(changes, plan, ("ready", "waiting"))
-        total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
-        note(f"Library: {entry.library} ({total:,} files to be written)")
-        counts = _change(apply_plan(changes, entry), total, "writing")
+        counts = _write(changes, entry)
     _print_changes(counts, "undo it with: genrescope tag undo")
 
 
@@ -294,6 +280,14 @@ def _print_plan(
         say(f"  not in the plan: {known['waiting']:,} not analysed yet, {known['failed']:,} failed")
     if write:
         say(f"No tags have been changed. Review it, then: genrescope tag apply {plan}")
+
+
+def _write(journal: Journal, entry: JournalEntry) -> dict[str, int]:
+    from genrescope.tagging.apply import apply_plan
+
+    total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
+    note(f"Library: {entry.library} ({total:,} files to be written)")
+    return _change(apply_plan(journal, entry), total, "writing")
 
 
 def _change(results: Any, total: int, what: str) -> dict[str, int]:

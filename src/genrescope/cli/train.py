@@ -7,20 +7,9 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    note,
-    require,
-    say,
-)
+from genrescope.cli.console import ERR, note, require, say
 from genrescope.cli.options import CacheOption, StrictOption
-from genrescope.cli.training_data import (
-    DAMAGED,
-    LAYOUT,
-    MISSING_GENRES,
-    open_data,
-    trainer_flags,
-)
+from genrescope.cli.training_data import DAMAGED, LAYOUT, MISSING_GENRES, open_data, trainer_flags
 from genrescope.datasets.layout import Layout
 from genrescope.io import check_folder
 

@@ -344,8 +344,8 @@ def _sync(path: Path) -> None:
 
 
 _CAUSES = {
-    errno.ENOSPC: "there is no space left on its disk",
-    errno.EDQUOT: "there is no space left in your quota",
+    errno.ENOSPC: "there is no room left on its disk",
+    errno.EDQUOT: "there is no room left in your quota",
     errno.EROFS: "its disk is read-only",
     errno.EACCES: "its folder is not writable",
     errno.EPERM: "it may not be replaced",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,7 +250,7 @@ class Journal(Database):
             if not page:
                 return
             with self._decoded():
-                changes = [_change(*row) for row in page]
+                changes = [_change(row) for row in page]
             yield from changes
             last = page[-1][0]
 
@@ -295,17 +295,8 @@ class Journal(Database):
         return {text(state): count for state, count in found}
 
 
-def _change(
-    number: int,
-    path: Any,
-    stamp: Any,
-    old: Any,
-    new: Any,
-    state: Any,
-    reason: Any,
-    mtime_ns: Any,
-    patch: Any,
-) -> Change:
+def _change(row: Sequence[Any]) -> Change:
+    number, path, stamp, old, new, state, reason, mtime_ns, patch = row
     if not (isinstance(mtime_ns, int | None) and isinstance(patch, bytes | None)):
         raise TypeError
     return Change(
