@@ -103,7 +103,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _print_check(report: Any, most: int | None) -> None:
+def _print_check(report: Any, limit: int | None) -> None:
     from rich.table import Table
 
     from genrescope.datasets.findings import lines_of
@@ -111,7 +111,7 @@ def _print_check(report: Any, most: int | None) -> None:
     typer.echo(f"{report.folder}: {len(report.tracks)} tracks")
     for kind, count in report.counts.items():
         typer.echo(f"\n{kind}: {count}")
-        for line in lines_of((f for f in report.findings if f.kind == kind), most):
+        for line in lines_of((f for f in report.findings if f.kind == kind), limit):
             typer.echo(line)
     if not report.coverage:
         from rich.text import Text

@@ -1,8 +1,5 @@
 """WavPack, Monkey's Audio, Musepack and the like: an APEv2 tag behind the audio."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from collections.abc import Callable

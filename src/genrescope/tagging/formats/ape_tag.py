@@ -1,8 +1,5 @@
 """APEv2 tags, whose items are copied as bytes."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 import struct

@@ -1,8 +1,5 @@
 """ASF (WMA): attributes in several objects of the header."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from collections import defaultdict

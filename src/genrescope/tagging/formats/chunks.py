@@ -1,8 +1,5 @@
 """WAV and AIFF: an ID3v2 tag in a chunk."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from collections import defaultdict

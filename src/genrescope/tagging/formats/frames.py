@@ -1,8 +1,5 @@
 """MP3, AAC and True Audio: ID3v2 in front, APEv2 and ID3v1 behind."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,8 +1,5 @@
 """ID3v2 tags, whose frames are copied as bytes."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from collections import defaultdict

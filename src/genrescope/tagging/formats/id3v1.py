@@ -1,8 +1,5 @@
 """The ID3v1 tag: the last 128 bytes of a file, with the genre as the last of them."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from io import BytesIO

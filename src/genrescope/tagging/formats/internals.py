@@ -5,9 +5,6 @@ unchanged bytes needs the level below. pyproject.toml caps the version of mutage
 tests/tagging/test_internals.py fails where a name or its behaviour has changed.
 """
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,8 +1,5 @@
 """MP4: atoms below moov.udta.meta.ilst."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from collections import defaultdict

@@ -1,8 +1,5 @@
 """Vorbis comments: FLAC and Ogg."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 import struct
