@@ -173,7 +173,7 @@ def open_taxonomy(path: Path) -> None:
         genre = taxonomy.canonical(name)
         assert genre is None or genre.strip()
         taxonomy.is_within(name, "Rock")
-    taxonomy.map_shares({"rock": 0.5, "jazz": 0.4})
+    taxonomy.map_probabilities({"rock": 0.5, "jazz": 0.4})
 
 
 def open_taxonomy_text(part: str) -> Callable[[Path], None]:

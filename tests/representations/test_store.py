@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from genrescope.representations.transform import PLAIN, AudioTransform, get_transforms
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,6 +23,7 @@ from genrescope.representations import make_representation, picture
 from genrescope.representations.mel_from_image import MelFromImage
 from genrescope.representations.representation import Array
 from genrescope.representations.store import Store
+from genrescope.representations.transform import PLAIN, AudioTransform, get_transforms
 
 SAMPLING_RATE = 22050
 
@@ -215,7 +215,7 @@ class OnAFullDisk(MelFromImage):
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
 def test_an_array_is_written_whole_or_not_at_all(store: Store, tracks: list[Track]) -> None:
-    with pytest.raises(GenrescopeError, match=r"(?s)the store cannot be written.*--store"):
+    with pytest.raises(GenrescopeError, match=r"(?s)the store cannot be written.*--cache-dir"):
         store.collect(OnAFullDisk(), tracks)
     assert stored(store) == {}
     assert len(store.collect(MEL, tracks).ids) == 3
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     tmp_path: Path, tracks: list[Track], blocked: str
 ) -> None:
     (tmp_path / "store").write_text("a file stands in the way")
-    with pytest.raises(InputError, match=r"the store cannot be written .*--store") as caught:
+    with pytest.raises(InputError, match=r"the store cannot be written .*--cache-dir") as caught:
         Store(tmp_path / blocked).collect(MEL, tracks)
     assert caught.value.path == tmp_path / blocked
 

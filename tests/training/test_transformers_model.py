@@ -76,7 +76,7 @@ def test_train_with_another_encoder_and_use_it_through_transformers(
     )
     made = train(
         *("--encoder", tmp_path / "tiny", "--recipe", short, "--data", genres, "--out", out),
-        *("--store", tmp_path / "store", "--jobs", 1, "--force"),
+        *("--cache-dir", tmp_path / "store", "--jobs", 1, "--force"),
     )
     assert made.exit_code == 0, made.output
     assert f"For transformers.pipeline: {out / 'transformers'}" in made.stderr

@@ -87,7 +87,9 @@ def protocol(
 def get_protocol(name: str) -> Protocol:
     """Return a protocol by name; the GenrescopeError for unknown names lists all."""
     if name not in PROTOCOLS:
-        raise GenrescopeError(f"There is no protocol {name!r}; there are: {', '.join(PROTOCOLS)}.")
+        known = ", ".join(PROTOCOLS)
+        former = " The protocol report is now called random." if name == "report" else ""
+        raise GenrescopeError(f"There is no protocol {name!r}; there are: {known}.{former}")
     return PROTOCOLS[name]
 
 

@@ -202,7 +202,7 @@ class Store:
             for folder in {paths[track.id, version].parent for track, version in wanted}:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            remedy = "Give another folder with --store"
+            remedy = "Give another folder with --cache-dir"
             raise InputError(self.root, f"the store cannot be written ({error})", remedy) from error
         problems: dict[str, InputError] = {}  # one a file, however many of its versions fail
         # A file may crash an audio decoder, so that runs in processes. Pictures are decoded in
@@ -268,7 +268,7 @@ def make_stored(
     except OSError as error:
         raise GenrescopeError(
             f"{path.parent}: the store cannot be written ({error}). Make room, or give another "
-            "folder with --store."
+            "folder with --cache-dir."
         ) from error
     finally:
         partial.unlink(missing_ok=True)

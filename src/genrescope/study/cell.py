@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from genrescope.classifier import Classifier
 from genrescope.classifier.classifier import softmax
 from genrescope.datasets.splits import Split, get_protocol
+from genrescope.environment import set_torch_threads
 from genrescope.io import CsvWriter
 from genrescope.representations.representation import Array
 from genrescope.study.results import ResultRow
@@ -125,7 +125,7 @@ def run_cell(task: CellTask, notify: Event | None = None) -> ResultRow:
         As written to ``result.json``.
     """
     began = time.monotonic()
-    torch.set_num_threads(task.threads)
+    set_torch_threads(task.threads)
     packed = np.load(task.packed, mmap_mode="r", allow_pickle=False)
     if task.single_segments:
         packed = packed.reshape(-1, 1, *packed.shape[2:])

@@ -110,8 +110,9 @@ def load_study(
     path = bundled.get(reference, Path(reference))
     if reference not in bundled and path.suffix not in {".yaml", ".yml"}:
         known = ", ".join(bundled)
+        former = " The study report is now called original." if reference == "report" else ""
         raise GenrescopeError(
-            f"There is no study {reference!r}. Give one of these, or a YAML file: {known}."
+            f"There is no study {reference!r}. Give one of these, or a YAML file: {known}.{former}"
         )
     settings: dict[str, Any] = read_yaml(path)
     references = recipes if recipes is not None else settings.get("recipes")

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from genrescope.datasets.splits import SEGMENTS, Split, get_protocol, segment_id, share_of
 from genrescope.datasets.track import Dataset
+from genrescope.environment import configure
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.models.classical import ESTIMATOR_VERSIONS
@@ -54,11 +55,6 @@ SKIPPED = "left out"
 SKIP_REASON = (
     "The study's file skips it here, where it takes long or has too few test tracks. Run it with "
     "--recipes and --protocols"
-)
-
-_KEEP_MEMORY = ":".join(  # glibc: huge pages, no memory returned before the process ends
-    f"glibc.malloc.{name}"
-    for name in ("hugetlb=1", "mmap_threshold=1073741824", "trim_threshold=4294967296")
 )
 
 
@@ -471,11 +467,10 @@ def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
 
 
 def worker_context() -> BaseContext:
-    """Give the multiprocessing context of the processes that fit."""
-    # Otherwise memory is returned to the system and cleared at every step, which takes a tenth of
-    # an epoch of the study's CNN. Other C libraries ignore this.
-    os.environ.setdefault("GLIBC_TUNABLES", _KEEP_MEMORY)
-    # torch and Lightning take ten seconds to import: once, in the process that is forked.
+    """Return how the processes that fit are started."""
+    configure("malloc")
+    # torch and Lightning take ten seconds to import: once, in a process that does nothing else,
+    # and not in each of those that it is copied to.
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
@@ -485,10 +480,6 @@ def worker_context() -> BaseContext:
 
 @contextmanager
 def _workers(jobs: int, context: BaseContext, events: Any) -> Iterator[ProcessPoolExecutor]:
-    # glibc does not keep blocks as large as layers of pictures for reuse, which costs a sixth of
-    # the time. It reads these variables when a process starts.
-    for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        os.environ.setdefault(setting, str(2**33))
     pool = ProcessPoolExecutor(jobs, context, _prepare_worker, (events,))
     try:
         yield pool

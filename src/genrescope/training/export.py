@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import nn
 from torch.jit._trace import TracerWarning
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
+from genrescope.environment import quiet
 from genrescope.errors import one_line
 from genrescope.io import markdown_text
 from genrescope.models.classical import Temperature
@@ -64,9 +64,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros((1, *representation.shape))
     free = {0: "batch", 1: "segments"} if representation.segmented else {0: "batch"}
-    with warnings.catch_warnings():
-        for message, category in _TRACER_WARNINGS:
-            warnings.filterwarnings("ignore", message, category)
+    with quiet(*_TRACER_WARNINGS):
         torch.onnx.export(
             network,
             (example,),

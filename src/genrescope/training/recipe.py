@@ -432,6 +432,9 @@ def _find(reference: str, source: Path | None) -> Path:
     if path.suffix in {".yaml", ".yml"} and is_file(path):
         return path
     known = ", ".join(bundled)
+    today = reference.replace("report-", "original-")  # what genrescope 0.1 called them
+    if today != reference and today in bundled:
+        known += f"; {reference} is now called {today}"
     if source is not None:
         cause = f"there is no recipe {reference!r}"
         raise InputError(source, cause, f"Give one of these, or a YAML file: {known}")
