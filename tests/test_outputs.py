@@ -200,7 +200,10 @@ def with_a_log(new: Path, folder: Path) -> None:
 def of_the_first_version(new: Path, folder: Path) -> None:
     shutil.copy(new, folder / "z.db")
     with closing(sqlite3.connect(folder / "z.db")) as old:
-        old.executescript("ALTER TABLE tracks DROP COLUMN warnings; PRAGMA user_version = 1;")
+        for column in ("embedding", "warnings"):
+            old.execute(f"ALTER TABLE tracks DROP COLUMN {column}")
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
     assert [path.name for path in folder.iterdir()] == ["z.db"]
 
 
