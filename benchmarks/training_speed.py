@@ -34,7 +34,8 @@ from genrescope.datasets.splits import get_protocol
 from genrescope.datasets.track import Dataset
 from genrescope.representations.store import Store
 from genrescope.study.run import worker_context
-from genrescope.training.fit import EpochShuffle, PackedTracks, fit
+from genrescope.training.data import EpochShuffle, PackedTracks
+from genrescope.training.fit import fit
 from genrescope.training.recipe import Recipe, load_recipe
 from study_speed import Pictures, Rows, plain_cnn, plain_mlp
 

@@ -231,7 +231,7 @@ def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> 
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     refused = genrescope("train", "--data", genres, "--out", "precious", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "no model folder" in refused.stderr
+    assert "not a model folder" in refused.stderr
 
 
 @pytest.mark.slow

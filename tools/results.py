@@ -177,8 +177,8 @@ def found(lines: list[Line], recipe: str, protocol: str, scope: str) -> Line | N
 
 def entries(results: dict[str, Any]) -> list[str]:
     """Names of all recipes and ensembles."""
-    plan = results["study"]
-    return [entry["name"] for entry in (*plan["recipes"], *plan["ensembles"])]
+    config = results["study"]
+    return [entry["name"] for entry in (*config["recipes"], *config["ensembles"])]
 
 
 def table(

@@ -119,7 +119,7 @@ extends: knn
 name: mine
 about: All that a recipe may say.
 representation: {name: mfcc, coefficients: 13, seconds: 3.0, loop: true, hz: 16000}
-alterations: [mp3]
+augmentations: [mp3]
 normalise: standardise
 search: {neighbours: [1, 3]}
 calibrate: true

@@ -13,7 +13,7 @@ from genrescope.study.config import StudyConfig
 from genrescope.study.report import NO_AUDIO, summary, write_report
 from genrescope.study.results import Cell, Unavailable
 from genrescope.study.run import NO_WEIGHTS, Study
-from genrescope.training.fit import CURVE_COLUMNS
+from genrescope.training.loggers import CURVE_COLUMNS
 from genrescope.training.recipe import Ensemble, load_recipe
 
 TRACKS = tuple(Track(f"{GENRES[i % 3]}.{i:05d}", GENRES[i % 3]) for i in range(60))
@@ -24,9 +24,9 @@ def make_study(cells: list[Cell], **more: object) -> Study:
     names = list(dict.fromkeys(cell.recipe for cell in cells))
     recipes = [load_recipe({"extends": "original-mlp", "name": name}) for name in names]
     protocols = list(dict.fromkeys(cell.protocol for cell in cells))
-    plan = StudyConfig(recipes=recipes, protocols=protocols, seeds=2)
+    config = StudyConfig(recipes=recipes, protocols=protocols, seeds=2)
     study = Study(
-        plan=plan,
+        config=config,
         dataset=Dataset("made-up", TRACKS),
         cells=cells,
         unavailable=[],
@@ -102,7 +102,7 @@ def test_a_recipe_with_no_test_track_with_audio_is_marked(tmp_path: Path) -> Non
     assert last.startswith(f"| `filtered` | elsewhere | {NO_AUDIO} |")
 
 
-def test_honest_protocols_lead_and_leaks_come_last_and_are_marked(tmp_path: Path) -> None:
+def test_leakage_free_protocols_lead_and_leaks_come_last_and_are_marked(tmp_path: Path) -> None:
     protocols = (SEGMENTS, "random", "filtered")
     cells = [make_cell(recipe, name) for name in protocols for recipe in ("a", "b")]
     study = make_study(cells)
@@ -140,9 +140,9 @@ def test_a_protocol_that_is_only_for_some_has_no_line_for_the_others(tmp_path: P
 def test_missing_weights_stay_in_the_table_with_their_mark(tmp_path: Path) -> None:
     study = make_study([READS, HEARS], audio=HEARD)
     lacking = load_recipe({"extends": "original-wav2vec2", "name": "lacking"})
-    plan = study.plan.model_copy(update={"recipes": [*study.plan.recipes, lacking]})
+    config = study.config.model_copy(update={"recipes": [*study.config.recipes, lacking]})
     missing = Unavailable(recipe="lacking", protocol=None, mark=NO_WEIGHTS, reason="No network.")
-    text, page = written(replace(study, plan=plan, unavailable=[missing]), tmp_path)
+    text, page = written(replace(study, config=config, unavailable=[missing]), tmp_path)
     for title in ("Test accuracy", "On the tracks that have audio"):
         assert section(text, title)[-1].startswith("| `filtered` | lacking | weights not available")
     assert page.count("weights not available") == 3
@@ -196,10 +196,10 @@ def test_an_ensemble_stands_in_the_table_with_its_weights(tmp_path: Path) -> Non
     ensemble = make_cell("all", weights={"a": 0.75, "b": 0.25})
     cells = [make_cell("a"), make_cell("b")]
     study = make_study(cells)
-    plan = study.plan.model_copy(update={"ensembles": [Ensemble(name="all", of=("a", "b"))]})
+    config = study.config.model_copy(update={"ensembles": [Ensemble(name="all", of=("a", "b"))]})
     used = {**study.used, "all": study.used["a"]}
     sources = {**study.sources, "all": {}}
-    study = replace(study, plan=plan, cells=[*cells, ensemble], used=used, sources=sources)
+    study = replace(study, config=config, cells=[*cells, ensemble], used=used, sources=sources)
     text, page = written(study, tmp_path)
     assert [line.split(" | ")[1] for line in section(text, "Test accuracy")] == ["a", "b", "all"]
     assert "a 0.75, b 0.25" in text
@@ -259,8 +259,8 @@ def test_pictures_of_cells_are_folded_away_on_the_page_and_linked_in_the_text(
 
 def test_names_do_not_break_the_page(tmp_path: Path) -> None:
     study = make_study([READS])
-    plan = study.plan.model_copy(update={"about": "<b>5 < 6</b>"})
-    _, page = written(replace(study, plan=plan), tmp_path)
+    config = study.config.model_copy(update={"about": "<b>5 < 6</b>"})
+    _, page = written(replace(study, config=config), tmp_path)
     assert "&lt;b&gt;5 &lt; 6" in page
 
 

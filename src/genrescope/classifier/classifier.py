@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from math import inf
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from genrescope.representations.representation import Analysis
 _BATCH = 32
 
 Audio = str | os.PathLike[str] | Waveform
+F = TypeVar("F", bound=np.floating[Any])
 
 
 class Classifier:
@@ -286,9 +287,10 @@ class Classifier:
 
     def probabilities(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
         """Softmax of ``logits``; float32 (batch, genres), rows sum to 1."""
-        return _softmax(self.logits(arrays))
+        return softmax(self.logits(arrays))
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def softmax(logits: NDArray[F]) -> NDArray[F]:
+    """Logits (batch, genres) to probabilities of the same shape and dtype; rows sum to 1."""
     exponent = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(exponent / exponent.sum(axis=1, keepdims=True), dtype=np.float32)
+    return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))

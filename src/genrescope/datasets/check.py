@@ -38,6 +38,7 @@ from genrescope.datasets.layout import Layout
 from genrescope.datasets.open import open_dataset
 from genrescope.datasets.track import genre_key, missing_genres_error
 from genrescope.errors import InputError
+from genrescope.reading import sha256
 from genrescope.table import open_table
 from genrescope.workers import WorkerPool, parallel_map
 
@@ -268,7 +269,7 @@ def _open_clip(track: str, clip: GtzanClip, checksums: Mapping[str, str], remedy
     try:
         decoded = audio.decode(path)
         expected = checksums.get(path.name)
-        altered = expected is not None and _sha256(path) != expected
+        altered = expected is not None and sha256(path) != expected
     except InputError as error:
         return _Opened(track, path, None, Finding("corrupt", path, error.cause, remedy, track))
     except (OSError, MemoryError, RuntimeError, ValueError) as error:
@@ -300,11 +301,6 @@ def _open_image(track: str, path: Path) -> _Opened:
         remedy = "Replace it by the published picture"
         return _Opened(track, path, None, Finding("corrupt", path, cause, remedy, track))
     return _Opened(track, path, digest, None)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_checksums(path: Path) -> tuple[dict[str, str], list[Finding]]:

@@ -22,7 +22,7 @@ from genrescope.study.results import Cell, of_segments
 from genrescope.study.statistics import reliability
 
 if TYPE_CHECKING:
-    from genrescope.training.fit import Curves
+    from genrescope.training.loggers import Curves
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart.
 _TRAIN, _VALID = "#0072B2", "#D55E00"
@@ -76,8 +76,8 @@ def gap(cells: Sequence[Cell], leakage_free: Mapping[str, bool], title: str) -> 
     Parameters
     ----------
     cells
-        Of at least one honest protocol and, but for segments, one that is not; the first of each
-        is set beside the other.
+        Of at least one leakage-free protocol and one that is not (segments aside); the first of
+        each kind is compared.
     leakage_free
         By protocol.
     title
@@ -109,7 +109,7 @@ def gap(cells: Sequence[Cell], leakage_free: Mapping[str, bool], title: str) -> 
 
 
 def gap_protocols(cells: Sequence[Cell], leakage_free: Mapping[str, bool]) -> tuple[str, str]:
-    """The first honest protocol and the first random one, segments aside; empty where none is."""
+    """The first leakage-free and the first random protocol, without segments; "" for none."""
     present = [cell.protocol for cell in cells if not of_segments(cell.protocol)]
     strict = next((protocol for protocol in present if leakage_free[protocol]), "")
     return strict, next((protocol for protocol in present if not leakage_free[protocol]), "")
@@ -285,7 +285,7 @@ def _panel(
         axes.plot([low, high], [y, y], color=colour, linewidth=2)
         axes.plot(cell.mean, y, marker, color=colour, markersize=size)
         _beside(axes, (high, y), f"{cell.mean:.2f}", fontsize=8)
-    kind = {True: "honest", False: "optimistic"}[leakage_free[protocol]]
+    kind = {True: "leakage-free", False: "optimistic"}[leakage_free[protocol]]
     kind = LEAKS if of_segments(protocol) else kind
     axes.set_title(f"{protocol}: {kind}", fontsize=10, color=_WARNING if kind == LEAKS else "black")
     _tidy(axes, grid="x")
@@ -313,11 +313,15 @@ def _gap_marks(
             (
                 name,
                 {"marker": "|", "color": _LEAKAGE_FREE, "markersize": 13},
-                f"{name}: honest, too",
+                f"{name}: also leakage-free",
             )
             for name in others
         ),
-        (strict, {"marker": "o", "color": _LEAKAGE_FREE, "markersize": 7}, f"{strict}: honest"),
+        (
+            strict,
+            {"marker": "o", "color": _LEAKAGE_FREE, "markersize": 7},
+            f"{strict}: leakage-free",
+        ),
     ]
     cross = {"marker": "x", "color": _WARNING, "markersize": 6, "markeredgewidth": 1.6}
     marks += [(name, cross, f"{name}: {LEAKS}") for name in present if of_segments(name)]

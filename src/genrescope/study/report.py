@@ -117,14 +117,14 @@ def write_report(study: Study, out: Path) -> Path:
 
 
 def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str, Any]:
-    plan, dataset = study.plan, study.dataset
+    config, dataset = study.config, study.dataset
     names = _protocols(study)
     return {
-        "plan": plan,
+        "config": config,
         "dataset": dataset,
         "version": __version__,
         "protocols": [PROTOCOLS[name] for name in names],
-        "honest": {name for name in names if PROTOCOLS[name].leakage_free},
+        "leakage_free": {name for name in names if PROTOCOLS[name].leakage_free},
         "leaks": {name: LEAKS for name in names if of_segments(name)},
         "table": summary(study),
         "segments": [
@@ -163,14 +163,15 @@ def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str
         "left_out": [str(problem) for problem in study.problems],
         "pictures": _pictures(study, folder),
         "environment": study.cells[0].rows[0].environment if study.cells else {},
-        "seeds": _seeds(plan.seeds),
+        "seeds": _seeds(config.seeds),
     }
 
 
 def _protocols(study: Study) -> list[str]:
-    # Whatever the plan's order: the honest ones lead, and what leaks by design comes last.
+    # Leakage-free ones first, segments last, whatever the order in the study's file.
     return sorted(
-        study.plan.protocols, key=lambda name: (not PROTOCOLS[name].leakage_free, of_segments(name))
+        study.config.protocols,
+        key=lambda name: (not PROTOCOLS[name].leakage_free, of_segments(name)),
     )
 
 
@@ -184,13 +185,13 @@ def _seeds(count: int) -> str:
 
 
 def _stamp(study: Study) -> str:
-    quick = ", quick" if study.plan.quick else ""
-    return f"{study.dataset.name}, {_seeds(study.plan.seeds)}{quick}"
+    quick = ", quick" if study.config.quick else ""
+    return f"{study.dataset.name}, {_seeds(study.config.seeds)}{quick}"
 
 
 def _pictures(study: Study, folder: Path) -> dict[str, Any]:
     dataset, stamp = study.dataset, _stamp(study)
-    leakage_free = {name: PROTOCOLS[name].leakage_free for name in study.plan.protocols}
+    leakage_free = {name: PROTOCOLS[name].leakage_free for name in study.config.protocols}
     cells = _ordered(study, study.cells)
     pictures: dict[str, Any] = dict.fromkeys(("accuracy", "gap", "learning", "calibration"))
     pictures["balance"] = _save(
@@ -268,12 +269,11 @@ def _cell_pictures(study: Study, cells: Sequence[Cell], folder: Path) -> dict[st
                 ),
             }
         )
-    plan = [entry.name for entry in study.plan.entries]
-    return {recipe: found[recipe] for recipe in sorted(found, key=plan.index)}
+    return {entry.name: found[entry.name] for entry in study.config.entries if entry.name in found}
 
 
 def summary(study: Study) -> list[dict[str, str]]:
-    """The table's lines, as text, in its order: honest protocols first.
+    """The table's lines, as text, in its order: leakage-free protocols first.
 
     ``mark`` tells why a line has no figures, ``leaks`` is ``LEAKS`` or empty.
     """
@@ -285,7 +285,7 @@ def _lines(study: Study, among: Sequence[Cell]) -> list[dict[str, str]]:
     whole = {(cell.protocol, cell.recipe) for cell in study.cells}
     lines: list[dict[str, str]] = []
     for protocol in _protocols(study):
-        for recipe in study.plan.entries:
+        for recipe in study.config.entries:
             line = {"recipe": recipe.name, "about": recipe.about, "protocol": protocol}
             line["leaks"] = LEAKS if of_segments(protocol) else ""
             if (cell := cells.get((protocol, recipe.name))) is not None:
@@ -400,7 +400,7 @@ def _against(study: Study) -> list[dict[str, Any]]:
             "difference": figure.difference,
         }
         for name, figure in STUDY_FIGURES.items()
-        if any(recipe.name == name for recipe in study.plan.recipes)
+        if any(recipe.name == name for recipe in study.config.recipes)
     ]
 
 
@@ -409,7 +409,7 @@ def _ours(study: Study, cell: Cell | None) -> str:
         return "not run"
     if study.dataset.name != "gtzan":
         return f"not comparable ({study.dataset.name} data)"
-    if study.plan.quick:
+    if study.config.quick:
         return "not comparable (quick run)"
     gap = cell.mean - STUDY_FIGURES[cell.recipe].mean
     return f"{_plus_minus(cell.mean, cell.sd)} ({gap:+.3f})"
