@@ -1,9 +1,9 @@
 """Time the whole study against a plain PyTorch script with the same settings, in one run.
 
-The plain script is what one writes first: a Dataset that decodes and resizes its PNG at every
+The plain script is the usual first version: a Dataset that decodes and resizes its PNG at every
 access, a DataLoader, the usual loop, PyTorch's default threads, one fit after the other. Its
-epochs all cost the same, so it is timed over a few of them and multiplied; genrescope is timed as
-a user meets it: the whole `run_study` with an empty store, nothing left out.
+epochs all cost the same, so it is timed over a few of them and multiplied; genrescope is timed
+completely: the whole `run_study` with an empty store.
 
     python benchmarks/study_speed.py --data /path/to/gtzan
     python benchmarks/study_speed.py --data /path/to/gtzan --epochs-share 0.2   # shorter
@@ -84,7 +84,7 @@ def plain_cnn() -> nn.Module:
 
 
 def plain_epochs(model: nn.Module, train: Rows, valid: Rows, epochs: int) -> float:
-    """Fit with the usual loop; seconds an epoch, the first (which warms up) left out."""
+    """Fit with the usual loop; seconds per epoch, without the first (warm-up)."""
     loader = DataLoader(train, batch_size=16, shuffle=True)
     valid_loader = DataLoader(valid, batch_size=16)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-5)
@@ -157,8 +157,8 @@ def main() -> None:
         print(f"{name}: plain {seconds:.0f} s, genrescope {ours[name]:.0f} s")
     print(f"whole study: genrescope takes 1/{ratio:.2f} of the plain script's time")
     settings = {"cores": os.cpu_count(), "torch": torch.__version__, "seeds": config.seeds}
-    told = {"plain_s": plain, "genrescope_s": ours, "ratio": ratio, **settings}
-    print(json.dumps(told))
+    figures = {"plain_s": plain, "genrescope_s": ours, "ratio": ratio, **settings}
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

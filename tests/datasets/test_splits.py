@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from genrescope.representations.transform import get_transforms
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +31,7 @@ from genrescope.datasets.splits import (
 from genrescope.datasets.track import Dataset, SplitLists, Track
 from genrescope.errors import GenrescopeError
 from genrescope.representations.store import Store
+from genrescope.representations.transform import get_transforms
 from genrescope.study import cell, run
 from genrescope.study.config import StudyConfig
 from genrescope.training.data import PackedTracks

@@ -54,7 +54,7 @@ READS = make_cell("reads", accuracy=0.4, seeds=2)  # a table or a picture of eve
 HEARS = make_cell("hears", accuracy=0.7, tracks=20, seeds=2, chance=1)
 
 
-def test_recipes_that_hear_and_others_are_set_on_the_same_tracks(tmp_path: Path) -> None:
+def test_recipes_with_and_without_audio_are_compared_on_the_same_tracks(tmp_path: Path) -> None:
     study = make_study([READS, HEARS], audio=HEARD)
     text, page = written(study, tmp_path)
     whole = section(text, "Test accuracy")
@@ -66,7 +66,7 @@ def test_recipes_that_hear_and_others_are_set_on_the_same_tracks(tmp_path: Path)
     assert f"{left.mean:.3f} ±" in lines[0]
     assert "100 / 20 / 20" in lines[0]
     assert lines[1] == whole[1]
-    assert "among the 20 that have audio" in text
+    assert "among the 20 with audio" in text
     assert "On the tracks that have audio" in page
     with (tmp_path / "summary.csv").open() as file:
         found = [(line["recipe"], line["scope"], line["n_test"]) for line in csv.DictReader(file)]
@@ -82,7 +82,7 @@ def test_recipes_that_hear_and_others_are_set_on_the_same_tracks(tmp_path: Path)
     ("cells", "audio"),
     [
         ([READS, HEARS], frozenset(track.id for track in TRACKS)),  # all tracks have audio
-        ([READS], HEARD),  # nobody hears
+        ([READS], HEARD),  # no recipe uses audio
         ([HEARS], HEARD),  # everybody does
         ([READS, HEARS], frozenset()),  # there is no audio
     ],
@@ -156,7 +156,8 @@ def test_every_recipe_is_compared_with_the_best(tmp_path: Path) -> None:
         make_cell("apart", accuracy=0.5, tracks=10, offset=50),
     ]
     text, page = written(make_study(cells), tmp_path)
-    lines = [line.strip("| ").split(" | ") for line in section(text, "Against the best")]
+    compared = section(text, "Comparison with the best model")
+    lines = [line.strip("| ").split(" | ") for line in compared]
     assert [line[1] for line in lines] == ["middling", "bad", "apart"]
     assert {line[2] for line in lines} == {"good"}
     good, bad, *_ = cells
@@ -169,7 +170,7 @@ def test_every_recipe_is_compared_with_the_best(tmp_path: Path) -> None:
 
 def test_a_recipe_alone_is_compared_with_nothing(tmp_path: Path) -> None:
     text, page = written(make_study([READS]), tmp_path)
-    assert "Against the best" not in text + page
+    assert "Comparison with the best model" not in text + page
     assert len((tmp_path / "comparisons.csv").read_text().splitlines()) == 1
 
 
@@ -216,7 +217,7 @@ def test_gap_learning_and_calibration_are_there_when_there_is_something_to_show(
     text, page = written(study, tmp_path / "full")
     drawn = {path.stem for path in (tmp_path / "full" / "figures").glob("*.png")}
     assert {"gap", "learning", "calibration", "accuracy", "class-balance"} <= drawn
-    head, *_ = section(text, "With fewer training tracks")
+    head, *_ = section(text, "Learning curves")
     assert "10 % | 25 % | 50 % | 100 %" in text
     assert (
         head
@@ -224,13 +225,13 @@ def test_gap_learning_and_calibration_are_there_when_there_is_something_to_show(
         + " | ".join(f"{c.mean:.3f} ({c.n_train} tracks)" for c in learnt if c.recipe == "a")
         + " |"
     )
-    assert "What a random split promises" in page
+    assert "Leakage-free and random splits" in page
 
     bare = [replace(READS, rows=[row.model_copy(update={"ece": None}) for row in READS.rows])]
     text, page = written(make_study(bare), tmp_path / "bare")
     drawn = {path.stem for path in (tmp_path / "bare" / "figures").glob("*.png")}
     assert drawn == {"accuracy", "class-balance", "confusion-reads-filtered"}
-    for title in ("random split promises", "fewer training tracks", "Calibration"):
+    for title in ("Leakage-free and random", "Learning curves", "Calibration"):
         assert title not in text + page
 
 

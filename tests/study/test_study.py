@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from genrescope.representations.transform import TRANSFORMS, AudioTransform
 from PIL import Image
 
 from genrescope.classifier import Classifier
@@ -18,6 +17,7 @@ from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import GenrescopeError
 from genrescope.io import markdown_text
 from genrescope.representations.mel_image import MelImage
+from genrescope.representations.transform import TRANSFORMS, AudioTransform
 from genrescope.study.config import StudyConfig, bundled_studies, load_study
 from genrescope.study.report import write_report
 from genrescope.study.results import COLUMNS, Cell, ResultRow, TrackPrediction
@@ -376,8 +376,8 @@ def test_faults_of_a_study_file_are_named(tmp_path: Path) -> None:
     file.write_text("recipes: [original-mlp, original-mlp]\n")
     with pytest.raises(GenrescopeError, match="original-mlp"):
         load_study(str(file))
-    file.write_text("recipes: [original-mlp]\nprotocols: [random]\n")
-    with pytest.raises(GenrescopeError, match="'random'"):
+    file.write_text("recipes: [original-mlp]\nprotocols: [shuffled]\n")
+    with pytest.raises(GenrescopeError, match="'shuffled'"):
         load_study(str(file))
     file.write_text("recipes: [original-mlp]\nseed: 3\n")
     with pytest.raises(GenrescopeError, match="seed"):
@@ -409,7 +409,7 @@ def test_more_seeds_or_protocols_leave_what_is_done_as_it_is(
     assert sorted(log.fits) == [
         "small-mlp · filtered · seed 0",
         "small-mlp · filtered · seed 1",
-        "small-mlp · report · seed 1",
+        "small-mlp · random · seed 1",
     ]
 
 

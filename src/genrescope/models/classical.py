@@ -8,6 +8,7 @@ gradient boosting.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
@@ -21,22 +22,35 @@ from genrescope.errors import GenrescopeError
 from genrescope.models.model import Count, Positive, check_parameters
 from genrescope.models.normalise import Standardise
 
+Rows = NDArray[np.float32]
+Labels = NDArray[np.int64]
 Fit = Callable[..., nn.Module]
 
 ESTIMATORS: dict[str, Fit] = {}
-"""By name: functions of arrays (tracks, columns), labels and parameters that give a module."""
+"""By the names that recipes use; see ``estimator``."""
 
 ESTIMATOR_VERSIONS = {"decision-tree": 2, "knn": 2, "svm": 2}
 """Incremented when an estimator's logits change, so that older results are not reused."""
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-def estimator(name: str) -> Callable[[Fit], Fit]:
-    """Register a function under the name that recipes use."""
+def estimator(name: str, *, scaled: bool = True) -> Callable[[Fit], Fit]:
+    """Register a function of rows, labels, a seed and parameters.
+
+    It takes float32 (tracks, columns), standardised if ``scaled``, and int64 (tracks,). It gives a
+    module from such rows to the logits of the genres in the labels, in ascending order.
+    """
 
     def register(fit: Fit) -> Fit:
-        ESTIMATORS[name] = fit
+        @wraps(fit)
+        def fit_all(rows: Rows, labels: Labels, seed: int, genres: int, **own: Any) -> nn.Module:
+            tensor = torch.from_numpy(rows)
+            scale = Standardise(tensor) if scaled else nn.Identity()
+            model = fit(scale(tensor).numpy(), labels, seed, **own)
+            return nn.Sequential(scale, model, Spread(np.unique(labels), genres))
+
+        ESTIMATORS[name] = fit_all
         return fit
 
     return register
@@ -44,17 +58,11 @@ def estimator(name: str) -> Callable[[Fit], Fit]:
 
 def check_estimator(name: str, parameters: dict[str, Any]) -> None:
     """Raise GenrescopeError if a parameter is unknown or of a wrong type."""
-    given = frozenset({"arrays", "labels", "genres", "seed"})
-    check_parameters(name, ESTIMATORS[name], parameters, given)
+    check_parameters(name, ESTIMATORS[name], parameters, frozenset({"rows", "labels", "seed"}))
 
 
 def fit_estimator(
-    name: str,
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    parameters: dict[str, Any],
+    name: str, arrays: Rows, labels: Labels, genres: int, seed: int, parameters: dict[str, Any]
 ) -> nn.Module:
     """Fit a classical model.
 
@@ -88,35 +96,22 @@ def fit_estimator(
             f"Model {name} takes rows of columns, not arrays of shape {arrays.shape[1:]}."
         )
     try:
-        return ESTIMATORS[name](arrays, labels, genres, seed, **parameters).eval()
+        return ESTIMATORS[name](arrays, labels, seed, genres, **parameters).eval()
     except (TypeError, ValueError) as error:
         raise GenrescopeError(f"Model {name}: {error}.") from error
 
 
 @estimator("logistic-regression")
-def logistic_regression(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    c: Positive = 0.01,
-) -> nn.Module:
+def logistic_regression(rows: Rows, labels: Labels, seed: int, c: Positive = 0.01) -> nn.Module:
     """Multinomial logistic regression on standardised columns; ``c`` is scikit-learn's C."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
-    scale = Standardise(torch.from_numpy(arrays))
-    model = LogisticRegression(C=c, max_iter=2000, random_state=seed)
-    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
-    return nn.Sequential(scale, _linear(model, genres))
+    return _linear(LogisticRegression(C=c, max_iter=2000, random_state=seed).fit(rows, labels))
 
 
 @estimator("lda")
 def lda(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.8,
+    rows: Rows, labels: Labels, seed: int, shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.8
 ) -> nn.Module:
     """Linear discriminant analysis with shrunk covariance, on standardised columns.
 
@@ -125,60 +120,37 @@ def lda(
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: PLC0415
 
     del seed  # deterministic
-    scale = Standardise(torch.from_numpy(arrays))
     count = len(np.unique(labels))
     priors = np.full(count, 1 / count)
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors)
-    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
-    return nn.Sequential(scale, _linear(model, genres))
+    return _linear(model.fit(rows, labels))
 
 
 @estimator("knn")
-def knn(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    neighbours: Count = 5,
-) -> nn.Module:
+def knn(rows: Rows, labels: Labels, seed: int, neighbours: Count = 5) -> nn.Module:
     """Votes of the nearest tracks by Euclidean distance, on standardised columns.
 
     Nearer tracks decide between genres with equal votes, and raise the confidence.
     """
     del seed  # deterministic
-    scale = Standardise(torch.from_numpy(arrays))
-    present, places = np.unique(labels, return_inverse=True)
-    rows = scale(torch.from_numpy(arrays))
-    model = Neighbours(rows, torch.from_numpy(places), min(neighbours, len(rows)))
-    return nn.Sequential(scale, model, Spread(present, genres))
+    _, places = np.unique(labels, return_inverse=True)
+    count = min(neighbours, len(rows))
+    return Neighbours(torch.from_numpy(rows), torch.from_numpy(places), count)
 
 
 @estimator("naive-bayes")
 def naive_bayes(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    smoothing: Annotated[float, Field(ge=0, le=1e9)] = 1e-9,
+    rows: Rows, labels: Labels, seed: int, smoothing: Annotated[float, Field(ge=0, le=1e9)] = 1e-9
 ) -> nn.Module:
     """Gaussian naive Bayes on standardised columns; ``smoothing`` is scikit-learn's."""
     from sklearn.naive_bayes import GaussianNB  # noqa: PLC0415
 
     del seed  # deterministic
-    scale = Standardise(torch.from_numpy(arrays))
-    model = GaussianNB(var_smoothing=smoothing)
-    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
-    return nn.Sequential(scale, Gaussians(model), Spread(model.classes_, genres))
+    return Gaussians(GaussianNB(var_smoothing=smoothing).fit(rows, labels))
 
 
-@estimator("decision-tree")
-def decision_tree(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    leaf: Count = 1,
-) -> nn.Module:
+@estimator("decision-tree", scaled=False)
+def decision_tree(rows: Rows, labels: Labels, seed: int, leaf: Count = 1) -> nn.Module:
     """A single tree; ``leaf`` is the minimum number of tracks in a leaf.
 
     Leaves have Laplace's correction, one more track of every genre, so that small ones give less
@@ -187,41 +159,38 @@ def decision_tree(
     """
     from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415
 
-    model = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=seed).fit(arrays, labels)
-    return nn.Sequential(Forest([model.tree_], extra=1), Spread(model.classes_, genres))
+    model = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=seed).fit(rows, labels)
+    return Forest([model.tree_], extra=1)
 
 
-@estimator("random-forest")
+@estimator("random-forest", scaled=False)
 def random_forest(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
+    rows: Rows,
+    labels: Labels,
     seed: int,
     trees: Count = 300,
     leaf: Count = 1,
-    share: Share | Literal["sqrt", "log2"] = "sqrt",
+    share: Fraction | Literal["sqrt", "log2"] = "sqrt",
 ) -> nn.Module:
     """Many trees; ``share`` of the columns is tried for every split (``max_features``)."""
     from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
 
     model = RandomForestClassifier(
         trees, min_samples_leaf=leaf, max_features=share, random_state=seed
-    ).fit(arrays, labels)
-    grown = [tree.tree_ for tree in model.estimators_]
-    return nn.Sequential(Forest(grown), Spread(model.classes_, genres))
+    ).fit(rows, labels)
+    return Forest([tree.tree_ for tree in model.estimators_])
 
 
-@estimator("gradient-boosting")
+@estimator("gradient-boosting", scaled=False)
 def gradient_boosting(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
+    rows: Rows,
+    labels: Labels,
     seed: int,
     lr: Positive = 0.1,
     rounds: Count = 100,
     leaves: Annotated[int, Field(ge=2, le=2**16)] = 31,
     leaf: Count = 20,
-    share: Share = 1.0,
+    share: Fraction = 1.0,
 ) -> nn.Module:
     """Histogram gradient boosting; ``share`` of the columns is tried for every split."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
@@ -234,18 +203,13 @@ def gradient_boosting(
         max_features=share,
         early_stopping=False,
         random_state=seed,
-    ).fit(arrays, labels)
-    return nn.Sequential(Boosted(model), Spread(model.classes_, genres))
+    )
+    return Boosted(model.fit(rows, labels))
 
 
 @estimator("svm")
 def svm(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    c: Positive = 10.0,
-    gamma: Positive = 0.01,
+    rows: Rows, labels: Labels, seed: int, c: Positive = 10.0, gamma: Positive = 0.01
 ) -> nn.Module:
     """Support vectors with a Gaussian kernel, one against one, on standardised columns.
 
@@ -253,10 +217,7 @@ def svm(
     """
     from sklearn.svm import SVC  # noqa: PLC0415
 
-    scale = Standardise(torch.from_numpy(arrays))
-    model = SVC(C=c, gamma=gamma, random_state=seed)
-    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
-    return nn.Sequential(scale, SupportVectors(model, gamma), Spread(model.classes_, genres))
+    return SupportVectors(SVC(C=c, gamma=gamma, random_state=seed).fit(rows, labels), gamma)
 
 
 _NEVER = -1e4  # the logit of an absent genre; an infinity would give NaN
@@ -512,19 +473,15 @@ def _depth(left: NDArray[Any], right: NDArray[Any]) -> int:
     return depth
 
 
-def _linear(model: Any, genres: int) -> nn.Linear:
-    # For two classes scikit-learn has one row, and none for classes without tracks.
+def _linear(model: Any) -> nn.Linear:
     coefficients, intercept = np.asarray(model.coef_), np.asarray(model.intercept_)
-    if len(coefficients) == 1:
+    if len(coefficients) == 1:  # scikit-learn has one row for two classes
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercept = np.concatenate([-intercept, intercept]) / 2
-    layer = nn.Linear(coefficients.shape[1], genres)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.bias.fill_(_NEVER)
-        layer.weight[model.classes_] = torch.from_numpy(coefficients).float()
-        layer.bias[model.classes_] = torch.from_numpy(intercept).float()
-    return layer.requires_grad_(requires_grad=False)
+    layer = nn.Linear(coefficients.shape[1], len(coefficients)).requires_grad_(requires_grad=False)
+    layer.weight.copy_(torch.from_numpy(coefficients))
+    layer.bias.copy_(torch.from_numpy(intercept))
+    return layer
 
 
 class Temperature(nn.Module):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import logging
 import os
-import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from platformdirs import user_cache_path
 
+from genrescope.environment import configure, quiet
 from genrescope.errors import GenrescopeError
 from genrescope.training.recipe import Recipe
 
@@ -79,10 +78,7 @@ def make_loggers(recipe: Recipe, seed: int, folder: Path) -> list[Logger]:
 
 
 def _mlflow_logger(uri: str, recipe: Recipe, seed: int) -> MLFlowLogger:
-    # Giving the address of a server is no consent to usage reports to MLflow's makers.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # An unreachable server is reported after half a minute instead of four.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    configure("mlflow")
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "genrescope")
     try:
         logger = MLFlowLogger(experiment, f"{recipe.name}, seed {seed}", uri)
@@ -104,23 +100,14 @@ def _mlflow_logger(uri: str, recipe: Recipe, seed: int) -> MLFlowLogger:
     return logger
 
 
-class quiet_lightning(warnings.catch_warnings):  # noqa: N801  used like a function
+def quiet_lightning() -> AbstractContextManager[None]:
     """Silence Lightning's notes on devices, and its advice that does not apply here."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        for message in (
-            ".*does not have many workers.*",  # arrays in memory need none
-            ".*number of training batches.*smaller than the logging.*",
-            ".*Checkpoint directory.*exists and is not empty.*",
-            ".*in eval mode at the start.*",  # frozen encoders
-            ".*but have no `val_dataloader`.*",  # in a refit
-            ".*isinstance.treespec, LeafSpec.*",
-        ):
-            warnings.filterwarnings("ignore", message)
-        self._level = logging.getLogger("lightning.pytorch").level
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-
-    def __exit__(self, *exc: Any) -> None:
-        logging.getLogger("lightning.pytorch").setLevel(self._level)
-        super().__exit__(*exc)
+    return quiet(
+        ".*does not have many workers.*",  # arrays in memory need none
+        ".*number of training batches.*smaller than the logging.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*in eval mode at the start.*",  # frozen encoders
+        ".*but have no `val_dataloader`.*",  # in a refit
+        ".*isinstance.treespec, LeafSpec.*",
+        logger="lightning.pytorch",
+    )
