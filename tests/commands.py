@@ -42,7 +42,7 @@ TRAINING = (
     *(*BASE, "sklearn", "torch", "lightning"),
     *("genrescope.study.run", "genrescope.study.report"),
 )
-NEEDS = dict.fromkeys(("list", "study", "train"), TRAINING)
+NEEDS = dict.fromkeys(("study", "train"), TRAINING)
 """What is imported for a command, by its first word, where that is not ``BASE``."""
 CAN_FORK = hasattr(os, "pidfd_open")
 Done = subprocess.CompletedProcess[Any]
@@ -204,7 +204,8 @@ def main() -> None:
     # Ctrl-C at the tests is theirs to see.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in sys.argv[2:]:
-        import_module(name)
+        with suppress(ImportError):  # the command will say what is missing
+            import_module(name)
     gc.freeze()  # so that no copy goes through what was imported
     request = _serve(control)
     if request is None:

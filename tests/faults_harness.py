@@ -394,7 +394,7 @@ class Tagged:
             side = "old"
             nothing = nothing or ("all is undone" if before == {"old"} else "")
         if done.code:
-            right = bool(nothing) and "no plan of which anything is left" in done.err
+            right = bool(nothing) and "No plan has anything left" in done.err
             tally.expect(f"{command} ended with {done.code}: {done.told}", true=right)
         for complaint in self.complaints(side):
             tally.expect(f"{command}: {complaint}", true=False)
@@ -670,7 +670,10 @@ def children(pid: int) -> list[int]:
 def alive(pid: int) -> bool:
     """Tell whether a process is there and has not ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
     except OSError:
         return False
 

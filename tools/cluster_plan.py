@@ -36,7 +36,9 @@ from numpy.typing import NDArray
 
 import genrescope
 from genrescope.audio import excerpts, load, resample
-from genrescope.cluster.run import classify_parts, part_sizes, prepare
+from genrescope.cluster.lists import part_sizes
+from genrescope.cluster.parts import prepare
+from genrescope.cluster.run import classify_parts
 
 Samples = NDArray[np.float32]
 SAMPLING_RATE = 44100  # Hz
@@ -197,7 +199,7 @@ def measure(paths: list[Path], options: argparse.Namespace) -> Measured:
     hearing, decoding = [], []
     for path in paths * REPEATS:
         begin = process_time()
-        excerpts(path, representation.sampling_rate, span_s=window_s, most=windows)
+        excerpts(path, representation.sampling_rate, span_s=window_s, max_spans=windows)
         between = process_time()
         classifier.predict(path)
         decoding.append(between - begin)
@@ -469,7 +471,7 @@ def machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = re.findall(r"model name\s*: (.*)", info.read_text())
+        names = re.findall(r"model name\s*: (.*)", info.read_text(encoding="utf-8"))
         cpu = names[0] if names else cpu
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
