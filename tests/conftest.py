@@ -18,7 +18,8 @@ os.environ.update(
     MKL_NUM_THREADS="1",
     XDG_CACHE_HOME=str(_CACHE),
     XDG_DATA_HOME=str(_CACHE / "data"),
-    # Tests use librosa directly, too, and two test processes must not fill its cache at once.
+    # Tests use librosa directly, too, which compiles for a quarter of a minute: those that do are
+    # of the group "librosa". Two test processes must not fill its cache at once.
     NUMBA_CACHE_DIR=str(_CACHE / "numba"),
     HF_HOME=str(_CACHE / "huggingface"),
     HF_HUB_OFFLINE="1",
@@ -39,6 +40,36 @@ from numpy.typing import NDArray  # noqa: E402
 import tiny_backbones  # noqa: E402
 
 Samples = NDArray[np.float32]
+
+
+COSTLY = frozenset(
+    {
+        *("test_cli", "test_hub", "test_nasty_names", "test_numbers", "test_outputs"),
+        *("test_stopping", "test_workers", "test_audio_fuzz", "test_canary", "test_headers_fuzz"),
+        *("test_odd_files", "test_streams", "test_walk", "test_batch", "test_check"),
+        *("test_splits", "test_site", "test_fuzz", "test_targets", "test_web", "test_beets"),
+        *("test_scan", "test_similar", "test_encoder", "test_descriptors", "test_mfcc"),
+        *(
+            "test_spectral",
+            "test_store",
+            "test_confidence",
+            "test_figures",
+            "test_report",
+            "test_study",
+        ),
+        *("test_tagging", "test_tags", "test_fit", "test_frozen", "test_transformers_model"),
+        *("test_api", "test_attacks", "test_page", "test_systems"),
+    }
+)
+"""Files whose tests take more than four seconds of a processor together, slow ones not counted."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in COSTLY:
+            item.add_marker("costly")
+    # First, so that no worker is left with a long test when the others have ended.
+    items.sort(key=lambda item: item.path.stem not in COSTLY)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -100,6 +100,7 @@ def by_plain_librosa(y: Samples) -> dict[str, NDArray[np.floating]]:
     return {**features, **{f"mfcc{i}": row for i, row in enumerate(mfccs, start=1)}}
 
 
+@pytest.mark.xdist_group("librosa")
 @pytest.mark.slow
 def test_a_made_clip_gives_what_plain_librosa_gives(music: Callable[..., Samples]) -> None:
     y = music(seconds=6.01)  # not a whole number of hops
@@ -138,6 +139,7 @@ def test_any_sound_gives_finite_numbers(sound: str) -> None:
     assert (found[list(COLUMNS).index("rms_mean")] > 0) == (sound != "silence")
 
 
+@pytest.mark.xdist_group("librosa")
 def test_another_rate_is_resampled(music: Callable[..., Samples]) -> None:
     at_44100 = librosa.resample(music(), orig_sr=SAMPLING_RATE, target_sr=44100)
     found, wanted = (

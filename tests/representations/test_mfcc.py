@@ -34,6 +34,7 @@ def test_a_long_clip_is_cut_whether_looped_or_not(music: MakeMusic) -> None:
     np.testing.assert_array_equal(looped, mfcc.compute(clip, 22050, seconds=1.0))
 
 
+@pytest.mark.xdist_group("librosa")
 def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> None:
     clip = music(2.0, 16000)
     wanted = librosa.feature.mfcc(y=clip, sr=16000, n_mfcc=20, pad_mode="reflect")

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.representations import mfcc
 
+pytestmark = pytest.mark.xdist_group("librosa")
+
 Samples = NDArray[np.float32]
 MakeMusic = Callable[..., Samples]
 
