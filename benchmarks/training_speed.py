@@ -3,9 +3,10 @@
     python benchmarks/training_speed.py --data /path/to/gtzan
 
 The plain script is that of `study_speed.py`: a Dataset that reads its track at every access, a
-DataLoader, the usual loop, PyTorch's default threads, one fit after the other. genrescope fits as in
-a study: arrays in memory, one fit per core in parallel, each with one thread. Both have the same
-initial weights, batches and dropout; the difference of the losses of the first steps is printed. Runs alternate, so that changes of the machine affect both.
+DataLoader, the usual loop, PyTorch's default threads, one fit after the other. genrescope fits as
+in a study: arrays in memory, one fit per core in parallel, each with one thread. Both have the same
+initial weights, batches and dropout; the difference of the losses of the first steps is printed.
+Runs alternate, so that changes of the machine affect both.
 """
 
 from __future__ import annotations
