@@ -201,7 +201,11 @@ def machine() -> str:
     """On what it was measured."""
     model = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
-        told = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        told = dict(
+            line.split(":", 1)
+            for line in info.read_text(encoding="utf-8").splitlines()
+            if ":" in line
+        )
         names = {key.strip(): value.strip() for key, value in told.items()}
         flags = set(names.get("flags", "").split())
         widest = next((f for f in ("avx512f", "avx2", "sse4_2") if f in flags), "no SIMD told")

@@ -1,6 +1,6 @@
-"""A representation of one's own: how often the waveform changes sign, second by second.
+"""A custom representation: zero-crossing rate for each second.
 
-Run it in place of ``genrescope``, with any of its commands; see docs/extend.md.
+Run it instead of ``genrescope``, with any of its commands; see docs/extend.md.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from genrescope.representations.representation import Representation, representa
 @representation("zero-crossings")
 @dataclass(frozen=True)
 class ZeroCrossings(Representation):
-    """Share of samples at which the sign changes, for each second; quiet noise has many."""
+    """Fraction of samples at which the sign changes, for each second."""
 
     seconds: int = 3
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One number a second."""
+        """One number for each second."""
         return (self.seconds,)
 
     def compute(self, waveform, sampling_rate):
-        """Make float32 (seconds,) of float32 (samples,) and its sampling rate in Hz."""
+        """Compute float32 (seconds,) from float32 (samples,) and its sampling rate in Hz."""
         clip = fit_length(
             resample(waveform, sampling_rate, self.sampling_rate), self.seconds * self.sampling_rate
         )

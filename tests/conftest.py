@@ -1,4 +1,4 @@
-"""One thread, no network and a cache of its own for every test; and the sounds that tests share."""
+"""One thread, no network, own cache and data folders for the tests; and sounds that they share."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ os.environ.update(
     OPENBLAS_NUM_THREADS="1",
     MKL_NUM_THREADS="1",
     XDG_CACHE_HOME=str(_CACHE),
+    XDG_DATA_HOME=str(_CACHE / "data"),
     # Tests use librosa directly, too, and two test processes must not fill its cache at once.
     NUMBA_CACHE_DIR=str(_CACHE / "numba"),
     HF_HOME=str(_CACHE / "huggingface"),

@@ -271,7 +271,7 @@ def measure(_: None, path: Path) -> Outcome:
 
 
 def _by_excerpts(path: Path) -> float:
-    return audio.excerpts(path, SAMPLING_RATE, span_s=SPAN_S, most=MOST).seconds
+    return audio.excerpts(path, SAMPLING_RATE, span_s=SPAN_S, max_spans=MOST).seconds
 
 
 def _by_pieces(path: Path) -> float:

@@ -347,7 +347,7 @@ def test_the_audio_layer_opens_nothing_but_the_file(tmp_path: Path, canary: Cana
     assert len(baits) > 500
     ways: dict[str, Callable[[Path], Any]] = {
         "decode": audio.decode,
-        "excerpts": lambda path: audio.excerpts(path, 16000, span_s=0.1, most=2),
+        "excerpts": lambda path: audio.excerpts(path, 16000, span_s=0.1, max_spans=2),
         "pieces": lambda path: list(audio.pieces(path, 16000, 1000)),
         "length": audio.length,
     }
@@ -370,7 +370,7 @@ def test_no_command_opens_what_a_file_names(tmp_path: Path, canary: Canary) -> N
         "classify folder": ["classify", "-r", "--jsonl", folder],
         "timeline": ["classify", "--timeline", "--jsonl", *given[::3]],
         "scan": ["scan", folder, "--db", tmp_path / "library.db"],
-        "similar": ["similar", own, "--library", folder, "--db", tmp_path / "index.npz"],
+        "similar": ["similar", own, "--library", folder, "--db", tmp_path / "similar.db"],
     }
     for name, arguments in runs.items():
         out, said = genrescope(*arguments, expected=(0, 1))

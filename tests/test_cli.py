@@ -323,7 +323,7 @@ def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> 
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     refused = genrescope("train", "--data", genres, "--out", "precious", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "no model folder" in refused.stderr
+    assert "not a model folder" in refused.stderr
 
 
 @pytest.mark.slow
@@ -357,7 +357,7 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
             HF_HOME=str(tmp_path / "hf"),
         )
     assert done.returncode == 0, done.stderr
-    assert "cannot be had from the hub" in " ".join(done.stderr.split())
+    assert "cannot be fetched from the hub" in " ".join(done.stderr.split())
     assert "weights not available" in done.stdout
     assert time.monotonic() - began < 120
 

@@ -140,7 +140,7 @@ def test_a_process_ends_when_the_one_it_works_for_is_killed(tmp_path: Path) -> N
         parent.kill()
     for _ in range(100):
         state = Path(f"/proc/{pid}/stat")
-        if not state.exists() or state.read_text().split()[2] == "Z":
+        if not state.exists() or state.read_text(encoding="utf-8").split()[2] == "Z":
             return
         time.sleep(0.1)
     os.kill(pid, signal.SIGKILL)

@@ -199,7 +199,7 @@ def measure(paths: list[Path], options: argparse.Namespace) -> Measured:
     hearing, decoding = [], []
     for path in paths * REPEATS:
         begin = process_time()
-        excerpts(path, representation.sampling_rate, span_s=window_s, most=windows)
+        excerpts(path, representation.sampling_rate, span_s=window_s, max_spans=windows)
         between = process_time()
         classifier.predict(path)
         decoding.append(between - begin)
@@ -471,7 +471,7 @@ def machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = re.findall(r"model name\s*: (.*)", info.read_text())
+        names = re.findall(r"model name\s*: (.*)", info.read_text(encoding="utf-8"))
         cpu = names[0] if names else cpu
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
 

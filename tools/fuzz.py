@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "fuzz"))
 with atheris.instrument_imports(include=["genrescope", "yaml", "tomllib", "csv", "zipfile"]):
     import targets
 
-    import genrescope.study.config
-    import genrescope.training.recipe  # noqa: F401  what targets import only when they run
+    # What targets import only when they run.
+    import genrescope.study.config  # noqa: F401
+    import genrescope.training.recipe  # noqa: F401
 
 
 def main() -> None:

@@ -137,7 +137,7 @@ def _in_a_fork(work: Callable[[], int], log: Path) -> str:
     """Run something in a process of its own, silently; tell how it ended, in a word."""
     child = os.fork()
     if child == 0:
-        with log.open("w") as out:
+        with log.open("w", encoding="utf-8") as out:
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
         sys.dont_write_bytecode = True

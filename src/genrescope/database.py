@@ -1,4 +1,4 @@
-"""One SQLite file of genrescope's own: opened, checked, locked, with errors in words for people."""
+"""A SQLite file of genrescope's: opens, checks and locks it, and reports errors as `InputError`."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ import filelock
 from genrescope.errors import InputError
 from genrescope.reading import kind_of
 
-_DAMAGED = "malformed"  # SQLite's word for it
-_ROOM = 2**17  # bytes; SQLite needs more than 2**15 at once
+_DAMAGED = "malformed"  # in SQLite's message
+_MIN_FREE = 2**17  # bytes; SQLite needs more than 2**15 at once
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseKind:
-    """What a file is for.
+    """The purpose and schema of a database.
 
     Attributes
     ----------
     name
-        For people.
+        For messages.
     option
-        Of the command line, that gives another file.
+        The command-line option that gives another file.
     busy
-        What another process is doing that has it locked, as a clause.
+        What another process does while it holds the lock, as a clause.
     application
-        SQLite's application_id, which tells it from another program's database.
+        SQLite's application_id, which distinguishes it from other programs' databases.
     version
         Of the schema; raised when it changes.
     schema
-        SQL that makes the tables.
+        SQL that creates the tables.
     migrations
-        SQL that makes of each version the next one, from the first on.
+        SQL that turns each version into the next, from version 1 on.
     synchronous
         SQLite's: FULL where a commit must wait for the disk, NORMAL where it need not.
     """
@@ -59,25 +59,25 @@ class DatabaseKind:
 
 
 class Database:
-    """A database of genrescope's, open. The base of the catalogue and the journal.
+    """An open database of genrescope's; the base of the catalogue and the journal.
 
     Parameters
     ----------
     path
         Of the file.
     kind
-        What it must be.
+        Its purpose and schema.
     write
-        Whether it is made if need be, and locked, so that one process writes at a time. Without, it
-        must be there, and may lie where nothing can be written.
+        Whether to create it if need be and lock it, so that one process writes at a time. Without,
+        it must exist, and may be in a place that cannot be written.
     missing
-        What to do if it is not there, as a sentence without a final stop.
+        The remedy if it does not exist, as a sentence without a final stop.
 
     Raises
     ------
     InputError
-        If it is not there, is something else, was made by a newer genrescope, cannot be opened or
-        is locked.
+        If it does not exist, is another kind of file, was created by a newer genrescope, cannot be
+        opened or is locked.
     """
 
     def __init__(self, path: Path, kind: DatabaseKind, *, write: bool, missing: str = "") -> None:
@@ -90,7 +90,7 @@ class Database:
         if write:
             self._lock()
         try:
-            with self._told():
+            with self._access():
                 if write or self._may_be_written():
                     self._connection = _connect(path)
                 else:
@@ -113,9 +113,9 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Keep what is not yet kept, and close it."""
+        """Commit and close it."""
         try:
-            with self._told():
+            with self._access():
                 self._connection.commit()
         finally:
             self._connection.close()
@@ -134,15 +134,15 @@ class Database:
             remedy = f"Give another file with {self._kind.option}"
             raise InputError(self.path, cause, remedy) from error
         if (what := kind_of(mode)) is not None:
-            cause = f"it is {what}, and no {self._kind.name}"
+            cause = f"it is {what}, not a {self._kind.name}"
             raise InputError(self.path, cause, f"Give a file with {self._kind.option}")
 
     def _may_be_written(self) -> bool:
-        # SQLite writes beside a database that is only read, too, and a former version is changed.
+        # SQLite writes files beside a database even to read it, and an old version is migrated.
         return os.access(self.path, os.W_OK) and os.access(self.path.resolve().parent, os.W_OK)
 
     def _connect_read_only(self) -> sqlite3.Connection:
-        # As it lies there, if nobody writes to it and it needs no change; else a copy of it.
+        # In place, if it has no pending log and needs no migration; else a temporary copy.
         beside = self.path.resolve()
         log = beside.with_name(f"{beside.name}-wal")
         is_complete = not (log.exists() and log.stat().st_size)
@@ -190,48 +190,50 @@ class Database:
             remedy = f"Give another file with {kind.option}"
             raise InputError(self.path, "it is another program's database", remedy)
         elif version > kind.version:
-            raise InputError(self.path, "a newer genrescope made it", "Update genrescope")
+            raise InputError(self.path, "a newer genrescope created it", "Update genrescope")
         else:
             for number, migration in enumerate(kind.migrations[version - 1 :], start=version + 1):
                 self._connection.executescript(
                     f"BEGIN; {migration}; PRAGMA user_version = {number}; COMMIT;"
                 )
         run(f"PRAGMA synchronous = {kind.synchronous}")
+        run("PRAGMA fullfsync = 1")  # macOS: past the disk's own cache
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        # One thread at a time; and whatever goes wrong is said in words for people.
+    def _access(self) -> Iterator[None]:
+        # One thread at a time; SQLite's errors become errors that name the file and a remedy.
         with self._mutex:
             try:
                 yield
             except sqlite3.Error as error:
-                raise InputError(self.path, *self._words(str(error))) from error
-            except UnicodeDecodeError as error:  # of what SQLite tells of a damaged file
-                raise InputError(self.path, *self._words(_DAMAGED)) from error
+                raise InputError(self.path, *self._format_error(str(error))) from error
+            except UnicodeDecodeError as error:  # in SQLite's message about a damaged file
+                raise InputError(self.path, *self._format_error(_DAMAGED)) from error
 
     @contextmanager
-    def _decoded(self) -> Iterator[None]:
-        # What a row holds that no genrescope has written there: some other program has.
+    def _validated(self) -> Iterator[None]:
+        # Rows with values that genrescope never writes are reported as damage.
         try:
             yield
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise InputError(self.path, *self._words(_DAMAGED)) from error
+            raise InputError(self.path, *self._format_error(_DAMAGED)) from error
 
-    def _words(self, told: str) -> tuple[str, str]:
+    def _format_error(self, message: str) -> tuple[str, str]:
+        # Cause and remedy, for SQLite's message.
         option = self._kind.option
-        # What SQLite keeps beside the file it calls an I/O error where there is no room for it.
-        no_room = "I/O" in told and shutil.disk_usage(self.path.parent).free < _ROOM
-        if "full" in told or no_room:
+        # SQLite reports an I/O error if there is no room for the files that it keeps beside it.
+        is_full = "I/O" in message and shutil.disk_usage(self.path.parent).free < _MIN_FREE
+        if "full" in message or is_full:
             remedy = "Make room and run it again: what was done until now is kept"
             return "there is no room left on its disk", remedy
-        if "not a database" in told:
-            return f"it is no genrescope {self._kind.name}", f"Give another file with {option}"
-        if _DAMAGED in told:
+        if "not a database" in message:
+            return f"not a genrescope {self._kind.name}", f"Give another file with {option}"
+        if _DAMAGED in message:
             return "it is damaged", f"Restore it from a copy, or give another file with {option}"
-        if "locked" in told:
-            return "another program holds it", f"Close that, or give another file with {option}"
+        if "locked" in message:
+            return "another program has locked it", f"Close that, or give another with {option}"
         remedy = f"Check that you may write to its folder, or give another file with {option}"
-        return f"it cannot be used ({told})", remedy
+        return f"it cannot be used ({message})", remedy
 
 
 def _connect(path: Path, how: str = "") -> sqlite3.Connection:
@@ -240,25 +242,25 @@ def _connect(path: Path, how: str = "") -> sqlite3.Connection:
 
 
 def text(value: Any) -> str:
-    """Give what a column must hold; TypeError if it is no text."""
+    """Return a value that must be text; TypeError if it is not."""
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    """Give the texts of a column that holds a list of them, as JSON; TypeError or ValueError."""
+    """Parse a JSON list of texts; TypeError or ValueError if it is not one."""
     found = json.loads(value)
     if not isinstance(found, list):
-        raise TypeError(f"{value!r} is no list")
+        raise TypeError(f"{value!r} is not a list")
     return tuple(map(text, found))
 
 
 def to_integer(mtime_ns: int) -> int:
-    """Fit a time in ns into SQLite's 64 bits: from the year 2262 on they become negative."""
+    """Wrap a time in ns into SQLite's signed 64 bits: times after the year 2262 are negative."""
     return (mtime_ns + 2**63) % 2**64 - 2**63
 
 
 def from_integer(value: int) -> int:
-    """Give the time again: of the negative ones, those before 1824 are after 2262."""
+    """Undo `to_integer`: negative times before the year 1824 are times after 2262."""
     return value if value >= -(2**62) else value + 2**64

@@ -67,14 +67,17 @@ def set_torch_threads(count: int) -> None:
 
 @contextmanager
 def quiet(
-    *messages: str, logger: str | None = None, level: int = logging.WARNING
+    *messages: str | tuple[str, type[Warning]],
+    logger: str | None = None,
+    level: int = logging.WARNING,
 ) -> Iterator[None]:
     """Hide warnings and log records for a while.
 
     Parameters
     ----------
     messages
-        Regular expressions, matched at the beginning of a warning's text.
+        Regular expressions, matched at the beginning of a warning's text; with a category, only of
+        that category.
     logger
         Name of a logger whose records below ``level`` are hidden.
     level
@@ -84,7 +87,8 @@ def quiet(
     before = log.level if log else 0
     with warnings.catch_warnings():
         for message in messages:
-            warnings.filterwarnings("ignore", message)
+            text, category = (message, Warning) if isinstance(message, str) else message
+            warnings.filterwarnings("ignore", text, category)
         if log:
             log.setLevel(level)
         try:

@@ -39,6 +39,10 @@ class InputError(GenrescopeError):
         return one_line(f"{self.path}: {self.cause}. {self.remedy}.")
 
 
+class WaveformError(GenrescopeError, ValueError):
+    """An array that cannot be used as a waveform; the message says how to convert it."""
+
+
 def one_line(text: str) -> str:
     """Escape what would break the line or control the terminal; names of files may hold it."""
     if text.isprintable():

@@ -27,6 +27,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from genrescope import system
 from genrescope.environment import long_csv_cells, quiet
 from genrescope.errors import InputError, one_line
 
@@ -366,8 +367,8 @@ def whole(path: Path, option: str = "--out", *, is_audio: IsAudio | None = None)
     temporary = folder / f".genrescope-{secrets.token_hex(8)}{place.path.suffix[:12]}"
     try:
         with _as_input_error(path, option):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            os.close(os.open(temporary, flags, 0o666 if place.into is None else 0o600))
+            mode = 0o666 if place.into is None else 0o600
+            os.close(os.open(temporary, system.CREATE_FLAGS, mode))
             yield temporary
             if place.into is None:
                 _replace(temporary, place)
@@ -392,7 +393,7 @@ def _place(path: Path, option: str, is_audio: IsAudio | None = None) -> _Place:
 
 def _head(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, system.READ_FLAGS)
     except OSError:  # perhaps writable but not readable
         return b""
     with os.fdopen(descriptor, "rb") as file:
@@ -412,7 +413,7 @@ def _is_same(place: _Place, other: Path) -> bool:
 def _find_place(path: Path, option: str) -> _Place:
     remedy = f"Give another file with {option}"
     with _as_input_error(path, option):
-        if (number := _descriptor(path)) is not None:
+        if (number := system.own_descriptor(path)) is not None:
             return _Place(path, os.fstat(number), number)
         try:
             status = path.stat()
@@ -440,28 +441,13 @@ def _find_place(path: Path, option: str) -> _Place:
         return _Place(target, status)
 
 
-def _descriptor(path: Path) -> int | None:
-    # The number of the open file that /dev/stdout, /dev/fd/63 or a link to them means.
-    own = Path(f"/proc/{os.getpid()}/fd")
-    for _ in range(40):  # as many links as the system follows
-        if not path.is_symlink():
-            return None
-        parent = Path(os.path.realpath(path.parent))
-        if parent == own and path.name.isdecimal():
-            return int(path.name)
-        path = parent / path.readlink()
-    return None
-
-
 def _replace(temporary: Path, place: _Place) -> None:
-    with temporary.open("r+b") as file:
-        os.fsync(file.fileno())
+    system.sync(temporary)
     if place.status is not None:
-        # Users who may not give files away own them from now on; Windows has no such call.
-        with suppress(OSError, AttributeError):
-            os.chown(temporary, place.status.st_uid, place.status.st_gid)
-        temporary.chmod(modes.S_IMODE(place.status.st_mode))
-    temporary.replace(place.path)
+        with suppress(OSError):  # users who may not give files away own them from now on
+            system.set_owner(temporary, place.status)
+        system.copy_mode(place.status, temporary)
+    system.replace(temporary, place.path)
 
 
 def _pour(temporary: Path, into: int | Path) -> None:
@@ -471,7 +457,7 @@ def _pour(temporary: Path, into: int | Path) -> None:
                 stream.flush()
         number = os.dup(into)
     else:
-        number = os.open(into, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOCTTY", 0))
+        number = os.open(into, system.INTO_FLAGS)
     with temporary.open("rb") as source, os.fdopen(number, "wb") as target:
         shutil.copyfileobj(source, target)
 

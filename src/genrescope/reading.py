@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from pathlib import Path
 
 from genrescope.errors import InputError
-
-_MAX_LINKS = 40  # as many as Linux follows
 
 
 def read_bounded(path: Path, max_bytes: int, remedy: str) -> bytes:
@@ -101,29 +98,6 @@ def unreadable(path: Path, error: OSError | ValueError) -> InputError:
         return InputError(path, cause, "Check the path")
     cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
     return InputError(path, cause, "Check that you may read it")
-
-
-def path_for_others(path: Path) -> Path:
-    """Return a path by which other processes of this user can open the same file.
-
-    ``/dev/fd/3``, ``/proc/self/fd/3``, ``/dev/stdin`` and links to them are descriptors of
-    the process that opens them. Other paths are returned unchanged.
-    """
-    step = os.path.abspath(path)  # noqa: PTH100  follows no link
-    for _ in range(_MAX_LINKS):
-        folder, name = os.path.split(step)
-        step = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118  not all names are text
-        if step.startswith("/proc/"):
-            real = Path(os.path.realpath(step))
-            try:
-                return real if real.samefile(path) else Path(step)
-            except (OSError, ValueError):  # deleted or replaced: the descriptor is left
-                return Path(step)
-        try:
-            step = os.path.join(os.path.dirname(step), os.readlink(step))  # noqa: PTH115, PTH118, PTH120
-        except (OSError, ValueError):  # not a link
-            return path
-    return path
 
 
 def is_file(path: Path) -> bool:

@@ -12,10 +12,10 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context, parent_process, resource_tracker
+from contextlib import suppress
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,7 +24,8 @@ from threading import Thread
 from typing import Any, Self, TypeVar
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.reading import check_regular, path_for_others
+from genrescope.reading import check_regular
+from genrescope.system import interrupts_held, path_for_others
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -71,12 +72,13 @@ class WorkerProcess:
             return
         self._end()
         context = get_context("spawn")
-        ours, theirs = context.Pipe()
+        ours: Any
+        ours, theirs = context.Pipe()  # of a type of its own on Windows
         process = context.Process(
             target=_live, args=(theirs, self._prepare, self._given), daemon=True
         )
         try:
-            with _interrupts_held():
+            with interrupts_held():
                 process.start()
                 self._pipe, self._process = ours, process
         except BaseException:
@@ -281,7 +283,7 @@ class WorkerPool:
             size = 0  # work raises the error
         else:
             check_regular(path)
-        passed_on = path_for_others(path) if os.name == "posix" else path
+        passed_on = path_for_others(path)
         limit = _FILE_S + size / _BYTES_A_SECOND
         remedy = "Convert it, replace it or remove it"
         try:
@@ -357,37 +359,6 @@ def parallel_map(
             if stop is not None:
                 stop()
             raise
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back from this thread and from a process that is started meanwhile.
-
-    A new process inherits the thread's blocked signals; otherwise Python would print a traceback
-    before ``_live`` could ignore the signal, and an interrupt during the start would leave the
-    process without its arguments. Without signal masks, as on Windows, nothing is held.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # The first process starts the tracker, which unblocks the signal: so it is started before.
-    resource_tracker.ensure_running()
-    interrupted: list[int] = []
-    # Any thread may receive the signal, also one of C code; Python interrupts the main thread.
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if is_main else None
-    if handler is not None:
-        signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        # Before the handler is restored, so that a pending signal is recorded, too.
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-        if interrupted:
-            signal.raise_signal(signal.SIGINT)
 
 
 def end_with_parent() -> None:

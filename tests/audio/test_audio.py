@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from genrescope import audio
-from genrescope.audio import tracks
+from genrescope.audio import streams
 from genrescope.errors import InputError
 
 SAMPLING_RATE = 22050
@@ -485,7 +485,7 @@ def test_a_rate_that_no_sound_has(tmp_path: Path, tone: WriteTone, sampling_rate
     content = bytearray(path.read_bytes())
     content[24:28] = struct.pack("<I", sampling_rate)
     path.write_bytes(content)
-    assert fault_of(path).cause == f"its header tells a sample rate of {sampling_rate:,} Hz"
+    assert fault_of(path).cause == f"its header states a sampling rate of {sampling_rate:,} Hz"
 
 
 def test_a_format_that_changes_midway(tmp_path: Path) -> None:
@@ -512,7 +512,7 @@ def with_length(path: Path, samples: int) -> Path:
     return path
 
 
-SPANS = {"span_s": 0.5, "most": 6}  # of tracks of 10 s
+SPANS = {"span_s": 0.5, "max_spans": 6}  # of tracks of 10 s
 
 
 def sweep(seconds: float = 10.0, sampling_rate: int = 44100) -> Samples:
@@ -540,7 +540,7 @@ def write_sweep(path: Path, seconds: float = 10.0, sampling_rate: int = 44100) -
 @pytest.mark.parametrize("sampling_rate", [16000, 44100])
 def test_a_short_track_comes_whole(tmp_path: Path, name: str, sampling_rate: int) -> None:
     path = write_sweep(tmp_path / name, seconds=2.0)
-    found = audio.excerpts(path, sampling_rate, span_s=0.5, most=5)
+    found = audio.excerpts(path, sampling_rate, span_s=0.5, max_spans=5)
     assert (found.starts, found.whole, len(found.waveforms)) == ((0.0,), True, 1)
     np.testing.assert_array_equal(found.waveforms[0], audio.load(path, sampling_rate)[0])
     assert found.seconds == pytest.approx(2.0, abs=0.1)
@@ -548,8 +548,8 @@ def test_a_short_track_comes_whole(tmp_path: Path, name: str, sampling_rate: int
 
 def test_a_track_as_long_as_its_spans_comes_whole(tmp_path: Path, tone: WriteTone) -> None:
     path = tone(tmp_path / "tone.wav", seconds=2.0)
-    assert audio.excerpts(path, SAMPLING_RATE, span_s=0.5, most=4).whole
-    assert not audio.excerpts(path, SAMPLING_RATE, span_s=0.4999, most=4).whole
+    assert audio.excerpts(path, SAMPLING_RATE, span_s=0.5, max_spans=4).whole
+    assert not audio.excerpts(path, SAMPLING_RATE, span_s=0.4999, max_spans=4).whole
 
 
 @pytest.mark.parametrize(
@@ -629,8 +629,8 @@ def test_long_tracks_are_sought_not_read_through(
     def refuse(_: object) -> None:
         pytest.fail("decodes the whole track")
 
-    monkeypatch.setattr(tracks.SoundfileStream, "blocks", refuse)
-    monkeypatch.setattr(tracks.PyavStream, "blocks", refuse)
+    monkeypatch.setattr(streams.SoundfileStream, "blocks", refuse)
+    monkeypatch.setattr(streams.PyavStream, "blocks", refuse)
     assert len(audio.excerpts(path, 16000, **SPANS).waveforms) == 6
 
 
@@ -644,11 +644,11 @@ def test_what_cannot_be_sought_is_read_through(
 
     def stretch(_: object, __: int, count: int) -> Samples:
         if not found:
-            raise tracks.CannotSeekError
+            raise streams.CannotSeekError
         return np.zeros(1, np.float32)  # found, but cut short
 
-    monkeypatch.setattr(tracks.SoundfileStream, "stretch", stretch)
-    monkeypatch.setattr(tracks.PyavStream, "stretch", stretch)
+    monkeypatch.setattr(streams.SoundfileStream, "stretch", stretch)
+    monkeypatch.setattr(streams.PyavStream, "stretch", stretch)
     spans = audio.excerpts(path, 16000, **SPANS)
     assert spans.seconds == pytest.approx(len(whole) / 16000, abs=1e-4)
     for start, waveform in zip(spans.starts, spans.waveforms, strict=True):
@@ -718,7 +718,7 @@ def test_of_a_long_truncated_track_spans_say_what_decode_says(tmp_path: Path, na
 def test_a_track_cut_after_its_last_span_has_a_warning(tmp_path: Path) -> None:
     # 10 shares of 1 s, spans of 10 ms: nothing after 9.505 s is needed.
     path = cut(write_sweep(tmp_path / "a.mp3"), 0.92)
-    found = audio.excerpts(path, 16000, span_s=0.01, most=9)
+    found = audio.excerpts(path, 16000, span_s=0.01, max_spans=9)
     (warning,) = found.warnings
     assert warning.damage
     assert re.match(r"0\.\d+ s of 10\.0 s could not be decoded", warning.message)
@@ -764,7 +764,7 @@ def test_a_span_of_samples_that_are_no_numbers(tmp_path: Path) -> None:
 def test_excerpts_of_nothing(tmp_path: Path, tone: WriteTone) -> None:
     with pytest.raises(InputError, match="no such file"):
         audio.excerpts(tmp_path / "none.wav", SAMPLING_RATE, **SPANS)
-    for settings in ({"span_s": 0.0, "most": 3}, {"span_s": 1.0, "most": 0}):
+    for settings in ({"span_s": 0.0, "max_spans": 3}, {"span_s": 1.0, "max_spans": 0}):
         with pytest.raises(ValueError, match="must be positive"):
             audio.excerpts(tone(tmp_path / "tone.wav"), SAMPLING_RATE, **settings)
 
@@ -785,7 +785,7 @@ def test_more_channels_than_a_frame_has_pointers(tmp_path: Path) -> None:
 def test_a_codec_that_nobody_knows(tmp_path: Path) -> None:
     path = write_with_av(tmp_path / "a.m4a", "alac", sine(1.0, SAMPLING_RATE)[None], SAMPLING_RATE)
     path.write_bytes(path.read_bytes().replace(b"alac", b"what"))
-    assert "of a kind that cannot be decoded" in fault_of(path).cause
+    assert "its audio codec is not supported" in fault_of(path).cause
 
 
 def test_seeking_in_mp3_leaves_the_terminal_alone(

@@ -145,7 +145,7 @@ def check_load(path: Path) -> None:
 
 
 def check_excerpts(path: Path) -> None:
-    found = audio.excerpts(path, SAMPLING_RATE, span_s=SPAN_S, most=MOST)
+    found = audio.excerpts(path, SAMPLING_RATE, span_s=SPAN_S, max_spans=MOST)
     assert len(found.starts) == len(found.waveforms) == (1 if found.whole else MOST)
     assert found.seconds > 0
     for waveform in found.waveforms:

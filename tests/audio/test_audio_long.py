@@ -33,7 +33,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 song, hour = Path(sys.argv[1]), Path(sys.argv[2])
-audio.excerpts(song, 16000, span_s=3, most=20)  # so that all is imported
+audio.excerpts(song, 16000, span_s=3, max_spans=20)  # so that all is imported
 before = peak()
 found = getattr(audio, sys.argv[3])(hour, 16000, **eval(sys.argv[4]))
 if sys.argv[3] == "excerpts":
@@ -86,6 +86,6 @@ def peak_mb(song: Path, hour: Path, function: str, settings: str) -> float:
 def test_excerpts_of_an_hour_take_little_memory(tmp_path: Path, suffix: str) -> None:
     song = write(tmp_path / f"song.{suffix}", minutes=2)
     hour = write(tmp_path / f"hour.{suffix}", MINUTES)
-    assert peak_mb(song, hour, "excerpts", "dict(span_s=3, most=20)") < LIMIT_MB
+    assert peak_mb(song, hour, "excerpts", "dict(span_s=3, max_spans=20)") < LIMIT_MB
     if suffix == "flac":  # the measure itself: the whole does take more
         assert peak_mb(song, hour, "load", "{}") > 6 * LIMIT_MB

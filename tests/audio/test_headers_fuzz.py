@@ -138,7 +138,7 @@ def work(folder: Path, count: int, seed: int) -> None:
         begun = time.monotonic()
         try:
             audio.decode(path, 8000)
-            audio.excerpts(path, 8000, span_s=0.1, most=3)
+            audio.excerpts(path, 8000, span_s=0.1, max_spans=3)
             read += 1
         except InputError as error:
             assert error.cause

@@ -82,7 +82,7 @@ JOINED: dict[str, Callable[[int], bytes]] = {
 def lengths(path: Path) -> list[float]:
     """Give the seconds that all ways of reading find, and check that there is no warning."""
     decoded = audio.decode(path, SAMPLING_RATE)
-    found = audio.excerpts(path, SAMPLING_RATE, span_s=0.5, most=4)
+    found = audio.excerpts(path, SAMPLING_RATE, span_s=0.5, max_spans=4)
     assert decoded.warnings == found.warnings == ()
     in_pieces = sum(map(len, audio.pieces(path, SAMPLING_RATE, SAMPLING_RATE)))
     return [len(decoded.waveform) / SAMPLING_RATE, found.seconds, in_pieces / SAMPLING_RATE]
@@ -241,7 +241,7 @@ def test_of_several_tracks_the_one_marked_default_is_read(tmp_path: Path, kind: 
             container.mux([*stream.encode(frame), *stream.encode(None)])
     for waveform in (
         audio.load(path, SAMPLING_RATE)[0],
-        audio.excerpts(path, SAMPLING_RATE, span_s=0.5, most=2).waveforms[1],
+        audio.excerpts(path, SAMPLING_RATE, span_s=0.5, max_spans=2).waveforms[1],
     ):
         pitch = np.argmax(np.abs(np.fft.rfft(waveform))) * SAMPLING_RATE / len(waveform)
         assert pitch == pytest.approx(900, abs=5)
@@ -255,7 +255,7 @@ from genrescope.errors import InputError
 begun = time.monotonic()
 for way in (
     lambda path: audio.decode(path, 16000).waveform,
-    lambda path: audio.excerpts(path, 16000, span_s=3, most=20),
+    lambda path: audio.excerpts(path, 16000, span_s=3, max_spans=20),
     lambda path: sum(map(len, audio.pieces(path, 16000, 16000))),
     audio.length,
 ):

@@ -21,7 +21,6 @@ from genrescope.cluster.lists import list_files
 from genrescope.datasets.findings import list_audio
 from genrescope.library import scan
 from genrescope.library.catalogue import Catalogue
-from genrescope.library.similar import Library
 
 NOBODY = 65534
 Give = Callable[[Path], tuple[set[Path], set[Path]]]
@@ -30,7 +29,7 @@ Give = Callable[[Path], tuple[set[Path], set[Path]]]
 def by_scan(folder: Path) -> tuple[set[Path], set[Path]]:
     library = scan.open_library(folder)
     with Catalogue(folder.parent / "library.db", write=True) as catalogue:
-        found = scan.look(catalogue, library)
+        found = scan.survey(catalogue, library)
         model = catalogue.model(Classifier.default())
         files = {file.path for file in catalogue.waiting(str(library), model)}
     named = {error.path for error in found.unreadable} | set(map(Path, found.passed_over))
@@ -43,12 +42,6 @@ def by_classify(folder: Path) -> tuple[set[Path], set[Path]]:
     # A folder that cannot be read is given like a file, and is an error when it is opened.
     unreadable = {path for path in files if os.path.isdir(path) or len(str(path)) > 2000}  # noqa: PTH112
     return files - unreadable, unreadable | set(map(Path, passed_over))
-
-
-def by_similar(folder: Path) -> tuple[set[Path], set[Path]]:
-    library = Library(folder, Classifier.default(), folder.parent / "index.npz")
-    unreadable = {error.path for error in library.unreadable}
-    return set(library.missing), unreadable | set(map(Path, library.passed_over))
 
 
 def by_train(folder: Path) -> tuple[set[Path], set[Path]]:
@@ -64,7 +57,7 @@ def by_cluster(folder: Path) -> tuple[set[Path], set[Path]]:
     return {path for path in files if not os.path.isdir(path)}, set()  # noqa: PTH112
 
 
-EVERY = [by_scan, by_classify, by_similar, by_train, by_cluster]
+EVERY = [by_scan, by_classify, by_train, by_cluster]
 
 
 @pytest.fixture
@@ -174,7 +167,7 @@ def devices(path: Path) -> None:
     [
         ("classify", "-r", "music"),
         ("scan", "music", "--db", "library.db"),
-        ("similar", "music/2.FLAC", "--library", "music"),
+        ("similar", "music/2.FLAC", "--library", "music", "--db", "library.db"),
         ("data", "check", "music", "--all"),
     ],
     ids=lambda words: words[0],
@@ -323,7 +316,7 @@ def test_what_looks_like_audio_and_is_passed_over_is_named(music: Path, give: Gi
     [
         (("classify", "-r", "music"), 0),
         (("scan", "music", "--db", "library.db"), 0),
-        (("similar", "music/2.FLAC", "--library", "music"), 0),
+        (("similar", "music/2.FLAC", "--library", "music", "--db", "library.db"), 0),
     ],
     ids=["classify", "scan", "similar"],
 )

@@ -48,6 +48,28 @@ def test_answers_keep_the_order_and_one_bad_file_does_not_end_them(
     assert str(album / "text.mp3") in str(answers[1].error)
 
 
+def test_what_is_skipped_is_logged(
+    album: Path, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "genrescope")
+    shutil.copy(album / "b.wav", album / "without")
+    whole = (album / "bonus" / "c.ogg").read_bytes()
+    (album / "bonus" / "c.ogg").write_bytes(whole[: len(whole) * 3 // 4])
+    (album / "text.mp3").write_text("no music")
+    paths = find_audio([str(album)], recursive=True)
+    found = {one.path.name: one for one in classify_files(classifier, map(str, paths), workers=1)}
+    assert found["b.wav"].prediction is not None
+    assert found["c.ogg"].prediction is not None
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert sorted(lines) == sorted(
+        [
+            ("INFO", f"skipped: {album / 'without'}"),
+            ("WARNING", f"{album / 'bonus/c.ogg'}: {found['c.ogg'].prediction.warnings[0]}"),
+            ("WARNING", str(found["text.mp3"].error)),
+        ]
+    )
+
+
 def test_one_worker_and_many_agree(album: Path, classifier: Classifier) -> None:
     paths = list(find_audio([album], recursive=True)) * 3
     one, many = (list(classify_files(classifier, paths, workers=n)) for n in (1, 4))

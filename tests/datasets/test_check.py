@@ -85,7 +85,7 @@ def test_a_clip_that_breaks_off_is_corrupt(tmp_path: Path, suffix: str) -> None:
     write_clip(tmp_path / "genres/jazz/jazz.00000.wav", seed=2)
     (finding,) = of(check(tmp_path), "corrupt")
     assert (finding.track, finding.path) == ("jazz.00054", clip)
-    assert "Nothing needs doing" in finding.remedy
+    assert "Nothing to do" in finding.remedy
 
 
 @pytest.mark.parametrize("content", [b"", b"not audio at all" * 99], ids=["empty", "not audio"])
@@ -207,7 +207,7 @@ def test_the_outcome_does_not_depend_on_the_number_of_threads(tmp_path: Path) ->
 def test_a_folder_without_music_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no genre folders with audio files in it"):
         check(tmp_path)
-    with pytest.raises(InputError, match="nothing in here looks like GTZAN"):
+    with pytest.raises(InputError, match="it does not look like GTZAN"):
         check(tmp_path, layout=Layout.GTZAN)
 
 

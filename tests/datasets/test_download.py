@@ -341,7 +341,7 @@ def test_an_archive_with_an_absolute_path_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["genres.tar.gz"]
 
 
-@pytest.mark.parametrize(("bound", "most"), [("_MOST_UNPACKED_BYTES", 9999), ("_MOST_MEMBERS", 1)])
+@pytest.mark.parametrize(("bound", "most"), [("_MAX_UNPACKED_BYTES", 9999), ("_MAX_MEMBERS", 1)])
 def test_an_archive_of_far_more_than_gtzan_is_refused_and_leaves_nothing(
     tmp_path: Path, bound: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,7 +357,7 @@ def test_an_archive_of_far_more_than_gtzan_is_refused_and_leaves_nothing(
 def test_a_server_that_sends_without_end_is_left(
     tmp_path: Path, host: Host, tell_length: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "_MOST_BYTES", 300_000)
+    monkeypatch.setattr(download, "_MAX_BYTES", 300_000)
     host.tell_length = tell_length
     with pytest.raises(InputError, match="sends more than 300,000 bytes"):
         get_gtzan(tmp_path, urls=[host.url], md5=md5_of(host.content))

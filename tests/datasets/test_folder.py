@@ -99,7 +99,7 @@ def test_audio_that_is_not_used_is_named(music: Path, clip: Write) -> None:
     dataset = read_folder(music)
     assert len(dataset.tracks) == 3
     assert {f.path.relative_to(music).as_posix(): f.cause for f in dataset.findings} == {
-        "loose.wav": "it lies in no genre's folder",
+        "loose.wav": "it is not in a genre's folder",
         "blues/gone.wav": "it is a link to nothing",
         "blues/pipe.wav": "it is a pipe, not a regular file",
         "pop/half.mp3.part": "it looks like audio, but '.part' is no ending of a format that is "
@@ -363,7 +363,7 @@ def test_a_file_twice_in_one_genre_is_kept_once(
     dataset = read_folder(music)
     assert set(labels(dataset)) == {"blues/1.wav", "blues/2.MP3", "pop/1.flac"}
     assert [problem.cause for problem in dataset.problems] == [
-        "the same audio is there as blues/1.wav, blues/z.wav"
+        "the same audio is listed several times: blues/1.wav, blues/z.wav"
     ]
 
 
@@ -486,7 +486,7 @@ def test_a_file_listed_twice_is_kept_once(music: Path) -> None:
     )
     assert labels(dataset) == {"pop/1.flac": "pop", "blues/1.wav": "b"}
     (problem,) = dataset.problems
-    assert "the same audio is there as pop/1.flac" in problem.cause
+    assert "the same audio is listed several times: pop/1.flac" in problem.cause
 
 
 def test_a_file_listed_under_two_genres_is_left_out(music: Path) -> None:
@@ -516,7 +516,7 @@ def test_a_file_listed_under_two_genres_is_left_out(music: Path) -> None:
         (b'path,genre\n"Weird Al" - a.wav,pop\n', "the row that begins in line 2 is malformed"),
         (b"path,genre\n" + b"x" * 200_000 + b",pop\n", "line 2 has a path of 200,000 characters"),
         (b"PK\x03\x04 and so on", "not CSV text but a spreadsheet"),
-        (b"list.csv,pop\nb.wav,rock\n", "its first line is no header but a row"),
+        (b"list.csv,pop\nb.wav,rock\n", "its first line is a row, not a header"),
         (bytes(range(256)), "it is not CSV text"),
         (b"path,genre\n", "no usable row in it"),
         (b"path,genre\nnone.wav,pop\n", r"no usable row in it \(first problem: .*none\.wav"),

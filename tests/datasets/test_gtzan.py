@@ -53,7 +53,7 @@ def row(name: str, label: str | None = None, **cells: object) -> dict[str, objec
 def write_table(path: Path, *rows: dict[str, object], drop: tuple[str, ...] = ()) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = [c for c in ("filename", "length", *TABLE_COLUMNS, "label") if c not in drop]
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
@@ -253,7 +253,7 @@ def test_unusable_audio_is_a_problem_and_the_track_lives_on_its_other_sources(
     (problem,) = dataset.problems
     assert problem.path == clip
     assert cause in problem.cause
-    assert "Nothing needs doing" in problem.remedy
+    assert "Nothing to do" in problem.remedy
 
 
 def test_a_track_without_any_usable_source_is_left_out(tmp_path: Path) -> None:
@@ -308,9 +308,9 @@ def test_an_empty_genre_folder_is_a_problem(tmp_path: Path) -> None:
     ("name", "cause"),
     [
         ("pop/rock.00001.wav", "the name says rock, the folder pop"),
-        ("pop/pop.00100.wav", "none of GTZAN's"),
-        ("pop/my song.wav", "none of GTZAN's"),
-        ("pop/pop.00001.0.wav", "none of GTZAN's"),
+        ("pop/pop.00100.wav", "not one of GTZAN's"),
+        ("pop/my song.wav", "not one of GTZAN's"),
+        ("pop/pop.00001.0.wav", "not one of GTZAN's"),
     ],
     ids=["misfiled", "a hundred and first clip", "another name", "a segment"],
 )
@@ -364,7 +364,7 @@ def test_a_table_that_is_no_table_is_refused(tmp_path: Path, content: bytes) -> 
         (row("pop.00001.wav", rms_mean="inf"), "column rms_mean"),
         (row("pop.00001.wav", rms_mean=""), "column rms_mean"),
         (row("pop.00001.wav", label="rock"), "is labelled 'rock'"),
-        (row("polka.00001.wav"), "none of GTZAN's 1000 clips"),
+        (row("polka.00001.wav"), "not one of GTZAN's 1000 clips"),
         (row("", label="pop"), "without a file name"),
     ],
     ids=["a word", "NaN", "infinite", "blank", "label against name", "no such genre", "no name"],
@@ -554,7 +554,7 @@ def test_gtzan_beside_another_genre_is_refused_unless_the_layout_is_given(tmp_pa
     write_clip(tmp_path / "genres_original/rock/rock.00000.wav")
     write_clip(tmp_path / "genres_original/jazz/jazz.00000.wav", seconds=0.3)
     write_clip(tmp_path / "lofi/mine.wav", seconds=0.4)
-    with pytest.raises(InputError, match="'lofi' is none of GTZAN's genres") as caught:
+    with pytest.raises(InputError, match="'lofi' is not one of GTZAN's genres") as caught:
         open_dataset(tmp_path)
     assert "--layout gtzan" in caught.value.remedy
     dataset = open_dataset(tmp_path, layout=Layout.GTZAN)

@@ -30,11 +30,11 @@ from genrescope.datasets.splits import (
 )
 from genrescope.datasets.track import Dataset, SplitLists, Track
 from genrescope.errors import GenrescopeError
-from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
+from genrescope.representations.transform import get_transforms
 from genrescope.study import cell, run
 from genrescope.study.config import StudyConfig
-from genrescope.training.fit import PackedTracks
+from genrescope.training.data import PackedTracks
 from genrescope.training.recipe import Recipe, load_recipe
 from silent import Silent
 
@@ -297,9 +297,9 @@ def test_published_lists_are_used_as_they_are() -> None:
     assert get_protocol("filtered").splits(dataset, 3) == [Split(("a", "b"), ("c",), ("d", "e"))]
 
 
-def test_an_unknown_protocol_is_told_what_there_is() -> None:
-    with pytest.raises(GenrescopeError, match=r"no protocol 'random'; .*filtered.*report"):
-        get_protocol("random")
+def test_the_error_for_an_unknown_protocol_names_those_there_are() -> None:
+    with pytest.raises(GenrescopeError, match=r"no protocol 'magic'; .*filtered.*random"):
+        get_protocol("magic")
 
 
 def test_the_real_filtered_lists(gtzan: Path) -> None:
@@ -479,7 +479,7 @@ def test_a_study_learns_from_no_part_of_what_it_tests(
                 **more,
             }
         )
-        for name, more in (("plain", {}), ("altered", {"alterations": ["fast", "soft"]}))
+        for name, more in (("plain", {}), ("altered", {"augmentations": ["fast", "soft"]}))
     ]
     store, artist_of = Store(tmp_path / "store"), {t.id: t.group for t in dataset.tracks}
     owner: dict[bytes, str] = {}  # of each segment, in every version of its track
@@ -487,7 +487,7 @@ def test_a_study_learns_from_no_part_of_what_it_tests(
         collection = store.collect(
             recipe.make_representation(),
             dataset.tracks,
-            alterations=get_alterations(recipe.alterations),
+            transforms=get_transforms(recipe.augmentations),
             workers=1,
         )
         for row, segments in enumerate(collection.packed):

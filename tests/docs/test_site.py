@@ -143,7 +143,7 @@ def test_the_public_names_are_in_the_reference(pages: dict[Path, Page]) -> None:
         "genrescope.classifier.Classifier.predict",
         "genrescope.classifier.Prediction.likely",
         "genrescope.classifier.Timeline",
-        "genrescope.library.scan.hear",
+        "genrescope.library.scan.analyse",
         "genrescope.library.similar.Library.similar",
         "genrescope.representations.representation.representation",
         "genrescope.models.model.model",

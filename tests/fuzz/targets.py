@@ -7,7 +7,6 @@ raises a GenrescopeError of one line that names it.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import random
 import re
@@ -31,7 +30,6 @@ from genrescope.datasets import gtzan
 from genrescope.datasets.check import CHECKSUMS
 from genrescope.datasets.check import check as check_gtzan
 from genrescope.errors import GenrescopeError
-from genrescope.library import index
 from genrescope.library.catalogue import Catalogue, CatalogueEntry
 from genrescope.library.stats import summarise
 from genrescope.tagging.journal import Journal
@@ -119,7 +117,7 @@ extends: knn
 name: mine
 about: All that a recipe may say.
 representation: {name: mfcc, coefficients: 13, seconds: 3.0, loop: true, hz: 16000}
-alterations: [mp3]
+augmentations: [mp3]
 normalise: standardise
 search: {neighbours: [1, 3]}
 calibrate: true
@@ -240,8 +238,13 @@ def open_journal(path: Path) -> None:
         journal.cancel(number)
 
 
+@lru_cache(maxsize=1)
+def default_classifier() -> Classifier:
+    return Classifier.default()
+
+
 def fill_catalogue(path: Path) -> None:
-    classifier = Classifier.default()
+    classifier = default_classifier()
     shares = dict.fromkeys(classifier.genres, 0.1)
     with Catalogue(path, write=True) as catalogue:
         model, walk = catalogue.model(classifier), catalogue.begin_walk()
@@ -249,8 +252,10 @@ def fill_catalogue(path: Path) -> None:
         catalogue.end_walk("/m", walk)
         tags, warnings = {"guitar": 0.9, "loud": 0.2}, ("1 s of 9 s could not be decoded",)
         found = Prediction("rock", 0.1, True, shares, tags, warnings)
+        embedding = np.ones(classifier.embedding_width, np.float16)
         for waiting in catalogue.waiting("/m", model):
-            result = found if waiting.row % 3 else GenrescopeError("it is damaged (1 s). Mend it.")
+            fault = GenrescopeError("it is damaged (1 s). Fix it.")
+            result = (found, embedding) if waiting.row % 3 else fault
             catalogue.save(waiting.row, None, b"f" * 16, model, result)
 
 
@@ -259,6 +264,11 @@ def open_catalogue(path: Path) -> None:
         for known in catalogue.tracks():
             assert known.prediction is None or isinstance(known.prediction.genre, str)
         json.dumps(summarise(catalogue).to_json())
+        for tracks, embeddings in catalogue.embeddings("/m", default_classifier()):
+            for track in tracks:
+                assert isinstance(track.genre, str)
+                assert 0 <= track.confidence <= 1
+            assert np.isfinite(embeddings).all()
         list(catalogue.waiting("/m", 1))
         catalogue.count_waiting("/m", 1)
     with Catalogue(path, write=True) as catalogue:
@@ -266,38 +276,6 @@ def open_catalogue(path: Path) -> None:
         catalogue.see("/m", [CatalogueEntry("new.mp3", 1, 1), CatalogueEntry("2.mp3", 9, 9)], walk)
         catalogue.end_walk("/m", walk)
         catalogue.commit()
-
-
-INDEX = f"{index.PREFIX}.npz"
-
-
-def index_seed() -> bytes:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        path = Path(folder) / INDEX
-        vectors = np.eye(3, 4, dtype=np.float16)
-        rows = {
-            f"塔/{i}.mp3": index.IndexRow(i, i, vector, genre, 0.5)
-            for i, (vector, genre) in enumerate(zip(vectors, ("a", "b", "a"), strict=True))
-        }
-        index.write(path, rows, "model", None)
-        return path.read_bytes()
-
-
-def open_index(path: Path) -> None:
-    try:
-        rows = index.read(path, "model", None)
-    except index.StaleIndexError as error:
-        assert str(error)  # it is made anew, and the path is told with it
-        return
-    for name, row in rows.items():
-        assert isinstance(name, str)
-        assert isinstance(row.genre, str)
-        assert 0 <= row.confidence <= 1
-        assert np.isfinite(row.vector).all()
-    if rows:
-        assert np.stack([row.vector for row in rows.values()]).ndim == 2
-    index.write(path, rows, "model", None)
-    assert index.read(path, "model", None).keys() == rows.keys()
 
 
 # Model folders.
@@ -419,7 +397,6 @@ TARGETS = {
     "plan": Target("plan.csv", lambda: [plan_seed()], open_plan_whole),
     "journal": Target("journal.db", lambda: [database_seed(fill_journal)], open_journal),
     "catalogue": Target("library.db", lambda: [database_seed(fill_catalogue)], open_catalogue),
-    "index": Target(INDEX, lambda: [index_seed()], open_index),
     "config": Target("model/config.json", config_seeds, open_config, json.loads, json.dumps),
     "network": Target("model/model.onnx", lambda: [network_seed()], open_network),
     "csv": Target("tracks.csv", lambda: [CSV], open_csv),
@@ -581,36 +558,6 @@ def damaged_rows(content: bytes, changes: Sequence[tuple[int, int, int]]) -> byt
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         return path.read_bytes()
-
-
-def damaged_index(content: bytes, changes: Sequence[tuple[int, int]]) -> bytes:
-    """Write other arrays into an index, with right checksums: of each change, a member, a value."""
-    parts = dict(np.load(io.BytesIO(content)))
-    names = list(parts)
-
-    def text(value: Any) -> Any:
-        return np.frombuffer(json.dumps(value).encode(), np.uint8)
-
-    odd = (
-        *(
-            np.zeros(0),
-            np.zeros((3, 4)),
-            np.zeros((3, 0), np.float16),
-            np.full((3, 4), np.nan, "f2"),
-        ),
-        *(np.full(3, 2**62), np.full(3, -1), np.array(5), np.array(["a", "b", "c"])),
-        *(np.zeros((3, 4, 2), np.float16), np.full(3, 1e30), np.zeros(3, np.complex64)),
-        *map(text, (None, [], {}, [1, 2, 3], ["a", "a", "b"], {"format": 1}, [None] * 3)),
-        *(
-            text({"format": 1, "model": "model", "folder": None, "genres": genres})
-            for genres in (None, [], [1, 2], "ab", {"0": "a"}, [["a"], ["b"]])
-        ),
-    )
-    for member, value in changes:
-        parts[names[member % len(names)]] = odd[value % len(odd)]
-    file = io.BytesIO()
-    np.savez(file, **parts)
-    return file.getvalue()
 
 
 def work(name: str, count: int, seed: int) -> None:

@@ -238,7 +238,7 @@ def test_one_bad_file_does_not_end_the_run(spoil: Callable[[Path], None], added:
 @pytest.mark.parametrize(
     ("setting", "value", "told"),
     [
-        ("model", "/no/such/model", "this is no model folder"),
+        ("model", "/no/such/model", "this is not a model folder"),
         ("map", "gone.toml", "gone.toml: no such file"),
         ("map", "bad.toml", "bad.toml: tree.Rock: 'Rock' is under 'Rock'"),
         ("min_confidence", "70", "between 0 and 1, not 70"),

@@ -195,7 +195,7 @@ def write_bad(path: Path, fault: str) -> Path:
     if fault == "size":
         Image.new("RGBA", (100, 50)).save(path)
     elif fault == "text":
-        path.write_text("no picture")
+        path.write_text("no picture", encoding="utf-8")
     elif fault == "empty":
         path.touch()
     elif fault == "cut off":

@@ -113,7 +113,9 @@ def test_which_audio_is_fit(representation: Representation) -> None:
 
 
 def test_a_track_without_a_source_says_so(representation: Representation) -> None:
-    with pytest.raises(GenrescopeError, match=f"lonely: nothing to make {representation.name}"):
+    with pytest.raises(
+        GenrescopeError, match=f"lonely: it has no source for {representation.name}"
+    ):
         representation.of_track(Track("lonely", "pop"))
 
 

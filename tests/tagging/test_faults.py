@@ -121,7 +121,7 @@ MOMENTS = [
     for target in (
         f"{APPLY}_copy",
         f"{APPLY}write_genres",
-        f"{APPLY}_sync",
+        f"{APPLY}sync",
         f"{JOURNAL}ready",
         "pathlib:Path.replace",
         f"{JOURNAL}end",
@@ -158,7 +158,7 @@ def test_every_step_may_be_the_last(
     "target",
     [
         "genrescope.tagging.patch:rebuild",
-        f"{APPLY}_sync",
+        f"{APPLY}sync",
         "pathlib:Path.replace",
         f"{JOURNAL}end",
         f"{JOURNAL}call_off",
@@ -845,7 +845,7 @@ def test_an_error_of_the_disk_ends_one_file_only(
 
 
 def test_a_folder_that_cannot_be_synced_hides_no_change(tagged: faults.Tagged) -> None:
-    hooks = [("fail", f"{APPLY}_sync", errno.EIO, tagged.library.name)]
+    hooks = [("fail", f"{APPLY}sync", errno.EIO, tagged.library.name)]
     assert "5 failed" in fine(tagged.tag("apply", tagged.plan, hooks=hooks), 1)
     assert set(tagged.states().values()) == {"new"}  # and it is known
     fine(tagged.tag("undo"))

@@ -200,7 +200,7 @@ def test_one_process_at_a_time_and_nothing_but_a_journal(journal: Journal, place
         Journal(other)
     text = place.with_name("text.db")
     text.write_text("no database, but a text that is long enough to be looked at as one" * 20)
-    with pytest.raises(InputError, match=r"it is no genrescope journal.*--journal"):
+    with pytest.raises(InputError, match=r"not a genrescope journal.*--journal"):
         Journal(text)
 
 
@@ -212,7 +212,7 @@ def test_a_journal_is_marked_as_what_it_is(place: Path) -> None:
         assert application.to_bytes(4) == b"genj"
         assert version == 1  # raise it with the schema
         seen.execute("PRAGMA user_version = 2")
-    with pytest.raises(InputError, match="a newer genrescope made it"):
+    with pytest.raises(InputError, match="a newer genrescope created it"):
         Journal(place)
 
 

@@ -300,7 +300,7 @@ def test_times_of_change_can_be_kept(run: Run, three: Path) -> None:
     assert all(after[name][0] != before[name][0] for name in after)
     assert (three / "lament.mp3").stat().st_mode & 0o777 == 0o640
     # The catalogue goes by the time; what was written has the same audio all the same.
-    assert json.loads(run("scan", three, "--json").stdout)["heard"] == 0
+    assert json.loads(run("scan", three, "--json").stdout)["analysed"] == 0
 
 
 def test_other_changes_since_are_kept_by_undo(run: Run, three: Path) -> None:
@@ -371,7 +371,7 @@ def test_the_journal_can_lie_elsewhere(run: Run, three: Path, tmp_path: Path) ->
     assert "3 undone" in run("tag", "undo", "1", "--journal", place).stdout
     refused = run("tag", "log", "--journal", tmp_path / "plan.csv")
     assert refused.returncode == 1
-    assert "it is no genrescope journal" in refused.stderr
+    assert "not a genrescope journal" in refused.stderr
 
 
 @pytest.mark.slow
@@ -381,7 +381,7 @@ def test_plans_of_a_large_library_are_streamed(run: Run, three: Path, tmp_path: 
     steps = planned(run, three, "--min-confidence", 0.9)
     assert sum(step["action"] == "write" for step in steps) == 501
     with Catalogue(tmp_path / "data" / "genrescope" / "library.db") as catalogue:
-        assert catalogue.counts()["heard"] == 503
+        assert catalogue.counts()["analysed"] == 503
     assert "501 written" in run("tag", "apply", "plan.csv").stdout
     with Journal(tmp_path / "data" / "genrescope" / "journal.db") as journal:
         (entry,) = journal.plans()

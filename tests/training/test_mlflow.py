@@ -11,7 +11,8 @@ import pytest
 
 from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation
-from genrescope.training.fit import Fitted, PackedTracks, fit
+from genrescope.training.data import PackedTracks
+from genrescope.training.fit import Fitted, fit
 from genrescope.training.recipe import Recipe, load_recipe
 
 pytest.importorskip("mlflow")

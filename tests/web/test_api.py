@@ -316,7 +316,7 @@ def test_a_foreign_name_is_refused_where_only_this_machine_may_ask(server: Serve
 
 
 def test_it_listens_to_this_machine_alone(server: Server) -> None:
-    listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    listening = Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]
     local = [line.split()[1] for line in listening if line.split()[3] == "0A"]
     assert f"0100007F:{server.port:04X}" in local
     assert f"00000000:{server.port:04X}" not in local

@@ -475,7 +475,7 @@ def test_no_answer_stays_in_memory(server: Server, ask: httpx.Client) -> None:
             assert "gs-sentence" in listen(ask, session)
 
     def memory() -> int:  # without the processes that decode, which keep no answers
-        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
         return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
     answers(15)

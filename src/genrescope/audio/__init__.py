@@ -1,4 +1,4 @@
-"""Audio files: which they are, where they lie, and what is decoded from them."""
+"""Audio files: recognising, finding and decoding them."""
 
 from genrescope.audio.decode import (
     AudioWarning,

@@ -1,7 +1,7 @@
-"""Where the audio lies in a file: the bytes that stay the same when tags and pictures change.
+"""Where the audio is in a file: the bytes that stay the same when tags and pictures change.
 
-What a file is, its first bytes tell and never its name. Every size that a file claims is held
-against the file's own before it is believed, and no more than a block of a file is ever in memory.
+Formats are recognised by the first bytes, not by the name. Every size stated in a file is checked
+against the file's own size, and at most one block of a file is in memory.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Ranges = list[tuple[int, int]]
 
 
 class Container(StrEnum):
-    """How a file is built, as far as tags matter."""
+    """Structure of a file, as far as it matters for tags."""
 
-    FRAMES = "frames"  # MP3, AAC, TTA: ID3v2 in front, any tags behind
-    APE = "ape"  # WavPack, Monkey's Audio, Musepack and the like: an APEv2 tag behind
+    FRAMES = "frames"  # MP3, AAC, TTA: leading ID3v2, any trailing tags
+    APE = "ape"  # WavPack, Monkey's Audio, Musepack and similar ones: a trailing APEv2 tag
     FLAC = "flac"
     MP4 = "mp4"
     WAVE = "wave"
     AIFF = "aiff"
     OGG = "ogg"
     ASF = "asf"
-    OTHER = "other"  # whatever genrescope writes no tags to: all of it counts as audio
+    OTHER = "other"  # formats without supported tags: the whole file counts as audio
 
 
 BLOCK = 2**20  # bytes read at once
@@ -44,7 +44,7 @@ _PIECE, _PIECES = 2**16, 16  # of a fingerprint
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _APE_MAGICS = (b"wvpk", b"MAC ", b"MPCK", b"MP+", b"OFR ", b"tBaK")
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
-_JUNK, _FEWEST = 2**16, 8  # bytes in which MPEG audio begins; frames that are no coincidence
+_JUNK, _FEWEST = 2**16, 8  # bytes in which MPEG audio must begin; minimum number of frames
 _KBITS = (  # of MPEG frames: MPEG-1 layers 1, 2 and 3, then MPEG-2 layer 1 and others
     (),
     (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -53,36 +53,35 @@ _KBITS = (  # of MPEG frames: MPEG-1 layers 1, 2 and 3, then MPEG-2 layer 1 and 
     (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 )
-_UNKNOWN_SIZE = 0xFFFFFFFF  # what is written to a pipe cannot tell its length
+_UNKNOWN_SIZE = 0xFFFFFFFF  # of files written to a pipe
 _REMEDY = "Replace the file with an intact copy or remove it"
 
 
 class _BrokenError(Exception):
-    """A size or a mark in a file that cannot be right; the text is a clause."""
+    """An invalid size or mark in a file; the text is a clause."""
 
 
 def kind_of(path: Path) -> Container:
-    """Tell how a file is built.
+    """Return the structure of a file.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or an ID3v2 tag at its front is longer than it.
+        If the file cannot be read, or a leading ID3v2 tag is longer than the file.
     """
     with _opened(path) as (file, size):
         return _kind(file, size)[0]
 
 
 def audio_ranges(path: Path) -> Ranges:
-    """Find the bytes of a file that are audio, whatever its tags are.
+    """Find the bytes of a file that are audio.
 
-    The bytes of the ranges, one after the other, are the same before and after tags are edited;
-    where they lie may change.
+    Editing tags does not change the concatenated bytes of the ranges, but may move them.
 
     Parameters
     ----------
     path
-        Any file; one of a format without tags that genrescope writes is a single range.
+        Any file; in a format without supported tags it is a single range.
 
     Returns
     -------
@@ -123,11 +122,11 @@ def audio_digest(path: Path) -> bytes:
 
 
 def fingerprint(path: Path) -> bytes:
-    """Digest a file's audio quickly: its length and, of more than 1 MiB, 16 pieces of it.
+    """Digest a file's audio quickly: its length and, above 1 MiB, 16 pieces of it.
 
     Returns
     -------
-    bytes (16,): equal for two files of the same audio, and hardly ever for others.
+    bytes (16,): equal for two files of the same audio, and very rarely for others.
 
     Raises
     ------
@@ -169,7 +168,7 @@ def blocks(path: Path, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
 
 
 def _clipped(ranges: Ranges, ends: list[int], first: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Give the parts of the ranges that hold bytes first to stop of the audio."""
+    """Yield the parts of the ranges that hold bytes first to stop of the audio."""
     for at in range(bisect_right(ends, first), len(ranges)):
         begin, end = ranges[at]
         offset = ends[at] - (end - begin)  # where in the audio this range begins
@@ -180,7 +179,7 @@ def _clipped(ranges: Ranges, ends: list[int], first: int, stop: int) -> Iterator
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    check_regular(path)  # opening a pipe would wait for whoever writes into it
+    check_regular(path)  # opening a pipe would block until a writer opens it
     try:
         with path.open("rb") as file:
             yield file, os.fstat(file.fileno()).st_size
@@ -197,7 +196,7 @@ def _read(file: BinaryIO, at: int, count: int) -> bytes:
 
 
 def _kind(file: BinaryIO, size: int) -> tuple[Container, int]:
-    """Tell the kind, and where the file begins behind ID3v2 tags in front."""
+    """Return the structure, and the offset behind leading ID3v2 tags."""
     start = _without_head(file, size)
     head = _read(file, start, 12)
     if head.startswith(b"fLaC"):
@@ -211,10 +210,10 @@ def _kind(file: BinaryIO, size: int) -> tuple[Container, int]:
 
 
 def _has_frames(file: BinaryIO, size: int) -> bool:
-    """Tell whether a file is MPEG audio from somewhere near its beginning to its very end.
+    """Return whether a file is MPEG audio from somewhere near its beginning to its very end.
 
-    What begins with letters may be another format that has such audio inside, which a tag in front
-    would break.
+    A file that begins with letters may be another format with such audio inside, which a leading
+    tag would break.
     """
     front = _read(file, 0, _JUNK)
     if front[:3].isalnum():
@@ -232,12 +231,12 @@ def _has_frames(file: BinaryIO, size: int) -> bool:
 
 
 def _mark(head: bytes) -> tuple[int, int]:
-    """Give what all the frames of a file have in common: version and layer, sampling rate."""
+    """Return what all frames of a file have in common: version and layer, sampling rate."""
     return head[1] & 0xFE, head[2] & 0x0C
 
 
 def _frame_length(head: bytes) -> int:
-    """Give the length of an MPEG frame in bytes by its first four, 0 if they begin none."""
+    """Return the length of an MPEG frame in bytes by its first four; 0 if they are no header."""
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
     bits, sampling_rate = head[2] >> 4, head[2] >> 2 & 3
     if (
@@ -268,7 +267,7 @@ def _kind_untagged(head: bytes, start: bytes) -> Container:
 
 
 def _without_head(file: BinaryIO, size: int) -> int:
-    """Find where ID3v2 tags in front end, of which there may be several."""
+    """Return the offset behind leading ID3v2 tags, of which there may be several."""
     at = 0
     while (head := _read(file, at, 10))[:3] == b"ID3" and len(head) == 10 and head[3] < 0xFF:
         at += _id3_size(head)
@@ -278,7 +277,7 @@ def _without_head(file: BinaryIO, size: int) -> int:
 
 
 def _id3_size(head: bytes) -> int:
-    """Give the size in bytes that an ID3v2 header or footer tells, with both of them."""
+    """Return the total size in bytes of an ID3v2 tag, by its header or footer."""
     if any(byte & 0x80 for byte in head[6:10]):
         raise _BrokenError("the size of its ID3 tag is not a size")
     body = sum(
@@ -288,7 +287,7 @@ def _id3_size(head: bytes) -> int:
 
 
 def _without_tail(file: BinaryIO, start: int, stop: int) -> int:
-    """Find where the audio ends before ID3v1, Lyrics3, APEv2 and ID3v2 tags behind it."""
+    """Return the offset of the trailing ID3v1, Lyrics3, APEv2 and ID3v2 tags."""
     while size := _tail_size(file, start, stop):
         if size > stop - start:
             raise _BrokenError("a tag behind its audio is longer than the file")
@@ -315,7 +314,7 @@ def _lyrics_size(file: BinaryIO, start: int, stop: int) -> int:
         return int(end[:6]) + 15
     if end[6:] != b"LYRICSEND":
         return 0
-    reach = min(5100 + 20, stop - start)  # the older form tells no size, only that it is short
+    reach = min(5100 + 20, stop - start)  # the older form states no size, but has a maximum
     begin = _read(file, stop - reach, reach).rfind(b"LYRICSBEGIN")
     return reach - begin if begin >= 0 else 0
 
@@ -429,7 +428,7 @@ def _asf(file: BinaryIO, _: int, size: int) -> Ranges:
 
 
 def ogg_streams(path: Path) -> set[int]:
-    """Give the serial numbers of all the streams in an Ogg file.
+    """Return the serial numbers of all streams in an Ogg file.
 
     Raises
     ------
@@ -441,7 +440,7 @@ def ogg_streams(path: Path) -> set[int]:
 
 
 class _Page(NamedTuple):
-    """An Ogg page: its header's fields, and where its body lies."""
+    """An Ogg page: fields of its header, and the range of its body."""
 
     serial: int
     begins: bool
@@ -470,7 +469,9 @@ def _ogg(file: BinaryIO, _: int, size: int) -> Iterator[tuple[int, int]]:
         start = page.start
         if page.begins or page.serial not in waiting:
             headers = ogg_headers(_read(file, start, min(page.stop - start, 80)))
-            if headers or page.serial not in waiting:  # else the mark is wrong, not the stream new
+            if (
+                headers or page.serial not in waiting
+            ):  # else the mark is wrong, and the stream is not new
                 waiting[page.serial] = headers
         left = waiting.get(page.serial, 0)
         for lace in page.laces if left else b"":

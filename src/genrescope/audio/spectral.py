@@ -22,7 +22,7 @@ def mel_spectrogram(
 ) -> NDArray[np.float32]:
     """Power in mel bands (Slaney's scale and area normalisation, 0 Hz to half the rate).
 
-    Of ``spectra``; single precision is enough for the sums.
+    Computed from ``spectra``; single precision is enough for the sums.
 
     Parameters
     ----------

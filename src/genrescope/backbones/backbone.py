@@ -1,9 +1,9 @@
-"""Pretrained networks that hear music, and the registry of the kinds there are.
+"""Pretrained networks that encode music, and the registry of their kinds.
 
-A backbone takes a waveform and gives, for every stretch of a few seconds, some layers of
-activations and, if it is a tagger, the likelihood of its tags. A further kind is one file: a
-frozen dataclass that says which network and how to use it, with an ``open`` method and a
-``@backbone`` line, imported in this package's ``__init__.py``.
+A backbone maps each window of a few seconds of a waveform to layers of activations and, if it is
+a tagger, to the likelihoods of its tags. A new kind is one file: a frozen dataclass of settings
+with an ``open`` method and the decorator ``@backbone``, imported in this package's
+``__init__.py``.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from genrescope.errors import GenrescopeError
 SEPARATOR = ":"
 """Between kind and source, where a backbone is named by a single word."""
 
-_MOST = {"sampling_rate": 192_000, "window_s": 600}
+_MAX = {"sampling_rate": 192_000, "window_s": 600}
 
 
 @dataclass(frozen=True)
 class BackboneOutput:
-    """What a backbone makes of a waveform.
+    """Activations of a backbone for one waveform.
 
     Attributes
     ----------
     layers
         By name: float32 (windows, width). ``tags`` holds the log-odds of the likelihoods.
     tags
-        Likelihoods in [0, 1], float32 (windows, tags); no columns if it is no tagger.
+        Likelihoods in [0, 1], float32 (windows, tags); no columns for networks without tags.
     """
 
     layers: Mapping[str, NDArray[np.float32]]
@@ -45,14 +45,14 @@ class BackboneOutput:
 
 @dataclass(frozen=True)
 class Backbone:
-    """An opened backbone.
+    """A loaded backbone.
 
     Attributes
     ----------
     name
         For messages.
     sampling_rate
-        Of the audio it takes, in Hz.
+        Of its input, in Hz.
     window_s
         Length of a window in s.
     widths
@@ -61,15 +61,16 @@ class Backbone:
         In the order of ``BackboneOutput.tags``.
     licence
         Of its weights.
-    hear
-        From a waveform, float32 (samples,) at ``sampling_rate``, at least one sample. With
-        ``is_continuation``, its first ``margin`` samples repeat the end of the piece before, and a
-        rest shorter than a window is left out; otherwise a waveform shorter than a window is
-        repeated until it fills it.
+    encode
+        Encodes a waveform, float32 (samples,) at ``sampling_rate``, at least one sample. With
+        ``is_continuation``, its first ``margin`` samples repeat the end of the previous piece, and
+        an incomplete last window is dropped; otherwise a waveform shorter than a window is
+        repeated to the length of one.
     margin
-        Samples that a window looks at on either side of itself.
+        Samples of context that a window needs on either side.
     encode_log_mel
-        From log-mel patches, float32 (windows, frames, bands), if that is what the network takes.
+        Encodes log-mel patches, float32 (windows, frames, bands); None for networks that take
+        waveforms.
     """
 
     name: str
@@ -78,59 +79,59 @@ class Backbone:
     widths: Mapping[str, int]
     tag_names: tuple[str, ...]
     licence: str
-    hear: Callable[..., BackboneOutput]
+    encode: Callable[..., BackboneOutput]
     margin: int = 0
     encode_log_mel: Callable[[NDArray[np.float32]], BackboneOutput] | None = None
 
 
 @dataclass(frozen=True)
 class BackboneConfig(ABC):
-    """Which backbone, and how it is used: what a recipe and a model folder say of it.
+    """Settings of a backbone, as in recipes and model folders.
 
-    Subclasses are frozen dataclasses of settings, all of which decide what is heard.
+    Subclasses are frozen dataclasses. Every setting affects the embeddings.
     """
 
     kind: ClassVar[str] = ""
 
     @abstractmethod
     def open(self) -> Backbone:
-        """Open it; `open_backbone` keeps what this gives.
+        """Load it; `open_backbone` caches the result.
 
         Raises
         ------
         GenrescopeError
-            If it is not there, not what was meant, or not fit: says what is needed.
+            If it is missing, has another checksum or cannot be used.
         """
 
     def to_json(self) -> str | dict[str, Any]:
-        """What ``make_backbone_config`` makes it from again."""
+        """Return what ``make_backbone_config`` restores it from."""
         return {"kind": self.kind, **asdict(self)}
 
     def _check_finite(self) -> None:
-        # Windows are heard once on opening: more of them than of any music would eat memory.
+        # Opening encodes one window, whose length must not exhaust the memory.
         for field in fields(self):
-            value, wanted = getattr(self, field.name), type(field.default)
-            numeric = wanted in {int, float}
-            right = isinstance(value, (int, wanted) if numeric else str)
-            if not right or isinstance(value, bool) or (numeric and not 0 < value < inf):
+            value, expected = getattr(self, field.name), type(field.default)
+            numeric = expected in {int, float}
+            valid = isinstance(value, (int, expected) if numeric else str)
+            if not valid or isinstance(value, bool) or (numeric and not 0 < value < inf):
                 what = "a positive number" if numeric else "text"
                 raise GenrescopeError(
                     f"Backbone {self.kind}: {field.name} must be {what}, not {value!r}."
                 )
-            if numeric and value > _MOST.get(field.name, inf):
+            if numeric and value > _MAX.get(field.name, inf):
                 raise GenrescopeError(
-                    f"Backbone {self.kind}: {field.name} must be at most {_MOST[field.name]}."
+                    f"Backbone {self.kind}: {field.name} must be at most {_MAX[field.name]}."
                 )
 
 
 BACKBONES: dict[str, type[BackboneConfig]] = {}
-"""From kind to the class of its references."""
+"""From kind to its class of settings."""
 
 R = TypeVar("R", bound=type[BackboneConfig])
 
 
 def backbone(kind: str) -> Callable[[R], R]:
-    """Register a class of references under the name that recipes use."""
+    """Register a class of settings under the kind that recipes use."""
 
     def register(cls: R) -> R:
         cls.kind = kind
@@ -140,50 +141,50 @@ def backbone(kind: str) -> Callable[[R], R]:
     return register
 
 
-def make_backbone_config(told: str | Mapping[str, Any] | BackboneConfig) -> BackboneConfig:
-    """Make a reference from what a recipe says.
+def make_backbone_config(settings: str | Mapping[str, Any] | BackboneConfig) -> BackboneConfig:
+    """Create a backbone's settings from what a recipe holds.
 
     Parameters
     ----------
-    told
+    settings
         ``KIND:SOURCE`` (the kind may be left out for musicnn's networks), or a mapping of
         ``kind``, ``source`` and the kind's own settings.
 
     Raises
     ------
     GenrescopeError
-        If the kind or a setting is unknown or senseless, or what it refers to is not there.
+        If the kind or a setting is unknown or invalid, or the source does not exist.
     """
-    if isinstance(told, BackboneConfig):
-        return told
-    if isinstance(told, str):
-        kind, colon, source = told.partition(SEPARATOR)
-        settings: dict[str, Any] = {"source": source}
+    if isinstance(settings, BackboneConfig):
+        return settings
+    if isinstance(settings, str):
+        kind, colon, source = settings.partition(SEPARATOR)
+        given: dict[str, Any] = {"source": source}
         if not colon:
-            kind, settings = "musicnn", {"source": told}
+            kind, given = "musicnn", {"source": settings}
     else:
-        settings = dict(told)
-        kind = str(settings.pop("kind", ""))
+        given = dict(settings)
+        kind = str(given.pop("kind", ""))
     if kind not in BACKBONES:
         known = ", ".join(sorted(BACKBONES))
         raise GenrescopeError(f"There is no kind of backbone {kind!r}; there are: {known}.")
     try:
-        return BACKBONES[kind](**settings)
+        return BACKBONES[kind](**given)
     except TypeError as error:
         raise GenrescopeError(f"Backbone {kind}: {error}.") from error
 
 
 @lru_cache(maxsize=8)
-def open_backbone(reference: str | BackboneConfig) -> Backbone:
-    """Open a backbone; errors as of ``make_backbone_config`` and ``BackboneConfig.open``."""
-    return make_backbone_config(reference).open()
+def open_backbone(settings: str | BackboneConfig) -> Backbone:
+    """Load a backbone; errors as of ``make_backbone_config`` and ``BackboneConfig.open``."""
+    return make_backbone_config(settings).open()
 
 
 def cut(waveform: Waveform, samples: int, *, is_continuation: bool = False) -> NDArray[np.float32]:
-    """Cut a waveform into windows that follow each other.
+    """Cut a waveform into consecutive windows.
 
-    A last window that is not full is left out. A waveform shorter than one window is repeated
-    until it fills it, unless it ``is_continuation`` what came before.
+    An incomplete last window is dropped. A waveform shorter than one window is repeated to the
+    length of one, unless it is a continuation.
 
     Returns
     -------
@@ -202,16 +203,16 @@ def run_batches(
     size: int,
     widths: Mapping[str, int],
 ) -> dict[str, NDArray[np.float32]]:
-    """Run a network on windows, some at a time.
+    """Run a network on windows in batches.
 
     Parameters
     ----------
     run
-        From windows to layers by name, float32 (windows, width).
+        Maps windows to layers by name, float32 (windows, width).
     windows
-        float32 (windows, …); there may be none.
+        float32 (windows, …); may be empty.
     size
-        Of a batch.
+        Windows in a batch.
     widths
         Of the layers.
 
@@ -230,6 +231,6 @@ def run_batches(
 
 
 def tag_ranking(likelihoods: NDArray[np.float32], names: tuple[str, ...]) -> dict[str, float]:
-    """Average likelihoods (windows, tags) over windows: tags by name, likeliest first."""
+    """Average likelihoods (windows, tags) over windows; tags by name, most likely first."""
     mean: NDArray[Any] = likelihoods.mean(axis=0)
     return {names[i]: float(mean[i]) for i in np.argsort(-mean, kind="stable")}

@@ -1,4 +1,4 @@
-"""The log-mel patches that the pretrained music taggers take.
+"""Log-mel patches, the input of the pretrained music taggers.
 
 16 kHz, frames of 512 samples every 256 (16 ms), 96 mel bands up to 8 kHz on the power spectrum,
 then ``log10(10000 · mel + 1)``: J. Pons and X. Serra, "musicnn: pre-trained convolutional neural
@@ -23,7 +23,7 @@ _PER_E_FOLD = np.float32(np.log10(np.e))
 
 
 def compute(waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
-    """Make the log-mel spectrogram of a clip.
+    """Compute the log-mel spectrogram of a clip.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ def compute(waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
     )
     mel *= 10_000
     mel += 1
-    np.log(mel, out=mel)  # which NumPy works out several numbers at a time, unlike log10
+    np.log(mel, out=mel)  # vectorised by NumPy, unlike log10
     mel *= _PER_E_FOLD
     return mel
 
 
 def patches(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut a spectrogram into patches that follow each other; a last one not full is left out.
+    """Cut a spectrogram into consecutive patches; an incomplete last one is dropped.
 
     Parameters
     ----------
@@ -70,10 +70,10 @@ def patches(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def views(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut a spectrogram of less than two patches into three patches that share its frames.
+    """Cut a spectrogram of less than two patches into three overlapping patches.
 
-    One shorter than a patch is repeated until it fills it, as in the networks' training, but from
-    three places on: where it is cut and joined, the networks hear what is not in the music.
+    One shorter than a patch is repeated to fill it, as in the networks' training, from three
+    starting points: each seam adds an artefact, and averaging reduces it.
 
     Parameters
     ----------
@@ -92,16 +92,16 @@ def views(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([np.resize(part, (PATCH, BANDS)) for part in turned])  # repeats the rows
 
 
-def hear(waveform: Waveform, *, is_continuation: bool = False) -> NDArray[np.float32]:
-    """Make the patches of a waveform at 16 kHz, or of a piece of a longer one.
+def to_patches(waveform: Waveform, *, is_continuation: bool = False) -> NDArray[np.float32]:
+    """Compute the patches of a waveform at 16 kHz, or of a piece of a longer one.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
     is_continuation
-        Whether its first ``HOP`` samples end the piece before it: then its patches are those that
-        the whole would have here, and there are none if it is too short.
+        Whether its first ``HOP`` samples repeat the end of the previous piece. Then its patches
+        equal those of the whole waveform, and there are none if it is too short.
 
     Returns
     -------
@@ -111,8 +111,7 @@ def hear(waveform: Waveform, *, is_continuation: bool = False) -> NDArray[np.flo
     if is_continuation:
         if len(waveform) < PATCH * HOP:
             return np.empty((0, PATCH, BANDS), dtype=np.float32)
-        return patches(
-            compute(waveform, SAMPLING_RATE)[1:]
-        )  # the first frame meets the piece's edge
+        # The first frame overlaps the edge of the piece.
+        return patches(compute(waveform, SAMPLING_RATE)[1:])
     spectrogram = compute(waveform, SAMPLING_RATE)
     return (views if len(spectrogram) < 2 * PATCH else patches)(spectrogram)

@@ -1,4 +1,4 @@
-"""musicnn's four taggers, which come with the package and need no torch."""
+"""musicnn's four taggers, bundled with the package. They do not need torch."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from genrescope.errors import GenrescopeError
 from genrescope.inference import open_session
 
 NETWORKS = ("MSD_musicnn", "MSD_vgg", "MTT_musicnn", "MTT_vgg")
-"""On the Million Song Dataset or MagnaTagATune."""
+"""Trained on the Million Song Dataset (MSD) or MagnaTagATune (MTT)."""
 
-_LEAST = np.float32(1e-6)  # likelihood, so that log-odds stay finite
-_BATCH = 16  # patches; the memory of a forward pass grows with it, its speed hardly
+_MIN_LIKELIHOOD = np.float32(1e-6)  # likelihood, so that log-odds stay finite
+_BATCH = 16  # patches; larger batches take more memory and are hardly faster
 
 
 @backbone("musicnn")
 @dataclass(frozen=True)
 class MusicnnConfig(BackboneConfig):
-    """One of ``NETWORKS``, as ``tools/convert_musicnn.py`` has written it."""
+    """One of ``NETWORKS``, as converted by ``tools/convert_musicnn.py``."""
 
     source: str = "MSD_musicnn"
 
@@ -39,16 +39,16 @@ class MusicnnConfig(BackboneConfig):
         if self.source not in NETWORKS:
             known = ", ".join(NETWORKS)
             raise GenrescopeError(
-                f"There is no backbone {self.source!r}; there are: {known}; for those of other "
-                "kinds write KIND:SOURCE."
+                f"There is no backbone {self.source!r}; there are: {known}. For other kinds write "
+                "KIND:SOURCE."
             )
 
     def to_json(self) -> str:
-        """The name alone, as ever."""
+        """Return the name alone."""
         return self.source
 
     def open(self) -> Backbone:
-        """Open it; widths are told by running it on silence."""
+        """Load it; running it on silence gives the widths."""
         folder = Path(__file__).parents[1] / "weights" / "musicnn"
         session = open_session((folder / f"{self.source}.onnx").read_bytes())
         data_set = self.source.split("_", maxsplit=1)[0]
@@ -64,11 +64,11 @@ class MusicnnConfig(BackboneConfig):
         def encode_log_mel(patches: NDArray[np.float32]) -> BackboneOutput:
             layers = run_batches(run, patches, _BATCH, widths)
             tags = layers["tags"]
-            likelihoods = np.clip(tags, _LEAST, 1 - _LEAST)
+            likelihoods = np.clip(tags, _MIN_LIKELIHOOD, 1 - _MIN_LIKELIHOOD)
             return BackboneOutput({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
 
-        def hear(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
-            return encode_log_mel(log_mel.hear(waveform, is_continuation=is_continuation))
+        def encode(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
+            return encode_log_mel(log_mel.to_patches(waveform, is_continuation=is_continuation))
 
         return Backbone(
             name=self.source,
@@ -77,7 +77,7 @@ class MusicnnConfig(BackboneConfig):
             widths=widths,
             tag_names=tuple(tags),
             licence="ISC",
-            hear=hear,
+            encode=encode,
             margin=log_mel.HOP,
             encode_log_mel=encode_log_mel,
         )

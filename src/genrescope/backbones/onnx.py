@@ -1,4 +1,4 @@
-"""A user's own network, as an ONNX file. It is not trusted, and needs no torch."""
+"""A user's own network, as an ONNX file. The file is not trusted; torch is not needed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from genrescope.errors import InputError
 from genrescope.inference import first_line, open_session
 from genrescope.reading import read_bounded
 
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 INPUTS = ("waveform", "log-mel")
 
 _BATCH = 16  # windows
@@ -48,14 +48,14 @@ class OnnxConfig(BackboneConfig):
         ``waveform``: (windows, samples), mono, in [-1, 1]; ``log-mel``: (windows, 187, 96), the
         patches of ``genrescope.backbones.log_mel``.
     sampling_rate
-        Of the waveform, in Hz; of no account for log-mel.
+        Of the waveform, in Hz; ignored for log-mel.
     window_s
-        Length of a window in s; of no account if the file fixes the number of samples, and for
-        log-mel (2.992 s).
+        Length of a window in s; ignored if the file fixes the number of samples, and for log-mel
+        (2.992 s).
     licence
         Of the network, for the model card.
     sha256
-        Of the file. Filled when it is empty, else what it must be.
+        Of the file: computed if empty, else checked.
     """
 
     source: str
@@ -74,10 +74,10 @@ class OnnxConfig(BackboneConfig):
             object.__setattr__(self, "sha256", hashlib.sha256(_read(self.source)).hexdigest())
 
     def open(self) -> Backbone:
-        """Open it; widths are told by running it on silence."""
+        """Load it; running it on silence gives the widths."""
         content = _read(self.source)
         if (found := hashlib.sha256(content).hexdigest()) != self.sha256:
-            cause = f"it is not the file that is needed: its sha256 is {found}, not {self.sha256}"
+            cause = f"it is not the expected file: its sha256 is {found}, not {self.sha256}"
             raise InputError(self.source, cause, "Put the right file there")
         session = _open_session(self.source, content)
         shape = session.get_inputs()[0].shape
@@ -87,22 +87,22 @@ class OnnxConfig(BackboneConfig):
         elif len(shape) == 2 and isinstance(shape[1], int):
             window_s = shape[1] / sampling_rate
         samples = round(window_s * sampling_rate)
-        # Some exports can take no more than one at a time.
+        # Some exports accept only one window at a time.
         batch = 1 if shape and shape[0] == 1 else _BATCH
 
         def windows(waveform: Waveform, *, is_continuation: bool) -> NDArray[np.float32]:
             if self.input == "log-mel":
-                return log_mel.hear(waveform, is_continuation=is_continuation)
+                return log_mel.to_patches(waveform, is_continuation=is_continuation)
             return cut(waveform, samples, is_continuation=is_continuation)
 
         run = _runner(self.source, session)
         silence = windows(np.zeros(samples, np.float32), is_continuation=False)
         widths = {name: rows.shape[1] for name, rows in run(silence[:1]).items()}
 
-        def hear(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
-            given = windows(waveform, is_continuation=is_continuation)
-            layers = run_batches(run, given, batch, widths)
-            return BackboneOutput(layers, np.empty((len(given), 0), np.float32))
+        def encode(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
+            inputs = windows(waveform, is_continuation=is_continuation)
+            layers = run_batches(run, inputs, batch, widths)
+            return BackboneOutput(layers, np.empty((len(inputs), 0), np.float32))
 
         return Backbone(
             name=self.source,
@@ -111,7 +111,7 @@ class OnnxConfig(BackboneConfig):
             widths=widths,
             tag_names=(),
             licence=self.licence,
-            hear=hear,
+            encode=encode,
             margin=log_mel.HOP if self.input == "log-mel" else 0,
         )
 
@@ -123,7 +123,7 @@ def _read(source: str) -> bytes:
         cause = f"the backbone's ONNX file cannot be found ({error})"
         raise InputError(source, cause, "Give its whole path") from error
     try:
-        return read_bounded(path, MOST_BYTES, "Put the right file there, or give its right path")
+        return read_bounded(path, MAX_BYTES, "Put the right file there, or give its right path")
     except InputError as error:
         cause = f"the backbone's ONNX file cannot be read: {error.cause}"
         raise InputError(path, cause, error.remedy) from error
@@ -134,7 +134,7 @@ def _open_session(source: str, content: bytes) -> onnxruntime.InferenceSession:
         session = open_session(content)
     except ValueError as error:
         raise InputError(source, str(error), _EXPORT) from error
-    if [given.type for given in session.get_inputs()] != ["tensor(float)"]:
+    if [value.type for value in session.get_inputs()] != ["tensor(float)"]:
         raise InputError(source, "it must have one input, of float32", _EXPORT)
     return session
 
@@ -150,7 +150,7 @@ def _runner(
             found: list[Any] = session.run(outputs, {name: windows})
         except Exception as error:
             cause = f"it cannot run on an input of shape {windows.shape} ({first_line(error)})"
-            remedy = "Set input, rate and window_s to what it was made for"
+            remedy = "Set input, sampling_rate and window_s to the network's own"
             raise InputError(source, cause, remedy) from error
         layers = {}
         for output, values in zip(outputs, found, strict=True):

@@ -1,7 +1,7 @@
-"""Audio encoders of ``transformers``: wav2vec2, HuBERT, WavLM, AST, CLAP and their like.
+"""Audio encoders of ``transformers``: wav2vec2, HuBERT, WavLM, AST, CLAP and similar ones.
 
-They need torch and ``transformers``, here and wherever a classifier that hears through one is
-used. Weights are read from safetensors files only, and code that a checkpoint brings is never run.
+They need torch and ``transformers``, and so does every classifier built on one. Weights are read
+from safetensors files only, and code in a checkpoint is never run.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ Layers = dict[str, NDArray[np.float32]]
 @backbone("transformers")
 @dataclass(frozen=True)
 class TransformersConfig(BackboneConfig):
-    """An encoder by hub id or folder; its own feature extractor prepares the sound.
+    """An encoder by hub id or folder; its own feature extractor prepares the audio.
 
-    Layers: ``layer-0`` (what enters the first block), ``layer-1``, … (what leaves each), ``last``,
-    each averaged over time, and ``pooled`` if the encoder pools by itself.
+    Layers: ``layer-0`` (input of the first block), ``layer-1``, … (output of each block),
+    ``last``, each averaged over time, and ``pooled`` if the encoder has a pooled output.
 
     Attributes
     ----------
     source
-        ``user/name`` of the hub, or a folder that ``save_pretrained`` has written.
+        ``user/name`` of the hub, or a folder written by ``save_pretrained``.
     revision
-        Branch, tag or commit of the hub. Filled with the commit that was found.
+        Branch, tag or commit of the hub. If empty, set to the commit found.
     window_s
         Length of a window in s.
     sha256
-        Of the checkpoint's files. Filled when it is empty, else what they must be.
+        Of the checkpoint's files: computed if empty, else checked.
     """
 
     source: str
@@ -67,27 +67,27 @@ class TransformersConfig(BackboneConfig):
             object.__setattr__(self, "sha256", _checksum(folder))
 
     def open(self) -> Backbone:
-        """Open it; widths are told by running it on silence."""
+        """Load it; running it on silence gives the widths."""
         folder = self._folder()
         if self.sha256 != (found := _checksum(folder)):
             raise WeightsNotAvailableError(
-                f"{self.source} is not the checkpoint that is needed: its sha256 is {found}, not "
+                f"{self.source} is not the expected checkpoint: its sha256 is {found}, not "
                 f"{self.sha256}. Get the right one."
             )
-        listen, sampling_rate = _load(folder, self.source)
+        run, sampling_rate = _load(folder, self.source)
         samples = round(self.window_s * sampling_rate)
         try:
-            widths = {name: rows.shape[1] for name, rows in listen(_silence(samples)).items()}
+            widths = {name: rows.shape[1] for name, rows in run(_silence(samples)).items()}
         except (RuntimeError, ValueError, TypeError) as error:
-            told = str(error).strip().splitlines() or [type(error).__name__]
+            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise GenrescopeError(
-                f"{self.source} cannot hear {self.window_s} s of sound ({told[0]}). Give the "
+                f"{self.source} cannot encode {self.window_s} s of audio ({lines[0]}). Give the "
                 "name of an audio encoder, or another window_s."
             ) from error
 
-        def hear(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
+        def encode(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
             windows = cut(waveform, samples, is_continuation=is_continuation)
-            layers = run_batches(listen, windows, _BATCH, widths)
+            layers = run_batches(run, windows, _BATCH, widths)
             return BackboneOutput(layers, np.empty((len(windows), 0), np.float32))
 
         return Backbone(
@@ -97,13 +97,13 @@ class TransformersConfig(BackboneConfig):
             widths=widths,
             tag_names=(),
             licence="the checkpoint's own",
-            hear=hear,
+            encode=encode,
         )
 
     def _folder(self) -> Path:
         if not all(map(find_spec, ("torch", "transformers"))):
             raise WeightsNotAvailableError(
-                f"Hearing through {self.source} needs torch and transformers: "
+                f"The backbone {self.source} needs torch and transformers: "
                 "pip install 'genrescope[train]'"
             )
         folder = resolve_weights(
@@ -111,30 +111,30 @@ class TransformersConfig(BackboneConfig):
         )
         if not any(folder.glob("*.safetensors")):
             raise WeightsNotAvailableError(
-                f"{self.source} holds no safetensors weights, and others are not read, for they "
-                "may run code. Open it with transformers where you trust it, and save it anew with "
+                f"{self.source} holds no safetensors weights; other formats may run code and are "
+                "not read. If you trust it, open it with transformers and save it with "
                 "save_pretrained."
             )
         return folder
 
 
 def _silence(samples: int) -> NDArray[np.float32]:
-    # Not quite: a feature extractor may divide by what varies.
+    # Faint noise, because a feature extractor may divide by the variance.
     return np.random.default_rng(0).normal(0, 1e-3, (1, samples)).astype(np.float32)
 
 
 def _checksum(folder: Path) -> str:
-    # Of all that decides what is heard: settings, feature extractor and weights.
+    # Of all that affects the output: settings, feature extractor and weights.
     digest = hashlib.sha256()
-    told = (folder / name for name in ("config.json", "preprocessor_config.json"))
-    for path in [*(path for path in told if path.is_file()), *sorted(folder.glob("*.safetensors"))]:
+    settings = (folder / name for name in ("config.json", "preprocessor_config.json"))
+    for path in [*filter(Path.is_file, settings), *sorted(folder.glob("*.safetensors"))]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
 def _load(folder: Path, name: str) -> tuple[Callable[[NDArray[np.float32]], Layers], int]:
-    # A function from windows (windows, samples) to layers (windows, width), and its rate in Hz.
+    # A function from windows (windows, samples) to layers (windows, width), and its sampling rate.
     import torch  # noqa: PLC0415
     from transformers import AutoFeatureExtractor, AutoModel  # noqa: PLC0415
 
@@ -145,25 +145,25 @@ def _load(folder: Path, name: str) -> tuple[Callable[[NDArray[np.float32]], Laye
         )
         network = AutoModel.from_pretrained(folder, use_safetensors=True, **safe)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsNotAvailableError(
-            f"{name} cannot be opened as an audio encoder ({told[0]}). Give a checkpoint that "
-            "transformers knows without code of its own, with its preprocessor_config.json."
+            f"{name} cannot be opened as an audio encoder ({lines[0]}). Give a checkpoint that "
+            "transformers supports without custom code, with its preprocessor_config.json."
         ) from error
-    network = getattr(network, "audio_model", network).eval()  # of CLAP, the half that hears
+    network = getattr(network, "audio_model", network).eval()  # CLAP has a text half, too
 
-    def listen(windows: NDArray[np.float32]) -> Layers:
+    def run(windows: NDArray[np.float32]) -> Layers:
         inputs = extract(list(windows), sampling_rate=extract.sampling_rate, return_tensors="pt")
-        if "is_longer" in inputs:  # CLAP's marks one clip of a batch by lot if there is none
+        if "is_longer" in inputs:  # if no clip is, CLAP's extractor marks a random one
             inputs["is_longer"] = torch.zeros_like(torch.as_tensor(inputs["is_longer"]))
         with torch.inference_mode():
             found = network(**inputs, output_hidden_states=True, return_dict=True)
         states = {f"layer-{i}": state for i, state in enumerate(found.hidden_states or ())}
         states["last"] = found.last_hidden_state
-        # (windows, time, width); what some encoders keep as pictures is left out.
+        # (windows, time, width); feature maps of some encoders have other dimensions.
         rows = {layer: state.mean(dim=1) for layer, state in states.items() if state.ndim == 3}
         if getattr(found, "pooler_output", None) is not None:
             rows["pooled"] = found.pooler_output
         return {layer: row.float().numpy() for layer, row in rows.items()}
 
-    return listen, int(extract.sampling_rate)
+    return run, int(extract.sampling_rate)

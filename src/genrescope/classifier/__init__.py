@@ -1,14 +1,7 @@
-"""A trained model folder: its format, loading it, and what it says of audio. No torch here."""
+"""Trained models: the folder format, loading and classification. torch is not needed."""
 
 from genrescope.classifier.classifier import Audio, Classifier
-from genrescope.classifier.folder import (
-    CARD,
-    CONFIG,
-    ONNX,
-    TRANSFORMERS,
-    WEIGHTS,
-    ClassifierConfig,
-)
+from genrescope.classifier.folder import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
 from genrescope.classifier.prediction import Prediction, Timeline
 
 __all__ = [

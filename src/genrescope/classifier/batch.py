@@ -1,7 +1,9 @@
-"""Classify many files: find them, keep the cores busy, let no bad file end the run."""
+"""Classify many files: find them, use every core, continue after bad files."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +11,17 @@ from pathlib import Path
 from genrescope import load
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier, Prediction, Timeline
-from genrescope.errors import GenrescopeError, InputError
+from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.reading import unreadable
 from genrescope.workers import WorkerPool, parallel_map
+
+_log = logging.getLogger("genrescope")
+_log.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What came of one file: a prediction (and a timeline, if asked), or the error."""
+    """Result of one file: a prediction (and a timeline, if requested), or the error."""
 
     path: Path
     prediction: Prediction | None = None
@@ -25,71 +30,72 @@ class FileResult:
 
 
 def find_audio(
-    paths: Iterable[Path],
+    paths: Iterable[str | os.PathLike[str]],
     *,
-    recursive: bool,
+    recursive: bool = False,
     passed_over: Callable[[str], None] | None = None,
 ) -> Iterator[Path]:
-    """Give the files themselves, and the audio files in folders.
+    """Yield the files themselves, and the audio files in folders.
 
     Parameters
     ----------
     paths
-        Files, which are given whatever they are, and folders.
+        Files, which are yielded whatever their type, and folders.
     recursive
-        Whether to look into folders' folders, too.
+        Whether to recurse into subfolders.
     passed_over
-        Called with the paths of files that look like audio and have no ending of it, and of links
-        to folders, which are not followed.
+        Called with each path that is skipped: files that look like audio but lack an audio file
+        name extension, and links to folders. The logger ``genrescope`` reports them at level INFO.
 
     Yields
     ------
     path
-        Of a file; or of a folder that cannot be read or was named and holds no audio, for which
-        ``classify_files`` gives the error.
+        Of a file; or of a folder that cannot be read, or that was given and holds no audio: for
+        these ``classify_files`` returns the error.
     """
-    for path in paths:
+    for path in map(Path, paths):
         try:
             is_folder = path.is_dir()
-        except (OSError, ValueError):  # whatever it is, opening it says so
+        except (OSError, ValueError):  # opening it reports the cause
             is_folder = False
         if not is_folder:
             yield path
             continue
-        nothing = True
+        is_empty = True
         for folder in walk(path, recursive=recursive):
-            for other in (*folder.passed_over, *folder.links):
+            for skipped in (*folder.passed_over, *folder.links):
+                _log.info("skipped: %s", one_line(skipped))
                 if passed_over is not None:
-                    passed_over(other)
+                    passed_over(skipped)
             if folder.fault is not None:
                 yield Path(folder.path)
             yield from (Path(file.path) for file in folder.files)
-            nothing = nothing and folder.fault is None and not folder.files
-        if nothing:
-            yield path  # an error for this one, rather than silence
+            is_empty = is_empty and folder.fault is None and not folder.files
+        if is_empty:
+            yield path  # gives an error, which silence would hide
 
 
 def classify_files(
     classifier: Classifier | WorkerPool,
-    paths: Iterable[Path],
+    paths: Iterable[str | os.PathLike[str]],
     *,
     workers: int | None = None,
     timeline: bool = False,
 ) -> Iterator[FileResult]:
-    """Classify files side by side; answers come in the order of the paths.
+    """Classify files in parallel; results come in the order of the paths.
 
-    Each file is decoded in a process of its own, so that one that crashes its decoder, or never
-    ends, costs itself alone.
+    Files are decoded in worker processes, so a file that crashes or blocks its decoder affects no
+    other. The logger ``genrescope`` reports damaged files and errors at level WARNING.
 
     Parameters
     ----------
     classifier
-        A classifier, whose folder the processes open; or processes that have opened one with
-        ``genrescope.load``.
+        A classifier, which each worker loads from its folder; or a pool of workers that have
+        loaded one with ``genrescope.load``.
     paths
-        May be endless.
+        Of files; see `find_audio` for folders. Read as needed: may be endless.
     workers
-        Processes; by default one per core.
+        Number of processes; by default one per core.
     timeline
         Whether to add the genres over time.
     """
@@ -99,26 +105,31 @@ def classify_files(
         return
     pool = classifier
 
-    def answer(path: Path) -> FileResult:
+    def classify(path: Path) -> FileResult:
         try:
             if path.is_dir():
                 raise folder_fault(path)
-            return replace(pool.do_file(_answer, path, timeline), path=path)
+            result = replace(pool.do_file(_classify, path, timeline), path=path)
         except GenrescopeError as error:
-            return FileResult(path, error=error)
+            result = FileResult(path, error=error)
         except (OSError, ValueError) as error:
-            return FileResult(path, error=unreadable(path, error))
+            result = FileResult(path, error=unreadable(path, error))
+        if result.error is not None:
+            _log.warning("%s", result.error)
+        for warning in result.prediction.warnings if result.prediction is not None else ():
+            _log.warning("%s: %s", one_line(str(path)), warning)
+        return result
 
-    yield from parallel_map(answer, paths, pool.count, stop=pool.close)
+    yield from parallel_map(classify, map(Path, paths), pool.count, stop=pool.close)
 
 
-def _answer(classifier: Classifier, path: Path, timeline: bool) -> FileResult:
+def _classify(classifier: Classifier, path: Path, timeline: bool) -> FileResult:
     prediction = classifier.predict(path)
     return FileResult(path, prediction, classifier.timeline(path) if timeline else None)
 
 
 def folder_fault(path: Path) -> InputError:
-    """Give the error for a folder in the place of a file: why it gave no files."""
+    """Return the error for a folder given in place of a file: why it yielded no files."""
     found = next(walk(path, recursive=False))
     remedy = "Give files, or look deeper with --recursive"
     return found.fault or InputError(path, "no audio files in this folder", remedy)

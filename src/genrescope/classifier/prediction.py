@@ -1,4 +1,4 @@
-"""What a classifier says of a track: genres, and genres over time."""
+"""Results of a classifier: genres, and genres over time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Prediction:
     confidence
         Its probability, in [0, 1].
     unsure
-        Whether the model had better not be believed: its confidence is too low.
+        Whether the confidence is low: less than the model's threshold.
     probabilities
         Of every genre, most likely first; they sum to 1.
     tags
-        Likelihood in [0, 1] of every tag of the backbone, likeliest first; they do not sum to 1.
-        Empty for models without one.
+        Likelihood in [0, 1] of every tag of the backbone, most likely first; they do not sum to 1.
+        Empty for backbones without tags.
     warnings
-        What is to be known of the file, such as how much of it is damaged; mostly empty.
+        Notes about the file, such as how much of it is damaged; mostly empty.
     """
 
     genre: str
@@ -39,13 +39,13 @@ class Prediction:
 
     @property
     def likely(self) -> list[str]:
-        """The genres at least half as probable as the first: several where several fit."""
-        return [name for name, share in self.probabilities.items() if share >= self.confidence / 2]
+        """The genres at least half as probable as the first."""
+        return [name for name, p in self.probabilities.items() if p >= self.confidence / 2]
 
     def to_pipeline(self, top_k: int | None = None) -> list[dict[str, Any]]:
-        """Give the genres as Hugging Face's audio-classification pipeline does."""
+        """Return the genres in the format of Hugging Face's audio-classification pipeline."""
         ranked = list(self.probabilities.items())[:top_k]
-        return [{"score": share, "label": name} for name, share in ranked]
+        return [{"score": probability, "label": name} for name, probability in ranked]
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,5 @@ class Timeline:
 
     @property
     def best(self) -> list[str | None]:
-        """The most likely genre of every step; None for silence, which has none."""
-        return [
-            self.genres[row.argmax()] if row.any() else None  # rows of probabilities sum to 1
-            for row in self.probabilities
-        ]
+        """The most likely genre of every step; None for silence."""
+        return [self.genres[row.argmax()] if row.any() else None for row in self.probabilities]

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from genrescope.errors import GenrescopeError, one_line
 from genrescope.io import READABLE, to_json
+from genrescope.system import is_console, is_reader_gone
 
 # Names of files may hold brackets and colons: no text is markup.
 OUT = Console(markup=False, emoji=False, highlight=False)
@@ -71,7 +72,8 @@ def open_streams() -> None:
             os.set_inheritable(os.open(os.devnull, flags), True)
     stdin: IO[str] | None = sys.stdin  # None if it is closed
     if stdin is None:
-        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "rb", closefd=False)))
+        unread = io.BufferedReader(io.FileIO(0, "rb", closefd=False))
+        sys.stdin = io.TextIOWrapper(unread, encoding="utf-8")
     if sys.stdout is sys.__stdout__:
         output = _StandardOutput(1, "wb", closefd=False)
         sys.stdout = _guarded(sys.stdout, output, by_line=output.isatty())
@@ -80,8 +82,8 @@ def open_streams() -> None:
 
 
 def _guarded(stream: IO[str] | None, file: io.FileIO, *, by_line: bool) -> io.TextIOWrapper:
-    if sys.platform == "win32" and isinstance(stream, io.TextIOWrapper) and stream.isatty():
-        stream.reconfigure(errors=READABLE)  # a console is not a file there
+    if isinstance(stream, io.TextIOWrapper) and is_console(file.fileno()):
+        stream.reconfigure(errors=READABLE)
         return stream
     unbuffered = bool(getattr(stream, "write_through", False))
     return io.TextIOWrapper(
@@ -96,7 +98,7 @@ def _guarded(stream: IO[str] | None, file: io.FileIO, *, by_line: bool) -> io.Te
 def end_output(error: OutputError) -> int:
     """Print why standard output failed, unless its reader closed it; return the exit code."""
     _StandardOutput.ended = True
-    if error.cause.errno == errno.EPIPE:
+    if is_reader_gone(error.cause):
         return _NO_READER
     if error.cause.errno == errno.EBADF:
         fail("standard output: it is closed. Redirect it to a file or a pipe.")

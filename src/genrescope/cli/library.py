@@ -26,6 +26,7 @@ from genrescope.errors import GenrescopeError, one_line
 from genrescope.io import check_folder, check_output, picture_kind, write_picture
 
 if TYPE_CHECKING:
+    from genrescope.classifier import Classifier
     from genrescope.library.catalogue import Catalogue
     from genrescope.library.scan import LibrarySurvey, ScanResult
     from genrescope.library.stats import Stats
@@ -34,17 +35,17 @@ app = typer.Typer()
 
 LibraryArgument = Annotated[Path, typer.Argument(help="Folder of a music library.")]
 SomeLibraryArgument = Annotated[
-    Path | None, typer.Argument(help="Folder of a music library. [default: all that is known]")
+    Path | None, typer.Argument(help="Folder of a music library. [default: the whole catalogue]")
 ]
 DbOption = Annotated[
-    Path | None, typer.Option(help="File of the catalogue. [default: in the user's data folder]")
+    Path | None, typer.Option(help="Catalogue file. [default: in the user's data folder]")
 ]
 
 
 @app.command(
     epilog="Examples:\n\n"
     "- `genrescope scan ~/Music`, then `genrescope stats`\n\n"
-    "- `genrescope scan ~/Music --watch` goes on, and hears what is added\n\n"
+    "- `genrescope scan ~/Music --watch` goes on and analyses new files\n\n"
     "- `genrescope scan /mnt/nas/music --db ~/nas.db --retry`\n\n"
     "- `genrescope scan ~/Music --model my-model --json`"
 )
@@ -59,21 +60,21 @@ def scan(
         str | None, typer.Option(help="Branch, tag or commit of a hub's model. [default: newest]")
     ] = None,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Try again what failed, though it has not changed.")
+        bool, typer.Option("--retry", help="Try files again that failed, even if unchanged.")
     ] = False,
     keep_watching: Annotated[
-        bool, typer.Option("--watch", help="Go on, and hear what is added or changed.")
+        bool, typer.Option("--watch", help="Keep running and analyse new and changed files.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The counts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Files side by side. [default: one per core]")
+        int | None, typer.Option(min=1, help="Files analysed in parallel. [default: one per core]")
     ] = None,
 ) -> None:
-    """Hear every track of a library once, and keep the genres in a small catalogue.
+    """Analyse every track of a library once; keep genres and embeddings in a catalogue.
 
-    Nothing in the library is touched. Stop it at any moment and run it again: it goes on where it
-    was. Files that have not changed, were renamed or got other tags are not heard again. Ends with
-    code 1 if some files failed; those are named, the rest go on.
+    Nothing in the library is changed. Stop it at any moment and run it again: it resumes. Files
+    that are unchanged, renamed or have other tags are not analysed again. Ends with code 1 if some
+    files failed; those are named, and the rest is analysed.
     """
     from genrescope import load
     from genrescope.library import catalogue as cat
@@ -85,21 +86,14 @@ def scan(
     place = own_file(db, cat.default_path, "--db")
     classifier = load(model, revision)
     with cat.Catalogue(place, write=True) as catalogue:
-        try:
-            if retry:
-                catalogue.retry(str(folder))
-            found = _look(catalogue, folder)
-            number = catalogue.model(classifier)
-            total = catalogue.count_waiting(str(folder), number)
-            outcomes = scanning.hear(catalogue, classifier, folder, workers)
-            begun = time.monotonic()
-            counts = _show(outcomes, total)
-            _print_scan(found, counts, time.monotonic() - begun, as_json=as_json)
-            if keep_watching:
-                note(f"Watching {folder}. Stop with Ctrl-C.")
-                _follow(scanning.watch(catalogue, classifier, folder, workers))
-        except KeyboardInterrupt as interrupt:
-            raise StoppedError from interrupt
+        if retry:
+            catalogue.retry(str(folder))
+        found, counts, seconds = analyse_library(catalogue, classifier, folder, workers)
+        note_passed_over(list(found.passed_over))
+        _print_scan(found, counts, seconds, as_json=as_json)
+        if keep_watching:
+            note(f"Watching {folder}. Stop with Ctrl-C.")
+            _follow(scanning.watch(catalogue, classifier, folder, workers))
     if counts["failed"] or found.unreadable:
         raise typer.Exit(1)
 
@@ -113,12 +107,12 @@ def scan(
 def stats(
     library: SomeLibraryArgument = None,
     db: DbOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw genres and confidences into this file (PNG, SVG, …).")
+        Path | None, typer.Option(help="Draw genres and confidences to this file (PNG, SVG, …).")
     ] = None,
 ) -> None:
-    """Show what a library that has been scanned is made of: genres, confidence, failures."""
+    """Summarise a scanned library: genres, confidences, failures."""
     from genrescope.audio.formats import may_be_audio
     from genrescope.library.stats import draw, summarise
 
@@ -129,8 +123,8 @@ def stats(
     with open_catalogue(db) as catalogue:
         found = summarise(catalogue, library and library.resolve())
     if not any(found.counts.values()):
-        whose = library or "this catalogue"
-        raise GenrescopeError(f"Nothing is known of {whose}. Run `genrescope scan` on it first.")
+        where = f"no track of {library}" if library else "nothing"
+        raise GenrescopeError(f"There is {where} in the catalogue. Run `genrescope scan` first.")
     if plot is not None:
         write_picture(draw(found, str(library or "library")), plot)
         note(f"Drawn: {plot}")
@@ -141,7 +135,7 @@ def stats(
 
 
 class Form(StrEnum):
-    """What a catalogue can be exported to."""
+    """Formats of an export."""
 
     csv = "csv"
     jsonl = "jsonl"
@@ -160,9 +154,7 @@ class Form(StrEnum):
 def export(
     to: Annotated[
         Form,
-        typer.Option(
-            "--format", help="Kind of file; m3u: one for each genre, jams: one for each track."
-        ),
+        typer.Option("--format", help="Format; m3u: a file per genre, jams: a file per track."),
     ],
     library: SomeLibraryArgument = None,
     out: Annotated[
@@ -171,10 +163,10 @@ def export(
     ] = None,
     db: DbOption = None,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out tracks less sure than this.")
+        float, typer.Option(min=0, max=1, help="Leave out tracks of lower confidence.")
     ] = 0.0,
 ) -> None:
-    """Write what is known of a library that has been scanned for other programs."""
+    """Write the genres of a scanned library to a file for other programs."""
     from genrescope.audio.formats import may_be_audio
     from genrescope.io import write_text
     from genrescope.library.export import FORMS
@@ -217,7 +209,7 @@ def open_catalogue(db: Path | None) -> Catalogue:
 
 
 def database_files(db: Path | None) -> list[Path]:
-    """Give the catalogue's file, and those that SQLite and the lock keep beside it."""
+    """Give the catalogue's file, its lock and the files that SQLite keeps beside it."""
     from genrescope.library.catalogue import default_path
 
     place = own_file(db, default_path, "--db")
@@ -240,56 +232,88 @@ def own_file(given: Path | None, default: Callable[[], Path], option: str) -> Pa
     except RuntimeError:
         place = Path()
     if not place.is_absolute():  # older platformdirs give a folder named ~, here
-        told = "There is no home folder to keep this in, as HOME is not set. "
-        raise GenrescopeError(f"{told}Set HOME or XDG_DATA_HOME, or give a file with {option}.")
+        raise GenrescopeError(
+            "There is no home folder to keep this in, as HOME is not set. "
+            f"Set HOME or XDG_DATA_HOME, or give a file with {option}."
+        )
     return place
 
 
-def _look(catalogue: Catalogue, folder: Path) -> LibrarySurvey:
+def analyse_library(
+    catalogue: Catalogue,
+    classifier: Classifier,
+    folder: Path,
+    workers: int | None,
+    *,
+    recursive: bool = True,
+) -> tuple[LibrarySurvey, dict[str, int], float]:
+    """Survey a folder and analyse what waits, with a bar; name what cannot be read.
+
+    Returns
+    -------
+    found
+        Of the walk.
+    counts
+        Files ``analysed``, ``known`` by their audio and ``failed``.
+    seconds
+        That the analysis took.
+
+    Raises
+    ------
+    StoppedError
+        If it is interrupted; what is analysed is kept.
+    """
     from genrescope.cli.output import print_error
-    from genrescope.library.scan import look
-
-    with ERR.status("looking for audio files") as status:
-        found = look(
-            catalogue,
-            folder,
-            progress=lambda files: status.update(f"looking for audio files: {files:,}"),
-        )
-    for error in found.unreadable:
-        print_error(ERR, error)
-    note_passed_over(list(found.passed_over))
-    return found
-
-
-def _show(outcomes: Any, total: int) -> dict[str, int]:
     from genrescope.cli.progress import bar
+    from genrescope.library import scan as scanning
 
-    counts = {"heard": 0, "known": 0, "failed": 0}
-    with bar("hearing", total, ERR) as bars, closing(outcomes):
-        task = bars.add_task("", total=total)
-        for outcome in outcomes:
-            bars.advance(task)
-            counts[_tell(outcome)] += 1
-    return counts
+    try:
+        with ERR.status("looking for audio files") as status:
+            found = scanning.survey(
+                catalogue,
+                folder,
+                recursive=recursive,
+                progress=lambda files: status.update(f"looking for audio files: {files:,}"),
+            )
+        for error in found.unreadable:
+            print_error(ERR, error)
+        model = catalogue.model(classifier)
+        if old := catalogue.count_old(str(folder), model):
+            note(f"Note: {old:,} tracks of an older catalogue are analysed again, for embeddings.")
+        total = catalogue.count_waiting(str(folder), model, recursive=recursive)
+        results = scanning.analyse(catalogue, classifier, folder, workers, recursive=recursive)
+        begun = time.monotonic()
+        counts = {"analysed": 0, "known": 0, "failed": 0}
+        with bar("analysing", total, ERR) as bars, closing(results):
+            task = bars.add_task("", total=total)
+            for result in results:
+                bars.advance(task)
+                counts[_print_result(result)] += 1
+    except KeyboardInterrupt as interrupt:
+        raise StoppedError from interrupt
+    return found, counts, time.monotonic() - begun
 
 
-def _follow(outcomes: Any) -> None:
-    with closing(outcomes):
-        for outcome in outcomes:
-            if _tell(outcome) == "heard":
-                note(f"{outcome.path}: {outcome.result.genre} {outcome.result.confidence:.2f}")
+def _follow(results: Any) -> None:
+    try:
+        with closing(results):
+            for one in results:
+                if _print_result(one) == "analysed":
+                    note(f"{one.path}: {one.result.genre} {one.result.confidence:.2f}")
+    except KeyboardInterrupt as interrupt:
+        raise StoppedError from interrupt
 
 
-def _tell(outcome: ScanResult) -> str:
+def _print_result(one: ScanResult) -> str:
     from genrescope.cli.output import print_error, print_warnings
 
-    if isinstance(outcome.result, GenrescopeError):
-        print_error(ERR, outcome.result)
+    if isinstance(one.result, GenrescopeError):
+        print_error(ERR, one.result)
         return "failed"
-    if outcome.result is None:
+    if one.result is None:
         return "known"
-    print_warnings(ERR, outcome.path, outcome.result)
-    return "heard"
+    print_warnings(ERR, one.path, one.result)
+    return "analysed"
 
 
 def _print_scan(
@@ -309,14 +333,14 @@ def _print_scan(
         }
         say_json(row, None)
         return
-    done = f"{counts['heard']:,} heard"
+    done = f"{counts['analysed']:,} analysed"
     if counts["known"]:
         done += f", {counts['known']:,} known by their audio (renamed, copied or with other tags)"
     if counts["failed"]:
         done += f", {counts['failed']:,} failed (named above)"
     speed = f" in {seconds:.0f} s, {rate:.1f} tracks/s" if sum(counts.values()) else ""
-    lies = f"{changes.new:,} new, {changes.changed:,} changed, {changes.gone:,} gone"
-    say(f"{found.files:,} audio files: {lies}; {done}{speed}")
+    walked = f"{changes.new:,} new, {changes.changed:,} changed, {changes.gone:,} gone"
+    say(f"{found.files:,} audio files: {walked}; {done}{speed}")
 
 
 def _print_stats(found: Stats) -> None:
@@ -326,10 +350,10 @@ def _print_stats(found: Stats) -> None:
     table = Table("genre", "tracks", "share", "", "mean confidence", "unsure")
     for column in (1, 2, 4, 5):
         table.columns[column].justify = "right"
-    most = max((genre.tracks for genre in found.genres.values()), default=1)
+    largest = max((genre.tracks for genre in found.genres.values()), default=1)
     for name, genre in found.genres.items():
         share = genre.tracks / total
-        blocks = "█" * max(1, round(16 * genre.tracks / most))
+        blocks = "█" * max(1, round(16 * genre.tracks / largest))
         sure = f"{genre.mean_confidence:.2f}", f"{genre.unsure:,}"
         table.add_row(one_line(name), f"{genre.tracks:,}", f"{share:.1%}", blocks, *sure)
     if found.genres:

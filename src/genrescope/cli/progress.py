@@ -67,12 +67,12 @@ class StudyProgress:
         self._all = self._bars.add_task("all fits", total=total, completed=done, state="")
 
     def epoch(self, key: str, row: dict[str, Any]) -> None:
-        """Move a fit's bar by an epoch, or tell how much of the clips has been heard before."""
+        """Move a fit's bar by an epoch, or show how many clips are encoded before the first."""
         if key not in self._fits:
             self._fits[key] = self._bars.add_task(key, total=row["steps"], state="")
         state = ""
-        if "heard" in row:
-            state = f"{row['heard']} of {row['clips']} clips heard"
+        if "encoded" in row:
+            state = f"{row['encoded']} of {row['clips']} clips encoded"
         elif "valid_accuracy" in row:
             state = f"validation accuracy {row['valid_accuracy']:.3f}"
         self._bars.update(self._fits[key], completed=row["step"], state=state)

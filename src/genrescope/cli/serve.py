@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import note, require
-from genrescope.cli.similar import analyse_missing
+from genrescope.cli.console import note, note_passed_over, require
+from genrescope.cli.library import DbOption, own_file
+from genrescope.cli.similar import update_library
 
 app = typer.Typer()
 
@@ -34,6 +35,7 @@ def serve(
     library: Annotated[
         Path | None, typer.Option(help="Folder of a music library, for similar tracks.")
     ] = None,
+    db: DbOption = None,
     report: Annotated[Path | None, typer.Option(help="Folder of a study's report to show.")] = None,
     max_mb: Annotated[
         float, typer.Option(min=0.001, help="Maximum size of an upload in MB.")
@@ -67,10 +69,14 @@ def serve(
     shelf = None
     if library is not None:
         from genrescope import load
+        from genrescope.library.catalogue import Catalogue, default_path
         from genrescope.library.similar import Library
 
-        shelf = Library(library, load(model))
-        analyse_missing(shelf, workers)
+        place, classifier = own_file(db, default_path, "--db"), load(model)
+        found = update_library(place, classifier, library, workers)
+        note_passed_over(list(found.passed_over))
+        with Catalogue(place) as catalogue:
+            shelf = Library(catalogue, classifier, library)
     limits = Limits(
         megabytes=max_mb,
         minutes=max_minutes,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genrescope.cli.console import StoppedError, note
+from genrescope.cli.console import ERR, OUT, note, note_passed_over, require
+from genrescope.cli.library import DbOption, analyse_library, own_file
+from genrescope.errors import InputError
 
 if TYPE_CHECKING:
-    from genrescope.library.similar import Library
-
-from genrescope.cli.console import ERR, OUT, note_passed_over, require
-from genrescope.io import check_output
+    from genrescope.classifier import Classifier
+    from genrescope.library.scan import LibrarySurvey
 
 app = typer.Typer()
 
@@ -25,24 +24,22 @@ app = typer.Typer()
     "- `genrescope similar song.mp3 --library ~/Music --other-folders -n 30`\n\n"
     "- `genrescope similar song.mp3 --library ~/Music --m3u | mpv --playlist=-` plays them\n\n"
     "- `genrescope similar ~/Music/album/ --library ~/Music --m3u > more-like-it.m3u8`\n\n"
-    "- `genrescope similar song.mp3 --library /mnt/read-only --db ~/music-index.npz`\n\n"
     "- `genrescope similar ~/Music --library ~/Music --csv > neighbours.csv`"
 )
 def similar(
     tracks: Annotated[
         list[Path], typer.Argument(metavar="TRACK", help="Audio files, or folders of them.")
     ],
-    folder: Annotated[
-        Path, typer.Option("--library", help="The folder to look for similar tracks in.")
-    ],
+    library: Annotated[Path, typer.Option(help="Folder of music to find similar tracks in.")],
+    db: DbOption = None,
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, help="Similar tracks to show for each.")
     ] = 10,
     other_folders: Annotated[
-        bool, typer.Option("--other-folders", help="None from the track's own folder (album).")
+        bool, typer.Option("--other-folders", help="Leave out the track's own folder (album).")
     ] = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Look into folders' folders, too.")
+        bool, typer.Option("--recursive/--no-recursive", help="Recurse into subfolders.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
     as_csv: Annotated[
@@ -51,19 +48,12 @@ def similar(
     as_m3u: Annotated[
         bool, typer.Option("--m3u", help="A playlist of the similar tracks, each once.")
     ] = False,
-    index: Annotated[
-        Path | None,
-        typer.Option("--db", help="File of the index. [default: a hidden one in the folder]"),
-    ] = None,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Hear every track again, not only new ones.")
-    ] = False,
     ann: Annotated[
         bool | None,
         typer.Option(
             "--ann/--exact",
-            help="By an approximate graph, or by every pair. [default: the graph for more than "
-            "100,000 TRACKs among more than 100,000]",
+            help="Search with an approximate graph, or by brute force. [default: the graph for "
+            "more than 100,000 TRACKs among more than 100,000]",
         ),
     ] = None,
     model: Annotated[
@@ -71,75 +61,90 @@ def similar(
         typer.Option(help="A model folder, or user/name of the hub. [default: in the package]"),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Files side by side. [default: one per core]")
+        int | None, typer.Option(min=1, help="Files analysed in parallel. [default: one per core]")
     ] = None,
 ) -> None:
     """List the tracks of a folder that sound most like others.
 
-    The first time it hears the whole folder, which can be stopped and gone on with; then only what
-    is new. Ends with code 1 if a TRACK or a subfolder could not be read; files of the folder that
-    cannot be read are named and left out.
+    Tracks of the folder that `scan` has not analysed yet are analysed first, and kept in the same
+    catalogue. You can stop that and run the command again: it resumes. Ends with code 1 if a TRACK
+    or a subfolder cannot be read; other files that cannot be read are named and left out.
     """
     from genrescope import load
-    from genrescope.audio.formats import may_be_audio
     from genrescope.classifier.batch import find_audio
     from genrescope.cli.output import SimilarWriter
-    from genrescope.library.similar import MANY, Library, has_graph
+    from genrescope.library.catalogue import Catalogue, default_path
+    from genrescope.library.similar import MIN_GRAPH, Library, has_graph
 
     if as_json + as_csv + as_m3u > 1:
         raise typer.BadParameter("choose one of --json, --csv and --m3u")
     if ann:
         require("usearch", "similar")
-    if index is not None:
-        check_output(index, "--db", inputs=tracks, is_audio=may_be_audio)
     chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
     form = next((name for name, asked in chosen.items() if asked), "table")
-    library = Library(folder, load(model), index, recursive=recursive, rebuild=rebuild)
-    analyse_missing(library, workers)
-    passed_over = list(library.passed_over)
+    place, classifier = own_file(db, default_path, "--db"), load(model)
+    found = update_library(place, classifier, library, workers, recursive=recursive)
+    passed_over = list(found.passed_over)
     asked = list(find_audio(tracks, recursive=recursive, passed_over=passed_over.append))
-    note_passed_over(sorted(set(passed_over)))
-    if ann is None and min(len(asked), len(library)) > MANY:
-        ann = has_graph()
-        if not ann:
-            note("Comparing every pair of tracks; pip install 'genrescope[similar]' is quicker.")
-    failed = len(library.unreadable)
-    found = library.similar(
-        asked, count, other_folders=other_folders, approximate=bool(ann), workers=workers
-    )
-    with SimilarWriter(form, OUT, ERR) as writer:
-        for one in found:
-            failed += one.error is not None
-            writer.write(one)
+    note_passed_over(sorted({str(Path(path).absolute()) for path in passed_over}))
+    with Catalogue(place) as catalogue:
+        compared = Library(catalogue, classifier, library, recursive=recursive)
+        if ann is None and min(len(asked), len(compared)) > MIN_GRAPH:
+            ann = has_graph()
+            if not ann:
+                note("Comparing every pair of tracks; pip install 'genrescope[similar]' is faster.")
+        failed = len(found.unreadable)
+        with SimilarWriter(form, OUT, ERR) as writer:
+            for one in compared.similar(
+                asked, count, other_folders=other_folders, approximate=bool(ann), workers=workers
+            ):
+                failed += one.error is not None
+                writer.write(one)
     if failed:
         raise typer.Exit(1)
 
 
-def analyse_missing(library: Library, workers: int | None) -> None:
-    """Hear what a library's index lacks, with a bar; name what cannot be heard, and go on.
+def update_library(
+    place: Path,
+    classifier: Classifier,
+    folder: Path,
+    workers: int | None,
+    *,
+    recursive: bool = True,
+) -> LibrarySurvey:
+    """Analyse the tracks of a folder that a catalogue lacks, with a bar.
+
+    If the catalogue exists but cannot be written, or another process writes to it, it is used as it
+    is, with a note.
 
     Raises
     ------
+    InputError
+        If the folder or the catalogue cannot be read, or the folder holds no audio.
     StoppedError
-        If it is interrupted; what has been heard is kept.
+        If it is interrupted; what is analysed is kept.
     """
-    from genrescope.cli.output import print_error
-    from genrescope.cli.progress import bar
+    from genrescope.library.catalogue import Catalogue
+    from genrescope.library.scan import LibrarySurvey, open_library
 
-    if library.note:
-        note(f"Note: {library.note}")
-    for fault in library.unreadable:
-        print_error(ERR, fault)
-    before = len(library)
-    total = len(library.missing)
-    with bar("hearing", total, ERR) as bars, closing(library.update(workers)) as every:
-        task = bars.add_task("", total=total)
-        try:
-            for heard in every:
-                bars.advance(task)
-                if heard.error is not None:
-                    print_error(ERR, heard.error)
-        except KeyboardInterrupt as interrupt:
-            raise StoppedError from interrupt
-    if len(library) > before:
-        note(f"Heard {len(library) - before} tracks; kept in {library.index_file}")
+    root = open_library(folder)
+    try:
+        catalogue = Catalogue(place, write=True)
+    except InputError as error:
+        if not place.is_file():
+            raise
+        Catalogue(place).close()  # reports any other fault of the file
+        note(f"Note: {place}: {error.cause}. New tracks of {folder} are not analysed.")
+        return LibrarySurvey()
+    with catalogue:
+        found, counts, _ = analyse_library(
+            catalogue, classifier, root, workers, recursive=recursive
+        )
+    if not found.files:
+        if found.unreadable:
+            raise found.unreadable[0]
+        deeper = "" if recursive else ", or look deeper with --recursive"
+        raise InputError(folder, "no audio files in this folder", f"Give another{deeper}")
+    if counts["analysed"]:
+        note(f"Analysed {counts['analysed']:,} tracks; kept in {place}")
+    return found

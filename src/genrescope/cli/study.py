@@ -155,9 +155,9 @@ def _print_study(study: Any) -> None:
 
     from genrescope.study.report import summary
 
-    kind = " (quick: no results)" if study.plan.quick else ""
+    kind = " (quick: no results)" if study.config.quick else ""
     table = Table("protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed")
-    table.title = one_line(f"{study.plan.name}, on {study.dataset.name}{kind}")
+    table.title = one_line(f"{study.config.name}, on {study.dataset.name}{kind}")
     for line in summary(study):
         cells = (
             [line["mark"], "", "", ""]

@@ -98,11 +98,11 @@ def tag_plan(
     is_stream = plan.exists()  # a pipe, a device or standard output: the table goes there
     with open_catalogue(db) as catalogue:
         known = catalogue.counts(str(folder))
-        if not known["heard"]:
+        if not known["analysed"]:
             raise GenrescopeError(
                 f"{library}: it has not been scanned. Run `genrescope scan` on it."
             )
-        first = _First(known["heard"])
+        first = _First(known["analysed"])
         steps = make_plan(catalogue, folder, genres, policy, break_hard_links=break_hard_links)
         counts = write_plan(plan, folder, first.through(steps))
     first.show()

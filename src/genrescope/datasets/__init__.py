@@ -1,1 +1,1 @@
-"""Floor 1: which tracks there are, what they are labelled, and how they may be split."""
+"""Data sets: tracks, their labels, and how to split them."""

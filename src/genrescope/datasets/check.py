@@ -1,9 +1,8 @@
-"""Checking a data set: everything in it is opened, decoded and compared.
+"""Check a data set: open, decode and compare all of its files.
 
-`genrescope.datasets.open.open_dataset` looks at names and headers only, because it stands before
-every run. This is the thorough look, once: what is missing, corrupt, there twice or not used; and
-of a copy of GTZAN what is known to be faulty or no part of it, and how much of each filtered list
-the copy can serve.
+`genrescope.datasets.open.open_dataset` reads only names and headers, because it precedes every
+run. This reports what is missing, corrupt, duplicate or unused; for a copy of GTZAN also known
+faults, foreign files, and the usable part of each filtered list.
 """
 
 from __future__ import annotations
@@ -43,18 +42,18 @@ from genrescope.table import open_table
 from genrescope.workers import WorkerPool, parallel_map
 
 Progress = Callable[[int, int], None]
-"""Called with the number of files checked so far, and of all to check."""
+"""Called with the number of files checked so far, and the total."""
 
 SHORTEST_CLIP = 25.0
-"""Seconds under which a clip of GTZAN, nominally 30 s and never under 29.9 s, is cut off."""
+"""Minimum duration of a clip of GTZAN in s; intact ones have 29.9 to 30 s."""
 
 CHECKSUMS = Path("metadata", "gtzan_au_sha256.csv")
-"""SHA-256 of the original archive's files (columns ``file`` and ``sha256``), if one has them."""
+"""SHA-256 of the original archive's files (columns ``file`` and ``sha256``); optional."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many tracks of a list have which usable source.
+    """Number of tracks of a list with each usable source.
 
     Attributes
     ----------
@@ -76,22 +75,22 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """The outcome of a check.
+    """Result of a check.
 
     Attributes
     ----------
     folder
-        Where the layout begins, or the CSV file.
+        The root of the layout, or the CSV file.
     tracks
         Ids of the tracks with any source, sorted.
     findings
-        Everything that is wrong, sorted by kind, track and path.
+        All findings, sorted by kind, track and path.
     coverage
         By filtered list: ``train``, ``valid``, ``test``; empty unless it is GTZAN.
     genres
-        Tracks that can be used, by genre; empty for GTZAN, whose tracks may lack one source.
+        Usable tracks by genre; empty for GTZAN, whose tracks may lack one source.
     lacks_genre
-        Whether a genre has no track that can be used; of GTZAN it is not known.
+        Whether a genre has no usable track; unknown for GTZAN.
     """
 
     folder: Path
@@ -103,14 +102,14 @@ class CheckReport:
 
     @property
     def counts(self) -> dict[Kind, int]:
-        """Number of findings of each kind, the kinds without any among them."""
+        """Number of findings of each kind, including kinds without any."""
         counter = Counter(finding.kind for finding in self.findings)
         return {kind: counter[kind] for kind in get_args(Kind)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What came of opening one file: a digest of its decoded content, or why there is none."""
+    """Result of opening one file: a digest of its decoded content, or the fault."""
 
     track: str
     path: Path
@@ -134,7 +133,7 @@ def check(
     Parameters
     ----------
     path
-        A copy of GTZAN, whole or in part, a folder of genre folders, or a CSV file.
+        A copy of GTZAN, complete or not, a folder of genre folders, or a CSV file.
     layout
         See ``open_dataset``.
     progress
@@ -145,8 +144,7 @@ def check(
     Raises
     ------
     InputError
-        If there is nothing of the kind, or GTZAN's table of descriptors or the CSV file cannot be
-        used as a whole.
+        If it does not exist, or GTZAN's table of descriptors or the CSV file is unusable.
     """
     run = partial(_run, progress=progress, workers=workers)
     if path.is_file():
@@ -264,7 +262,7 @@ def _call(_: object, __: Path, job: Job) -> _Opened:
 
 
 def _open_clip(track: str, clip: GtzanClip, checksums: Mapping[str, str], remedy: str) -> _Opened:
-    """Decode a clip; tell what is wrong with it."""
+    """Decode a clip and check it."""
     path = clip.path
     try:
         decoded = audio.decode(path)
@@ -292,7 +290,7 @@ def _open_clip(track: str, clip: GtzanClip, checksums: Mapping[str, str], remedy
 
 
 def _open_image(track: str, path: Path) -> _Opened:
-    """Decode a picture; tell what is wrong with it."""
+    """Decode a picture and check it."""
     try:
         with Image.open(path) as image:
             digest = hashlib.sha256(image.convert("RGBA").tobytes()).hexdigest()
@@ -304,7 +302,7 @@ def _open_image(track: str, path: Path) -> _Opened:
 
 
 def _read_checksums(path: Path) -> tuple[dict[str, str], list[Finding]]:
-    """Read SHA-256 by file name; empty without the file."""
+    """Read the SHA-256 digests by file name; empty without the file."""
     if not path.is_file():
         return {}, []
     remedy = "Replace or remove it"
@@ -319,7 +317,7 @@ def _read_checksums(path: Path) -> tuple[dict[str, str], list[Finding]]:
 
 
 def _missing(found: Survey) -> Iterator[Finding]:
-    """Tell what is not there: one finding for a source of which there is nothing at all."""
+    """Report missing sources; a source that is missing for all tracks gives one finding."""
     table, images = found.root / TABLE, found.root / "images_original"
     spoilt = {(finding.track, finding.path.suffix.lower()) for finding in found.findings}
     for have, path, what, suffix in (
@@ -338,14 +336,14 @@ def _missing(found: Survey) -> Iterator[Finding]:
 
 def _missing_remedy(track: str, what: str) -> str:
     if track == "jazz.00054" and what == "picture":
-        return "Nothing needs doing: none was ever published for this track"
+        return "Nothing to do: none was ever published for this track"
     return "Add it from a complete copy of GTZAN, or do without this track"
 
 
 def _duplicates(
     rows: Mapping[str, Hashable], table: Path, opened: Iterable[_Opened]
 ) -> Iterator[Finding]:
-    """Find tracks that have the same row, samples or picture: one finding for each set."""
+    """Report tracks with the same row, samples or picture, one finding for each set."""
     same: defaultdict[tuple[str, Hashable], dict[str, Path]] = defaultdict(dict)
     for track, row in rows.items():
         same["row in the table", row].setdefault(track, table)
@@ -366,12 +364,12 @@ def _duplicates(
 
 def _same_remedy(tracks: tuple[str, ...]) -> str:
     if tracks in IDENTICAL:
-        return "So it is in every copy of GTZAN; the filtered lists keep one of the two"
+        return "It is so in every copy of GTZAN; the filtered lists keep one of the two"
     return "One of the files is not what its name says: replace it by the right one"
 
 
 def _faulty(found: Survey) -> Iterator[Finding]:
-    """Tell which of the tracks here are known to be faulty."""
+    """Report the tracks that are known to be faulty."""
     faults = known_faults()
     lists = filtered_lists()
     listed = {*lists.train, *lists.valid, *lists.test}
@@ -379,23 +377,23 @@ def _faulty(found: Survey) -> Iterator[Finding]:
         if track in faults:
             cause = f"{track}: {', '.join(faults[track])}"
             if track == "jazz.00054":
-                remedy = "Nothing needs doing: what cannot be used of this track is left out"
+                remedy = "Nothing to do: what cannot be used of this track is left out"
             elif track in listed:
-                remedy = "So it is in every copy of GTZAN; of the two the filtered lists keep this"
+                remedy = "It is so in every copy of GTZAN; of the two the filtered lists keep this"
             else:
-                remedy = "So it is in every copy of GTZAN; evaluate on the filtered lists"
+                remedy = "It is so in every copy of GTZAN; evaluate on the filtered lists"
             yield Finding("faulty", _place(found, track), cause, remedy, track)
 
 
 def _place(found: Survey, track: str) -> Path:
-    """Return where a track of the survey lies: its best clip, else its picture, else the table."""
+    """Return the path of a track: its best clip, else its picture, else the table."""
     if track in found.clips:
         return found.clips[track][0].path
     return found.images.get(track, found.root / TABLE)
 
 
 def _coverage(found: Survey, usable: Collection[Path]) -> dict[str, Coverage]:
-    """Count, for each filtered list, the tracks with each source that can be used."""
+    """Count the tracks with each usable source, for each filtered list."""
     audio_variants = {
         track: {clip.audio_variant for clip in clips if clip.path in usable}
         for track, clips in found.clips.items()

@@ -1,11 +1,10 @@
 """The demo dataset: short synthetic clips in ten rule-made styles, drawn from a seed.
 
-With it every command runs on a clean machine, without downloads or licences. A style is a row of
-``STYLES``: tempo, metre, scale, progressions, and parts with their rhythm and timbre. Each style
-has five artists, and an artist's tuning, timbre, tempo and production colour all of that artist's
-tracks, so a random split leaks as it does on real music. Rows that stand next to each other in
-the table lend each other parts, so that no model is perfect. Figures on the demo show that the
-software works; they say nothing about music, and are never mixed with real ones.
+With it every command runs without downloads or licences. A style is a row of ``STYLES``: tempo,
+metre, scale, progressions, and parts with their rhythm and timbre. Each style has five artists
+whose tuning, timbre, tempo and production affect all of their tracks, so a random split leaks as
+on real music. Neighbouring rows borrow each other's parts, so that no model is perfect. Results
+on the demo show that the software works; they say nothing about real music.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from genrescope.datasets.track import Dataset, SplitLists, Track
 from genrescope.errors import InputError
 
 VERSION = 1
-"""Of the generator: raised with every change that is heard, so that old clips are re-rendered."""
+"""Version of the generator: raised with every audible change, so that old clips are re-rendered."""
 SAMPLING_RATE = 22050
-"""Sample rate of the files that ``make`` writes, in Hz."""
+"""Sampling rate of the files that ``make`` writes, in Hz."""
 SIDES = ("train", "test", "valid", "train", "test")
-"""The side of the ``filtered`` lists on which each artist of a style stands."""
+"""The side of the ``filtered`` lists of each artist of a style."""
 NOTE = "The demo clips are synthetic: figures on them say nothing about real music."
 
 Array = NDArray[np.float64]
@@ -41,7 +40,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One player: which notes, when, and with what sound."""
+    """One part: its notes, rhythm and timbre."""
 
     plays: str  # root; walk, arp: chord tones in turn; chord; tune; or kick, snare, hat
     rhythm: str  # one character per step, repeated: a digit's force, or a dot for a rest
@@ -73,7 +72,7 @@ MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
 DORIAN, MIXOLYDIAN = (0, 2, 3, 5, 7, 9, 10), (0, 2, 4, 5, 7, 9, 10)
 TRIAD, SEVENTH, OPEN = (0, 2, 4), (0, 2, 4, 6), (0, 4, 7)
 
-# The order matters: neighbours lend each other parts.
+# The order matters: neighbours borrow each other's parts.
 STYLES: dict[str, Style] = {
     "drone": Style((46, 72), 8, DORIAN, ("00", "06", "03"), OPEN, -21, (
         Instrument("chord", "8.......", 1.0, -1, 1, 8, 0.6, 9.0, 1.7),
@@ -142,7 +141,7 @@ STYLES: dict[str, Style] = {
 
 
 class Artist:
-    """The habits that all tracks of one artist share."""
+    """Properties that all tracks of one artist share."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.tuning = rng.integers(-5, 6) + rng.uniform(-0.4, 0.4)  # key and pitch, in semitones
@@ -167,7 +166,7 @@ def render(
     sampling_rate: int = SAMPLING_RATE,
     seed: int = 0,
 ) -> NDArray[np.float32]:
-    """Play one clip; the same arguments give the same samples.
+    """Render one clip; the same arguments give the same samples.
 
     Parameters
     ----------
@@ -180,7 +179,7 @@ def render(
     seconds
         Length of the clip.
     sampling_rate
-        Sample rate, in Hz.
+        In Hz.
     seed
         Of the whole demo: another seed has other artists.
 
@@ -200,7 +199,7 @@ def render(
     samples = _samples(seconds, sampling_rate)
     index = list(STYLES).index(style)
     rng = np.random.default_rng([seed, index, artist, number])
-    # A fifth number, because numpy pads with zeros: three would be the seed of track 0.
+    # A fifth number, because NumPy pads with zeros: three would be the seed of track 0.
     artist_rng = np.random.default_rng([seed, index, artist, 0, 1])
     habits = Artist(artist_rng)
     mix = _perform(index, habits, samples, sampling_rate, rng)
@@ -213,7 +212,7 @@ def render(
 def _perform(
     index: int, habits: Artist, samples: int, sampling_rate: int, rng: np.random.Generator
 ) -> Array:
-    """Play a style's parts, some left out and some lent by a neighbour: float64 (samples,)."""
+    """Render a style's parts, some left out or borrowed from a neighbour: float64 (samples,)."""
     rules = list(STYLES.values())
     style = rules[index]
     slow, fast = style.tempo
@@ -255,7 +254,7 @@ def _perform(
 def _strikes(
     part: Instrument, beat: float, seconds: float, rng: np.random.Generator
 ) -> Iterator[tuple[float, float]]:
-    """Yield when a part strikes, in seconds, and how hard, 0 to 1: human, so a little late."""
+    """Yield onset times in s, slightly late as by humans, and velocities, 0 to 1."""
     for step in count():
         if (at := step * beat / part.division) >= seconds:
             return
@@ -265,10 +264,10 @@ def _strikes(
 
 
 def _note(pitch: float, held: float, sampling_rate: int, part: Instrument, rolloff: float) -> Array:
-    """Sound a MIDI pitch for ``held`` seconds: float64 (samples,).
+    """Render a MIDI pitch for ``held`` seconds: float64 (samples,).
 
-    One cycle is summed from the harmonics below 0.45 of the rate and then read at the note's
-    speed, which costs far less than a sine per harmonic.
+    Wavetable synthesis: one cycle is summed from the harmonics below 0.45 of the rate and read at
+    the note's frequency, which is far cheaper than a sine per harmonic.
     """
     frequency = 440 * 2 ** ((pitch - 69) / 12)
     harmonics = np.arange(1, min(40, int(0.45 * sampling_rate / frequency)) + 1)
@@ -283,7 +282,7 @@ def _note(pitch: float, held: float, sampling_rate: int, part: Instrument, rollo
 
 
 def _drum(plays: str, pitch: float, sampling_rate: int, rng: np.random.Generator) -> Array:
-    """Sound a falling sine, noise with a tone, or bright noise: float64 (samples,)."""
+    """Render a falling sine, noise with a tone, or bright noise: float64 (samples,)."""
     time = np.arange(round(sampling_rate * (0.12 if plays == "hat" else 0.3))) / sampling_rate
     noise = rng.standard_normal(len(time))
     if plays == "kick":
@@ -298,7 +297,7 @@ def _drum(plays: str, pitch: float, sampling_rate: int, rng: np.random.Generator
 
 
 def _produce(mix: Array, habits: Artist, sampling_rate: int, rng: np.random.Generator) -> Array:
-    """Put the mix (samples,) into the artist's room and through the artist's tone control."""
+    """Apply the artist's reverberation and tone control to the mix (samples,)."""
     time = np.arange(int(4 * habits.room * sampling_rate) + 1) / sampling_rate
     room = habits.wet * _unit(rng.standard_normal(len(time)) * np.exp(-time / habits.room))
     room /= len(time) ** 0.5
@@ -334,16 +333,15 @@ def make(
 ) -> Dataset:
     """Render the demo into ``<folder>/<style>/<style>.00000.flac`` and on, 16 bit, 22050 Hz.
 
-    Clips that are there already are kept if they are whole and made with the same settings
-    (``demo.json`` holds them), so that a run that was stopped goes on where it was. The number of
-    tracks is no such setting: a clip is the same whatever their number, and surplus ones stay.
+    Existing clips are kept if they are complete and have the same settings (in ``demo.json``), so a
+    stopped run resumes. The number of tracks does not affect a clip; surplus ones are kept.
 
     Parameters
     ----------
     folder
-        Made if missing.
+        Created if missing.
     tracks_per_style
-        At least 3, so that each style stands on each side of the ``filtered`` lists.
+        At least 3, so that each style is on each side of the ``filtered`` lists.
     seconds
         Length of each clip.
     seed
@@ -380,7 +378,7 @@ def make(
             soundfile.write(file, pcm, SAMPLING_RATE, "PCM_16", format="FLAC")
             _replace(path, file.getvalue())
 
-    # Threads: numpy and the encoder let go of the lock, and callers need no main guard.
+    # Threads: NumPy and the encoder release the GIL, and callers need no main guard.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         futures = []
         for style in sorted(STYLES):
@@ -403,7 +401,7 @@ def make(
 
 
 def _prepare(folder: Path, settings: dict[str, float]) -> None:
-    """Make the folders; clear away clips of other settings before the new ones are noted."""
+    """Create the folders; delete clips of other settings before storing the new ones."""
     note = folder / "demo.json"
     with _writing(folder):
         for style in STYLES:
@@ -412,7 +410,7 @@ def _prepare(folder: Path, settings: dict[str, float]) -> None:
             if json.loads(note.read_text(encoding="utf-8")) == settings:
                 return
         except (FileNotFoundError, ValueError):
-            pass  # no note, or one cut short: whose clips these are is not known
+            pass  # missing or incomplete: the settings of existing clips are unknown
         for style in STYLES:
             for stale in (folder / style).glob(f"{style}.{'[0-9]' * 5}.flac"):
                 stale.unlink(missing_ok=True)
@@ -420,7 +418,7 @@ def _prepare(folder: Path, settings: dict[str, float]) -> None:
 
 
 def _whole(path: Path, samples: int) -> bool:
-    """Whether a clip can be decoded to its end, which its header alone would not tell."""
+    """Return whether a clip can be decoded to its end, beyond its header."""
     try:
         wave, sampling_rate = soundfile.read(path, dtype="int16")
     except (OSError, soundfile.SoundFileError):
@@ -429,7 +427,7 @@ def _whole(path: Path, samples: int) -> bool:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all, whoever else is writing it."""
+    """Write a file atomically, even if others write it, too."""
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     with _writing(path):
         try:
@@ -441,7 +439,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Say in a user's words why a file or folder cannot be written."""
+    """Convert errors of writing to InputErrors."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Getting GTZAN: one archive, fetched so that a cut line costs nothing, checked, unpacked whole.
+"""Download GTZAN's archive: resumable, with checksum, unpacked atomically.
 
-The archive grows in ``genres.tar.gz.part`` and goes on from there next time; it bears its own
-name once its MD5 is right; ``genres`` appears once everything is unpacked. So whatever stands in
-the folder under its final name is complete.
+The download is kept in ``genres.tar.gz.part`` and resumed next time; it is renamed once its MD5 is
+right, and ``genres`` appears once everything is unpacked. So files with their final name are
+complete.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from genrescope.datasets.gtzan import ARCHIVE_MD5, ARCHIVE_NAME, ARCHIVE_PAGE, A
 from genrescope.errors import InputError
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes there so far, and those of the whole archive if the server tells."""
+"""Called with the bytes downloaded so far, and the size of the archive or None if unknown."""
 
-_MOST_BYTES = 2**31  # of the archive, which has 1.2 GB
-_MOST_UNPACKED_BYTES, _MOST_MEMBERS = 2**32, 10_000  # of what is in it: 1.3 GB, 1,011
+_MAX_BYTES = 2**31  # of the archive; GTZAN's has 1.2 GB
+_MAX_UNPACKED_BYTES, _MAX_MEMBERS = 2**32, 10_000  # of its contents; GTZAN's: 1.3 GB, 1,011
 _BLOCK = 1 << 18
 _ANSWER_SECONDS = 8.0
 _SILENCE_SECONDS = 30.0
@@ -46,19 +46,19 @@ def get_gtzan(
 ) -> Path:
     """Download the original archive of GTZAN and unpack it as ``genres`` in a folder.
 
-    An archive that lies in the folder already, say because a browser fetched it, is used instead
-    of the network; so is ``genres`` itself, which is never touched once it is there.
+    An archive that is already in the folder, such as one downloaded by a browser, is used instead
+    of the network. An existing ``genres`` is never changed.
 
     Parameters
     ----------
     folder
-        Where to put it; created if need be. About 2.6 GB must be free there.
+        Target folder; created if missing. Needs about 2.6 GB of free space.
     progress
         Called as bytes arrive.
     urls
-        Where the archive can be had, ``http`` or ``https``, the best first.
+        Addresses of the archive, ``http`` or ``https``, tried in order.
     md5
-        What the archive's MD5 must be, in hexadecimal digits.
+        Expected MD5 of the archive, in hexadecimal digits.
 
     Returns
     -------
@@ -68,8 +68,8 @@ def get_gtzan(
     Raises
     ------
     InputError
-        If no address yields the right archive, which without a network is told within seconds;
-        if the archive is not what it should be; or if the folder cannot be written.
+        If no address yields the right archive (without a network, within seconds), the archive is
+        not GTZAN's, or the folder cannot be written.
     """
     target, archive = folder / "genres", folder / ARCHIVE_NAME
     if target.is_dir():
@@ -92,7 +92,7 @@ def get_gtzan(
 
 
 def _ignore(_done: int, _total: int | None) -> None:
-    """Report progress to nobody."""
+    """Ignore progress."""
 
 
 def _download(archive: Path, urls: Sequence[str], md5: str, progress: Progress) -> None:
@@ -108,8 +108,8 @@ def _download(archive: Path, urls: Sequence[str], md5: str, progress: Progress) 
     raise InputError(
         archive,
         f"could not be downloaded ({'; '.join(failures) or 'no address given'})",
-        "Run the command again once the network is back (it goes on where it stopped), or download "
-        f"{archive.name} by hand from {ARCHIVE_PAGE} (Files, folder data), put it into "
+        "Run the command again once the network is back (it resumes the download), or download "
+        f"{archive.name} manually from {ARCHIVE_PAGE} (Files, folder data), put it into "
         f"{archive.parent} and run the command again",
     )
 
@@ -124,12 +124,12 @@ def _try_address(url: str, part: Path, md5: str, progress: Progress) -> str | No
     found = _md5(part)
     if found != md5:
         part.unlink()
-        return f"what came is not the archive (MD5 {found} instead of {md5}) and was deleted"
+        return f"the download is not the archive (MD5 {found} instead of {md5}) and was deleted"
     return None
 
 
 def _complete(url: str, part: Path, progress: Progress) -> str | None:
-    """Fetch what is missing, for as long as each attempt brings something; return why it ended."""
+    """Fetch the missing bytes, retrying while each attempt makes progress; return why it failed."""
     while True:
         before = _size(part)
         try:
@@ -158,41 +158,41 @@ def _fetch(url: str, part: Path, progress: Progress) -> int | None:
             raise
         if error.headers.get("Content-Range", "") == f"bytes */{done}":
             return done  # nothing is missing
-        part.unlink()  # it cannot be the beginning of this archive
+        part.unlink()  # not the beginning of this archive
         return _fetch(url, part, progress)
     with response:
         resumes = response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
         if not (resumes and response.status == http.HTTPStatus.PARTIAL_CONTENT):
             done = 0
         total = None if response.length is None else done + response.length
-        _check_finite_rows(total or 0)
+        _check_size(total or 0)
         with part.open("ab" if done else "wb") as file:
             progress(done, total)
             for block in _blocks(response):
                 done += len(block)
-                _check_finite_rows(done)
+                _check_size(done)
                 file.write(block)
                 progress(done, total)
     return total
 
 
-def _check_finite_rows(size: int) -> None:
-    if size > _MOST_BYTES:
+def _check_size(size: int) -> None:
+    if size > _MAX_BYTES:
         raise http.client.HTTPException(
-            f"the server sends more than {_MOST_BYTES:,} bytes, which the archive has not"
+            f"the server sends more than {_MAX_BYTES:,} bytes, so it is not the archive"
         )
 
 
 def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
-    """Send a request, with an end to all waiting."""
-    # urlopen's own limit does not cover the look-up of the host's name, which without a network
-    # can take a minute; a daemon thread may be left behind with it.
+    """Send a request, with a timeout for all steps."""
+    # urlopen's own timeout does not cover the DNS lookup, which without a network can take a
+    # minute; a daemon thread may remain with it.
     answers: queue.SimpleQueue[http.client.HTTPResponse | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             answers.put(urllib.request.urlopen(request, timeout=_SILENCE_SECONDS))  # noqa: S310
-        except Exception as error:  # noqa: BLE001  whatever it is, the caller raises it
+        except Exception as error:  # noqa: BLE001  raised by the caller
             answers.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
@@ -206,7 +206,7 @@ def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
 
 
 def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield what arrives; a failure of the network is a ConnectionError, never a bare OSError."""
+    """Yield the received bytes; network failures are ConnectionErrors, never bare OSErrors."""
     while True:
         try:
             block = response.read1(_BLOCK)
@@ -243,7 +243,7 @@ def _check_archive(archive: Path, md5: str) -> None:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack the archive's folder ``genres`` beside its place, then move it there in one step."""
+    """Unpack the archive's folder ``genres`` beside its target, then rename it."""
     unpacked = target.with_name(f"{target.name}.part")
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
@@ -251,11 +251,9 @@ def _unpack(archive: Path, target: Path) -> None:
             size = 0
             for count, member in enumerate(tar, 1):
                 size += member.size
-                if size > _MOST_UNPACKED_BYTES or count > _MOST_MEMBERS:
-                    cause = (
-                        f"more than {_MOST_UNPACKED_BYTES:,} bytes or {_MOST_MEMBERS:,} files are "
-                        "in it, so nothing was unpacked"
-                    )
+                if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
+                    limits = f"{_MAX_UNPACKED_BYTES:,} bytes or {_MAX_MEMBERS:,} files"
+                    cause = f"more than {limits} are in it, so nothing was unpacked"
                     raise InputError(archive, cause, _OTHER_ARCHIVE)
                 _unpack_member(tar, member, unpacked, archive)
         if not (unpacked / "genres").is_dir():
@@ -271,7 +269,7 @@ def _unpack(archive: Path, target: Path) -> None:
 def _unpack_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path
 ) -> None:
-    """Write one member of the archive; refuse the archive if the member is not harmless."""
+    """Write one member of the archive; refuse the archive if the member is unsafe."""
     for path in (PurePosixPath(member.name), PureWindowsPath(member.name)):
         if path.anchor or ".." in path.parts:
             cause = f"its member {member.name!r} would be written outside the folder"
@@ -280,8 +278,8 @@ def _unpack_member(
     if member.isdir():
         destination.mkdir(parents=True, exist_ok=True)
         return
-    # Only contents are written, by our own hand: no owners, modes or links can come out, which
-    # is what tarfile's data filter is for (Python 3.11.0 to 3.11.3 do not have it).
+    # Only contents are written, without owners, modes and links: like tarfile's data filter, which
+    # Python 3.11.0 to 3.11.3 lack.
     content = tar.extractfile(member) if member.isreg() else None
     if content is None:
         cause = f"its member {member.name!r} is neither file nor folder"

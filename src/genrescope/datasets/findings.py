@@ -1,4 +1,4 @@
-"""What is wrong with the files of a data set, and the audio files that a folder holds."""
+"""Findings about the files of a data set, and the audio files in a folder."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ from genrescope.errors import InputError, one_line
 from genrescope.reading import check_regular
 
 Kind = Literal["missing", "corrupt", "duplicate", "faulty", "unlisted", "unused", "noted"]
-"""What a finding is about: see `Finding`."""
+"""Kinds of findings: see `Finding`."""
 
-_ALONE = 3  # as many of a kind are named each, of more the first
+_ALONE = 3  # maximum of a kind that are all listed; of more, the first
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with a file or a track.
+    """A problem of, or a note about, a file or a track.
 
     Attributes
     ----------
     kind
         ``missing`` (a source that should be there), ``corrupt`` (a file or row that cannot be
         used), ``duplicate`` (the same content twice), ``faulty`` (known to be wrong in every
-        copy of GTZAN), ``unlisted`` (a file that is none of the 1000 clips), ``unused`` (another
-        audio file that is not used), ``noted`` (a decision that the reader may want otherwise;
-        nothing was left out).
+        copy of GTZAN), ``unlisted`` (a file that is not one of the 1000 clips), ``unused`` (another
+        audio file that is not used), ``noted`` (a decision to review; nothing was left out).
     path
         The file or folder concerned.
     cause, remedy
         As in `InputError`.
     track
-        The id of the track concerned, if it is one track's matter.
+        The id of the track concerned, if it is a single one.
     genre
-        The genre that lacks a track for it, as the source spells it, if that is known.
+        The genre that lacks a track because of it, as spelt in the source, if known.
     unreadable
-        Whether a folder could not be looked into, so that nobody knows what it holds.
+        Whether a folder could not be read, so its contents are unknown.
     """
 
     kind: Kind
@@ -52,20 +51,20 @@ class Finding:
     unreadable: bool = False
 
     def error(self) -> InputError:
-        """Return the finding as the error a dataset carries."""
+        """Return the finding as an error."""
         return InputError(self.path, self.cause, self.remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a folder and the folders within it hold.
+    """Contents of a folder and its subfolders.
 
     Attributes
     ----------
     audio
-        Files that are audio by their names, sorted.
+        Audio files by their names, sorted.
     unused
-        Files that look like audio and cannot be used, and folders that cannot be listed.
+        Files that look like audio but cannot be used, and folders that cannot be read.
     """
 
     audio: tuple[Path, ...]
@@ -73,15 +72,14 @@ class Listing:
 
 
 def problems_of(findings: Iterable[Finding]) -> tuple[InputError, ...]:
-    """Return findings as errors, in their order, with more than three of a kind as one line.
+    """Return findings as errors, in order, with more than three of a kind merged into one.
 
-    Those with one cause and remedy count once, whatever files they concern. ``noted`` ones are
-    no problems and are left out.
+    Findings with the same cause and remedy count once. ``noted`` ones are left out.
     """
     alike: defaultdict[tuple[Kind, str], dict[str, Finding]] = defaultdict(dict)
     for finding in findings:
         if finding.kind != "noted":
-            # Of copies of one file the cause names all; other causes are of one file each.
+            # The cause of a duplicate names all copies; other causes concern one file each.
             key = (
                 finding.cause if finding.kind == "duplicate" else f"{finding.path} {finding.cause}"
             )
@@ -98,15 +96,15 @@ def problems_of(findings: Iterable[Finding]) -> tuple[InputError, ...]:
     return tuple(problems)
 
 
-def lines_of(findings: Iterable[Finding], most: int | None) -> list[str]:
-    """Write findings of one kind for people: those that differ in their tracks alone, together.
+def lines_of(findings: Iterable[Finding], max_shown: int | None) -> list[str]:
+    """Format findings of one kind as lines; those that differ only in their tracks are merged.
 
     Parameters
     ----------
     findings
-        In the order in which they are to be named.
-    most
-        Lines to write, and tracks to name in each; None names all.
+        In order.
+    max_shown
+        Maximum number of lines, and of tracks in each; None for all.
     """
     alike: defaultdict[tuple[Path, str, str], list[str | None]] = defaultdict(list)
     for finding in findings:
@@ -114,7 +112,7 @@ def lines_of(findings: Iterable[Finding], most: int | None) -> list[str]:
     lines: list[str] = []
     left = 0
     for number, ((path, cause, remedy), tracks) in enumerate(alike.items()):
-        if most is not None and number >= most:
+        if max_shown is not None and number >= max_shown:
             left += len(tracks)
             continue
         ids = [track for track in tracks if track is not None]
@@ -126,11 +124,11 @@ def lines_of(findings: Iterable[Finding], most: int | None) -> list[str]:
         lines.append(f"  {InputError(path, cause + of, remedy)}")
         if len(ids) > 1:
             lines += textwrap.wrap(
-                one_line(" ".join(ids[:most])), 96, initial_indent="    ",
+                one_line(" ".join(ids[:max_shown])), 96, initial_indent="    ",
                 subsequent_indent="    ", break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
-            if most is not None and len(ids) > most:
-                lines[-1] += f" … and {len(ids) - most:,} more (--all names them)"
+            if max_shown is not None and len(ids) > max_shown:
+                lines[-1] += f" … and {len(ids) - max_shown:,} more (--all names them)"
     if left:
         lines.append(f"  … and {left:,} more (--all shows them)")
     return lines

@@ -1,4 +1,4 @@
-"""Datasets of your own: a folder of genres, or a CSV file that lists tracks."""
+"""Users' own datasets: a folder of genres, or a CSV file that lists tracks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from genrescope.datasets.track import (
     spelt_alike,
 )
 from genrescope.errors import InputError
-from genrescope.reading import is_file, is_text, path_for_others, sha256, unreadable
+from genrescope.reading import is_file, is_text, sha256, unreadable
+from genrescope.system import path_for_others
 from genrescope.table import Table, fold_name, open_table
 
 _REMEDY = "Save it as UTF-8 CSV with the columns path, genre and, if known, artist"
-_MOST_PATH = 4096  # characters: no system takes longer ones
-_MOST_NAMES = 3  # of copies of a file, in one line
+_MAX_PATH = 4096  # characters; longer paths do not exist
+_MAX_NAMES = 3  # of copies of a file, in one line
 
 COLUMNS = {
     "path": (
@@ -52,7 +53,7 @@ COLUMNS = {
         "исполнитель артист アーティスト 艺术家 艺人"
     ),
 }
-"""Usual names of the columns by what they are for, the canonical one first; see ``fold_name``."""
+"""Usual names of each column, the canonical one first; see ``fold_name``."""
 
 _USUAL = {
     meaning: frozenset(fold_name(name) for name in names.split())
@@ -61,20 +62,19 @@ _USUAL = {
 
 
 def read_folder(folder: Path) -> Dataset:
-    """Read ``<folder>/<genre>/<clip>``; clips may lie deeper, then the first level is the genre.
+    """Read ``<folder>/<genre>/<clip>``; clips may be in subfolders of the genre's folder.
 
     Returns
     -------
     dataset
-        Named after the folder. Empty genre folders, files that stand in several places and audio
-        files that are not used are among its findings; a file that two genres share is left out
-        of both. Names that are certainly one genre's (see ``genre_key``) are one genre. A genre's
-        folder may be a link.
+        Named after the folder. Its findings include empty genre folders, duplicate files and
+        unused audio files; a file in two genres is left out of both. Folders with the same
+        ``genre_key`` are one genre. A genre's folder may be a link.
 
     Raises
     ------
     InputError
-        If there is no such folder, no genre in it, or no clip of one genre alone.
+        If the folder, its genres or usable clips are missing.
     """
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "Check the path")
@@ -83,7 +83,7 @@ def read_folder(folder: Path) -> Dataset:
     for genre in genres:
         found = list_audio(genre)
         findings += [
-            # Without audio it is the genre that cannot be read, whatever else is the matter.
+            # Without audio, an unreadable folder makes the genre missing.
             replace(
                 f, genre=genre.name, kind=f.kind if found.audio or not f.unreadable else "missing"
             )
@@ -105,7 +105,7 @@ def read_folder(folder: Path) -> Dataset:
         raise InputError(folder, "no genre folders with audio files in it", remedy)
     loose = list_audio(folder, deep=False)
     findings += [
-        Finding("unused", path, "it lies in no genre's folder", "Move it into one or out of here")
+        Finding("unused", path, "it is not in a genre's folder", "Move it into one or elsewhere")
         for path in loose.audio
     ]
     named = {*genres, *(finding.path for finding in findings)}
@@ -114,9 +114,9 @@ def read_folder(folder: Path) -> Dataset:
 
 
 def _genre_folders(folder: Path) -> tuple[list[Path], list[Finding]]:
-    """Find the folders of genres, sorted; links to folders are followed here and nowhere below.
+    """Find the genres' folders, sorted; links to folders are followed here but not below.
 
-    A link to where the clips of another genre lie would give its clips two genres, and is left out.
+    A link that overlaps with another genre's folder is left out.
     """
     try:
         inside = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
@@ -129,19 +129,19 @@ def _genre_folders(folder: Path) -> tuple[list[Path], list[Finding]]:
             if not path.is_dir():
                 continue
             cause = _overlap(path, folder, genres) if path.is_symlink() else None
-        except OSError as error:  # a link to where one may not look
+        except OSError as error:  # a link without permission
             findings.append(Finding("unused", path, *unreadable(path, error).args[1:]))
             continue
         if cause is None:
             genres.append(path)
         else:
-            remedy = "Remove the link, or let it lead elsewhere; until then it is left out"
+            remedy = "Remove or change the link; until then it is left out"
             findings.append(Finding("duplicate", path, cause, remedy))
     return sorted(genres), findings
 
 
 def _overlap(link: Path, folder: Path, genres: Iterable[Path]) -> str | None:
-    """Say what a link shares with folders of genres, as a clause; None if nothing."""
+    """Return how a link overlaps with the genres' folders, as a clause; None if it does not."""
     target = link.resolve()
     if folder.resolve().is_relative_to(target):
         return f"{link.name} is a link to a folder that holds all genres"
@@ -159,23 +159,23 @@ def _overlap(link: Path, folder: Path, genres: Iterable[Path]) -> str | None:
 def read_csv(path: Path) -> Dataset:
     """Read a CSV file with columns path, genre and optionally artist.
 
-    Encodings and separators are those of ``open_table``; `COLUMNS` are the names that a column may
-    have, in any case. Of several columns for one thing the canonical one is read. Paths may be
-    relative to the CSV file's folder, absolute, ``file://`` addresses, or begin with ``~``; if
-    there is no such file, then backslashes are taken for slashes, and accents for those of the
-    other Unicode form. Artists are compared as ``spelt_alike``.
+    Encodings and separators are those of ``open_table``. `COLUMNS` lists the accepted column
+    names, in any case; of several for one meaning the canonical one is read. Paths may be relative
+    to the CSV file's folder, absolute, ``file://`` addresses, or begin with ``~``; if the file does
+    not exist, backslashes are read as slashes, and other Unicode forms are tried. Artists are
+    compared as ``spelt_alike``.
 
     Returns
     -------
     dataset
-        Named after the file. Rows that cannot be used stand among its findings; so do files that
-        are listed twice, and those of two genres are left out of both.
+        Named after the file. Its findings include unusable rows and duplicate files; a file in two
+        genres is left out of both.
 
     Raises
     ------
     InputError
-        If the file is missing, is no CSV text, lacks a column, has several for one thing, or holds
-        no usable row.
+        If the file is missing, not CSV, lacks a column, has several for one meaning, or holds no
+        usable row.
     """
     if not path.is_file():
         raise InputError(path, "no such file", "Check the path")
@@ -195,7 +195,7 @@ def read_csv(path: Path) -> Dataset:
         elif not row["path"].strip() or not genre:
             cause = f"line {line} lacks a path or a genre"
             finding = Finding("corrupt", path, cause, "Fill it in")
-        elif len(row["path"]) > _MOST_PATH:
+        elif len(row["path"]) > _MAX_PATH:
             cause = f"line {line} has a path of {len(row['path']):,} characters"
             finding = Finding("corrupt", path, cause, "Close the quotation marks before it")
         else:
@@ -218,7 +218,7 @@ def read_csv(path: Path) -> Dataset:
 
 
 def _several_in_one(path: Path, genres: list[str]) -> Iterator[Finding]:
-    """Note names that list several genres: between signs of lists, or each a genre elsewhere."""
+    """Note names that list several genres: with separators, or with parts that are genres."""
     known = {genre_key(genre) for genre in genres}
     lists = []
     for genre in sorted({*genres}):
@@ -236,7 +236,7 @@ def _meaning(name: str) -> str | None:
 
 
 def _columns(table: Table) -> dict[str, int]:
-    """Find the column of each meaning; artist may be absent."""
+    """Find the column of each meaning; artist is optional."""
     places: dict[str, int] = {}
     for meaning in COLUMNS:
         usual = [at for at, name in enumerate(table.header) if _meaning(name) == meaning]
@@ -252,8 +252,8 @@ def _columns(table: Table) -> dict[str, int]:
     if len(missing) == 2 and any(
         is_file(table.path.parent / name) for name in table.header if name
     ):
-        cause = f"its first line is no header but a row ({_header(table)})"
-        raise InputError(table.path, cause, "Put a line above it that says path,genre")
+        cause = f"its first line is a row, not a header ({_header(table)})"
+        raise InputError(table.path, cause, "Insert a header line: path,genre")
     if missing:
         several = "s" if missing[1:] else ""
         names = " and ".join(map(repr, missing))
@@ -265,7 +265,7 @@ def _columns(table: Table) -> dict[str, int]:
 
 
 def _unread_columns(table: Table, places: dict[str, int]) -> list[Finding]:
-    """Note columns that may have been meant to be read."""
+    """Note columns that the user may have intended to be read."""
     unread = [name for at, name in enumerate(table.header) if name and at not in places.values()]
     findings: list[Finding] = []
     passed_over = [name for name in unread if _meaning(name)]
@@ -291,7 +291,7 @@ def _named(name: str) -> str:
 
 
 def _find(folder: Path, cell: str) -> Track | tuple[str, str]:
-    """Return the track of a path as a table has it, with no genre yet, or cause and remedy."""
+    """Return the track of a path in a table, without genre, or cause and remedy."""
     for name in _readings(cell):
         if is_file(folder / name):
             return Track(id=name, genre="", audio=path_for_others(folder / name))
@@ -308,7 +308,7 @@ def _find(folder: Path, cell: str) -> Track | tuple[str, str]:
 
 
 def _readings(cell: str) -> Iterator[str]:
-    """Yield what a cell may mean as a path, the most literal first."""
+    """Yield the possible paths of a cell, the most literal first."""
     name = cell.strip()
     yield from dict.fromkeys((name, cell))
     if address := re.fullmatch(r"file:(?://(?:localhost)?)?(/.*)", name, re.IGNORECASE):
@@ -340,13 +340,17 @@ def _dataset(
             findings.append(Finding("unused", where, cause, remedy, genre=track.genre))
     for same in _by_content(readable):
         labels = sorted({track.genre for track in same})
-        ids = ", ".join(track.id for track in same[:_MOST_NAMES])
-        ids += f" and {len(same) - _MOST_NAMES} more" if len(same) > _MOST_NAMES else ""
+        ids = ", ".join(track.id for track in same[:_MAX_NAMES])
+        ids += f" and {len(same) - _MAX_NAMES} more" if len(same) > _MAX_NAMES else ""
         if len(labels) > 1:
-            cause = f"the genres {' and '.join(labels[:_MOST_NAMES])} share this file ({ids})"
+            cause = f"the genres {' and '.join(labels[:_MAX_NAMES])} share this file ({ids})"
             remedy, unused = "Keep it in one genre; it is left out of all", same
         else:
-            cause, remedy, unused = f"the same audio is there as {ids}", "Keep one", same[1:]
+            cause, remedy, unused = (
+                f"the same audio is listed several times: {ids}",
+                "Keep one",
+                same[1:],
+            )
             kept.append(same[0])
         findings += [
             Finding("duplicate", t.audio or source, cause, remedy, t.id, t.genre) for t in unused
@@ -369,12 +373,12 @@ def _dataset(
 def _one_name_each(
     source: Path, labels: list[str], genres: Iterable[str], findings: list[Finding]
 ) -> dict[str, str]:
-    """Return the genre of every spelling: of those that are one, the one that most tracks have.
+    """Map every spelling to its genre: the most frequent one of equal spellings.
 
     Raises
     ------
     InputError
-        If a name can be no genre's, or there are too many.
+        If a name is invalid, or there are too many.
     """
     spellings = sorted({*labels, *genres})
     for spelling in spellings:
@@ -395,12 +399,12 @@ def _one_name_each(
                 ascii(s) if looks[unicodedata.normalize("NFC", s)] > 1 else repr(s) for s in same
             )
             cause = f"{written} are one genre, {name!r}"
-            remedy = "Give them different names if they are not one"
+            remedy = "Give them different names if they are different genres"
             findings.append(Finding("noted", source, cause, remedy))
     chosen = sorted({*names.values()})
     if len(chosen) > MAX_GENRES:
         cause = f"it has {len(chosen):,} genres, more than {MAX_GENRES:,}"
-        raise InputError(source, cause, "Put some of them together")
+        raise InputError(source, cause, "Merge some of them")
     similar: defaultdict[str, list[str]] = defaultdict(list)
     for name in chosen:
         similar[genre_letters(name)].append(name)
@@ -413,13 +417,13 @@ def _one_name_each(
 
 
 def _by_content(tracks: list[Track]) -> list[list[Track]]:
-    # Only files of equal size can be equal, so few are read.
+    # Only files of equal size are read.
     by_size: defaultdict[int, list[Track]] = defaultdict(list)
     groups: list[list[Track]] = []
     for track in tracks:
         try:
             by_size[track.audio.stat().st_size if track.audio else -1].append(track)
-        except OSError:  # it has just gone; decoding it says so
+        except OSError:  # deleted meanwhile; decoding reports it
             groups.append([track])
     for same_size in by_size.values():
         by_digest: defaultdict[str, list[Track]] = defaultdict(list)
@@ -433,5 +437,5 @@ def _by_content(tracks: list[Track]) -> list[list[Track]]:
 def _digest(path: Path) -> str:
     try:
         return sha256(path)
-    except OSError:  # like no other file; decoding it says why it cannot be read
+    except OSError:  # treated as unique; decoding reports the cause
         return str(path)

@@ -1,8 +1,8 @@
-"""GTZAN, in every layout people have it: the ten genres, 1000 clips, their pictures and table.
+"""GTZAN in all its common layouts: ten genres, 1000 clips, their pictures and table.
 
-The data set is the field's yardstick and is known to be faulty: clips repeat, one is broken, one
-is mostly noise. What is known about it stands here as data; what a folder holds is found by
-`survey`, which looks at names and headers, and turned into tracks by `read`.
+The data set is a standard benchmark with known faults: clips repeat, one is corrupt, one is mostly
+noise. The faults are listed here as data. `survey` examines a folder by names and headers, and
+`read` converts it to tracks.
 
 References
 ----------
@@ -86,17 +86,17 @@ IMAGE_SIZE = (432, 288)
 """Width and height of the published spectrogram pictures, in pixels."""
 
 AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
-"""The usual formats of clips, best first, before all others: of two copies the earlier is used."""
+"""The usual formats of clips, in order of preference, before all others."""
 
 ARCHIVE_NAME = "genres.tar.gz"
 ARCHIVE_MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
 ARCHIVE_PAGE = "https://huggingface.co/datasets/marsyas/gtzan"
 ARCHIVE_URLS = (f"{ARCHIVE_PAGE}/resolve/main/data/{ARCHIVE_NAME}",)
-"""Living sources of the original archive; the host it was published on no longer answers."""
+"""Sources of the original archive; its original host is offline."""
 
 LICENCE = (
-    "GTZAN bears no licence. Its clips are excerpts of commercial recordings, collected for "
-    "research: use them for that, and do not pass them on."
+    "GTZAN has no licence. Its clips are excerpts of commercial recordings, collected for "
+    "research: use them for research only, and do not redistribute them."
 )
 CITATION = (
     'G. Tzanetakis and P. Cook, "Musical genre classification of audio signals", '
@@ -138,8 +138,8 @@ _SAME_PIECE = {
     "pop": "15=22 21=15 22=15 30=31 37=15 45=46 47=80 48=80 51=80 52=60 56=59 57=60 68=73 87=90",
     "reggae": "3=54 5=56 7=59 8=57 10=60 13=58 33=44 41=69 73=74 75=92 80=82 91=92",
 }
-"""Numbers of tracks that the filtered lists leave out = another track with the same piece, though
-not always the same recording: told by artist and title in Sturm's index, or by the picture."""
+"""Number of a track that the filtered lists leave out = another track with the same piece, by
+artist and title in Sturm's index or by the picture; not always the same recording."""
 
 _NAME = re.compile(
     rf"(?:gtzan_)?(?P<genre>{'|'.join(GENRES)}|hip[-_ ]hop)[._]?(?P<number>\d{{5}})"
@@ -149,7 +149,7 @@ _NAME = re.compile(
 _PART = re.compile(
     rf"(?:gtzan_)?({'|'.join(GENRES)}|hip[-_ ]hop)[._]?000\d\d(?!\d)", re.IGNORECASE | re.ASCII
 )
-"""How the names of clips, and of what is made of them, begin."""
+"""Prefix of the names of clips and of files derived from them."""
 _AUDIO_VARIANTS: Mapping[str, AudioVariant] = {"genres_16k": "full-16k", "excerpts_2s": "excerpt"}
 _CLIP_FOLDERS = ("genres_original", "genres", "images_original", "genres_16k", "excerpts_2s")
 _LAYOUTS = (
@@ -169,23 +169,22 @@ class GtzanClip:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a folder holds, by name and header; no audio file has been opened.
+    """Contents of a folder, by name and header; audio files are not opened.
 
     Attributes
     ----------
     root
-        The folder in which the layout begins: the one given, or one inside it.
+        The root of the layout: the given folder, or one inside it.
     rows
         Descriptors by track id, 57 numbers in the order of `TABLE_COLUMNS`.
     images
         Spectrogram pictures by track id, each of the right size.
     clips
-        Audio files by track id, the one to prefer first.
+        Audio files by track id, in order of preference.
     artists
-        Artists by track id, spelt alike; tracks of unknown artists are not in it, but for those
-        that are `IDENTICAL`.
+        Normalised artists by track id; without tracks of unknown artists, except `IDENTICAL` ones.
     findings
-        What had to be left out.
+        Files and rows that were left out.
     """
 
     root: Path
@@ -207,14 +206,14 @@ def track_ids() -> tuple[str, ...]:
 
 
 def track_id(name: str) -> str | None:
-    """Return the id of the track that a name means; None if it is none of the 1000.
+    """Return the id of the track that a name refers to; None if it is not one of the 1000.
 
     Parameters
     ----------
     name
-        An id as mirdata and most others give it (``hiphop.00042``), the name of a clip, picture
-        or table row (``hiphop.00042.wav``, ``hiphop00042.png``), or of one of mirdata's
-        annotations (``gtzan_hiphop_00042.beats``). The genre may be spelt ``hip-hop``, too.
+        An id (``hiphop.00042``), the name of a clip, picture or table row (``hiphop.00042.wav``,
+        ``hiphop00042.png``), or of one of mirdata's annotations
+        (``gtzan_hiphop_00042.beats``). The genre may be spelt ``hip-hop``.
     """
     match = _NAME.fullmatch(name)
     genre = genre_of(match["genre"]) if match else None
@@ -224,9 +223,9 @@ def track_id(name: str) -> str | None:
 
 
 def genre_of(name: str) -> str | None:
-    """Return which of `GENRES` a name means, in any spelling; None if it means none.
+    """Return the one of `GENRES` that a name refers to; None if it refers to none.
 
-    Case, white space and signs between the letters do not matter: ``Hip-Hop``, ``HIP HOP``.
+    Case, white space and punctuation are ignored: ``Hip-Hop``, ``HIP HOP``.
     """
     letters = genre_letters(name)
     return letters if letters in GENRES else None
@@ -246,7 +245,7 @@ def filtered_lists() -> SplitLists:
 
 @cache
 def known_faults() -> Mapping[str, tuple[str, ...]]:
-    """Return what is wrong with tracks in every copy of GTZAN, by id, in a few words each."""
+    """Return the faults of tracks in every copy of GTZAN, by id, in a few words each."""
     faults: defaultdict[str, list[str]] = defaultdict(list)
     for pair in IDENTICAL:
         for track, other in (pair, pair[::-1]):
@@ -265,17 +264,17 @@ def known_faults() -> Mapping[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a folder is taken for.
+    """How a folder is interpreted.
 
     Attributes
     ----------
     is_gtzan
         Whether it is GTZAN or a part of it.
     home
-        The folder in which the genres' folders lie, if it is to be read as the user's own; None
-        if they lie in several.
+        The folder that holds the genres' folders, for the user's own genres; None if there are
+        several.
     doubt
-        What speaks against the verdict, as a clause; empty if nothing does.
+        Evidence against the verdict, as a clause; empty if there is none.
     """
 
     is_gtzan: bool
@@ -283,7 +282,7 @@ class Verdict:
     doubt: str = ""
 
     def notes(self, folder: Path) -> list[Finding]:
-        """Return what is to be said of the verdict on a folder: nothing if it is not in doubt."""
+        """Return a note about the verdict on a folder if it is in doubt."""
         if not self.doubt:
             return []
         if self.is_gtzan:
@@ -294,24 +293,23 @@ class Verdict:
 
 
 def is_gtzan(folder: Path) -> bool:
-    """Tell whether a folder is GTZAN, in any layout that `read` understands; see `judge`."""
+    """Return whether a folder is GTZAN, in any layout that `read` supports; see `judge`."""
     return judge(folder).is_gtzan
 
 
 def judge(folder: Path) -> Verdict:
-    """Tell GTZAN from the user's own genres, some of whose folders or files are named as GTZAN's.
+    """Distinguish GTZAN from the user's own genres, which may have some names in common.
 
-    A clip fits if its name is one of GTZAN's 1000 and its folder that of the genre in the name.
-    A folder is GTZAN if something of a layout is in it and all of these hold:
+    A clip fits if its name is one of GTZAN's 1000 and its folder is that of the genre in the name.
+    A folder is GTZAN if it holds a part of a layout and all of these hold:
 
-    - no folder beside those of GTZAN's genres, or beside its layout, holds audio of another name
-      than GTZAN's: another genre makes it the user's own;
-    - no genre's folder holds audio of which nothing fits: the genre would vanish;
-    - no more audio files are foreign than fit. Foreign is what bears none of GTZAN's names, or
-      one that belongs into another genre's folder. Further copies and parts of clips, such as
-      ``blues.00000.0.wav``, are neither.
+    - no folder outside GTZAN's genres and layouts holds audio with names other than GTZAN's;
+    - no genre's folder holds audio of which nothing fits, as the genre would be lost;
+    - no more audio files are foreign than fit. Foreign files have names other than GTZAN's, or are
+      in another genre's folder. Further copies and parts of clips, such as ``blues.00000.0.wav``,
+      are neither.
 
-    Genres may be spelt in any way, as in `genre_of`.
+    Genres may be spelt as in `genre_of`.
     """
     root = _root(folder)
     if root is None:
@@ -347,7 +345,7 @@ def judge(folder: Path) -> Verdict:
     several = len(homes) > 1 and (homes & {*parents} or (beside and rest <= fitting))
     home = None if several else homes.pop() if len(homes) == 1 else folder
     if others or beside:
-        reason = f"{min(others or beside)!r} is none of GTZAN's genres"
+        reason = f"{min(others or beside)!r} is not one of GTZAN's genres"
     elif emptied:
         reason = f"no file of {emptied[0]} is one of GTZAN's"
     else:
@@ -359,7 +357,7 @@ def judge(folder: Path) -> Verdict:
 
 
 def _listing(folder: Path, homes: Collection[Path] = ()) -> Listing:
-    """List a folder's audio, and that of links to folders in ``homes`` or named as a genre."""
+    """List a folder's audio, including links to folders in ``homes`` or named after a genre."""
     listing = list_audio(folder)
     audio = list(listing.audio)
     unused: list[Finding] = []
@@ -376,7 +374,7 @@ def _listing(folder: Path, homes: Collection[Path] = ()) -> Listing:
 
 
 def survey(folder: Path) -> Survey:
-    """Find every table row, picture, clip and artist in a folder.
+    """Find all table rows, pictures, clips and artists in a folder.
 
     Parameters
     ----------
@@ -386,8 +384,8 @@ def survey(folder: Path) -> Survey:
     Raises
     ------
     InputError
-        If there is no such folder, if nothing in it looks like GTZAN, or if its table of
-        descriptors cannot be used as a whole.
+        If the folder does not exist or does not look like GTZAN, or its table of descriptors is
+        unusable.
     """
     if not folder.is_dir():
         cause = "this is a file, not a folder" if folder.exists() else "no such folder"
@@ -395,7 +393,7 @@ def survey(folder: Path) -> Survey:
     root = _root(folder)
     if root is None:
         raise InputError(
-            folder, "nothing in here looks like GTZAN", f"Give a folder laid out as {_LAYOUTS}"
+            folder, "it does not look like GTZAN", f"Give a folder laid out as {_LAYOUTS}"
         )
     table = root / TABLE
     rows, row_findings = read_table(table) if table.exists() else ({}, [])
@@ -404,9 +402,9 @@ def survey(folder: Path) -> Survey:
     placed = {clip.path for found in clips.values() for clip in found}
     placed |= {finding.path for finding in file_findings}
     unused = [finding for finding in listing.unused if finding.path not in placed]
-    remedy = "Move it to its genre's folder, or out of here"
+    remedy = "Move it to its genre's folder, or elsewhere"
     strays = [
-        Finding("unlisted", path, "it lies where GTZAN has no clips", remedy)
+        Finding("unlisted", path, "it is in a folder where GTZAN has no clips", remedy)
         for path in listing.audio
         if path not in placed
     ]
@@ -423,10 +421,9 @@ def survey(folder: Path) -> Survey:
 def read(folder: Path) -> Dataset:
     """Read GTZAN, or any part of it, from a folder.
 
-    A track takes its audio from the full clip, else from the full clip at 16 kHz, else from the
-    excerpt. A file that cannot be used goes into the dataset's ``problems`` and its track does
-    without. A track whose artist the index leaves open has the group None: no split by artist
-    can vouch for it.
+    A track's audio is the full clip, else the full clip at 16 kHz, else the excerpt. Unusable files
+    are among the dataset's ``problems``, and their tracks lack that source. Tracks of unknown
+    artists have the group None.
 
     Parameters
     ----------
@@ -436,8 +433,8 @@ def read(folder: Path) -> Dataset:
     Raises
     ------
     InputError
-        If there is no such folder, if it holds no track of GTZAN, or if its table of
-        descriptors cannot be used as a whole.
+        If the folder does not exist or holds no track of GTZAN, or its table of descriptors is
+        unusable.
     """
     found = survey(folder)
     audio, unusable = _choose_audio(found.clips)
@@ -472,7 +469,7 @@ def read(folder: Path) -> Dataset:
         },
         problems=problems_of(findings),
         notes=_notes(tracks, bool(found.artists)),
-        findings=(*findings, *spare_copies(found.clips, audio)),  # these are no problem
+        findings=(*findings, *spare_copies(found.clips, audio)),  # these are not problems
         missing_genres=tuple(sorted(_genres_here(found.root) - {track.genre for track in tracks})),
     )
 
@@ -488,10 +485,10 @@ def read_table(path: Path) -> tuple[dict[str, tuple[float, ...]], list[Finding]]
     Returns
     -------
     rows
-        57 finite numbers by track id, in the order of `TABLE_COLUMNS` whatever the file's order.
+        57 finite numbers by track id, in the order of `TABLE_COLUMNS`.
     findings
-        Lines that were left out: of no track of GTZAN, labelled against their file name, with
-        cells that are no finite numbers, or several for one track that do not agree.
+        Lines that were left out: not of GTZAN, with a label that contradicts the file name, with
+        invalid numbers, or several contradictory ones for one track.
 
     Raises
     ------
@@ -506,19 +503,19 @@ def read_table(path: Path) -> tuple[dict[str, tuple[float, ...]], list[Finding]]
         track = track_id(cells["filename"] or "")
         values = _finite(cells[column] for column in TABLE_COLUMNS)
         if track is None:
-            cause, remedy = "is none of GTZAN's 1000 clips", "Correct the name or delete the line"
+            cause, remedy = "is not one of GTZAN's 1000 clips", "Correct or delete the line"
             findings.append(Finding("unlisted", path, f"{where} {cause}", remedy))
         elif genre_of(cells["label"] or "") != _genre(track):
             cause, remedy = f"is labelled {cells['label']!r}", "Correct the label or the file name"
             findings.append(Finding("corrupt", path, f"{where} {cause}", remedy, track))
         elif values is None:
             bad = next(column for column in TABLE_COLUMNS if _finite([cells[column]]) is None)
-            cause, remedy = f"has no finite number in column {bad}", "Mend or delete the line"
+            cause, remedy = f"has no finite number in column {bad}", "Fix or delete the line"
             findings.append(Finding("corrupt", path, f"{where} {cause}", remedy, track))
         elif track in rows:
             disputed |= {track} if rows[track] != values else set()
             cause = "is a further line of the same clip"
-            remedy = "Delete all but one; of lines that disagree none is used"
+            remedy = "Delete all but one; contradictory lines are not used"
             findings.append(Finding("duplicate", path, f"{where} {cause}", remedy, track))
         else:
             rows[track] = values
@@ -526,7 +523,7 @@ def read_table(path: Path) -> tuple[dict[str, tuple[float, ...]], list[Finding]]
 
 
 def audio_fault(path: Path) -> str | None:
-    """Say why an audio file cannot be opened, from its header alone; None if it can.
+    """Return why an audio file cannot be opened, by its header only; None if it can.
 
     Parameters
     ----------
@@ -572,18 +569,18 @@ def _entries(folder: Path) -> list[Path]:
     """List a folder, sorted and without hidden entries; nothing if it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError:  # it is no folder, locked, or a link in a circle
+    except OSError:  # not a folder, no permission, or a cyclic link
         return []
 
 
 def _root(folder: Path) -> Path | None:
-    """Find the folder in which a layout begins: the one given, or one directly inside it."""
+    """Find the root of a layout: the given folder, or one directly inside it."""
     return next((place for place in (folder, *_entries(folder)) if _begins_here(place)), None)
 
 
 def _begins_here(folder: Path) -> bool:
     names = {path.name.casefold() for path in _entries(folder)}
-    # Folders named after genres prove nothing (whose music is not sorted so?), GTZAN's names do.
+    # Folders named after genres are no evidence, as users have them too; GTZAN's file names are.
     return (
         bool(names & {TABLE, SEGMENT_TABLE, *_CLIP_FOLDERS} - {"genres"})
         or any(_holds_clips(path) for path in _clip_folders(folder) if path != folder)
@@ -592,7 +589,7 @@ def _begins_here(folder: Path) -> bool:
 
 
 def _clip_folders(root: Path) -> list[Path]:
-    """List the folders in which genres' folders may lie: the layouts' own first, then the root."""
+    """List the folders that may hold genres' folders: those of the layouts, then the root."""
     named = [path for path in _entries(root) if path.name.casefold() in _CLIP_FOLDERS]
     return [*sorted(named, key=lambda path: _CLIP_FOLDERS.index(path.name.casefold())), root]
 
@@ -608,7 +605,7 @@ def _genres_here(root: Path) -> set[str]:
 
 
 def _clips_in(folder: Path) -> list[Path]:
-    """List the files in a genre's folder that may be clips or pictures, by their endings."""
+    """List the possible clips and pictures in a genre's folder, by their extensions."""
     paths = _entries(folder)
     return [p for p in paths if (is_audio(p) or p.suffix.lower() == ".png") and p.is_file()]
 
@@ -642,11 +639,7 @@ def _scan_files(
     best_first = {
         track: tuple(
             sorted(
-                found,
-                key=lambda clip: (
-                    ranks.index(clip.audio_variant),
-                    _preference(clip.path),
-                ),
+                found, key=lambda clip: (ranks.index(clip.audio_variant), _preference(clip.path))
             )
         )
         for track, found in clips.items()
@@ -655,9 +648,9 @@ def _scan_files(
 
 
 def _scan_genres(folder: Path, findings: list[Finding]) -> Iterator[tuple[str, Path]]:
-    """Yield track id and path of each clip and picture; what does not belong is added to findings.
+    """Yield track id and path of each clip and picture; foreign ones are added to the findings.
 
-    Other files (system files, notes) are passed over in silence.
+    Other files (system files, notes) are ignored.
     """
     for genre, place in _genre_folders(folder):
         paths = _clips_in(place)
@@ -670,7 +663,7 @@ def _scan_genres(folder: Path, findings: list[Finding]) -> Iterator[tuple[str, P
         for path in paths:
             track = track_id(path.name)
             if track is None:
-                cause = f"the name is none of GTZAN's ({genre}.00000 to {genre}.00099)"
+                cause = f"the name is not one of GTZAN's ({genre}.00000 to {genre}.00099)"
                 findings.append(Finding("unlisted", path, cause, "Rename or remove the file"))
             elif _genre(track) != genre:
                 cause = f"the name says {_genre(track)}, the folder {genre}"
@@ -690,16 +683,16 @@ def _preference(path: Path) -> int:
 def spare_copies(
     clips: Mapping[str, tuple[GtzanClip, ...]], used: Mapping[str, GtzanClip]
 ) -> Iterator[Finding]:
-    """Name the further copies of clips, by id, of which ``used`` are those that are used."""
+    """Report the copies of clips beside those in ``used``, by track id."""
     for track, clip in used.items():
         for other in clips[track][clips[track].index(clip) + 1 :]:
             cause = f"{clip.path.name} in {clip.path.parent.parent.name} is used instead"
-            remedy = "Nothing needs doing: of copies of a clip the best is used"
+            remedy = "Nothing to do: the best copy of a clip is used"
             yield Finding("unused", other.path, cause, remedy, track)
 
 
 def _image_fault(path: Path) -> str | None:
-    """Say why a picture is none of GTZAN's, from its first 24 bytes; None if it may be one."""
+    """Return why a picture is not GTZAN's, by its first 24 bytes; None if it may be."""
     try:
         with path.open("rb") as file:
             header = file.read(24)
@@ -709,14 +702,14 @@ def _image_fault(path: Path) -> str | None:
         return "the picture is not a PNG file"
     size = struct.unpack(">II", header[16:])
     if size != IMAGE_SIZE:
-        return "the picture measures {} x {} pixels instead of {} x {}".format(*size, *IMAGE_SIZE)
+        return "the picture has {} x {} pixels instead of {} x {}".format(*size, *IMAGE_SIZE)
     return None
 
 
 def _choose_audio(
     clips: Mapping[str, tuple[GtzanClip, ...]],
 ) -> tuple[dict[str, GtzanClip], list[Finding]]:
-    """Take each track's best clip that opens; the better ones that do not become findings."""
+    """Choose each track's best clip that opens; better ones that do not become findings."""
 
     def choose(track: str) -> tuple[GtzanClip | None, list[Finding]]:
         unusable: list[Finding] = []
@@ -734,14 +727,14 @@ def _choose_audio(
 
 
 def audio_remedy(track: str) -> str:
-    """Return what to do about a clip of a track that cannot be used."""
+    """Return the remedy for an unusable clip of a track."""
     if track == "jazz.00054":
-        return "Nothing needs doing: this clip is corrupt in the common copy, so it is left out"
+        return "Nothing to do: this clip is corrupt in the common copy, so it is left out"
     return "Replace the clip from a good copy of GTZAN; until then this file is left out"
 
 
 def _table_lines(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
-    """Yield line number and cells of each row, once the header is known to be complete."""
+    """Yield line number and cells of each row, after checking the header."""
     remedy = f"Replace it by GTZAN's own {TABLE}, or take it out of the folder"
     wanted = ("filename", *TABLE_COLUMNS, "label")
     table = open_table(path, remedy=remedy, known=wanted.__contains__)
@@ -765,8 +758,8 @@ def _finite(cells: Iterable[str | None]) -> tuple[float, ...] | None:
 def _read_artists(root: Path) -> dict[str, str]:
     """Read the artist of each track from Sturm's index, if it is there.
 
-    Its lines are ``file ::: artist ::: title``, either of the two possibly blank. An artist's work
-    with others remains a group of its own. Tracks that are `IDENTICAL` are always of one.
+    Its lines are ``file ::: artist ::: title``; artist and title may be blank. Collaborations are
+    separate groups. `IDENTICAL` tracks always share a group.
     """
     index = next((path for path in (root / INDEX, root / INDEX.name) if path.is_file()), None)
     artists: dict[str, str] = {}
@@ -778,7 +771,7 @@ def _read_artists(root: Path) -> dict[str, str]:
         artist = spelt_alike(rest.partition(":::")[0])
         if track is not None and artist:
             artists[track] = artist
-    if artists:  # an index with gaps must not part what is one recording
+    if artists:  # even if the index lacks one of them
         for pair in IDENTICAL:
             known = next((artists[track] for track in pair if track in artists), f"of {pair[0]}")
             artists.update(dict.fromkeys(pair, known))
@@ -786,7 +779,7 @@ def _read_artists(root: Path) -> dict[str, str]:
 
 
 def _no_tracks(root: Path, findings: tuple[Finding, ...]) -> InputError:
-    """Return the error for a folder that looks like GTZAN and yields not one track."""
+    """Return the error for a folder that looks like GTZAN but yields no track."""
     if findings:
         first = findings[0].error()
         cause = f"no track could be read; the first of {len(findings)} problems: {first}"
@@ -798,15 +791,15 @@ def _no_tracks(root: Path, findings: tuple[Finding, ...]) -> InputError:
 
 
 def _notes(tracks: tuple[Track, ...], has_index: bool) -> tuple[str, ...]:
-    """Say what a report on these tracks must say."""
-    heard = [track.audio_variant for track in tracks if track.audio is not None]
+    """Return the notes that a report on these tracks must include."""
+    count = Counter(track.audio_variant for track in tracks if track.audio is not None)
     rows = sum(track.descriptors is not None for track in tracks)
     images = sum(track.image is not None for track in tracks)
     faulty = sum(bool(track.faults) for track in tracks)
     notes = [
         f"GTZAN, {len(tracks)} tracks: {rows} with a table row, {images} with an image, "
-        f"{heard.count('full')} with full audio, {heard.count('full-16k')} with full audio at "
-        f"16 kHz only, {heard.count('excerpt')} with an excerpt only.",
+        f"{count['full']} with full audio, {count['full-16k']} with full audio at 16 kHz only, "
+        f"{count['excerpt']} with an excerpt only.",
         f"{faulty} of these tracks are known to be faulty.",
         f"Data: {CITATION}.",
         f"Filtered lists: {FILTERED_CITATION}.",

@@ -1,10 +1,10 @@
-"""The ways in which a folder may be read; alone here, since the command line starts at once."""
+"""Layouts of data set folders; a module of its own, so that the command line starts fast."""
 
 from enum import StrEnum
 
 
 class Layout(StrEnum):
-    """By what is in the folder, as GTZAN, or as the user's own genres."""
+    """Detect it, GTZAN, or a folder for each of the user's genres."""
 
     AUTO = "auto"
     GTZAN = "gtzan"

@@ -1,7 +1,8 @@
-"""Open whatever data set somebody names: GTZAN, a folder of genres, a CSV file, or the demo."""
+"""Open a data set: GTZAN, a folder of genres, a CSV file, or the demo."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,32 +15,34 @@ from genrescope.datasets.layout import Layout
 from genrescope.datasets.track import Dataset, genre_key, missing_genres_error
 from genrescope.errors import InputError
 
-Reader = Callable[[Path], Dataset]
-
 
 def open_dataset(
-    path: Path, *, layout: Layout = Layout.AUTO, allow_missing_genres: bool = False
+    path: str | os.PathLike[str],
+    *,
+    layout: Layout = Layout.AUTO,
+    allow_missing_genres: bool = False,
 ) -> Dataset:
-    """Read a data set from where it lies.
+    """Read a data set.
 
     Parameters
     ----------
     path
         A copy of GTZAN in any layout, a folder of genre folders, or a CSV file.
     layout
-        What a folder is; see ``gtzan.judge`` for ``auto``.
+        Of the folder; see ``gtzan.judge`` for ``auto``.
     allow_missing_genres
-        Whether a genre may be without any track that can be used; if not, it is an error.
+        Whether a genre without usable tracks is allowed, rather than an error.
 
     Raises
     ------
     InputError
-        If there is nothing of the kind, or it cannot be used.
+        If it does not exist or cannot be used.
     """
+    path = Path(path)
     dataset = folder.read_csv(path) if path.is_file() else _open_folder(path, layout)
     if dataset.missing_genres and not allow_missing_genres:
         why = _why(dataset, dataset.missing_genres[0])
-        if why is not None and why.unreadable:  # nothing is known to be missing
+        if why is not None and why.unreadable:  # it may not be missing
             raise why.error()
         first = str(why.error()).removesuffix(".") if why else ""
         raise missing_genres_error(path, dataset.missing_genres, first)
@@ -53,15 +56,13 @@ def _open_folder(path: Path, layout: Layout) -> Dataset:
         return _with(gtzan.read(path), noted)
     home = path if verdict.home is None and layout is Layout.FOLDER else verdict.home
     if home is None:
-        cause = f"its genres' folders do not lie side by side: {verdict.doubt}"
-        remedy = (
-            "Give the one folder in which they do, or read only what is GTZAN's: --layout gtzan"
-        )
+        cause = f"its genres' folders are not in one folder: {verdict.doubt}"
+        remedy = "Give the folder that holds them, or read only GTZAN's files: --layout gtzan"
         raise InputError(path, cause, remedy)
     dataset = folder.read_folder(home)
-    remedy = f"Move it into a genre's folder in {home.name}, or out of here"
+    remedy = f"Move it into a genre's folder in {home.name}, or elsewhere"
     outside = list_audio(path)
-    cause = "it lies in no genre's folder"
+    cause = "it is not in a genre's folder"
     strays = [
         finding
         for finding in (
@@ -84,14 +85,14 @@ def _with(dataset: Dataset, findings: Sequence[Finding]) -> Dataset:
 
 
 def _why(dataset: Dataset, genre: str) -> Finding | None:
-    """Find what became of a genre's tracks; None if that is not known."""
+    """Return why a genre has no tracks; None if unknown."""
 
     def concerns(finding: Finding) -> bool:
         if finding.genre is not None:
             return genre_key(finding.genre) == genre_key(genre)
         return genre in {gtzan.genre_of(part) for part in finding.path.parts}
 
-    # What could not be looked into comes first, as it may be all that is the matter.
+    # Unreadable folders come first, as they may be the only reason.
     found = sorted(
         (f for f in dataset.findings if f.kind != "noted"), key=lambda f: not f.unreadable
     )
@@ -99,6 +100,6 @@ def _why(dataset: Dataset, genre: str) -> Finding | None:
 
 
 def open_demo(progress: Callable[[int, int], object] | None = None) -> Dataset:
-    """Render the demo into the user's cache, or find it there."""
+    """Render the demo into the user's cache unless it is there already."""
     place = Path(platformdirs.user_cache_dir("genrescope")) / "demo"
     return demo.make(place, progress=progress)

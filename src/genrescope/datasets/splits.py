@@ -1,7 +1,7 @@
 """Protocols: how tracks become train, validation and test.
 
-Every protocol splits whole tracks of the whole dataset, before anything is known of which model
-can use which track; so recipes that can use different tracks still share every split.
+Every protocol splits whole tracks of the whole dataset, independently of which model can use
+which track, so all recipes share every split.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class Split:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way of splitting, with what a reader must know of it.
+    """A way of splitting, with notes for readers of results.
 
     Attributes
     ----------
     name
-        As printed beside every figure.
+        As printed beside every result.
     about
         One clause for tables and reports.
     leakage_free
         Whether neither artists nor segments can leak from training to test.
     of_segments
-        Whether what is split are segments, ids as of ``segment_id``, and not whole tracks.
+        Whether it splits segments, with ids as of ``segment_id``, instead of whole tracks.
     """
 
     name: str
@@ -50,19 +50,19 @@ class Protocol:
     _make: Callable[[Dataset, int], list[Split]]
 
     def splits(self, dataset: Dataset, seed: int) -> list[Split]:
-        """Split a dataset; more than one split means folds that together test every track.
+        """Split a dataset; several splits are folds that together test every track.
 
         Parameters
         ----------
         dataset
-            All its tracks are used, but for published lists that leave some out.
+            All its tracks are used, except by published lists that leave some out.
         seed
-            Decides everything that is drawn by lot.
+            Determines all random choices.
 
         Raises
         ------
         GenrescopeError
-            If the dataset lacks what the protocol needs (artists, or tracks enough).
+            If the dataset lacks artists, or tracks.
         """
         return self._make(dataset, seed)
 
@@ -85,7 +85,7 @@ def protocol(
 
 
 def get_protocol(name: str) -> Protocol:
-    """Find a protocol by name; GenrescopeError names those there are."""
+    """Return a protocol by name; the GenrescopeError for unknown names lists all."""
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         former = " The protocol report is now called random." if name == "report" else ""
@@ -100,7 +100,7 @@ def get_protocol(name: str) -> Protocol:
 )
 def filtered(dataset: Dataset, seed: int) -> list[Split]:
     """Published lists if there are any; otherwise one fixed split of whole artists."""
-    del seed  # the lists are fixed: only the model's own chances differ from seed to seed
+    del seed  # the split is fixed; seeds vary only the training
     if (lists := dataset.lists.get("filtered")) is not None:
         return [Split(*(tuple(sorted(ids)) for ids in (lists.train, lists.valid, lists.test)))]
     train, test = _folds(dataset.tracks, 3, seed=0, grouped=True)[0]
@@ -109,7 +109,7 @@ def filtered(dataset: Dataset, seed: int) -> list[Split]:
 
 @protocol("random", "stratified random 64/16/20 by track, artists leak", leakage_free=False)
 def random(dataset: Dataset, seed: int) -> list[Split]:
-    """The study's own split: each seed draws another fifth for the test."""
+    """The study's own split: each seed draws another fifth for testing."""
     train, test = _folds(dataset.tracks, 5, seed, grouped=False)[0]
     return [_with_validation(train, test, seed, grouped=False)]
 
@@ -123,7 +123,7 @@ def kfold(dataset: Dataset, seed: int) -> list[Split]:
 
 @protocol("grouped", "stratified 5-fold, no artist on both sides", leakage_free=True)
 def grouped(dataset: Dataset, seed: int) -> list[Split]:
-    """Every track is tested once by a model that has not heard its artist."""
+    """Every track is tested once by a model that was not trained on its artist."""
     folds = _folds(dataset.tracks, 5, seed, grouped=True)
     return [_with_validation(train, test, seed, grouped=True) for train, test in folds]
 
@@ -135,7 +135,7 @@ def grouped(dataset: Dataset, seed: int) -> list[Split]:
     of_segments=True,
 )
 def leaky_segments(dataset: Dataset, seed: int) -> list[Split]:
-    """What some papers report: parts of one and the same track on both sides."""
+    """What some papers report: parts of the same track on both sides."""
     segments = [
         replace(track, id=segment_id(track.id, number))
         for track in dataset.tracks
@@ -155,7 +155,7 @@ def segment_id(track: str, number: int) -> str:
 
 
 def share_of(split: Split, genre_of: Mapping[str, str], share: float, seed: int) -> Split:
-    """Keep a share of every genre's training and validation tracks; the test stays as it is.
+    """Keep a fraction of every genre's training and validation tracks, and all test tracks.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def share_of(split: Split, genre_of: Mapping[str, str], share: float, seed: int)
     share
         In (0, 1]; of each genre at least one track is kept.
     seed
-        Decides which.
+        Determines which.
     """
     rng = np.random.default_rng(seed)
 
@@ -185,10 +185,10 @@ def share_of(split: Split, genre_of: Mapping[str, str], share: float, seed: int)
 
 
 def without_test(dataset: Dataset, seed: int) -> Split:
-    """Split every track into train and validation, artists apart if they are known.
+    """Split all tracks into train and validation, artist-disjoint if artists are known.
 
-    For a classifier that is measured elsewhere and then fitted on all there is. Too few tracks to
-    hold some back: they stand on both sides.
+    For a final classifier, fitted on all data after evaluation. If there are too few tracks for
+    validation, all are on both sides.
     """
     for apart in (True, False):
         try:
@@ -212,10 +212,8 @@ def _with_validation(train: list[Track], test: list[Track], seed: int, *, groupe
 def _folds(
     tracks: Sequence[Track], count: int, seed: int, *, grouped: bool, left: str = ""
 ) -> list[Fold]:
-    from sklearn.model_selection import (  # noqa: PLC0415  slow to import, and an extra
-        StratifiedGroupKFold,
-        StratifiedKFold,
-    )
+    # Slow to import, and an extra.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
 
     genres: NDArray[np.str_] = np.array([track.genre for track in tracks])
     _require_enough(tracks, genres, count, grouped=grouped, left=left)
@@ -227,7 +225,7 @@ def _folds(
         ([tracks[i] for i in train], [tracks[i] for i in test])
         for train, test in splitter.split(genres, genres, groups)
     ]
-    for train, test in folds:  # whole artists may be too big to share out
+    for train, test in folds:  # artists may have too many tracks to distribute
         lost = sorted(set(genres.tolist()) - {track.genre for track in train})
         if lost or not test:
             raise _too_few_artists(f"Genre {lost[0]} has" if lost else "There are", count, left)

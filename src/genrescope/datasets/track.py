@@ -1,4 +1,4 @@
-"""A track, and a dataset of tracks: what is to be classified, never the samples themselves."""
+"""A track, and a dataset of tracks: labels and paths, without samples."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from genrescope.datasets.findings import Finding
 from genrescope.errors import NO_TEXT, InputError
 
 AudioVariant = Literal["full", "full-16k", "excerpt"]
-"""How much of the clip its audio file holds: all of it, all of it below 8 kHz, or a part."""
+"""The part of a clip in its audio file: all of it, all of it at 16 kHz, or an excerpt."""
 
 MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 200
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One track of a dataset and where its published forms lie.
+    """One track of a dataset and the paths of its published forms.
 
     Attributes
     ----------
@@ -33,16 +33,16 @@ class Track:
     audio
         The audio file, if there is one.
     audio_variant
-        How much of the clip ``audio`` holds.
+        The part of the clip that ``audio`` holds.
     image
         The published mel-spectrogram picture (PNG), if there is one.
     descriptors
         The published row of descriptors, in the order of
         ``genrescope.representations.descriptors.COLUMNS``, if there is one.
     group
-        The artist, or whatever must not stand on both sides of a split; None when unknown.
+        The artist, or another unit that must not be on both sides of a split; None if unknown.
     faults
-        What is known to be wrong with the track, in a few words each.
+        Known faults of the track, in a few words each.
     """
 
     id: str
@@ -56,17 +56,16 @@ class Track:
 
 
 def spelt_alike(artist: str) -> str:
-    """Give one spelling to those that differ in case, spaces, full stops, commas or "&".
+    """Normalise an artist's name: case, spaces, full stops, commas and "&".
 
-    Nobody's tracks may stand on both sides of a split for having been typed twice. Empty if
-    nothing is left.
+    Spellings of one artist must not end up on both sides of a split. May be empty.
     """
     plain = unicodedata.normalize("NFKC", artist).casefold().replace("&", " and ")
     return " ".join(re.sub(r"[.,]", "", plain).split())
 
 
 def genre_fault(name: str) -> str | None:
-    """Say why a text can be no genre's name, as a clause; None if it can."""
+    """Return why a text cannot be a genre's name, as a clause; None if it can."""
     if not name.strip():
         return "a genre's name is empty"
     if len(name) > MAX_GENRE_CHARACTERS:
@@ -79,17 +78,17 @@ def genre_fault(name: str) -> str | None:
 
 
 def genre_key(name: str) -> str:
-    """Give one spelling to names that are certainly one genre's.
+    """Return a key that is equal for names of certainly one genre.
 
-    They differ in case, in how Unicode writes the same letters (``é`` in one sign or in two, full
-    width), in white space around or between words, or in signs that nobody sees.
+    It ignores case, Unicode forms (composed or not, full width), white space around and between
+    words, and invisible characters.
     """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join("".join(s for s in plain if unicodedata.category(s) != "Cf").split())
 
 
 def genre_letters(name: str) -> str:
-    """Return the letters and digits of a name without accents: names alike in them may be one."""
+    """Return the letters and digits of a name without accents: equal for similar names."""
     plain = unicodedata.normalize("NFKD", genre_key(name))
     return "".join(sign for sign in plain if sign.isalnum())
 
@@ -110,19 +109,19 @@ class Dataset:
     Attributes
     ----------
     name
-        ``gtzan``, ``demo``, or the folder's name; printed with every figure.
+        ``gtzan``, ``demo``, or the folder's name; printed with every result.
     tracks
         Sorted by id.
     lists
         Published splits by protocol name (``filtered``); empty for most datasets.
     problems
-        Files that were left out on reading, each with cause and remedy.
+        Files that were left out, each with cause and remedy.
     notes
-        Sentences that a report on this dataset must carry.
+        Sentences that every report on this dataset must include.
     findings
-        What ``problems`` sums up, file by file, and what was decided in doubt (``noted``).
+        The details of ``problems``, file by file, and decisions to review (``noted``).
     missing_genres
-        Genres that the source names and of which no track is left.
+        Genres of the source without any usable track.
     """
 
     name: str
@@ -135,7 +134,7 @@ class Dataset:
 
     @property
     def remarks(self) -> tuple[InputError, ...]:
-        """What was decided in doubt on reading; nothing was left out for it."""
+        """Decisions to review; nothing was left out because of them."""
         return tuple(finding.error() for finding in self.findings if finding.kind == "noted")
 
     @property
@@ -153,7 +152,7 @@ class Dataset:
     def checksum(self) -> str:
         """SHA-256 (first 16 hex digits) over ids, labels, groups and published rows.
 
-        It tells two label sets apart; the contents of audio files are the store's to hash.
+        Contents of audio files are not included; the store hashes those.
         """
         digest = hashlib.sha256()
         for track in self.tracks:
@@ -164,19 +163,19 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def with_usable(self, ids: Collection[str], *, allow_missing_genres: bool) -> Dataset:
-        """Return the dataset without the genres of which no track can be used.
+        """Return the dataset without the genres that have no usable track.
 
         Parameters
         ----------
         ids
-            Of the tracks that can be used.
+            Of the usable tracks.
         allow_missing_genres
-            Whether a genre may go; if not, it is an error.
+            Whether a genre may be removed, rather than an error.
 
         Raises
         ------
         InputError
-            If one may not, and does.
+            If a genre would be removed and that is not allowed.
         """
         left = {track.genre for track in self.tracks if track.id in ids}
         gone = [genre for genre in self.genres if genre not in left]
@@ -190,7 +189,7 @@ class Dataset:
 
 
 def missing_genres_error(source: Path | str, genres: Sequence[str], why: str = "") -> InputError:
-    """Return the error for genres of which no track is left; ``why`` is a clause on the first."""
+    """Return the error for genres without usable tracks; ``why`` is a clause about the first."""
     names = ", ".join(map(repr, genres[:10])) + (" …" if len(genres) > 10 else "")
     first = f" ({why})" if why else ""
     cause = f"no track can be used of the genre{'s'[: len(genres) > 1]} {names}{first}"

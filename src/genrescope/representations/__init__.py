@@ -1,6 +1,6 @@
-"""Floor 2: what a model sees of a track. Importing this package fills the registry."""
+"""Representations: arrays that models take as input. Importing it fills the registry."""
 
-import genrescope.backbones  # noqa: F401  fills the registry that some of these ask
+import genrescope.backbones  # noqa: F401  fills the registry that some of these use
 from genrescope.representations import (
     descriptors,
     embedding,

@@ -1,8 +1,8 @@
 """The 57 columns of GTZAN's public descriptor table, from audio.
 
-Each column is the mean or variance over time of a feature of the whole clip, as librosa up to 0.7
-computed it: spectra padded by reflection, and inverse transforms that dropped what did not fill a
-hop. librosa itself is not needed: every feature is made from one STFT, and so in a fraction of the
+Each column is the mean or variance over time of a feature of the whole clip, as computed by
+librosa up to 0.7: spectra padded by reflection, and inverse transforms without the last
+incomplete hop. librosa itself is not needed: one STFT serves all features, in a fraction of the
 time.
 """
 
@@ -19,9 +19,9 @@ from genrescope.audio import Waveform, resample
 from genrescope.audio.spectral import cosines, hann, log_power, mel_filters, spectra
 from genrescope.datasets.gtzan import TABLE_COLUMNS
 from genrescope.datasets.track import Track
-from genrescope.representations.alteration import PLAIN, AudioTransform
 from genrescope.representations.median import moving_median
 from genrescope.representations.representation import Representation, Source, representation
+from genrescope.representations.transform import PLAIN, AudioTransform
 
 SAMPLING_RATE = 22050
 _N_FFT, _HOP, _BANDS, _MFCCS = 2048, 512, 128, 20
@@ -83,8 +83,8 @@ def compute(waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         *(level @ cosines(_BANDS, _MFCCS).astype(np.float32)).T,
     ]
     moments = [(np.mean(column), np.var(column)) for column in columns]
-    told = [float(moment) for pair in moments for moment in pair]
-    return np.array([*told[:16], _tempo(level), *told[16:]], dtype=np.float32)
+    values = [float(moment) for pair in moments for moment in pair]
+    return np.array([*values[:16], _tempo(level), *values[16:]], dtype=np.float32)
 
 
 def _centroid_and_bandwidth(
@@ -158,7 +158,7 @@ def _rms(y: Waveform) -> NDArray[np.float32]:
 
 
 def _zero_crossings(y: Waveform) -> NDArray[np.float64]:
-    # Changes of sign inside a frame, per sample; what is nearly zero has none.
+    # Sign changes inside a frame, per sample; values near zero count as positive.
     below = np.pad(y, _N_FFT // 2, mode="edge") < -1e-10
     changes = np.concatenate([[0], below[1:] != below[:-1]], dtype=np.int32)
     sums = _frame_sums(changes)
@@ -173,9 +173,9 @@ def _frame_sums(values: NDArray[Any]) -> NDArray[Any]:
 def _waves(
     y: Waveform, spectrum: NDArray[np.complex64], magnitude: NDArray[np.float32]
 ) -> tuple[Waveform, Waveform]:
-    # Harmonic and percussive, (samples,) each, by Fitzgerald (DAFx 2010): what lasts is the
-    # median over time, what strikes the median over frequency. The two masks' sum is one, so that
-    # the percussive wave is what the harmonic one leaves.
+    # Harmonic and percussive waveforms, (samples,) each, by Fitzgerald (DAFx 2010): medians over
+    # time and over frequency. The two masks sum to one, so the percussive waveform is the
+    # remainder of the harmonic one.
     harmonics = moving_median(magnitude, 31)
     strokes = moving_median(np.ascontiguousarray(magnitude.T), 31).T
     frames, window = len(spectrum), hann(_N_FFT).astype(np.float32)
@@ -191,7 +191,7 @@ def _waves(
             at = slice(some.start + i, some.stop + i)
             hops[at] += pieces[:, i]
             weights[at] += squares[i]
-    # Without the padding, and without what did not fill a hop, as it once was.
+    # Without the padding and the incomplete last hop, as librosa 0.7 did.
     inside = slice(_N_FFT // 2, _N_FFT // 2 + (frames - 1) * _HOP)
     harmonic, percussive = np.zeros_like(y), np.zeros_like(y)
     found = hops.ravel()[inside] / weights.ravel()[inside]
@@ -215,7 +215,7 @@ def _tempo(level: NDArray[np.float32]) -> float:
     windows = windows * hann(length)
     energy = np.einsum("ij,ij->i", windows, windows)
     energy[energy < np.finfo(np.float64).tiny] = 1
-    padded_length = 720  # no less than 2 · length - 1, and quick to transform
+    padded_length = 720  # at least 2 · length - 1, and fast to transform
     transformed = np.fft.rfft(windows, padded_length)
     powers = np.square(transformed.real) + np.square(transformed.imag)
     likeness = np.fft.irfft((1 / energy) @ powers / len(energy), padded_length)[1:length]
@@ -245,9 +245,9 @@ class Descriptors(Representation):
         return Source("table", None) if track.descriptors else super().source(track)
 
     def of_track(
-        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """From the published row, or else from the audio."""
         if track.descriptors is None:
-            return super().of_track(track, alteration, allow_damaged=allow_damaged)
+            return super().of_track(track, transform, allow_damaged=allow_damaged)
         return np.array(track.descriptors, dtype=np.float32)

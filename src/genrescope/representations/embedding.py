@@ -1,4 +1,4 @@
-"""Embeddings: what pretrained networks make of a clip, averaged over its windows."""
+"""Embeddings: layers of pretrained networks, averaged over a clip's windows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PIECE = 32  # windows of a long track that are in memory at once
 @representation("embedding")
 @dataclass(frozen=True)
 class Embedding(Representation):
-    """Layers of pretrained networks, averaged over windows of a few seconds, side by side.
+    """Concatenated layers of pretrained networks, averaged over windows of a few seconds.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Embedding(Representation):
     layers
         Of each of them. musicnn's have ``penultimate``, ``pooled`` and ``tags`` (log-odds).
     windows
-        A file of more windows than these is sampled: so many, spread evenly, stand for it.
+        Maximum number of windows of a file: of longer ones as many are sampled, evenly spread.
     """
 
     backbones: Sequence[str | Mapping[str, Any] | BackboneConfig] = ("MSD_musicnn",)
@@ -58,16 +58,8 @@ class Embedding(Representation):
             raise ValueError("name at least one backbone and one layer")
         opened = self._opened()
         object.__setattr__(self, "sampling_rate", opened[0].sampling_rate)
-        if (
-            len(
-                {
-                    (backbone.sampling_rate, backbone.window_s, backbone.margin)
-                    for backbone in opened
-                }
-            )
-            > 1
-        ):
-            raise ValueError("backbones side by side must take the same rate and windows")
+        if len({(one.sampling_rate, one.window_s, one.margin) for one in opened}) > 1:
+            raise ValueError("all backbones must have the same sampling rate and window length")
         for backbone in opened:
             if unknown := set(self.layers) - set(backbone.widths):
                 known = ", ".join(backbone.widths)
@@ -82,45 +74,45 @@ class Embedding(Representation):
         return (sum(backbone.widths[layer] for backbone in opened for layer in self.layers),)
 
     def to_json(self) -> dict[str, Any]:
-        """As of every representation; what the backbones were is pinned."""
-        told = [make_backbone_config(backbone).to_json() for backbone in self.backbones]
-        return {**super().to_json(), "backbones": told}
+        """As of every representation, with the backbones' checksums."""
+        backbones = [make_backbone_config(backbone).to_json() for backbone in self.backbones]
+        return {**super().to_json(), "backbones": backbones}
 
     def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Average the columns over windows; float32 (columns,)."""
         return np.asarray(self.analyse(waveform, sampling_rate).arrays.mean(axis=0))
 
     def analyse(self, waveform: Waveform, sampling_rate: int) -> Analysis:
-        """Columns of every window, and the first backbone's tags."""
-        return self._hear(resample(waveform, sampling_rate, self.sampling_rate))
+        """Encode every window; the tags are the first backbone's."""
+        return self._encode(resample(waveform, sampling_rate, self.sampling_rate))
 
-    def _listen(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
-        # A span is a whole number of frames, so end to end each is a window; where frames overlap,
-        # the last looks a little across the seam.
+    def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
+        # A span is a whole number of frames, so each of the concatenated spans is one window; where
+        # frames overlap, the last one crosses the seam.
         span_s = self._opened()[0].window_s * self.sampling_rate / sampling_rate
-        found = excerpts(path, sampling_rate, span_s=span_s, most=self.windows)
+        found = excerpts(path, sampling_rate, span_s=span_s, max_spans=self.windows)
         return np.concatenate(found.waveforms), found.warnings
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         first, *_ = self._opened()
         length = _PIECE * round(first.window_s * first.sampling_rate)
         for index, piece in enumerate(pieces(path, first.sampling_rate, length, first.margin)):
-            yield self._hear(piece, is_continuation=index > 0)
+            yield self._encode(piece, is_continuation=index > 0)
 
-    def _hear(self, samples: Waveform, *, is_continuation: bool = False) -> Analysis:
+    def _encode(self, samples: Waveform, *, is_continuation: bool = False) -> Analysis:
         opened = self._opened()
-        heard = [backbone.hear(samples, is_continuation=is_continuation) for backbone in opened]
-        columns = [part.layers[layer] for part in heard for layer in self.layers]
+        outputs = [backbone.encode(samples, is_continuation=is_continuation) for backbone in opened]
+        columns = [output.layers[layer] for output in outputs for layer in self.layers]
         arrays = np.concatenate(columns, axis=1)
         if not is_continuation and len(samples) < 2 * opened[0].window_s * opened[0].sampling_rate:
-            arrays = arrays.mean(axis=0, keepdims=True)  # it is one window, seen several times
+            arrays = arrays.mean(axis=0, keepdims=True)  # overlapping views of one window
         window = round(opened[0].window_s * opened[0].sampling_rate)
         first = opened[0].margin if is_continuation else 0
         starts = range(first, first + window * len(arrays), window)
         return Analysis(
             arrays=arrays,
             window_s=opened[0].window_s,
-            tags=tag_ranking(heard[0].tags, opened[0].tag_names) if len(heard[0].tags) else {},
+            tags=tag_ranking(outputs[0].tags, opened[0].tag_names) if len(outputs[0].tags) else {},
             silent=tuple(is_silent(samples[start : start + window]) for start in starts),
         )
 

@@ -1,4 +1,4 @@
-"""The mel-spectrogram picture as the study's CNN sees it: cropped, resized, in [-1, 1]."""
+"""The mel-spectrogram picture, the input of the study's CNN: cropped, resized, in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def of_picture(pixels: NDArray[np.uint8], size: int = 224) -> NDArray[np.float32
     image
         float32 (3, size, size), in [-1, 1].
     """
-    from PIL import Image  # noqa: PLC0415  what hears audio starts without it
+    from PIL import Image  # noqa: PLC0415  not needed for audio, and slow to import
 
     image = Image.fromarray(pixels).crop(_CROP).resize((size, size), Image.Resampling.BILINEAR)
     return _to_unit(np.asarray(image).transpose(2, 0, 1))
@@ -89,9 +89,9 @@ class MelImage(picture.PictureRepresentation):
         return of_picture(pixels, self.size)
 
     def pack(self, array: NDArray[np.float32]) -> Array:
-        """Back to 8 bits, without loss."""
+        """Convert to 8 bits, without loss."""
         return np.asarray(np.rint((array + 1) * 127.5), dtype=np.uint8)
 
     def unpack(self, packed: Array) -> NDArray[np.float32]:
-        """To [-1, 1] again."""
+        """Convert back to [-1, 1]."""
         return _to_unit(packed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ def compute(
     hz: int = SAMPLING_RATE,
     loop: bool = False,
 ) -> NDArray[np.float32]:
-    """Make the MFCCs of a clip: the orthonormal DCT-II of a mel spectrogram in dB.
+    """Compute the MFCCs of a clip: the orthonormal DCT-II of a mel spectrogram in dB.
 
     The definition is librosa's (n_fft 2048, hop 512, 128 bands, 80 dB floor), without librosa.
     n_fft and hop are samples, whatever ``hz``: at 16,000, 128 ms and 32 ms.
@@ -41,9 +42,9 @@ def compute(
     seconds
         The length in s: longer clips are cut at the end, shorter ones padded with silence.
     hz
-        Rate of the audio that they are made of; the bands reach up to half of it.
+        Sampling rate that they are computed at; the mel bands reach up to half of it.
     loop
-        Shorter clips are repeated instead.
+        Whether shorter clips are repeated instead.
 
     Returns
     -------
@@ -69,9 +70,9 @@ class Mfcc(Representation):
     seconds
         The length in s.
     loop
-        Whether shorter clips are repeated, rather than padded with silence; then excerpts will do.
+        Whether shorter clips are repeated, not padded with silence; allows excerpts.
     hz
-        Rate of the audio that they are made of; up to 16,000, clips that hold no more will do.
+        Sampling rate that they are computed at; up to 16,000, clips at 16 kHz can be used.
     """
 
     coefficients: int = 20
@@ -80,14 +81,12 @@ class Mfcc(Representation):
     hz: int = SAMPLING_RATE
 
     sampling_rate: ClassVar[int] = SAMPLING_RATE
+    added_later: ClassVar[Mapping[str, Any]] = {"loop": False, "hz": SAMPLING_RATE}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loop not in (True, False):
-            raise ValueError(f"loop must be true or false, not {self.loop!r}")
-        object.__setattr__(self, "loop", bool(self.loop))
         object.__setattr__(self, "sampling_rate", self.hz)
-        # Clips without the highest bands would be told from the others by that.
+        # A model could recognise clips without the highest bands by their absence.
         narrow = {"full-16k"} if self.hz <= 16000 else set()
         short = {"excerpt"} if self.loop else set()
         object.__setattr__(self, "audio_variants", self.audio_variants | narrow | short)
@@ -104,11 +103,3 @@ class Mfcc(Representation):
         return compute(
             waveform, sampling_rate, self.coefficients, self.seconds, hz=self.hz, loop=self.loop
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """As of every representation; ``loop`` and ``hz`` are told only if set to something else.
-
-        They came later, and arrays that were stored before are still good.
-        """
-        told, defaults = super().to_json(), {"loop": False, "hz": SAMPLING_RATE}
-        return {key: value for key, value in told.items() if defaults.get(key) != value}

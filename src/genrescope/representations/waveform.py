@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ _INT16 = 32767
 def compute(
     waveform: Waveform, sampling_rate: int, seconds: float = 30.0, *, loop: bool = False
 ) -> NDArray[np.float32]:
-    """Resample, bring the peak within [-1, 1] and cut, pad or repeat to the length.
+    """Resample, limit the peak to [-1, 1] and cut, pad or repeat to the length.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def compute(
     Returns
     -------
     waveform
-        float32 (seconds · 16000,), in [-1, 1]; scaled down only if its peak lay beyond.
+        float32 (seconds · 16000,), in [-1, 1]; scaled down only if its peak exceeds 1.
     """
     resampled = resample(waveform, sampling_rate, SAMPLING_RATE)
     peak = float(np.abs(resampled).max(initial=0.0))
@@ -56,7 +57,7 @@ class WaveformRepresentation(Representation):
     seconds
         The length in s.
     loop
-        Whether shorter clips are repeated, rather than padded with silence; then excerpts will do.
+        Whether shorter clips are repeated, not padded with silence; allows excerpts.
     """
 
     seconds: float = 30.0
@@ -64,12 +65,10 @@ class WaveformRepresentation(Representation):
 
     sampling_rate: ClassVar[int] = SAMPLING_RATE
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k"})
+    added_later: ClassVar[Mapping[str, Any]] = {"loop": False}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loop not in (True, False):
-            raise ValueError(f"loop must be true or false, not {self.loop!r}")
-        object.__setattr__(self, "loop", bool(self.loop))
         if self.loop:
             object.__setattr__(self, "audio_variants", self.audio_variants | {"excerpt"})
 
@@ -82,20 +81,10 @@ class WaveformRepresentation(Representation):
         """See the module's ``compute``."""
         return compute(waveform, sampling_rate, self.seconds, loop=self.loop)
 
-    def to_json(self) -> dict[str, Any]:
-        """As of every representation; ``loop`` is told only if it is on.
-
-        It came later, and arrays that were stored before are still good.
-        """
-        told = super().to_json()
-        if not self.loop:
-            del told["loop"]
-        return told
-
     def pack(self, array: NDArray[np.float32]) -> Array:
-        """To 16 bits, as most recordings have."""
+        """Convert to 16 bits."""
         return np.rint(array * _INT16).astype(np.int16)
 
     def unpack(self, packed: Array) -> NDArray[np.float32]:
-        """To [-1, 1] again."""
+        """Convert back to [-1, 1]."""
         return packed.astype(np.float32) / np.float32(_INT16)

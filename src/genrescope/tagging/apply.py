@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.system import CREATE_FLAGS, InUseError, copy_metadata, replace, set_owner, sync
 from genrescope.tagging import patch as patches
 from genrescope.tagging.formats import can_write, other_tags, read_genres, write_genres
 from genrescope.tagging.journal import Change, Journal, JournalEntry
@@ -123,10 +124,10 @@ def _apply_change(
         patch = _make(path, temporary, change.new, before)
         if entry.preserve_mtime:
             os.utime(temporary, ns=(before.st_atime_ns, before.st_mtime_ns))
-        _sync(temporary)
-    except _Skip as skip:
-        journal.end(change, "skipped", str(skip))
-        return ApplyResult(path, "skipped", str(skip))
+        sync(temporary)
+    except _Skip as reason:
+        journal.end(change, "skipped", str(reason))
+        return ApplyResult(path, "skipped", str(reason))
     except (GenrescopeError, OSError, ValueError) as error:
         journal.end(change, "failed", _clause(error))
         return ApplyResult(path, "failed", _clause(error))
@@ -200,7 +201,7 @@ def _make(path: Path, temporary: Path, genres: tuple[str, ...], before: os.stat_
         raise _Skip(f"its format cannot hold {'; '.join(genres)}")
     if other_tags(temporary) != others:
         raise _Skip("its other tags would change")
-    shutil.copystat(path, temporary)
+    copy_metadata(path, temporary)
     os.utime(temporary)
     patch = patches.make_patch(path, temporary)
     patches.check(temporary, patch)
@@ -208,26 +209,24 @@ def _make(path: Path, temporary: Path, genres: tuple[str, ...], before: os.stat_
 
 
 def _copy(path: Path, temporary: Path, before: os.stat_result) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with path.open("rb") as source, os.fdopen(os.open(temporary, flags, 0o600), "wb") as target:
+    descriptor = os.open(temporary, CREATE_FLAGS, 0o600)
+    with os.fdopen(descriptor, "wb") as target, path.open("rb") as source:
         shutil.copyfileobj(source, target, 2**20)
     _give_to_owner(temporary, before)
 
 
 def _give_to_owner(temporary: Path, before: os.stat_result) -> None:
-    now = temporary.stat()
-    if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
-        try:
-            os.chown(temporary, before.st_uid, before.st_gid)
-        except PermissionError:
-            raise _Skip("it belongs to another user or group, which would change") from None
+    try:
+        set_owner(temporary, before)
+    except PermissionError:
+        raise _Skip("it belongs to another user or group, which would change") from None
 
 
 def _swap(path: Path, temporary: Path, before: os.stat_result) -> None:
     if (why := difference(path.lstat(), stamp(before))) is not None:
         raise _Skip(f"it {why}, by another program, at this moment")
-    temporary.replace(path)
-    _sync(path.parent)
+    replace(temporary, path)
+    sync(path.parent)
 
 
 def _undo_change(
@@ -273,12 +272,12 @@ def _restore(
     _check_writable(path, before)
     if now != new:
         return _restore_genre(path, temporary, before, change)
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    os.close(os.open(temporary, CREATE_FLAGS, 0o600))
     _give_to_owner(temporary, before)
     patches.rebuild(path, patch, temporary)
-    shutil.copystat(path, temporary)
+    copy_metadata(path, temporary)
     os.utime(temporary, ns=(before.st_atime_ns, mtime_ns))
-    _sync(temporary)
+    sync(temporary)
     return ""
 
 
@@ -289,7 +288,7 @@ def _restore_genre(path: Path, temporary: Path, before: os.stat_result, change: 
     if genres != change.new:
         raise _Skip("its genre has been changed by another program since")
     _make(path, temporary, change.old, before)
-    _sync(temporary)
+    sync(temporary)
     return "it has been changed since: only its genre was restored"
 
 
@@ -329,20 +328,6 @@ def _remove(temporary: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
-    # Also of a folder, for its entries; systems that cannot open folders do not need it.
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        if path.is_dir():
-            return
-        raise
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 _CAUSES = {
     errno.ENOSPC: "there is no room left on its disk",
     errno.EDQUOT: "there is no room left in your quota",
@@ -358,6 +343,8 @@ def _clause(error: Exception) -> str:
         return _CAUSES[within.errno]
     if isinstance(error, InputError):
         return error.cause
+    if isinstance(error, InUseError):
+        return "another program has it open"
     if isinstance(error, OSError):
         return _CAUSES.get(error.errno or 0, f"it cannot be written ({error.strerror or error})")
     return str(error)

@@ -189,7 +189,7 @@ class Journal(Database):
         number
             Of the plan.
         """
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             known = self._connection.execute(
                 "SELECT id FROM plans WHERE key = ?", (key,)
             ).fetchone()
@@ -222,11 +222,11 @@ class Journal(Database):
 
     def plans(self) -> list[JournalEntry]:
         """Return every plan, the newest first."""
-        with self._told():
+        with self._access():
             rows = self._connection.execute(
                 "SELECT id, key, file, library, preserve_mtime, begun FROM plans ORDER BY id DESC"
             ).fetchall()
-        with self._decoded():
+        with self._validated():
             return [
                 JournalEntry(
                     n, text(key), _path(file), _path(library), bool(keep), begun, self._counts(n)
@@ -240,7 +240,7 @@ class Journal(Database):
         last = 2**62 if newest_first else 0
         marks = ", ".join("?" * len(states))
         while True:
-            with self._told():
+            with self._access():
                 page = self._connection.execute(
                     "SELECT id, path, stamp, old, new, state, told, mtime_ns, patch "
                     f"FROM steps WHERE plan = ? AND id {after} ? AND state IN ({marks}) "
@@ -249,14 +249,14 @@ class Journal(Database):
                 ).fetchall()
             if not page:
                 return
-            with self._decoded():
+            with self._validated():
                 changes = [_change(row) for row in page]
             yield from changes
             last = page[-1][0]
 
     def ready(self, change: Change, mtime_ns: int, patch: bytes) -> None:
         """Record the undo patch of a file that is about to be replaced."""
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = 'ready', mtime_ns = ?, patch = ? WHERE id = ?",
                 (to_integer(mtime_ns), patch, change.number),
@@ -264,7 +264,7 @@ class Journal(Database):
 
     def end(self, change: Change, state: str, reason: str | None = None) -> None:
         """Record the final state of a change."""
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = ?, told = ? WHERE id = ?",
                 (state, reason and one_line(reason), change.number),
@@ -272,14 +272,14 @@ class Journal(Database):
 
     def restamp(self, change: Change, stamp: str) -> None:
         """Record the stamp of the file that an undone change has restored."""
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET stamp = ? WHERE id = ?", (stamp, change.number)
             )
 
     def cancel(self, plan: int) -> None:
         """Cancel the waiting changes of a plan."""
-        with self._told(), self._connection:
+        with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = 'undone', told = 'it was never written' "
                 "WHERE plan = ? AND state = 'waiting'",
@@ -287,7 +287,7 @@ class Journal(Database):
             )
 
     def _counts(self, plan: int) -> dict[str, int]:
-        with self._told():
+        with self._access():
             found = self._connection.execute(
                 "SELECT state, count(*) FROM steps WHERE plan = ? GROUP BY state ORDER BY state",
                 (plan,),

@@ -6,7 +6,6 @@ of the new one, so that an unchanged picture takes no space. The audio is read f
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -18,6 +17,7 @@ import zstandard
 
 from genrescope.audio.ranges import Ranges, audio_ranges, blocks
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.system import sync_descriptor
 
 _VERSION = 1
 _HEAD = struct.Struct("<B32s32sQQQ")  # version, digests of old and new, sizes as below
@@ -152,7 +152,7 @@ def _write(out: Path, content: Iterator[bytes]) -> None:
         for block in content:
             file.write(block)
         file.flush()
-        os.fsync(file.fileno())
+        sync_descriptor(file.fileno())
 
 
 def _checked(new: Path, patch: bytes) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ from genrescope.errors import InputError
 from genrescope.io import CsvReader, CsvWriter, cell, read_back, read_cell, write_text, written
 from genrescope.library.catalogue import Catalogue, Known
 from genrescope.reading import sha256
+from genrescope.system import has_inodes, is_below
 from genrescope.table import encoding_of
 from genrescope.tagging.formats import can_write, is_genre, read_genres
 from genrescope.tagging.policy import Policy, choose
@@ -113,14 +114,16 @@ class TagPlan:
 
 
 def stamp(stat: os.stat_result) -> str:
-    """Give a word for what a file is now, that no spreadsheet takes for a number.
+    """Encode the state of a file as a word that no spreadsheet takes for a number.
 
-    Of size and time of the last change; and of the inode, the time of the inode's last change and
-    the number of names, which tell what keeps the first two: another file put in its place, other
-    permissions, a second name.
+    It holds the size and the time of the last change; and the inode, the time of the inode's last
+    change and the number of names, which reveal what keeps the first two: another file put in its
+    place, other permissions, a second name. Inode and its time are 0 on file systems without them
+    (FAT, exFAT).
     """
     times = f"{stat.st_size:x}-{stat.st_mtime_ns:x}"
-    return f"v{times}-{stat.st_ino:x}-{stat.st_ctime_ns:x}-{stat.st_nlink:x}"
+    inode, ctime = (stat.st_ino, stat.st_ctime_ns) if has_inodes(stat.st_dev) else (0, 0)
+    return f"v{times}-{inode:x}-{ctime:x}-{stat.st_nlink:x}"
 
 
 def difference(stat: os.stat_result, known: str) -> str | None:
@@ -150,7 +153,12 @@ def difference(stat: os.stat_result, known: str) -> str | None:
         "ctime": "has got other permissions, owner or attributes, or was moved",
     }
     return next(
-        (why for part, why in causes.items() if part in parts and len({*parts[part]}) > 1), None
+        (
+            why
+            for part, why in causes.items()
+            if part in parts and "0" not in parts[part] and len({*parts[part]}) > 1
+        ),
+        None,
     )
 
 
@@ -341,8 +349,8 @@ def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
         found = cells.get(column, "")
         return read_back(read_cell(found)) if version > 1 else found
 
-    name = PurePosixPath(text("path"))
-    if not name.parts or name.is_absolute() or {"..", "\0"} & {*name.parts, *str(name)}:
+    name = text("path")
+    if not is_below(name):
         raise wrong("the path is not in the library")
     new = _genres(cells.get("new", ""), version)
     if action == "write" and not new:
@@ -356,7 +364,7 @@ def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
         confidence = None  # informative only
     return Step(
         "write" if action == "write" else "leave",
-        str(name),
+        str(PurePosixPath(name)),
         _genres(cells.get("old", ""), version),
         new,
         confidence,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import socket
 import threading
@@ -19,7 +18,7 @@ from fastapi import FastAPI, HTTPException, Request
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp
 
-from genrescope import __version__
+from genrescope import __version__, system
 from genrescope.classifier import Classifier
 from genrescope.environment import set_variables
 from genrescope.errors import GenrescopeError, InputError
@@ -58,7 +57,7 @@ def create_app(
     limits
         What a client may ask for.
     library
-        Where to look for similar tracks, already heard (``Library.update``).
+        Where to look for similar tracks.
     report
         Folder of a study's report, for the page's second tab.
     token
@@ -250,7 +249,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family)
         try:
-            if os.name == "posix":
+            if not system.IS_WINDOWS:  # there, others could take over the port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
         except BaseException:

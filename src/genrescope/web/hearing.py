@@ -15,7 +15,6 @@ from genrescope.audio import Waveform, pieces
 from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.errors import InputError
-from genrescope.library.similar import analyse_track
 
 _RATE = 16_000  # Hz
 _WIDTH, _BANDS = 1200, 96  # of the picture, at most
@@ -33,7 +32,7 @@ class Wanted:
     timeline
         The genres over time.
     vector
-        What the track is compared by.
+        The embedding, to find similar tracks by.
     show
         The picture and the sound.
     longest_s
@@ -57,7 +56,7 @@ class UploadAnalysis:
     seconds
         Length.
     timeline, vector
-        See ``Wanted``; float16 (width,).
+        See ``Wanted``; float16 (columns,).
     picture
         PNG of the mel spectrogram, without axes.
     sound
@@ -97,11 +96,12 @@ def hear(classifier: Classifier, path: Path, wanted: Wanted) -> UploadAnalysis:
     """
     try:
         waveform = _waveform(path, wanted.longest_s)
+        prediction, embedding = classifier.analyse(path)
         return UploadAnalysis(
-            prediction=classifier.predict(path),
+            prediction=prediction,
             seconds=len(waveform) / _RATE,
             timeline=classifier.timeline(path) if wanted.timeline else None,
-            vector=analyse_track(classifier, path).vector if wanted.vector else None,
+            vector=embedding if wanted.vector else None,
             picture=_picture(waveform) if wanted.show else b"",
             sound=_sound(waveform) if wanted.show else b"",
         )

@@ -65,7 +65,7 @@ class Service:
     limits
         See there.
     library
-        Where to look for similar tracks; has been updated.
+        Where to look for similar tracks.
 
     Attributes
     ----------

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
+from genrescope.system import is_device_name
 from genrescope.web.clients import client_of
 from genrescope.web.queue import FullError
 
@@ -204,7 +205,7 @@ def _name(told: str) -> str:
     # Some programs send whole paths, of either kind.
     name = PurePosixPath(_NOT_IN_NAMES.sub("", told).replace("\\", "/")).name
     stem, ending = _cut(PurePosixPath(name).stem, _LONGEST), _cut(PurePosixPath(name).suffix, 12)
-    return f"{stem}{ending}" if stem.strip(". ") else f"clip{ending}"
+    return f"{stem}{ending}" if stem.strip(". ") and not is_device_name(stem) else f"clip{ending}"
 
 
 def _cut(text: str, size: int) -> str:

@@ -1,4 +1,4 @@
-"""Opened recordings, by libsndfile and by FFmpeg: their length, their samples, what is damaged."""
+"""Audio streams, decoded by libsndfile or FFmpeg: length, samples, damage."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from genrescope import system
 from genrescope.audio.formats import DEMUXERS, looks_like_audio
 from genrescope.audio.headers import (
     MAX_RECORDINGS,
@@ -36,40 +37,40 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 PADDING_S = 0.5
-"""A compressed header may promise a little more than the codec delivers."""
+"""Tolerance: a compressed header may state slightly more than the codec decodes."""
 
 AUDIBLE_S = 0.02
-"""About a packet of most codecs: what is lost below this was none."""
+"""About one packet of most codecs: a shorter loss is ignored."""
 
-_RATES = range(1_000, 1_000_001)  # Hz; outside, a header is corrupt and resampling would run away
-_PLANES = 7  # channels, on more of which PyAV crashes where each has a plane of its own
+_RATES = range(1_000, 1_000_001)  # Hz; others are corrupt and would make resampling explode
+_PLANES = 7  # channels; PyAV crashes on more in planar formats
 _BLOCK = 2**22  # values (samples × channels) decoded at once
-_FRAMES = 2**16  # samples that FFmpeg's frames, often of 1024, are collected to
-_RUN_UP_S = 0.25  # codecs need frames before the wanted one: Opus 80 ms, MP3 a few times 26 ms
-_FAR_S = 30.0  # a seek that lands this much too early has not found its place
-_LATE_S = 0.05  # a seek may land this much too late
-_FAILURES = 20  # reads that fail one after another: nothing more comes of the file
-_GAP_S = 0.45, 60.0  # between packets; what is longer is another recording
-_EDGE = 3  # packets at the start of a stream cut out of a longer one may lack what came before
-_REST = 2**14  # bytes behind the last packet, from which on another recording is looked for
+_FRAMES = 2**16  # samples per block, collected from FFmpeg's frames of often 1024
+_RUN_UP_S = 0.25  # codecs need earlier frames: Opus 80 ms, MP3 a few times 26 ms
+_FAR_S = 30.0  # a seek that lands earlier than this has failed
+_LATE_S = 0.05  # tolerance for a seek that lands too late
+_FAILURES = 20  # consecutive read errors after which decoding stops
+_GAP_S = 0.45, 60.0  # between packets; a longer gap separates recordings
+_EDGE = 3  # packets at the start of an excerpt that may depend on missing ones
+_REST = 2**14  # minimum bytes behind the last packet to look for another recording
 _PAST_MARK = 4
-_SHORTEST = 2**9  # bytes of a recording that may be joined to another
-_LARGEST = {"mp3": 3000}  # bytes of a packet; one that has more has taken in others
-_PLACELESS = {"aac", "dts"}  # whose packets FFmpeg counts end to end
+_SHORTEST = 2**9  # minimum bytes of a recording joined to another
+_LARGEST = {"mp3": 3000}  # bytes of a packet; a larger one includes other bytes
+_PLACELESS = {"aac", "dts"}  # formats whose packet positions FFmpeg does not know
 _BARE = {"aac", "ac3", "amr", "dts", "eac3", "flac", "loas", "mlp", "mp3", "truehd"}
-# Packets that tell their own sums; only if it is asked does FFmpeg compare them.
+# Formats with checksums in packets, which FFmpeg verifies only on request.
 _STRICT = {"flac", "tta", "wavpack"}
 _NO_END = "its end is missing: it was cut off, or recorded from a stream"
 _NO_SOUND = re.compile(rb"^(TAG|ID3|3DI|APETAGEX|LYRICSBEGIN)|Xing|Info|VBRI|LAME")
 _MARKS = {b"wvpk", b"TTA1", b"MAC ", b"MPCK", b"MP+\x07", b"tBaK", b"RIFF", b"FLV\x01"}
 _MARKS |= {b".RMF", b"DSD ", b"FRM8", b"Crea", b"\x1aE\xdf\xa3", b"0&\xb2u", b"STRM"}
 _MARKS |= {b"\xb7\xd8\x00 "}
-# Streams of packets in which a joined file begins like any packet; a length is FFmpeg's guess.
+# Packet streams without marks for joined files; FFmpeg estimates their length.
 _ENDLESS = {"mpeg", "mpegts", "nut"}
 
 
 class CannotSeekError(Exception):
-    """The place that was sought is not found."""
+    """The requested position cannot be reached."""
 
 
 class SoundStream(Protocol):
@@ -80,15 +81,15 @@ class SoundStream(Protocol):
     sampling_rate
         In Hz.
     promised
-        Seconds that its header tells; 0 if none does.
+        Duration stated in its header, in s; 0 if unknown.
     lost
-        Seconds that could not be decoded, as far as decoding has come and as far as that is known.
+        Seconds that could not be decoded so far, if known.
     foreign
-        Seconds that the bytes around the audio would last if they were audio, and are not.
+        Bytes around the audio that are not audio, in s of audio.
     mixer
-        That made mono of its channels.
+        Mixes its channels to mono.
     notes
-        What else to say of it, as clauses.
+        Other notes, as clauses.
     """
 
     sampling_rate: int
@@ -99,20 +100,20 @@ class SoundStream(Protocol):
     notes: list[str]
 
     def seconds(self) -> float:
-        """Give the length in s as well as it is known without decoding; 0 if it is not."""
+        """Return the duration in s as far as known without decoding; 0 if unknown."""
 
     def blocks(self) -> Iterator[Waveform]:
         """Decode from start to end."""
 
     def stretch(self, first: int, count: int) -> Waveform:
-        """Seek sample ``first`` and decode ``count`` samples, fewer at the end."""
+        """Seek to sample ``first`` and decode ``count`` samples, fewer at the end."""
 
     def goes_beyond(self, seconds: float) -> bool:
-        """Check, after a ``stretch`` near the end, whether there is more than so many seconds."""
+        """Return, after a ``stretch`` near the end, whether more than ``seconds`` follow."""
 
 
 class SoundfileStream:
-    """Sample exact, and quick to seek in nearly all its formats."""
+    """A stream decoded by libsndfile: sample exact, with fast seeking in nearly all formats."""
 
     def __init__(self, recording: Recording, file: soundfile.SoundFile) -> None:
         self.sampling_rate = _plausible_rate(recording.view, file.samplerate)
@@ -130,14 +131,14 @@ class SoundfileStream:
         self._has_begun = False
 
     def seconds(self) -> float:
-        """As of every track."""
+        """See `SoundStream`."""
         return self._seconds
 
     def blocks(self) -> Iterator[Waveform]:
-        """Decode from start to end; behind a damaged place FFmpeg goes on."""
+        """Decode from start to end; FFmpeg continues behind damage."""
         done = 0
         try:
-            if self._has_begun:  # some formats can be read and not sought
+            if self._has_begun:  # some formats cannot seek back to the start
                 self._file = _soundfile(self._view)
             while len(samples := self._samples(max(1, _BLOCK // self._file.channels))):
                 yield self.mixer.mix(samples)
@@ -158,7 +159,7 @@ class SoundfileStream:
         self.lost = max(self.lost, short, AUDIBLE_S)
 
     def stretch(self, first: int, count: int) -> Waveform:
-        """As of every track; to the sample."""
+        """See `SoundStream`; exact to the sample."""
         pieces = [np.empty(0, np.float32)]
         try:
             self._file.seek(first)
@@ -173,7 +174,7 @@ class SoundfileStream:
         return np.concatenate(pieces)
 
     def goes_beyond(self, seconds: float) -> bool:  # noqa: ARG002  it knows its length
-        """As of every track."""
+        """See `SoundStream`."""
         return False
 
     def _samples(self, count: int) -> NDArray[np.float32]:
@@ -183,9 +184,9 @@ class SoundfileStream:
 
 
 class PyavStream:
-    """As exact as the container's time stamps.
+    """A stream decoded by FFmpeg: as exact as the container's time stamps.
 
-    Packets that cannot be decoded are left out, and counted.
+    Packets that cannot be decoded are skipped and counted.
     """
 
     def __init__(self, view: View, container: InputContainer) -> None:
@@ -196,23 +197,25 @@ class PyavStream:
         self.lost = self.foreign = 0.0
         self.mixer = Mixer()
         self.notes: list[str] = []
-        self._cut = max(0.0, claimed_size(view) / view.size - 1)  # how much longer it was
+        self._cut = max(
+            0.0, claimed_size(view) / view.size - 1
+        )  # how much longer it was before it was cut off
         self._end = 0  # of the last packet, in bytes
         self._can_seek = True
-        self._count = _Count()
+        self._count = _Count(self._stream)
 
     def seconds(self) -> float:
-        """As of every track; of bare streams, by reading all packets."""
+        """See `SoundStream`; for bare streams, by reading all packets."""
         if self.promised:
             return self.promised
         if self._container.duration and not _is_bare(self._view, self._container):
-            return self._container.duration / 1_000_000  # of a film's picture, perhaps
-        # Without decoding; and FFmpeg notes on the way where to seek.
+            return self._container.duration / 1_000_000  # possibly of the video stream
+        # Without decoding; meanwhile FFmpeg builds its seek index.
         ticks, kinds, good, holes = 0, set(), 0, self._view.size
         for packet in self._packets(self._stream):
             holes -= packet.size
             if packet.size > _LARGEST.get(self._container.format.name, packet.size):
-                holes += packet.size  # bytes that are no sound, taken in with a packet
+                holes += packet.size  # other bytes, included in a packet
                 continue
             ticks += packet.duration or 0
             good += packet.size
@@ -225,7 +228,7 @@ class PyavStream:
         return seconds
 
     def blocks(self) -> Iterator[Waveform]:
-        """As of every track; what is joined behind it as well."""
+        """See `SoundStream`; includes the recordings joined to it."""
         yield from self._own_blocks()
         following, parts = self._following(), 1
         while following is not None and parts < MAX_RECORDINGS:
@@ -238,16 +241,16 @@ class PyavStream:
                     yield block
                 following = track._following()
                 if count:
-                    self.promised = 0.0  # of both, a header says nothing
+                    self.promised = 0.0  # unknown for both together
                     self.lost += track.lost
             if not count:
                 following = self._following(view.start - self._view.start + _PAST_MARK)
 
     def _own_blocks(self) -> Iterator[Waveform]:
-        # Afresh: not all that plays can be sought.
+        # Opened again, as not every format can seek back to the start.
         with open_with_av(self._view) as container:
             stream = _audio_stream(self._view, container)
-            self._count = _Count()
+            self._count = _Count(stream)
             yield from self._mono(self._frames(container, stream))
         if (name := container.format.name) in _BARE:
             self._count.look_between(self._view, knows_places=name not in _PLACELESS)
@@ -258,8 +261,8 @@ class PyavStream:
             self.notes.append(f"its time stamps leap over {self._count.gaps:.1f} s")
 
     def _unread(self, container: InputContainer) -> float:
-        # Of an MP4, how many times as much as was read lies behind a damaged place: FFmpeg ends
-        # there. What follows the samples in a whole one is another box.
+        # For an MP4, the unread part behind damage, where FFmpeg stops, relative to the part read.
+        # In an intact file another box follows the samples.
         rest = self._view.size - self._end
         box = self._view.read_at(self._end + 4, 4)
         is_box = box.isascii() and box.decode("ascii").isprintable()
@@ -268,8 +271,8 @@ class PyavStream:
         return rest / self._end
 
     def stretch(self, first: int, count: int) -> Waveform:
-        """As of every track."""
-        self._count = _Count()
+        """See `SoundStream`."""
+        self._count = _Count(self._stream)
         lead, blocks = self._from(first)
         pieces, found = [np.empty(0, np.float32)], 0
         for block in blocks:
@@ -283,10 +286,10 @@ class PyavStream:
         return np.concatenate(pieces)
 
     def goes_beyond(self, seconds: float) -> bool:
-        """As of every track."""
+        """See `SoundStream`."""
         if self._cut > 0 or self._following() is not None:
             return True
-        more = 0.0  # by decoding, as not all packets tell how long they are
+        more = 0.0  # by decoding, as not all packets state their duration
         for frame in self._frames(self._container, self._stream):
             more += frame.samples / frame.sample_rate
             if more > seconds:
@@ -294,7 +297,7 @@ class PyavStream:
         return self._following() is not None
 
     def _from(self, first: int) -> tuple[int, Iterator[Waveform]]:
-        # Blocks from somewhat before sample ``first`` on; and how many samples before.
+        # Blocks from somewhat before sample ``first`` on, and the number of samples before it.
         import av.error  # noqa: PLC0415
 
         base = self._stream.time_base
@@ -332,7 +335,7 @@ class PyavStream:
     def _packets(
         self, stream: AudioStream, container: InputContainer | None = None
     ) -> Iterator[Packet[AudioStream]]:
-        # A damaged place ends demuxing with an error, and behind it there may be more.
+        # Damage ends demuxing with an error; more packets may follow.
         import av.error  # noqa: PLC0415
 
         failures = 0
@@ -345,7 +348,7 @@ class PyavStream:
                     yield packet
             except av.error.FFmpegError:
                 failures += 1
-            except IndexError:  # PyAV, at the end, of streams that begin late in the file
+            except IndexError:  # raised by PyAV at the end of streams that begin late
                 return
             else:
                 return
@@ -362,17 +365,14 @@ class PyavStream:
                 and planes <= _PLANES
                 and frame.sample_rate == self.sampling_rate
             ):
-                # As most codecs have it; the detour below would cost as much again, and keep
-                # Python from other threads.
+                # The common case. Resampling, as below, would double the time and hold the GIL.
                 blocks = [frame.to_ndarray().T]
             else:
                 now = (frame.format.name, frame.layout.name, planes, frame.sample_rate)
-                if form != now:  # at the start; in a joined or corrupt file again later
-                    # Interleaved, for there may be more than _PLANES.
-                    form, to_float = (
-                        now,
-                        av.AudioResampler(format="flt", rate=self.sampling_rate),
-                    )
+                if form != now:  # at the start, and at each change in a joined or corrupt file
+                    form = now
+                    # Interleaved, as there may be more channels than _PLANES.
+                    to_float = av.AudioResampler(format="flt", rate=self.sampling_rate)
                 blocks = [
                     block.to_ndarray().reshape(-1, block.layout.nb_channels)
                     for block in to_float.resample(frame)
@@ -390,7 +390,7 @@ class PyavStream:
             yield self.mixer.mix(np.concatenate(held))
 
     def _following(self, start: int = 0) -> View | None:
-        # Another file of the same kind that is joined to this one, and that FFmpeg does not read.
+        # Another file of the same kind joined to this one, which FFmpeg does not read.
         mark = self._view.read_at(0, 4)
         start = max(start, self._end)
         if mark not in _MARKS or self._view.size - start < _SHORTEST or not self._end:
@@ -400,14 +400,16 @@ class PyavStream:
 
 
 class _Count:
-    # What became of the packets of a stream.
+    # Statistics of a stream's packets.
 
-    def __init__(self) -> None:
+    def __init__(self, stream: AudioStream) -> None:
+        # A float: fractions cost more than the decoding of an MP3, and hold the GIL.
+        self._tick_s = float(stream.time_base or 0)
         self.lost = self.foreign = self.gaps = 0.0
         self.good = 0.0
         self._next_s: float | None = None
         self._packets = self._bytes = self._good_bytes = 0
-        self._pending = (0.0, 0)  # s and bytes that failed last, and perhaps only the file's end
+        self._pending = (0.0, 0)  # s and bytes that failed last, possibly just the file's end
         self._failed_bytes = 0
         self._start: int | None = None
         self._end = 0
@@ -427,19 +429,19 @@ class _Count:
 
     def failed(self, packet: Packet[AudioStream]) -> None:
         self._place(packet)
-        # At the start, frames may lack what came before; a tag, or the head of a joined file, is
-        # no sound.
+        # Not counted: packets at the start, which may depend on missing ones, tags, and headers of
+        # joined files.
         content = bytes(packet)
         if self._packets >= _EDGE and not _NO_SOUND.search(content[:1024]):
-            seconds = float((packet.duration or 0) * (packet.time_base or 0))
+            seconds = (packet.duration or 0) * self._tick_s
             self._pending = self._pending[0] + seconds, self._pending[1] + packet.size
 
     def _place(self, packet: Packet[AudioStream]) -> None:
-        if packet.pts is not None and packet.time_base:
-            start_s = float(packet.pts * packet.time_base)
+        if packet.pts is not None and self._tick_s:
+            start_s = packet.pts * self._tick_s
             if self._next_s is not None and _GAP_S[0] < start_s - self._next_s < _GAP_S[1]:
                 self.gaps += start_s - self._next_s
-            self._next_s = start_s + float((packet.duration or 0) * packet.time_base)
+            self._next_s = start_s + (packet.duration or 0) * self._tick_s
         if packet.size and packet.pos is not None:
             self._start = packet.pos if self._start is None else self._start
             self._end = max(self._end, packet.pos + packet.size)
@@ -448,7 +450,7 @@ class _Count:
     def look_between(self, view: View, *, knows_places: bool) -> None:
         """Count the bytes of a bare stream that are neither packets nor tags.
 
-        Where FFmpeg does not know the places of packets, whatever is none counts as lost.
+        If FFmpeg does not know the positions of packets, all other bytes count as lost.
         """
         if not self._good_bytes or self._start is None:
             return
@@ -463,7 +465,7 @@ class _Count:
 
 
 class ChainedStream:
-    """Recordings joined end to end, as one at the rate of the first; opened one at a time."""
+    """Recordings joined end to end, as one stream at the rate of the first; opened one by one."""
 
     def __init__(self, parts: list[Recording]) -> None:
         self._parts: list[Recording] = []
@@ -488,7 +490,7 @@ class ChainedStream:
             self.notes.append(several)
 
     def seconds(self) -> float:
-        """As of every track."""
+        """See `SoundStream`."""
         total = 0.0
         for part in self._parts:
             with _open_recording(part) as track:
@@ -496,7 +498,7 @@ class ChainedStream:
         return total
 
     def blocks(self) -> Iterator[Waveform]:
-        """As of every track."""
+        """See `SoundStream`."""
         for part in self._parts:
             with _open_recording(part) as track:
                 yield from at_rate(track.blocks(), track.sampling_rate, self.sampling_rate)
@@ -508,11 +510,11 @@ class ChainedStream:
         self.notes += last
 
     def stretch(self, first: int, count: int) -> Waveform:  # noqa: ARG002
-        """Refuse: it is read through."""
+        """Raise an error: it has no seeking."""
         raise CannotSeekError
 
     def goes_beyond(self, seconds: float) -> bool:  # noqa: ARG002  it is never sought
-        """As of every track."""
+        """See `SoundStream`."""
         return False
 
 
@@ -529,12 +531,12 @@ def at_rate(blocks: Iterator[Waveform], sampling_rate: int, target: int) -> Iter
 
 @contextmanager
 def open_stream(view: View) -> Iterator[SoundStream]:
-    """Open a file by whatever reads it best.
+    """Open a file with the most suitable decoder.
 
     Raises
     ------
     InputError
-        If it is not audio in a format that is read.
+        If it is not audio in a supported format.
     """
     with ExitStack() as stack:
         parts = recordings(view)
@@ -555,10 +557,10 @@ def open_stream(view: View) -> Iterator[SoundStream]:
 
 
 def _is_split(view: View) -> bool:
-    # Whether tags may lie in the middle: in packets without a container, but for an MP3 that tells
-    # where it ends.
+    # Whether tags may occur in the middle: in packets without a container, except for an MP3 that
+    # states its length.
     head = view.read_at(0, 4)
-    return (_may_be_mpeg(view) and not _mp3_tells_length(view)) or head[:2] == b"\x0b\x77"
+    return (_may_be_mpeg(view) and not _mp3_states_length(view)) or head[:2] == b"\x0b\x77"
 
 
 @contextmanager
@@ -583,7 +585,7 @@ def _open_other(view: View) -> Iterator[SoundStream]:
         try:
             track = PyavStream(view, stack.enter_context(open_with_av(view)))
         except InputError:
-            # libsndfile reads a few old formats more; of MPEG its library talks to the terminal.
+            # libsndfile reads a few more old formats; its MPEG library prints to the terminal.
             track = None if _may_be_mpeg(view) else _by_soundfile(Recording(view), stack)
             if track is None:
                 raise
@@ -591,7 +593,7 @@ def _open_other(view: View) -> Iterator[SoundStream]:
 
 
 def _by_soundfile(recording: Recording, stack: ExitStack) -> SoundStream | None:
-    # None if libsndfile does not read it, or not its length: of FLAC that was written to a pipe.
+    # None if libsndfile cannot read it or its length (FLAC written to a pipe).
     try:
         file = stack.enter_context(_soundfile(recording.view))
     except soundfile.LibsndfileError:
@@ -602,14 +604,14 @@ def _by_soundfile(recording: Recording, stack: ExitStack) -> SoundStream | None:
 
 
 def _is_misread(view: View, file: soundfile.SoundFile) -> bool:
-    # libsndfile takes all samples of W64 for integers in the long form of the format chunk.
+    # libsndfile reads all samples of W64 with an extensible format chunk as integers.
     head = view.read_at(0, 4096)
     return file.format == "W64" and head.find(b"\xfe\xff", at := head.find(b"fmt ") + 24) == at
 
 
 def _soundfile(view: View) -> soundfile.SoundFile:
     source = view.source
-    if os.name == "posix" and view.size == source.size and not view.patches:
+    if not system.IS_WINDOWS and view.size == source.size and not view.patches:
         os.lseek(source.descriptor, 0, os.SEEK_SET)
         return soundfile.SoundFile(source.descriptor, closefd=False)
     view.seek(0)
@@ -618,12 +620,12 @@ def _soundfile(view: View) -> soundfile.SoundFile:
 
 @contextmanager
 def open_with_av(view: View) -> Iterator[InputContainer]:
-    """Open a file with FFmpeg: these bytes and no others, by one of our demuxers.
+    """Open a file with FFmpeg: these bytes only, by one of the allowed demuxers.
 
     Raises
     ------
     InputError
-        If it cannot.
+        If FFmpeg cannot open it.
     """
     import av  # noqa: PLC0415  FFmpeg's libraries take 0.1 s to load and few files need them
     import av.error  # noqa: PLC0415
@@ -652,12 +654,12 @@ def open_with_av(view: View) -> Iterator[InputContainer]:
 
 
 def _open_nothing(url: str, *_: object) -> None:
-    # Whatever a file names, nothing is opened for it.
+    # Files and addresses named in a file are never opened.
     raise PermissionError(f"{url}: files that a file names are not opened")
 
 
 def _audio_stream(view: View, container: InputContainer) -> AudioStream:
-    # The one that players play: marked as the default, else the first that can be decoded.
+    # As players do: the one marked as default, else the first that can be decoded.
     from av.stream import Disposition  # noqa: PLC0415
 
     streams = container.streams.audio
@@ -665,7 +667,7 @@ def _audio_stream(view: View, container: InputContainer) -> AudioStream:
         raise InputError(view.source.path, "there is no audio in it", "Give an audio file")
     known = [stream for stream in streams if stream.codec_context is not None]
     if not known:
-        cause = "its audio is of a kind that cannot be decoded"
+        cause = "its audio codec is not supported"
         raise InputError(view.source.path, cause, "Convert it to WAV, FLAC or MP3")
     marked = [stream for stream in known if stream.disposition & Disposition.default]
     stream = (marked or known)[0]
@@ -675,9 +677,9 @@ def _audio_stream(view: View, container: InputContainer) -> AudioStream:
 
 
 def _is_bare(view: View, container: InputContainer) -> bool:
-    # A codec's packets without a container: FFmpeg guesses the length from the first of them.
+    # A codec's packets without a container: FFmpeg estimates the length from the first of them.
     if container.format.name == "mp3":
-        return not _mp3_tells_length(view)
+        return not _mp3_states_length(view)
     if container.format.name in _ENDLESS:
         return True
     return container.format.name in _BARE and not (
@@ -686,13 +688,13 @@ def _is_bare(view: View, container: InputContainer) -> bool:
 
 
 def _promised_seconds(view: View, container: InputContainer, stream: AudioStream) -> float:
-    # What a header tells; 0 if none does.
+    # Stated in a header; 0 if unknown.
     if _is_bare(view, container):
         return 0.0
-    if container.format.name == "avi":  # tells its size and, of ADPCM, often a wrong length
+    if container.format.name == "avi":  # often wrong for ADPCM; its size is stated, too
         return 0.0
     alone = len(container.streams) == 1
-    # Matroska tells the length of the whole film, which FFmpeg may pass on to its streams.
+    # Matroska states the length of the whole video, which FFmpeg may copy to its streams.
     if stream.duration and stream.time_base and (alone or "matroska" not in container.format.name):
         return float(stream.duration * stream.time_base)
     if container.duration and alone:
@@ -700,8 +702,8 @@ def _promised_seconds(view: View, container: InputContainer, stream: AudioStream
     return 0.0
 
 
-def _mp3_tells_length(view: View) -> bool:
-    # In the first frame, after ID3 tags: how many bytes follow. Of joined files that is too few.
+def _mp3_states_length(view: View) -> bool:
+    # The first frame states how many bytes follow: too few in joined files.
     start = behind_id3(view)
     frame = view.read_at(start, 4096)
     for mark in (b"Xing", b"Info"):
@@ -718,10 +720,10 @@ def _may_be_mpeg(view: View) -> bool:
 
 
 def _plausible_rate(view: View, sampling_rate: int | None) -> int:
-    if not sampling_rate:  # FFmpeg took it for audio and found none
+    if not sampling_rate:  # recognised as audio without any
         raise InputError(view.source.path, "no samples can be decoded from it", REPLACE)
     if sampling_rate not in _RATES:
         raise InputError(
-            view.source.path, f"its header tells a sample rate of {sampling_rate:,} Hz", REPLACE
+            view.source.path, f"its header states a sampling rate of {sampling_rate:,} Hz", REPLACE
         )
     return sampling_rate
