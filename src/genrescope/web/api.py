@@ -57,7 +57,7 @@ class ClassifyResponse(BaseModel):
     seconds: float = Field(ge=0)
     genre: str
     confidence: float = Field(ge=0, le=1)
-    unsure: bool = Field(description="The model had better not be believed.")
+    unsure: bool = Field(description="Low confidence.")
     sentence: str
     scores: list[Score]
     tags: list[Score]
@@ -70,7 +70,7 @@ class Health(BaseModel):
     """That the server answers, and how busy it is."""
 
     status: str
-    inside: int = Field(description="Requests that are received, wait or are heard.")
+    inside: int = Field(description="Requests that are being received, queued or analysed.")
     at_most: int
 
 
@@ -100,10 +100,10 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorResponse, "description": "The file is too large or too long."},
     422: {
         "model": ErrorResponse,
-        "description": "The file cannot be heard, or a parameter is wrong.",
+        "description": "The file cannot be analysed, or a parameter is wrong.",
     },
     503: {"model": ErrorResponse, "description": "Too many requests; try again later."},
-    504: {"model": ErrorResponse, "description": "Hearing the file took too long."},
+    504: {"model": ErrorResponse, "description": "The analysis of the file took too long."},
     507: {"model": ErrorResponse, "description": "The server has no room for the file."},
 }
 _BODY = {
@@ -146,7 +146,7 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
 
     @router.post(
         "/api/classify",
-        summary="Tell the genre of a file",
+        summary="Classify a file",
         response_model=ClassifyResponse,
         responses=_FAULTS,
         openapi_extra=_BODY,
@@ -171,7 +171,7 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
             told = "Too many requests are waiting; try again in a few seconds."
             raise HTTPException(503, told, {"Retry-After": _AGAIN_S}) from None
 
-    @router.get("/api/version", summary="Tell what answers here", responses={401: _FAULTS[401]})
+    @router.get("/api/version", summary="Show version and model", responses={401: _FAULTS[401]})
     async def version() -> Version:
         limits, classifier = service.limits, service.classifier
         return Version(
@@ -182,7 +182,7 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
             minutes=limits.minutes,
         )
 
-    @router.get("/healthz", summary="Tell that the server answers")
+    @router.get("/healthz", summary="Check that the server responds")
     async def health() -> Health:
         return Health(status="ok", inside=service.turns.inside, at_most=service.limits.inside)
 

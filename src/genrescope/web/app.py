@@ -110,7 +110,7 @@ def create_app(
     app = FastAPI(
         title="genrescope",
         version=__version__,
-        description="Tells the genre of music.",
+        description="Music genre classification.",
         lifespan=lifespan,
         docs_url=None,  # their scripts would come from elsewhere
         redoc_url=None,

@@ -120,7 +120,7 @@ def _waveform(path: Path, longest_s: float) -> Waveform:
         found.append(piece)
         length += len(piece)
         if length > longest_s * _RATE:
-            cause = f"it is longer than {minutes(longest_s / 60)}, the most that is heard here"
+            cause = f"it is longer than {minutes(longest_s / 60)}, the limit of this server"
             raise TooLongError(path, cause, "Send a part of it, or use `genrescope classify`")
     return np.concatenate(found)
 

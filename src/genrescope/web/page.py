@@ -79,7 +79,7 @@ def make_page(
     ) as page:
         gr.HTML(
             '<header class="gs-head"><h1>genrescope</h1>'
-            "<p>What genre is this? Files are heard on this server and deleted after the answer."
+            "<p>What genre is this? Files are analysed here and deleted after the response."
             "</p></header>"
         )
         with gr.Tabs():
@@ -204,6 +204,6 @@ with open("song.mp3", "rb") as file:
 print(answer["genre"], answer["confidence"], answer["sentence"])
 ```
 
-With a token: `curl -H "Authorization: Bearer TOKEN" …`. `GET /healthz` tells that the server
-answers, `GET /api/version` the version, the model and its genres.
+With a token: `curl -H "Authorization: Bearer TOKEN" …`. `GET /healthz` checks that the server
+responds, `GET /api/version` returns the version, the model and its genres.
 """

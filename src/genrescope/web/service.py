@@ -121,7 +121,7 @@ class Service:
                     await task
                 raise
             except TimeoutError as error:
-                cause = f"hearing it takes longer than {self.limits.hear_s:g} s"
+                cause = f"its analysis takes longer than {self.limits.hear_s:g} s"
                 raise TooSlowError(path.name, cause, "Send a part of it") from error
             except CrashedError as error:
                 cause = "its decoder crashes on it"
