@@ -9,7 +9,7 @@ from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, install
 
 HUB_TIMEOUT_S = 10
 MAX_BYTES = 2**30
@@ -293,7 +293,7 @@ def _import_hub() -> None:
         import huggingface_hub  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         raise GenrescopeError(
-            "The Hugging Face hub needs an optional package: pip install 'genrescope[hub]'"
+            f"The Hugging Face hub needs an optional package. Run {install('hub')}."
         ) from error
 
 

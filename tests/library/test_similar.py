@@ -271,7 +271,7 @@ def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "genrescope[similar]" in done.stderr
+    assert "pip install '.[similar]'" in done.stderr
 
 
 def test_ctrl_c_keeps_what_was_analysed(library: Path, tmp_path: Path) -> None:
