@@ -604,7 +604,7 @@ def test_the_graph_of_few_rows_finds_all_and_one_track_is_fine() -> None:
 
 def test_without_usearch_a_graph_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(similar, "has_graph", lambda: False)
-    with pytest.raises(GenrescopeError, match=r"genrescope\[similar\]"):
+    with pytest.raises(GenrescopeError, match=r"pip install '\.\[similar\]'"):
         Graph(drawn(3, 3))
 
 

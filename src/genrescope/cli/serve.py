@@ -44,7 +44,7 @@ def serve(
     ] = 100.0,
     max_minutes: Annotated[float, typer.Option(min=0.05, help="Longest audio.")] = 15.0,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds for an upload, and for hearing it.")
+        float, typer.Option(min=1, help="Seconds for an upload, and for its analysis.")
     ] = 60.0,
     workers: Annotated[
         int | None,
@@ -81,7 +81,7 @@ def serve(
         megabytes=max_mb,
         minutes=max_minutes,
         upload_s=timeout,
-        hear_s=timeout,
+        analysis_s=timeout,
         inside=waiting,
         **({} if workers is None else {"at_once": workers}),
     )
