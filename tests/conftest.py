@@ -25,6 +25,9 @@ os.environ.update(
     TRANSFORMERS_OFFLINE="1",
 )
 
+# They start hundreds of processes, each of which would compile all anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Where the tests run in the background, SIGINT is ignored, and so it would be in what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import mutagen
 import pytest
 
+import commands
 from genrescope.io import read_back, read_cell
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -61,8 +62,7 @@ def run(place: Path, env: dict[str, str]) -> Run:
     """Run a command in the folder where everything is; what it says must steer no terminal."""
 
     def command(*words: object) -> subprocess.CompletedProcess[bytes]:
-        line = [sys.executable, "-m", "genrescope", *map(str, words)]
-        done = subprocess.run(line, cwd=place, env=env, capture_output=True, check=False)
+        done = commands.run(*words, cwd=place, env=env, text=False)
         said = (done.stdout + done.stderr).decode()  # valid UTF-8
         assert "Traceback" not in said
         assert not {*said} & STEERING

@@ -20,6 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+import commands
 import genrescope
 from genrescope.audio import MAX_AMPLITUDE
 from genrescope.classifier import Classifier
@@ -316,8 +317,8 @@ def test_a_catalogue_is_the_same_by_one_worker_and_by_many(album: Path, tmp_path
             ("scan", album, "--db", db, "--workers", workers),
             ("export", "--format", "jsonl", "--db", db),
         ):
-            line = [sys.executable, "-m", "genrescope", *map(str, words)]
-            done = subprocess.run(line, capture_output=True, text=True, check=True)
+            done = commands.run(*words)
+            assert done.returncode == 0, done.stderr
         rows = [json.loads(row) for row in done.stdout.splitlines()]
         assert len(rows) == 6
         found.append(sorted(rows, key=lambda row: row["path"]))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import commands
 import genrescope
 from genrescope.audio.formats import may_be_audio
 from genrescope.errors import InputError
@@ -48,8 +49,10 @@ def run(place: Path) -> Run:
 def command(
     place: Path, *words: object, prefix: tuple[str, ...] = (), **more: object
 ) -> subprocess.CompletedProcess[str]:
-    line = [*prefix, sys.executable, "-m", "genrescope", *map(str, words)]
     env = {**os.environ, "COLUMNS": "200", "XDG_DATA_HOME": str(place / "data")}
+    if not prefix and not more:
+        return commands.run(*words, cwd=place, env=env)
+    line = [*prefix, sys.executable, "-m", "genrescope", *map(str, words)]
     settings = {"stdin": subprocess.DEVNULL, "timeout": 120, **more}
     return subprocess.run(
         line, cwd=place, env=env, capture_output=True, text=True, check=False, **settings

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import commands
 import genrescope
 from hostile import hostile
 
@@ -136,15 +137,7 @@ def test_what_was_analysed_before_ctrl_c_is_kept(folder: Path) -> None:
 
 
 def run(folder: Path, env: dict[str, str], *words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "genrescope", *map(str, words)],
-        cwd=folder,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return commands.run(*words, cwd=folder, env=os.environ | env, timeout=120)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

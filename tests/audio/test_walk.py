@@ -7,12 +7,12 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import commands
 import genrescope
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier
@@ -187,16 +187,10 @@ def test_only_regular_files_are_opened(
 
 
 def command(*words: str, cwd: Path, user: int = 0) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "genrescope", *words],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "1000", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        user=user or None,
-    )
+    env = {**os.environ, "COLUMNS": "1000", "NO_COLOR": "1"}
+    if user:
+        return commands.process(*words, cwd=cwd, env=env, timeout=60, user=user)
+    return commands.run(*words, cwd=cwd, env=env, timeout=60)
 
 
 @pytest.mark.parametrize("give", EVERY)

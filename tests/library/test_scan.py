@@ -25,6 +25,7 @@ import pytest
 import soundfile
 from mutagen.id3 import ID3, TCON, TIT2
 
+import commands
 import genrescope
 from genrescope.classifier import Classifier
 from genrescope.errors import InputError
@@ -41,8 +42,7 @@ def run(tmp_path: Path) -> Run:
 
     def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "COLUMNS": "200", **more}
-        line = [sys.executable, "-m", "genrescope", *map(str, words)]
-        return subprocess.run(line, capture_output=True, text=True, check=False, env=env)
+        return commands.run(*words, env=env)
 
     return command
 

@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import commands
 import genrescope
 from genrescope.classifier import Classifier
 from genrescope.datasets.open import open_dataset
@@ -68,21 +69,8 @@ def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
 
 def command(*words: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command with a catalogue of the folder's own."""
-    return subprocess.run(
-        [sys.executable, "-m", "genrescope", *map(str, words)],
-        cwd=cwd,
-        env={
-            **os.environ,
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "XDG_DATA_HOME": str(cwd / "data"),
-            **env,
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    own = {"COLUMNS": "200", "NO_COLOR": "1", "XDG_DATA_HOME": str(cwd / "data")}
+    return commands.run(*words, cwd=cwd, env={**os.environ, **own, **env}, timeout=120)
 
 
 def run(*arguments: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import mutagen
 import pytest
 from mutagen.id3 import ID3
 
+import commands
 import formats
 import genrescope
 from genrescope.audio.ranges import audio_digest
@@ -34,10 +34,7 @@ def run(tmp_path: Path) -> Run:
 
     def command(*words: object) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "COLUMNS": "200"}
-        line = [sys.executable, "-m", "genrescope", *map(str, words)]
-        return subprocess.run(
-            line, capture_output=True, text=True, check=False, env=env, cwd=tmp_path
-        )
+        return commands.run(*words, env=env, cwd=tmp_path)
 
     return command
 
