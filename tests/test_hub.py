@@ -349,7 +349,7 @@ def test_without_leave_nothing_is_pushed_and_the_token_is_not_told(
 def test_without_huggingface_hub_the_extra_is_named(tmp_path: Path) -> None:
     code = "import sys; sys.modules['huggingface_hub'] = None\nimport genrescope\n"
     told = run(["-c", code + "genrescope.load('a/b')"], "http://127.0.0.1:9", tmp_path)
-    assert "pip install 'genrescope[hub]'" in told.stderr.splitlines()[-1]
+    assert "pip install '.[hub]'" in told.stderr.splitlines()[-1]
 
 
 def test_a_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,5 +153,5 @@ def test_a_command_that_needs_an_extra_names_it(
     shutil.copy(genrescope.sample("lament"), place / "work" / "song.mp3")
     told = tell(place, "genrescope", *command)
     assert told.returncode == 1, told.stdout + told.stderr
-    assert f"pip install 'genrescope[{extra}]'" in told.stderr
+    assert f"pip install '.[{extra}]'" in told.stderr
     assert "Traceback" not in told.stderr

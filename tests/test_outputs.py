@@ -293,7 +293,7 @@ def test_a_genre_that_cannot_be_written_is_refused_before_any_file_is(
     head, _, last = plan.read_text(encoding="utf-8").rpartition("Rock; Jazz")
     plan.write_text(head + genre + last, encoding="utf-8")
     line = 8 if "\n" in genre else 7  # in which the row ends
-    with pytest.raises(InputError, match=rf"line {line}: 'Rock.*' is no genre"):
+    with pytest.raises(InputError, match=rf"line {line}: 'Rock.*' is not a genre"):
         list(open_plan(plan).steps())
 
 

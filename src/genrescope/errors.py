@@ -43,6 +43,11 @@ class WaveformError(GenrescopeError, ValueError):
     """An array that cannot be used as a waveform; the message says how to convert it."""
 
 
+def install(extra: str) -> str:
+    """Give the command that installs an extra. There is no release yet: it needs the source."""
+    return f"pip install '.[{extra}]' in a copy of genrescope's source"
+
+
 def one_line(text: str) -> str:
     """Escape what would break the line or control the terminal; names of files may hold it."""
     if text.isprintable():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genrescope.environment import HUB_TIMEOUT_S, configure
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, install
 
 MAX_BYTES = 2**30
 """Maximum size of a model folder to fetch."""
@@ -293,7 +293,7 @@ def _import_hub() -> None:
         import huggingface_hub  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         raise GenrescopeError(
-            "The Hugging Face hub needs an optional package: pip install 'genrescope[hub]'"
+            f"The Hugging Face hub needs an optional package. Run {install('hub')}."
         ) from error
 
 

@@ -230,7 +230,7 @@ def test_only_protocols_that_keep_artists_apart_are_called_honest() -> None:
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
 def test_one_genre_is_nothing_to_tell_apart(protocol: str) -> None:
     dataset = make_dataset({"a": [f"a{number}" for number in range(40)]})
-    with pytest.raises(GenrescopeError, match="nothing to tell apart"):
+    with pytest.raises(GenrescopeError, match="at least two are needed"):
         get_protocol(protocol).splits(dataset, 0)
 
 
@@ -367,7 +367,7 @@ def test_what_cannot_be_split_is_refused_in_words(
         splits = get_protocol(protocol).splits(make_dataset(genres), seed)
     except GenrescopeError as error:
         told = str(error)
-        reasons = ("nothing to tell apart", "are needed to split", "too few artists", "artist is")
+        reasons = ("at least two are needed", "are needed to split", "too few artists", "artist is")
         assert any(reason in told for reason in reasons)
         assert told.endswith(".")
     else:

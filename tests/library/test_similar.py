@@ -259,7 +259,7 @@ def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "genrescope[similar]" in done.stderr
+    assert "pip install '.[similar]'" in done.stderr
 
 
 def test_ctrl_c_keeps_what_was_analysed(library: Path, tmp_path: Path) -> None:
@@ -592,7 +592,7 @@ def test_the_graph_of_few_rows_finds_all_and_one_track_is_fine() -> None:
 
 def test_without_usearch_a_graph_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(similar, "has_graph", lambda: False)
-    with pytest.raises(GenrescopeError, match=r"genrescope\[similar\]"):
+    with pytest.raises(GenrescopeError, match=r"pip install '\.\[similar\]'"):
         Graph(drawn(3, 3))
 
 

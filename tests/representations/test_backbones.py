@@ -297,4 +297,4 @@ def test_without_torch_the_extra_is_named(checkpoints: Checkpoints, tmp_path: Pa
         text=True,
         check=False,
     )
-    assert "pip install 'genrescope[train]'" in done.stderr.splitlines()[-1]
+    assert "pip install '.[train]'" in done.stderr.splitlines()[-1]

@@ -196,7 +196,7 @@ def test_a_fault_is_one_line_and_an_answer(caplog: pytest.LogCaptureFixture) -> 
     answer = TestClient(Guard(broken, size=100, upload_s=1)).get("/a%0Ab")
     assert (answer.status_code, answer.json()["detail"]) == (
         500,
-        "The server failed at this request.",
+        "Internal server error.",
     )
     (record,) = caplog.records
     assert "ValueError at test_attacks.py:" in record.getMessage()
@@ -363,28 +363,31 @@ BEAT = b"GET /gradio_api/heartbeat/a HTTP/1.1\r\n" + HOST
 @pytest.mark.parametrize(
     ("cause", "pieces"),
     [
-        ("went away", [post(CLASSIFY, FILE % b"file", 90_000)]),
-        ("went away", [post(UPLOAD, FILE % b"files", 90_000)]),
-        ("went away", [post(JOIN, b'{"data', 1000)]),
-        ("went away", [post("/gradio_api/cancel", b'{"event', 1000)]),
-        ("went away", [post(CLASSIFY, FILE % b"file", 90_000).replace(b"HTTP/1.1", b"HTTP/1.0")]),
+        ("disconnected", [post(CLASSIFY, FILE % b"file", 90_000)]),
+        ("disconnected", [post(UPLOAD, FILE % b"files", 90_000)]),
+        ("disconnected", [post(JOIN, b'{"data', 1000)]),
+        ("disconnected", [post("/gradio_api/cancel", b'{"event', 1000)]),
         (
-            "no session",
+            "disconnected",
+            [post(CLASSIFY, FILE % b"file", 90_000).replace(b"HTTP/1.1", b"HTTP/1.0")],
+        ),
+        (
+            "unknown session",
             [b"GET /gradio_api/queue/data?session_hash=x HTTP/1.1\r\n" + HOST + b"\r\n"],
         ),
-        ("no session", [b"GET /gradio_api/queue/data HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("unknown session", [b"GET /gradio_api/queue/data HTTP/1.1\r\n" + HOST + b"\r\n"]),
         (
-            "no session",
+            "unknown session",
             [
                 b"GET /gradio_api/queue/data?session_hash=%1b%0aa%ed%a0%80 HTTP/1.1\r\n"
                 + HOST
                 + b"\r\n"
             ],
         ),
-        ("no such file", [b"GET /gradio_api/file=/x%0a HTTP/1.1\r\n" + HOST + b"\r\n"]),
-        ("no such session", [b"GET /gradio_api/heartbeat/%00 HTTP/1.1\r\n" + HOST + b"\r\n"]),
-        ("no event", [post("/gradio_api/cancel", json.dumps(EVENT).encode())]),
-        ("no event", [post("/gradio_api/reset", json.dumps({"event_id": "0"}).encode())]),
+        ("unknown file", [b"GET /gradio_api/file=/x%0a HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("unknown session", [b"GET /gradio_api/heartbeat/%00 HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("unknown event", [post("/gradio_api/cancel", json.dumps(EVENT).encode())]),
+        ("unknown event", [post("/gradio_api/reset", json.dumps({"event_id": "0"}).encode())]),
         ("boundary", [post(CLASSIFY, b"garbage")]),
         ("Invalid HTTP", [bytes(range(256))]),
         ("Invalid HTTP", [BEAT + b"Transfer-Encoding: chunked\r\n\r\n", b"no length\r\n"]),
@@ -398,7 +401,7 @@ def test_what_is_broken_off_or_unknown_is_one_line(
     server: Server, cause: str, pieces: list[bytes]
 ) -> None:
     before = len(server.log.read_text().splitlines())
-    talk(server, *pieces, half=cause == "went away")
+    talk(server, *pieces, half=cause == "disconnected")
     found = lines(server, before, 1)
     assert len(found) == 1, found
     assert cause in found[0]

@@ -25,7 +25,7 @@ from genrescope.backbones.backbone import (
     cut,
     run_batches,
 )
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, install
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 
 _BATCH = 4  # windows
@@ -103,8 +103,7 @@ class TransformersConfig(BackboneConfig):
     def _folder(self) -> Path:
         if not all(map(find_spec, ("torch", "transformers"))):
             raise WeightsNotAvailableError(
-                f"The backbone {self.source} needs torch and transformers: "
-                "pip install 'genrescope[train]'"
+                f"The backbone {self.source} needs torch and transformers. Run {install('train')}."
             )
         folder = resolve_weights(
             self.source, download=True, revision=self.revision or None, pickled=False

@@ -105,7 +105,7 @@ class Classifier:
         ------
         GenrescopeError
             If the model does not exist or is invalid, or the hub cannot be reached. Fetching
-            needs ``pip install 'genrescope[hub]'``.
+            needs the extra ``hub``.
         """
         return cls(find_model(model, revision, token=token), threads)
 
@@ -144,7 +144,7 @@ class Classifier:
         ------
         GenrescopeError
             If the hub cannot be reached or refuses the upload, or a file's checksum differs
-            from the one in ``config.json``. Needs ``pip install 'genrescope[hub]'``.
+            from the one in ``config.json``. Needs the extra ``hub``.
         """
         self._check_files()
         return push(self.folder, files.SHARED_FILES, repo_id, private=private, token=token)

@@ -11,7 +11,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
-from genrescope.errors import GenrescopeError, one_line
+from genrescope.errors import GenrescopeError, install, one_line
 from genrescope.io import READABLE, to_json
 from genrescope.system import is_console, is_reader_gone
 
@@ -151,5 +151,5 @@ def require(package: str, extra: str) -> None:
 
     if find_spec(package) is None:
         raise GenrescopeError(
-            f"This command needs more than the base install: pip install 'genrescope[{extra}]'"
+            f"This command needs more than the base install. Run {install(extra)}."
         )

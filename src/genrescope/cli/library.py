@@ -45,7 +45,7 @@ DbOption = Annotated[
 @app.command(
     epilog="Examples:\n\n"
     "- `genrescope scan ~/Music`, then `genrescope stats`\n\n"
-    "- `genrescope scan ~/Music --watch` goes on and analyses new files\n\n"
+    "- `genrescope scan ~/Music --watch` keeps running and analyses new files\n\n"
     "- `genrescope scan /mnt/nas/music --db ~/nas.db --retry`\n\n"
     "- `genrescope scan ~/Music --model my-model --json`"
 )

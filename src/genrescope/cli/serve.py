@@ -81,7 +81,7 @@ def serve(
         megabytes=max_mb,
         minutes=max_minutes,
         upload_s=timeout,
-        hear_s=timeout,
+        analysis_s=timeout,
         inside=max_queue,
         **({} if workers is None else {"at_once": workers}),
     )

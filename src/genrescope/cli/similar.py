@@ -9,7 +9,7 @@ import typer
 
 from genrescope.cli.console import ERR, OUT, note, note_passed_over, require
 from genrescope.cli.library import DbOption, analyse_library, own_file
-from genrescope.errors import InputError
+from genrescope.errors import InputError, install
 
 if TYPE_CHECKING:
     from genrescope.classifier import Classifier
@@ -92,7 +92,7 @@ def similar(
         if ann is None and min(len(asked), len(compared)) > MIN_GRAPH:
             ann = has_graph()
             if not ann:
-                note("Comparing every pair of tracks; pip install 'genrescope[similar]' is faster.")
+                note(f"Comparing every pair of tracks. For a faster way, run {install('similar')}.")
         failed = len(found.unreadable)
         with SimilarWriter(form, OUT, ERR) as writer:
             for one in compared.similar(

@@ -99,9 +99,7 @@ def tag_plan(
     with open_catalogue(db) as catalogue:
         known = catalogue.counts(str(folder))
         if not known["analysed"]:
-            raise GenrescopeError(
-                f"{library}: it has not been scanned. Run `genrescope scan` on it."
-            )
+            raise GenrescopeError(f"{library}: not scanned yet. Run `genrescope scan` on it.")
         first = _First(known["analysed"])
         steps = make_plan(catalogue, folder, genres, policy, break_hard_links=break_hard_links)
         counts = write_plan(plan, folder, first.through(steps))

@@ -237,7 +237,7 @@ def _require_enough(
 ) -> None:
     names, sizes = np.unique(genres, return_counts=True)
     if len(names) < 2:
-        raise GenrescopeError(f"There is nothing to tell apart: {len(names)} genre(s) with tracks.")
+        raise GenrescopeError(f"{len(names)} genre(s) with tracks: at least two are needed.")
     if (smallest := int(sizes.min())) < count:
         raise GenrescopeError(
             f"Genre {names[sizes.argmin()]} has {smallest} tracks{left}, and {count} are needed to "

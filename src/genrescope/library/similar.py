@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from genrescope import load
 from genrescope.backbones.backbone import make_backbone_config, open_backbone
 from genrescope.classifier import Classifier
-from genrescope.errors import GenrescopeError, InputError
+from genrescope.errors import GenrescopeError, InputError, install
 from genrescope.library.catalogue import Catalogue
 from genrescope.library.scan import analyse_file
 from genrescope.representations.embedding import Embedding
@@ -171,8 +171,8 @@ class Graph:
     def __init__(self, vectors: Vectors) -> None:
         if not has_graph():
             raise GenrescopeError(
-                "Comparing approximately needs more than the base install: "
-                "pip install 'genrescope[similar]'"
+                "Comparing approximately needs more than the base install. "
+                f"Run {install('similar')}."
             )
         from usearch.index import Index  # noqa: PLC0415  an extra
 

@@ -71,18 +71,7 @@ def accuracies(cells: Sequence[Cell], leakage_free: Mapping[str, bool], title: s
 
 
 def gap(cells: Sequence[Cell], leakage_free: Mapping[str, bool], title: str) -> Figure:
-    """Dumbbells: accuracy by a random split and by a leakage-free one.
-
-    Parameters
-    ----------
-    cells
-        Of at least one leakage-free protocol and one that is not (segments aside); the first of
-        each kind is compared.
-    leakage_free
-        By protocol.
-    title
-        Of the figure.
-    """
+    """Dumbbells: accuracy by the first leakage-free protocol and by the first random one."""
     strict, random = gap_protocols(cells, leakage_free)
     found = {(cell.protocol, cell.recipe): cell.mean for cell in cells}
     recipes = _ranked([cell for cell in cells if cell.protocol == strict] + list(cells))
@@ -118,14 +107,8 @@ def gap_protocols(cells: Sequence[Cell], leakage_free: Mapping[str, bool]) -> tu
 def learning(cells: Sequence[Cell], title: str) -> Figure:
     """Lines: accuracy against the number of training tracks, which is on a logarithmic axis.
 
-    The best with all tracks are in colour, the others grey; each line is labelled at its end.
-
-    Parameters
-    ----------
-    cells
-        Of one protocol: every recipe with several shares of the training tracks.
-    title
-        Of the figure.
+    Cells are of one protocol. The best with all tracks are in colour, the others grey; each line is
+    labelled at its end.
     """
     lines = {
         recipe: sorted((c.n_train, c.mean) for c in cells if c.recipe == recipe)
@@ -153,14 +136,7 @@ def calibration(cells: Sequence[Cell], title: str) -> Figure:
 
     Below the diagonal, the model is overconfident. Points are bins of confidence, their area the
     number of predictions, over all seeds (A. Niculescu-Mizil and R. Caruana, "Predicting Good
-    Probabilities With Supervised Learning", ICML 2005).
-
-    Parameters
-    ----------
-    cells
-        Of one protocol, with known confidences.
-    title
-        Of the figure.
+    Probabilities With Supervised Learning", ICML 2005). Cells are of one protocol.
     """
     columns = min(5, len(cells))
     lines = -(-len(cells) // columns)
@@ -227,15 +203,7 @@ def confusion(matrix: NDArray[np.int64], genres: Sequence[str], title: str) -> F
 
 
 def timeline(path: Path, times: Timeline) -> Figure:
-    """Genres over time, under the clip's mel spectrogram.
-
-    Parameters
-    ----------
-    path
-        The audio file.
-    times
-        Its genres over time; the five most probable are labelled.
-    """
+    """The five most probable genres of an audio file over time, under its mel spectrogram."""
     waveform, sampling_rate = load(path, 22050)
     mel = to_db(mel_spectrogram(waveform, sampling_rate, n_fft=2048, hop=512, bands=128), factor=10)
     seconds = len(waveform) / sampling_rate

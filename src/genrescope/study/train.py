@@ -203,12 +203,12 @@ def _leaks(dataset: Dataset, protocol: str, reasons: dict[str, str]) -> str | No
         )
     if not known:
         return (
-            f"The figure may leak: no artists are known, so protocol `{protocol}` cannot keep them "
-            "apart. Name them in a CSV file."
+            f"The figure may leak: no artists are known, so protocol `{protocol}` is not "
+            "artist-disjoint. Name the artists in a CSV file."
         )
     return (
-        "The figure leaks: artists are known but cannot be kept apart, so models are tested on "
-        f"artists that they were trained on (protocol `{protocol}`). {reasons['grouped']}"
+        "The figure leaks: the known artists allow no artist-disjoint split, so models are tested "
+        f"on artists that they were trained on (protocol `{protocol}`). {reasons['grouped']}"
     )
 
 

@@ -125,9 +125,9 @@ def _apply_change(
         if entry.preserve_mtime:
             os.utime(temporary, ns=(before.st_atime_ns, before.st_mtime_ns))
         sync(temporary)
-    except _Skip as reason:
-        journal.end(change, "skipped", str(reason))
-        return ApplyResult(path, "skipped", str(reason))
+    except _Skip as skip:
+        journal.end(change, "skipped", str(skip))
+        return ApplyResult(path, "skipped", str(skip))
     except (GenrescopeError, OSError, ValueError) as error:
         journal.end(change, "failed", _clause(error))
         return ApplyResult(path, "failed", _clause(error))

@@ -1,4 +1,4 @@
-"""An answer as HTML: the sentence, the genres, what it sounds like over time, tags, neighbours."""
+"""An answer as HTML: the sentence, the genres, the genre over time, tags, similar tracks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from genrescope.classifier import Timeline
 from genrescope.library.similar import Neighbour
 from genrescope.serialize import sentence
-from genrescope.web.hearing import UploadAnalysis
+from genrescope.web.analysis import UploadAnalysis
 
 _NAMED = 5  # genres of the strip that have a colour
 _HEIGHT, _LENGTH = 100, 1000  # of the strip's drawing, in its own units
@@ -33,7 +33,7 @@ class _Layer:
 def render(
     heard: UploadAnalysis, name: str, near: Sequence[Neighbour] = (), calibration: str = ""
 ) -> str:
-    """Give what has been heard as a piece of HTML; names in it are escaped.
+    """Render an analysis as HTML; names in it are escaped.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def render(
 
 
 def render_fault(text: str) -> str:
-    """Give what went wrong as a piece of HTML."""
+    """Render an error as HTML."""
     return _template("fault.html.j2").render(text=text)
 
 

@@ -1,4 +1,4 @@
-"""The JSON API: one file in, its genres out."""
+"""The JSON API: a file in, its genres out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from genrescope import __version__
 from genrescope.classifier.batch import FileResult as Found
 from genrescope.errors import InputError
 from genrescope.serialize import result_row, sentence
+from genrescope.web.analysis import TooLongError, UploadAnalysis, Wanted
 from genrescope.web.clients import client_of
-from genrescope.web.hearing import TooLongError, UploadAnalysis, Wanted
 from genrescope.web.queue import FullError
 from genrescope.web.service import Service, TooSlowError
 from genrescope.web.upload import Uploads, receive
@@ -28,7 +28,7 @@ _AGAIN_S = "5"
 
 
 class Score(BaseModel):
-    """A genre or tag and its share."""
+    """A genre or tag and its probability."""
 
     label: str
     score: float = Field(ge=0, le=1)
@@ -51,31 +51,31 @@ class SimilarTrack(BaseModel):
 
 
 class ClassifyResponse(BaseModel):
-    """What came of a file."""
+    """The prediction for a file."""
 
     file: str
     seconds: float = Field(ge=0)
     genre: str
     confidence: float = Field(ge=0, le=1)
-    unsure: bool = Field(description="The model had better not be believed.")
+    unsure: bool = Field(description="Low confidence: the prediction may well be wrong.")
     sentence: str
     scores: list[Score]
     tags: list[Score]
-    warnings: list[str] = Field(description="What is to be known, as how much is damaged.")
+    warnings: list[str] = Field(description="Notes, such as how much is damaged.")
     timeline: TimelineResponse | None = None
     similar: list[SimilarTrack] | None = Field(default=None, description="With a library only.")
 
 
 class Health(BaseModel):
-    """That the server answers, and how busy it is."""
+    """The state of the server."""
 
     status: str
-    inside: int = Field(description="Requests that are received, wait or are heard.")
+    inside: int = Field(description="Requests being received, queued or processed.")
     at_most: int
 
 
 class Version(BaseModel):
-    """What answers here."""
+    """The version, the model and the limits of the server."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -87,7 +87,7 @@ class Version(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Why there is no answer."""
+    """Why a request failed."""
 
     detail: str
 
@@ -95,16 +95,16 @@ class ErrorResponse(BaseModel):
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "The request is malformed."},
     401: {"model": ErrorResponse, "description": "The token is missing or wrong."},
-    403: {"model": ErrorResponse, "description": "A page of another site asks."},
+    403: {"model": ErrorResponse, "description": "The request comes from a page of another site."},
     408: {"model": ErrorResponse, "description": "The upload took too long."},
     413: {"model": ErrorResponse, "description": "The file is too large or too long."},
     422: {
         "model": ErrorResponse,
-        "description": "The file cannot be heard, or a parameter is wrong.",
+        "description": "The file cannot be decoded, or a parameter is invalid.",
     },
     503: {"model": ErrorResponse, "description": "Too many requests; try again later."},
-    504: {"model": ErrorResponse, "description": "Hearing the file took too long."},
-    507: {"model": ErrorResponse, "description": "The server has no room for the file."},
+    504: {"model": ErrorResponse, "description": "Analysing the file took too long."},
+    507: {"model": ErrorResponse, "description": "The server has no disk space for the file."},
 }
 _BODY = {
     "requestBody": {
@@ -136,26 +136,26 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
     app
         The application.
     service
-        That hears.
+        The classifier and its queue.
     uploads
-        What has been sent and not been answered.
+        Files that were sent and are not answered yet.
     folder
-        For files while they are heard.
+        For files while they are analysed.
     """
     router = APIRouter()
 
     @router.post(
         "/api/classify",
-        summary="Tell the genre of a file",
+        summary="Classify a file",
         response_model=ClassifyResponse,
         responses=_FAULTS,
         openapi_extra=_BODY,
     )
     async def classify(
         request: Request,
-        top_k: Annotated[int, Query(ge=1, le=100, description="Genres and tags to give.")] = 10,
-        timeline: Annotated[bool, Query(description="Give the genre over time, too.")] = False,
-        similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks to give.")] = 5,
+        top_k: Annotated[int, Query(ge=1, le=100, description="Genres and tags, at most.")] = 10,
+        timeline: Annotated[bool, Query(description="Include the genre over time.")] = False,
+        similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks, at most.")] = 5,
     ) -> ClassifyResponse:
         try:
             client = client_of(request.scope)
@@ -165,13 +165,13 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
                 TemporaryDirectory(dir=folder) as own,
             ):
                 path = await receive(request, "file", Path(own), hold)
-                heard = await service.hear(path, client, Wanted(timeline=timeline))
+                heard = await service.analyse(path, client, Wanted(timeline=timeline))
                 return _answer(service, heard, path.name, top_k, similar)
         except FullError:
             told = "Too many requests are waiting; try again in a few seconds."
             raise HTTPException(503, told, {"Retry-After": _AGAIN_S}) from None
 
-    @router.get("/api/version", summary="Tell what answers here", responses={401: _FAULTS[401]})
+    @router.get("/api/version", summary="Version, model and limits", responses={401: _FAULTS[401]})
     async def version() -> Version:
         limits, classifier = service.limits, service.classifier
         return Version(
@@ -182,7 +182,7 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
             minutes=limits.minutes,
         )
 
-    @router.get("/healthz", summary="Tell that the server answers")
+    @router.get("/healthz", summary="Health check")
     async def health() -> Health:
         return Health(status="ok", inside=service.turns.inside, at_most=service.limits.inside)
 

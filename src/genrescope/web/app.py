@@ -1,8 +1,9 @@
-"""The application: page, API and guard together; and the server that runs it."""
+"""The application (page, API, middleware), and the server that runs it."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import socket
 import threading
@@ -48,7 +49,7 @@ def create_app(
     names: frozenset[str] | None = None,
     framers: tuple[str, ...] = (),
 ) -> ASGIApp:
-    """Make the application: the page at ``/``, the API below ``/api``.
+    """Create the application: the page at ``/``, the API below ``/api``.
 
     Parameters
     ----------
@@ -61,9 +62,9 @@ def create_app(
     report
         Folder of a study's report, for the page's second tab.
     token
-        That clients must know; None lets everyone in.
+        That clients must know; None admits everyone.
     names
-        By which the server may be asked for; None takes any. See ``Guard``.
+        Host names that requests may use; None allows any. See ``Guard``.
     framers
         Origins, like ``https://huggingface.co``, whose pages may show this one in a frame.
 
@@ -110,7 +111,7 @@ def create_app(
     app = FastAPI(
         title="genrescope",
         version=__version__,
-        description="Tells the genre of music.",
+        description="Music genre classification.",
         lifespan=lifespan,
         docs_url=None,  # their scripts would come from elsewhere
         redoc_url=None,
@@ -168,7 +169,7 @@ def serve(
     limits, library, report, token, framers
         See ``create_app``.
     ready
-        Told the page's address once it answers.
+        Called with the page's address once the server answers.
     browser
         Whether to open it in a browser.
 
@@ -216,6 +217,9 @@ def serve(
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_LEAVE_S,
     )
+    log = logging.getLogger("genrescope.web")
+    if not (log.handlers or logging.root.handlers):  # the package itself is silent
+        log.addHandler(logging.StreamHandler())
     with listener:
         Server(config).run([listener])
 

@@ -1,4 +1,4 @@
-"""What stands before the application: who may ask, how much they may send and how slowly."""
+"""Middleware: access, size and time limits before a request reaches the application."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _HEADERS = (
 
 
 class Guard:
-    """ASGI middleware that refuses requests before anything is made of them.
+    """ASGI middleware that rejects requests before they are processed.
 
     What a page of another origin makes a browser send is refused with 403, but for links to pages:
     a browser says where a request comes from by ``Origin`` and ``Sec-Fetch-Site``, which no page
@@ -133,20 +133,20 @@ class Guard:
                 answer = _refuse(error.status_code, error.detail, error.headers)
                 await answer(scope, receive, guarded)
         except ClientDisconnect:
-            log_line(scope, "the client went away")
+            log_line(scope, "the client disconnected")
         except Exception as error:  # noqa: BLE001  whatever a client has sent, others are answered
             _log_fault(scope, error)
             if not started:
-                await _refuse(500, "The server failed at this request.")(scope, receive, guarded)
+                await _refuse(500, "Internal server error.")(scope, receive, guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if self._names is not None and _authority(headers.get("host", ""))[0] not in self._names:
-            return _refuse(421, f"This server is asked for by {' or '.join(sorted(self._names))}.")
+            return _refuse(421, f"This server is named {' or '.join(sorted(self._names))}.")
         if not _is_well_forwarded(headers):
             return _refuse(400, "X-Forwarded-Host or X-Forwarded-Proto is malformed.")
         if self._is_foreign(scope, headers):
-            return _refuse(403, "Pages of other sites may not use this server.")
+            return _refuse(403, "Requests from pages of other sites are not allowed.")
         if self._token is not None and scope["path"] not in _OPEN:
             query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
             if self._knows(query.get("token", "")) and scope["method"] == "GET":
@@ -228,7 +228,7 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError as error:
-            told = f"The request took longer than {self._seconds:g} s to arrive."
+            told = f"The request was not received within {self._seconds:g} s."
             raise HTTPException(408, told) from error
         self._received += len(message.get("body", b""))
         if self._received > self._size:
@@ -250,7 +250,7 @@ class _Body:
                     self.complete = not message.get("more_body", False)
 
     def _too_large(self) -> HTTPException:
-        told = f"The request is larger than {self._size / 1e6:g} MB, the most that is taken here."
+        told = f"The request is larger than {self._size / 1e6:g} MB, the limit of this server."
         return HTTPException(413, told)
 
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: so many at a time, clients in rotation, and not too many waiting."""
+"""A fair queue: a number of requests at a time, clients in rotation, a limit on those waiting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 
 class FullError(Exception):
-    """There are as many inside as may be."""
+    """The queue is full."""
 
 
 class Turns:

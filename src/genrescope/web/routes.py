@@ -1,4 +1,4 @@
-"""What of gradio's own interface is open: as much as the page's script uses, and no more.
+"""Access to gradio's own routes: those that the page's script uses, and no others.
 
 Mounted in another application, gradio opens routes that the page has no use for, and takes whatever
 path or address a browser names as a file that was uploaded.
@@ -63,7 +63,7 @@ class Door:
         if not _OPEN.fullmatch(path) or not self._is_there(path):
             for way, kind in ((_FILE, "file"), (_BEAT, "session")):
                 if path.startswith(way):
-                    log_line(scope, f"there is no such {kind}")
+                    log_line(scope, f"unknown {kind}")
             raise HTTPException(404, "Not Found")
         if scope["method"] == "GET" and path == _DATA:
             session = request.query_params.get("session_hash", "")
@@ -88,10 +88,10 @@ class Door:
 
     def _check_session(self, request: Request, session: str) -> None:
         if not _NAME.fullmatch(session) or not self._sessions.knows(session):
-            log_line(request.scope, f"there is no session {session}")
-            raise HTTPException(404, "There is no such session.")
+            log_line(request.scope, f"unknown session {session}")
+            raise HTTPException(404, "Unknown session.")
         if self._sessions.listens(session):
-            raise HTTPException(409, "The session has its answers sent already.")
+            raise HTTPException(409, "The session already receives its answers.")
 
     def _join(self, content: Any) -> dict[str, Any]:
         try:
@@ -104,13 +104,13 @@ class Door:
         if not fits:
             raise _malformed()
         if len(files) > 1 or not all(map(_is_file, files)):
-            raise HTTPException(403, "The file was not sent here.")
+            raise HTTPException(403, "The file was not uploaded here.")
         if len(content["data"]) != wanted:
             raise _malformed()
         if self._sessions.unanswered(session) >= _UNANSWERED:
             raise HTTPException(503, "Too many answers are waiting to be fetched.", _AGAIN)
         if not all(self._uploads.claim(item["path"]) for item in files):
-            raise HTTPException(403, "The file was not sent here, or it is asked for again.")
+            raise HTTPException(403, "The file is unknown, or requested already.")
         return {
             "data": [
                 {"path": item["path"], "meta": _KIND} if item else None for item in content["data"]
@@ -140,8 +140,8 @@ class Door:
             else self._sessions.waits_for(session, event)
         )
         if not known:
-            log_line(request.scope, f"there is no event {event}")
-            raise HTTPException(404, "There is no such event.")
+            log_line(request.scope, f"unknown event {event}")
+            raise HTTPException(404, "Unknown event.")
         more = {} if session is None else {"session_hash": session, "fn_index": number}
         return {"event_id": event, **more}
 
@@ -172,7 +172,7 @@ def _again(request: Request, content: dict[str, Any]) -> Receive:
 
 
 def _malformed() -> HTTPException:
-    return HTTPException(422, "The request is not what the page sends.")
+    return HTTPException(422, "The request is malformed.")
 
 
 def _is_name(item: Any) -> bool:

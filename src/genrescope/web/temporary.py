@@ -1,4 +1,4 @@
-"""A server's folder of temporary files, and what servers that were killed have left behind."""
+"""A server's folder of temporary files; removal of folders that killed servers left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of an uploaded file, in a process of its own: all that an answer shows."""
+"""The analysis of an uploaded file, in a worker process: everything that an answer shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOURS = ("#0b0724", "#3b0f6f", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What shall be made beside the prediction.
+    """What to compute beside the prediction.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class UploadAnalysis:
-    """What has been made of a file.
+    """The analysis of a file.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class UploadAnalysis:
     picture
         PNG of the mel spectrogram, without axes.
     sound
-        MP3 of what the model hears: mono, 16 kHz.
+        MP3 of the model's input: mono, 16 kHz.
     """
 
     prediction: Prediction
@@ -75,8 +75,8 @@ class TooLongError(InputError):
     """The audio is longer than is allowed."""
 
 
-def hear(classifier: Classifier, path: Path, wanted: Wanted) -> UploadAnalysis:
-    """Hear a file.
+def analyse(classifier: Classifier, path: Path, wanted: Wanted) -> UploadAnalysis:
+    """Analyse a file.
 
     Parameters
     ----------
@@ -90,9 +90,9 @@ def hear(classifier: Classifier, path: Path, wanted: Wanted) -> UploadAnalysis:
     Raises
     ------
     TooLongError
-        If it is longer than ``wanted.longest_s``; told without decoding more than that.
+        If it is longer than ``wanted.longest_s``; without decoding more than that.
     InputError
-        If it cannot be read. Errors tell the file's name, not where it lies.
+        If it cannot be read. Errors contain the file's name, not its folder.
     """
     try:
         waveform = _waveform(path, wanted.longest_s)
@@ -120,7 +120,7 @@ def _waveform(path: Path, longest_s: float) -> Waveform:
         found.append(piece)
         length += len(piece)
         if length > longest_s * _RATE:
-            cause = f"it is longer than {minutes(longest_s / 60)}, the most that is heard here"
+            cause = f"it is longer than {minutes(longest_s / 60)}, the limit of this server"
             raise TooLongError(path, cause, "Send a part of it, or use `genrescope classify`")
     return np.concatenate(found)
 
