@@ -466,10 +466,13 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def _serve() -> None:
     modules = "numpy onnxruntime av soundfile soxr mutagen zstandard filelock rich.progress"
-    mine = "scan catalogue apply journal plan tags patch payload choice export taxonomy"
+    mine = [
+        *(f"library.{name}" for name in ("scan", "catalogue", "export")),
+        *(f"tagging.{name}" for name in ("apply", "journal", "plan", "patch", "policy", "formats")),
+    ]
     for codec in ("utf-8-sig", "utf-16", "utf16", "utf-16-le", "utf-16-be", "latin-1", "cp1252"):
         codecs.lookup(codec)  # imported when first used, which another user may not
-    for name in [*modules.split(), *(f"genrescope.library.{name}" for name in mine.split())]:
+    for name in [*modules.split(), *(f"genrescope.{name}" for name in mine)]:
         importlib.import_module(name)
     importlib.import_module("genrescope.cli.app")
     importlib.import_module("genrescope").load()

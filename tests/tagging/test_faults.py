@@ -202,7 +202,7 @@ def test_a_killed_scan_leaves_no_process_behind(
     scan.wait()
     faults.wait_for(lambda: not any(faults.alive(pid) for pid in below))
     assert list(faults.rows(db)) == []
-    assert "1 heard" in fine(runner.run("scan", library, "--db", db))
+    assert "1 analysed" in fine(runner.run("scan", library, "--db", db))
 
 
 @pytest.mark.slow
@@ -259,7 +259,7 @@ def test_two_at_once_do_not_disturb_each_other(
     second = runner.run("scan", tagged.library, "--db", db)
     assert "another genrescope is writing to this catalogue" in fine(second, 1)
     flag.unlink()
-    assert "5 heard" in fine(scan.wait())
+    assert "5 analysed" in fine(scan.wait())
 
 
 # --- No room -------------------------------------------------------------------------------------
@@ -391,12 +391,12 @@ def test_a_scan_without_permission(
     assert "secret.flac: it cannot be read (Permission denied)" in told
     assert f"{library / 'locked'}: it cannot be read (Permission denied)" in told
     assert "2 audio files" in told
-    assert "1 heard" in told
+    assert "1 analysed" in told
     assert "1 failed" in told
     (library / "locked").chmod(0o755)
     (library / "secret.flac").chmod(0o644)
     told = fine(runner.run("scan", library, "--db", db, "--retry", **other))
-    assert "1 heard, 1 known" in told
+    assert "1 analysed, 1 known" in told
 
 
 @AS_ROOT
@@ -859,6 +859,6 @@ def test_a_disk_error_in_a_scan_ends_one_file_only(
     hooks = [("fail", "genrescope.library.scan:_mark", errno.EIO, name)]
     told = fine(runner.run("scan", tagged.library, "--db", db, hooks=hooks), 1)
     assert f"{name}: it cannot be read (Input/output error)" in told
-    assert "4 heard, 1 failed" in told
-    assert "1 heard" in fine(runner.run("scan", tagged.library, "--db", db, "--retry"))
+    assert "4 analysed, 1 failed" in told
+    assert "1 analysed" in fine(runner.run("scan", tagged.library, "--db", db, "--retry"))
     assert len(faults.rows(db)) == 5
