@@ -35,7 +35,6 @@ from genrescope.backbones.backbone import open_backbone
 from genrescope.backbones.musicnn import NETWORKS
 from genrescope.classifier import Classifier
 from genrescope.datasets.open import open_dataset
-from genrescope.models.musicnn import from_tensorflow
 
 
 def main() -> None:
@@ -184,7 +183,8 @@ def networks(
     archive = convert.read_wheel(wheel)
     for name in NETWORKS:
         variables = convert.read_checkpoint(archive, name)
-        network = from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()}).eval()
+        tensors = {k: torch.tensor(v) for k, v in variables.items()}
+        network = convert.from_tensorflow(name, tensors).eval()
         batch = torch.from_numpy(patches)
         with torch.no_grad():
             seconds = best(lambda n=network, b=batch: n(b))

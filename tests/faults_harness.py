@@ -394,7 +394,7 @@ class Tagged:
             side = "old"
             nothing = nothing or ("all is undone" if before == {"old"} else "")
         if done.code:
-            right = bool(nothing) and "no plan of which anything is left" in done.err
+            right = bool(nothing) and "No plan has anything left" in done.err
             tally.expect(f"{command} ended with {done.code}: {done.told}", true=right)
         for complaint in self.complaints(side):
             tally.expect(f"{command}: {complaint}", true=False)

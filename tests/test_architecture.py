@@ -12,6 +12,7 @@ import genrescope
 
 PACKAGE = Path(genrescope.__file__).parent
 FLOORS = {
+    "environment": 0,
     "errors": 0,
     "system": 0,
     "io": 0,
@@ -92,6 +93,28 @@ def test_classifying_needs_neither_torch_nor_librosa() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"imports {done.stderr}"
+
+
+def settings_written(path: Path) -> set[str]:
+    """Writes of ``os.environ`` and calls that change a setting of the whole process."""
+    calls = {"setdefault", "update", "pop", "putenv", "unsetenv", "field_size_limit"}
+    setters = {"set_num_threads", "simplefilter", "filterwarnings", "setLevel"}
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = ast.unparse(node.func.value)
+            if node.func.attr in setters or (
+                node.func.attr in calls and owner in {"os", "os.environ", "csv"}
+            ):
+                found.add(ast.unparse(node.func))
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+            found |= {ast.unparse(node)} if ast.unparse(node.value) == "os.environ" else set()
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_only_one_module_changes_settings_of_the_process(module: str) -> None:
+    assert bool(settings_written(modules()[module])) == (module == "genrescope.environment")
 
 
 def test_no_room_holds_more_than_an_eighth_of_the_code() -> None:

@@ -389,7 +389,7 @@ def test_training_opens_no_file_that_a_clip_names(tmp_path: Path, canary: Canary
     for bait in (tmp_path / "baits").glob("*-absolute-wav.mp3"):
         shutil.copy(bait, tmp_path / "genres" / "one")
     folders = ("--data", tmp_path / "genres", "--out", tmp_path / "model")
-    _, said = genrescope("train", *folders, "--store", tmp_path / "store", expected=(0, 1))
+    _, said = genrescope("train", *folders, "--cache-dir", tmp_path / "store", expected=(0, 1))
     assert "-absolute-wav.mp3" in said  # it came as far as the baits
     assert canary.touched() == []
 

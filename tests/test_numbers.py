@@ -314,7 +314,7 @@ def test_a_catalogue_is_the_same_by_one_worker_and_by_many(album: Path, tmp_path
         db = tmp_path / f"{workers}.db"
         for words in (
             ("scan", album, "--db", db, "--workers", workers),
-            ("export", "--to", "jsonl", "--db", db),
+            ("export", "--format", "jsonl", "--db", db),
         ):
             line = [sys.executable, "-m", "genrescope", *map(str, words)]
             done = subprocess.run(line, capture_output=True, text=True, check=True)

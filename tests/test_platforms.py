@@ -109,7 +109,7 @@ def test_a_library_is_tagged_and_put_back_as_on_windows(
     tag_and_undo(windows, library, tmp_path, lambda: None)
     listed = json.loads(windows("classify", library, "--json").stdout)
     assert len(listed) == len(clips)
-    windows("export", "--to", "m3u", "--out", tmp_path / "lists")
+    windows("export", "--format", "m3u", "--out", tmp_path / "lists")
     assert list((tmp_path / "lists").glob("*.m3u8"))
 
 

@@ -95,7 +95,7 @@ def test_work_that_takes_too_long_is_ended() -> None:
 
 def test_an_answer_that_cannot_travel_is_an_error_and_not_the_end() -> None:
     with WorkerProcess(prepare) as process:
-        with pytest.raises(Exception, match="cannot travel"):
+        with pytest.raises(Exception, match="cannot be pickled"):
             process.do(give_what_cannot_travel)
         assert process.do(tell)[0] == "made"
 

@@ -36,7 +36,9 @@ from numpy.typing import NDArray
 
 import genrescope
 from genrescope.audio import excerpts, load, resample
-from genrescope.cluster.run import classify_parts, part_sizes, prepare
+from genrescope.cluster.lists import part_sizes
+from genrescope.cluster.parts import prepare
+from genrescope.cluster.run import classify_parts
 
 Samples = NDArray[np.float32]
 SAMPLING_RATE = 44100  # Hz

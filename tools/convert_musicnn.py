@@ -31,11 +31,11 @@ import onnx
 import onnxruntime
 import torch
 import typer
+from musicnn_networks import NETWORKS, MusicnnOutput, from_tensorflow, prune
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from genrescope.backbones import log_mel
-from genrescope.models.musicnn import NETWORKS, MusicnnOutput, from_tensorflow, prune
 
 WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"

@@ -14,7 +14,7 @@ from beets.plugins import BeetsPlugin
 
 import genrescope
 from genrescope.errors import GenrescopeError
-from genrescope.tagging.policy import Policy, choose
+from genrescope.tagging.policy import Existing, Policy, choose
 from genrescope.taxonomy import Taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class GenrescopePlugin(BeetsPlugin):
         """The policy that settings and options ask for."""
         keep, force = (self.config[name].get(bool) for name in ("keep_existing", "force"))
         return Policy(
-            "keep" if keep else "replace" if force else "if-empty",
+            Existing.ADD if keep else Existing.REPLACE if force else Existing.SKIP,
             self.config["min_confidence"].get(float),
             self.config["max_genres"].get(int),
             map_existing=bool(self.config["map"].get()),
@@ -120,7 +120,7 @@ class GenrescopePlugin(BeetsPlugin):
     def _process(self, items: Iterable[Item], *, write: bool) -> None:
         from genrescope.classifier.batch import classify_files  # noqa: PLC0415  `beet ls` stays quick
 
-        if self.policy.existing == "if-empty":
+        if self.policy.existing == Existing.SKIP:
             items = (item for item in items if not _genres(item))
         wanting = list(items)
         paths = [item.filepath for item in wanting]

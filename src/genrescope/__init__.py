@@ -11,14 +11,16 @@ Everything else in the package may change without notice.
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrescope.environment import configure
 from genrescope.errors import GenrescopeError, InputError, WaveformError
 
 if TYPE_CHECKING:
+    import os
+
     from genrescope.classifier import Classifier, Prediction, Timeline
     from genrescope.classifier.batch import FileResult, classify_files, find_audio
     from genrescope.hub import WeightsNotAvailableError, list_models
@@ -42,8 +44,7 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# By default ONNX Runtime stores an id of this machine and may send usage data to its vendor.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+configure("onnxruntime")
 
 SAMPLES = ("lament", "pulse", "shuffle")
 """Names of the sound samples in the package: a slow quartet, a machine beat, a swinging band."""

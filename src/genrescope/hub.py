@@ -9,9 +9,9 @@ from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from genrescope.environment import HUB_TIMEOUT_S, configure
 from genrescope.errors import GenrescopeError, install
 
-HUB_TIMEOUT_S = 10
 MAX_BYTES = 2**30
 """Maximum size of a model folder to fetch."""
 MAX_CHECKPOINT_BYTES = 2**33
@@ -288,7 +288,7 @@ def _cached(repo_id: str, revision: str | None, wanted: Sequence[str]) -> Path |
 
 
 def _import_hub() -> None:
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(HUB_TIMEOUT_S))
+    configure("huggingface_hub")
     try:
         import huggingface_hub  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:

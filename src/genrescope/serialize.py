@@ -1,4 +1,4 @@
-"""Results as JSON values and as a sentence: for the command line, the API and the page."""
+"""Results as JSON values and as a sentence, for the command line, the API and the page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _CERTAIN, _PART = 0.95, 1 / 7
 
 
 def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
-    """Give an answer as JSON values.
+    """Return the result of a file as JSON values.
 
     Returns
     -------
     row
         ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags``,
-        ``warnings`` (what is to be known of the file) and, if it was asked for, ``timeline``:
-        ``step_s`` (None if the clip is taken as one) and the genre of each step (None if silent).
+        ``warnings`` and, if it was computed, ``timeline``: ``step_s`` (None if the clip was
+        analysed whole) and the genre of each step (None if silent).
     """
     path, found = str(answer.path), answer.prediction
     if found is None:
@@ -40,7 +40,7 @@ def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
 
 
 def similar_row(similar: Similar) -> dict[str, Any]:
-    """Give the tracks similar to one as JSON values.
+    """Return the tracks similar to one as JSON values.
 
     Returns
     -------
@@ -67,34 +67,35 @@ def similar_row(similar: Similar) -> dict[str, Any]:
 
 
 def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
-    """Tell a prediction in words, such as "Probably metal (0.86); parts sound like rock.".
+    """Write a prediction as a sentence: "Probably metal (0.86); parts sound like rock.".
 
     Parameters
     ----------
     prediction
         Of the whole clip.
     timeline
-        Adds what at least a seventh of the clip sounds like, if it has not been named.
+        Adds the genres of at least a seventh of the clip that have not been named.
     """
     first, *rest = prediction.likely
     named = {first}
-    told = f"{first} ({prediction.confidence:.2f})"
+    best_guess = f"{first} ({prediction.confidence:.2f})"
     if prediction.unsure:
         others = f", or {' or '.join(rest[:2])}" if rest else ""
         named |= set(rest[:2])
-        text = f"Hard to tell: perhaps {told}{others}"
+        text = f"Low confidence: perhaps {best_guess}{others}"
     else:
-        text = f"{'Almost certainly' if prediction.confidence >= _CERTAIN else 'Probably'} {told}"
+        certainty = "Almost certainly" if prediction.confidence >= _CERTAIN else "Probably"
+        text = f"{certainty} {best_guess}"
     if timeline is not None:
         best = timeline.best
-        shares = {genre: best.count(genre) / len(best) for genre in best if genre is not None}
-        ranked = sorted(shares, key=lambda genre: -shares[genre])
-        parts = [name for name in ranked if name not in named and shares[name] >= _PART]
+        parts_of = {genre: best.count(genre) / len(best) for genre in best if genre is not None}
+        ranked = sorted(parts_of, key=lambda genre: -parts_of[genre])
+        parts = [name for name in ranked if name not in named and parts_of[name] >= _PART]
         if parts:
             text += f"; parts sound like {' and '.join(parts[:2])}"
     return f"{text}."
 
 
-def _scores(shares: dict[str, float], top_k: int) -> list[dict[str, Any]]:
-    first = list(shares.items())[:top_k]
-    return [{"label": name, "score": round(share, 6)} for name, share in first]
+def _scores(probabilities: dict[str, float], top_k: int) -> list[dict[str, Any]]:
+    first = list(probabilities.items())[:top_k]
+    return [{"label": name, "score": round(score, 6)} for name, score in first]

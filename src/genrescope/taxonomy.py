@@ -1,10 +1,10 @@
-"""A taxonomy: which genres may be written, their other names, and what is a kind of what.
+"""Taxonomies: the allowed genres, their aliases, and their tree.
 
-It is plain text that people write by hand: a TOML file, whose whitelist, aliases and tree stand in
-it or in text files beside it. The one that comes with the package has no whitelist.
+A taxonomy is a TOML file that users write; its whitelist, aliases and tree are in it or in text
+files beside it. The default one has no whitelist.
 
-Names are looked up without regard to case, accents, spaces and punctuation; ``&`` is ``and``. ID3's
-numbers (``17``, ``(17)``) and its ``RX`` and ``CR`` are the names that they stand for.
+Names are compared without case, accents, spaces and punctuation; ``&`` is ``and``. ID3's numbers
+(``17``, ``(17)``), ``RX`` and ``CR`` are replaced by their names.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _ACCENTS = range(0x300, 0x370)
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """Genres, their other names and their tree; made by ``load_taxonomy``.
+    """Genres, their aliases and their tree; see ``load_taxonomy``.
 
-    Everything is by key: a name as it is looked up.
+    A key is the normalised form of a name.
 
     Attributes
     ----------
     whitelist
-        Key to name of each genre that is allowed; empty if every genre is.
+        Key to name of each allowed genre; empty if every genre is allowed.
     spellings
-        Key to name of each genre that is known.
+        Key to name of each known genre.
     aliases
-        Key of another name to key of the genre.
+        Key of an alias to key of its genre.
     parents
-        Key of a genre to key of the one that it is a kind of.
+        Key of a genre to key of its parent.
     """
 
     whitelist: Mapping[str, str] = field(default_factory=dict)
@@ -55,19 +55,19 @@ class Taxonomy:
     parents: Mapping[str, str] = field(default_factory=dict)
 
     def canonical(self, name: str) -> str | None:
-        """Give the genre that a name stands for.
+        """Return the genre of a name.
 
         Parameters
         ----------
         name
-            As a tag or a model has it.
+            From a tag or a model.
 
         Returns
         -------
         genre
-            With a whitelist: the name's genre, or the nearest above it, that is on it. Without:
-            the genre in the taxonomy's spelling, or, if it is not known, the name unchanged.
-            None if no genre on the way is allowed, and of a blank name.
+            With a whitelist: the name's genre, or its nearest ancestor, that is on it. Without:
+            the genre in the taxonomy's spelling, or the unknown name unchanged. None if no such
+            genre is allowed, or the name is blank.
         """
         name = _decoded(name)
         if not name.strip():
@@ -79,11 +79,11 @@ class Taxonomy:
         return next(allowed, None)
 
     def is_within(self, name: str, genre: str) -> bool:
-        """Tell whether a name stands for a genre or a kind of it, whatever is allowed."""
+        """Return whether a name is a genre or one of its subgenres; ignores the whitelist."""
         return self._key(_decoded(genre)) in self._upwards(self._key(_decoded(name)))
 
-    def map_shares(self, probabilities: Mapping[str, float]) -> dict[str, float]:
-        """Turn a model's genres into this taxonomy's.
+    def map_probabilities(self, probabilities: Mapping[str, float]) -> dict[str, float]:
+        """Map a model's genres to this taxonomy's.
 
         Parameters
         ----------
@@ -92,15 +92,15 @@ class Taxonomy:
 
         Returns
         -------
-        shares
-            Of each canonical genre, most likely first. Those of genres that become the same are
-            added; those of genres that are not allowed are left out, so the sum may be below 1.
+        mapped
+            Of each canonical genre, most likely first. Probabilities of genres that become the same
+            are added; those of disallowed genres are dropped, so that the sum may be below 1.
         """
-        shares: dict[str, float] = {}
-        for name, share in probabilities.items():
+        mapped: dict[str, float] = {}
+        for name, probability in probabilities.items():
             if (genre := self.canonical(name)) is not None:
-                shares[genre] = shares.get(genre, 0.0) + share
-        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+                mapped[genre] = mapped.get(genre, 0.0) + probability
+        return dict(sorted(mapped.items(), key=lambda item: -item[1]))
 
     def _key(self, name: str) -> str:
         key = _key(name)
@@ -119,10 +119,9 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
     Parameters
     ----------
     path
-        Of a TOML file with any of ``whitelist`` (a list), ``aliases`` (a table: other name to
-        genre) and ``tree`` (a table: genre to the list of its kinds), each of which may instead
-        name a text file beside it; ``extends = "default"`` adds them to the default. None for the
-        default.
+        Of a TOML file with any of ``whitelist`` (a list), ``aliases`` (a table: alias to genre) and
+        ``tree`` (a table: genre to the list of its subgenres), each of which may instead name a
+        text file beside it; ``extends = "default"`` adds them to the default. None for the default.
 
     Returns
     -------
@@ -132,7 +131,7 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
     Raises
     ------
     InputError
-        If a file cannot be read or understood, or contradicts itself; it names the line or key.
+        If a file cannot be read or parsed, or contradicts itself; names the line or key.
     """
     if path is None:
         path = Path(str(files("genrescope") / "taxonomies" / f"{_DEFAULT}.toml"))
@@ -141,14 +140,14 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
     tree = list(_part(path, document, "tree", _tree_table, _tree_text))
     allowed = list(_unique(_part(path, document, "whitelist", _list, _lines)))
     others = list(_unique(_part(path, document, "aliases", _alias_table, _alias_text)))
-    # Of several spellings in the tree the first counts, and the whitelist's above all.
-    own = {said.key: said.name for said in (*reversed(tree), *allowed)}
+    # The whitelist's spelling takes precedence, then the first one in the tree.
+    own = {entry.key: entry.name for entry in (*reversed(tree), *allowed)}
     spellings = {**base.spellings, **own}
-    # A genre of one's own is no longer another name of something else.
+    # A genre that the file declares is no longer an alias.
     inherited = {key: genre for key, genre in base.aliases.items() if key not in own}
     taxonomy = Taxonomy(
-        {said.key: said.name for said in allowed} or base.whitelist,
-        spellings or {_key(said.of): said.of for said in reversed(others)},
+        {entry.key: entry.name for entry in allowed} or base.whitelist,
+        spellings or {_key(entry.of): entry.of for entry in reversed(others)},
         {**inherited, **_resolved(others, spellings, inherited)},
         {**base.parents, **_linked(tree, base.parents)},
     )
@@ -157,8 +156,8 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """One thing that a file says: a genre, or a name and the genre that it belongs to."""
+class _Entry:
+    """An entry of a file: a genre, or a name and the genre that it belongs to."""
 
     path: Path
     where: str
@@ -169,19 +168,19 @@ class _Said:
     def key(self) -> str:
         return _key(self.name)
 
-    def checked(self) -> _Said:
-        """Refuse names that no tag should hold, or that could never be found."""
+    def checked(self) -> _Entry:
+        """Check for names that no tag should hold, or that can never match."""
         name, of = self.name.strip(), self.of.strip()
         for text in (name, of) if self.of else (name,):
             if not text:
-                raise self.error("a name is missing", "Write a genre's name there")
+                raise self.error("a name is missing", "Add the name of a genre")
             if any(sign == ";" or unicodedata.category(sign) == "Cc" for sign in text):
                 cause = f"{text!r} has a sign that separates genres, or a control character"
-                raise self.error(cause, "Write it without")
+                raise self.error(cause, "Remove it")
             if (decoded := _decoded(text)) != text:
-                cause = f"{text!r} is a number of ID3's, which is read as {decoded!r}"
+                cause = f"{text!r} is an ID3 number, which means {decoded!r}"
                 raise self.error(cause, f"Write {decoded!r}")
-        return _Said(self.path, self.where, name, of)
+        return _Entry(self.path, self.where, name, of)
 
     def error(self, cause: str, remedy: str) -> InputError:
         return InputError(self.path, f"{self.where}: {cause}", remedy)
@@ -191,10 +190,10 @@ def _part(
     path: Path,
     document: dict[str, Any],
     name: str,
-    inline: Callable[[Path, str, Any], Iterator[_Said]],
-    text: Callable[[Path, str], Iterator[_Said]],
-) -> Iterator[_Said]:
-    """Read a part of the taxonomy, wherever it stands."""
+    inline: Callable[[Path, str, Any], Iterator[_Entry]],
+    text: Callable[[Path, str], Iterator[_Entry]],
+) -> Iterator[_Entry]:
+    """Read a part of the taxonomy, inline or from its text file."""
     value = document.get(name)
     if value is None:
         return
@@ -204,11 +203,11 @@ def _part(
         found = text(beside, _read_text(beside, remedy))
     else:
         found = inline(path, name, value)
-    for said in found:
-        yield said.checked()
+    for entry in found:
+        yield entry.checked()
 
 
-def _list(path: Path, where: str, value: Any) -> Iterator[_Said]:
+def _list(path: Path, where: str, value: Any) -> Iterator[_Entry]:
     if not isinstance(value, list):
         cause = f"{where}: it is neither a list nor the name of a text file"
         raise InputError(path, cause, 'Write it as ["Rock", "Jazz"]')
@@ -216,10 +215,10 @@ def _list(path: Path, where: str, value: Any) -> Iterator[_Said]:
         if not isinstance(name, str):
             cause = f"{where}: entry {number} ({name!r}) is not a name"
             raise InputError(path, cause, 'Write it as ["Rock", "Jazz"]')
-        yield _Said(path, where, name)
+        yield _Entry(path, where, name)
 
 
-def _alias_table(path: Path, where: str, value: Any) -> Iterator[_Said]:
+def _alias_table(path: Path, where: str, value: Any) -> Iterator[_Entry]:
     remedy = 'Write [aliases] and lines such as "heavy metal" = "Metal"'
     if not isinstance(value, dict):
         cause = f"{where}: it is neither a table nor the name of a text file"
@@ -227,74 +226,72 @@ def _alias_table(path: Path, where: str, value: Any) -> Iterator[_Said]:
     for name, genre in value.items():
         if not isinstance(genre, str) or not genre:
             raise InputError(path, f"{where}.{name}: {genre!r} is not a genre", remedy)
-        yield _Said(path, f"{where}.{name}", name, genre)
+        yield _Entry(path, f"{where}.{name}", name, genre)
 
 
-def _tree_table(path: Path, where: str, value: Any) -> Iterator[_Said]:
+def _tree_table(path: Path, where: str, value: Any) -> Iterator[_Entry]:
     remedy = 'Write [tree] and lines such as Rock = ["Punk", "Indie Rock"]'
     if not isinstance(value, dict):
         cause = f"{where}: it is neither a table nor the name of a text file"
         raise InputError(path, cause, remedy)
-    yield from _unique(_Said(path, f"{where}.{genre}", genre) for genre in value)
+    yield from _unique(_Entry(path, f"{where}.{genre}", genre) for genre in value)
     for genre, kinds in value.items():
-        for said in _list(path, f"{where}.{genre}", kinds):
-            yield _Said(path, said.where, said.name, genre)
+        for entry in _list(path, f"{where}.{genre}", kinds):
+            yield _Entry(path, entry.where, entry.name, genre)
 
 
-def _lines(path: Path, text: str) -> Iterator[_Said]:
+def _lines(path: Path, text: str) -> Iterator[_Entry]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):
-            yield _Said(path, f"line {number}", line)
+            yield _Entry(path, f"line {number}", line)
 
 
-def _alias_text(path: Path, text: str) -> Iterator[_Said]:
-    for said in _lines(path, text):
-        name, *genre = said.name.split("=")
+def _alias_text(path: Path, text: str) -> Iterator[_Entry]:
+    for entry in _lines(path, text):
+        name, *genre = entry.name.split("=")
         if len(genre) != 1 or not genre[0].strip():
-            raise said.error("it is not `other name = genre`", "Write one `=` between the two")
-        yield _Said(path, said.where, name, genre[0])
+            raise entry.error("it is not `alias = genre`", "Write one `=` between the two")
+        yield _Entry(path, entry.where, name, genre[0])
 
 
-def _tree_text(path: Path, text: str) -> Iterator[_Said]:
+def _tree_text(path: Path, text: str) -> Iterator[_Entry]:
     above: list[str] = []
-    for said in _unique(_lines(path, text)):
-        name = said.name.lstrip(" ")
-        depth, odd = divmod(len(said.name) - len(name), 2)
+    for entry in _unique(_lines(path, text)):
+        name = entry.name.lstrip(" ")
+        depth, odd = divmod(len(entry.name) - len(name), 2)
         if odd or depth > len(above) or name.startswith("\t"):
             cause = "it is not indented by two spaces for each genre above it"
-            raise said.error(
-                cause, "Indent with spaces, two more than the genre that it is a kind of"
-            )
+            raise entry.error(cause, "Indent it by two spaces more than its parent")
         above[depth:] = [name]
-        yield _Said(path, said.where, name, above[depth - 1] if depth else "")
+        yield _Entry(path, entry.where, name, above[depth - 1] if depth else "")
 
 
-def _unique(all_said: Iterable[_Said]) -> Iterator[_Said]:
-    first: dict[str, _Said] = {}
-    for said in all_said:
-        if (before := first.setdefault(said.key, said)) is not said:
+def _unique(entries: Iterable[_Entry]) -> Iterator[_Entry]:
+    first: dict[str, _Entry] = {}
+    for entry in entries:
+        if (before := first.setdefault(entry.key, entry)) is not entry:
             same = (
-                "" if before.name.strip() == said.name.strip() else f" as {before.name.strip()!r}"
+                "" if before.name.strip() == entry.name.strip() else f" as {before.name.strip()!r}"
             )
-            cause = f"{said.name.strip()!r} stands there twice, first in {before.where}{same}"
-            raise said.error(cause, "Remove one of them")
-        yield said
+            cause = f"{entry.name.strip()!r} is a duplicate entry, first in {before.where}{same}"
+            raise entry.error(cause, "Remove one of them")
+        yield entry
 
 
-def _linked(tree: list[_Said], base: Mapping[str, str]) -> dict[str, str]:
-    """Key of each genre to that of the one above it, without loops."""
-    links: dict[str, _Said] = {}
-    for said in tree:
-        if not said.of:
+def _linked(tree: list[_Entry], base: Mapping[str, str]) -> dict[str, str]:
+    """Map the key of each genre to that of its parent, without loops."""
+    links: dict[str, _Entry] = {}
+    for entry in tree:
+        if not entry.of:
             continue
-        if (before := links.setdefault(said.key, said)) is not said:
-            cause = f"{said.name!r} is already under {before.of!r}"
-            raise said.error(cause, "Leave it in one place")
-    parents = {key: _key(said.of) for key, said in links.items()}
-    for key, said in links.items():
+        if (before := links.setdefault(entry.key, entry)) is not entry:
+            cause = f"{entry.name!r} is already under {before.of!r}"
+            raise entry.error(cause, "Keep one of the two")
+    parents = {key: _key(entry.of) for key, entry in links.items()}
+    for key, entry in links.items():
         if key in _above(key, {**base, **parents}):
-            cause = f"{said.name!r} is under {said.of!r}, which is a kind of {said.name!r} itself"
-            raise said.error(cause, "Leave one of the two out")
+            cause = f"{entry.name!r} is under {entry.of!r}, which is under {entry.name!r} itself"
+            raise entry.error(cause, "Remove one of the two")
     return parents
 
 
@@ -307,31 +304,31 @@ def _above(key: str, parents: Mapping[str, str]) -> set[str]:
 
 
 def _resolved(
-    said: list[_Said], known: Mapping[str, str], inherited: Mapping[str, str]
+    entries: list[_Entry], known: Mapping[str, str], inherited: Mapping[str, str]
 ) -> dict[str, str]:
-    """Key of each other name to that of its genre."""
-    links = {one.key: _key(one.of) for one in said}
+    """Map the key of each alias to that of its genre."""
+    links = {one.key: _key(one.of) for one in entries}
     others = {key for key, genre in {**inherited, **links}.items() if key != genre}
-    for one in said:
+    for one in entries:
         if one.key == _key(one.of):
             continue
         if one.key in known:
-            cause = f"{one.name!r} is another name of {one.of!r}, but also a genre of its own"
-            raise one.error(cause, "Leave one of the two out")
+            cause = f"{one.name!r} is an alias of {one.of!r}, but also a genre"
+            raise one.error(cause, "Remove one of the two")
         if _key(one.of) in others:
-            cause = f"{one.of!r} is itself another name"
-            raise one.error(cause, "Give the genre that it is another name of")
+            cause = f"{one.of!r} is itself an alias"
+            raise one.error(cause, "Give the genre that it is an alias of")
         if known and _key(one.of) not in known:
             cause = f"{one.of!r} is neither on the whitelist nor in the tree"
             raise one.error(cause, "Add it to one of them, or correct its spelling")
     return links
 
 
-def _check_ends(said: list[_Said], taxonomy: Taxonomy) -> None:
-    for one in said:
+def _check_ends(entries: list[_Entry], taxonomy: Taxonomy) -> None:
+    for one in entries:
         if taxonomy.canonical(one.of) is None:
             cause = f"neither {one.of!r} nor a genre above it is on the whitelist"
-            raise one.error(cause, f"Add {one.of!r} to the whitelist, or leave the alias out")
+            raise one.error(cause, f"Add {one.of!r} to the whitelist, or remove the alias")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -339,13 +336,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         document = tomllib.loads(_read_text(path, "Give a taxonomy in TOML"))
     except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
         cause = f"it is not TOML ({error or 'too deep'})"
-        raise InputError(path, cause, "Correct it there") from error
+        raise InputError(path, cause, "Correct it") from error
     for key in document:
         if key not in _KEYS:
-            raise InputError(path, f"{key}: unknown key", f"There are: {', '.join(_KEYS)}")
+            raise InputError(path, f"{key}: unknown key", f"Known keys are: {', '.join(_KEYS)}")
     if document.get("extends", _DEFAULT) != _DEFAULT:
         cause = f"extends: there is no taxonomy {document['extends']!r} to extend"
-        raise InputError(path, cause, f'Write extends = "{_DEFAULT}", or leave it out')
+        raise InputError(path, cause, f'Write extends = "{_DEFAULT}", or remove it')
     return document
 
 
@@ -364,7 +361,7 @@ def _read_text(path: Path, remedy: str) -> str:
 
 
 def _key(name: str) -> str:
-    """Give a name as it is looked up; one without letters is looked up as it is."""
+    """Return the key of a name; a name without letters or digits is its own key."""
     plain = unicodedata.normalize("NFKD", name).replace("&", "and").casefold()
     plain = unicodedata.normalize("NFKD", plain)  # casefolding may compose letters again
     kept = [
@@ -376,7 +373,7 @@ def _key(name: str) -> str:
 
 
 def _decoded(name: str) -> str:
-    """Replace a number of ID3's by its name; text after a number refines it, and counts alone."""
+    """Replace an ID3 number by its name; text after a number refines it, and replaces it."""
     while match := _NUMBER.fullmatch(name):
         bracketed, refinement, alone = match.groups()
         named = (refinement or "").strip() or _ID3.get(bracketed or alone)

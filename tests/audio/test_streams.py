@@ -24,8 +24,8 @@ COMMANDS = (
     'similar "$NAME" --library . --db c.db --m3u',
     "scan . --db c.db",
     "stats --db c.db",
-    "export --db c.db --to csv",
-    "export --db c.db --to jsonl",
+    "export --db c.db --format csv",
+    "export --db c.db --format jsonl",
     "tag log --journal j.db",
     "list recipes",
     "--help",
@@ -130,8 +130,8 @@ def test_a_list_of_names_that_are_not_utf8(shell: Shell) -> None:
         "classify $NAME --plot x.xyz",
         "stats --db c.db --plot c.db/x.png",
         "stats --db c.db --plot .",
-        "export --db c.db --to csv --out none/x.csv",
-        "export --db c.db --to m3u --out c.db",
+        "export --db c.db --format csv --out none/x.csv",
+        "export --db c.db --format m3u --out c.db",
         "tag plan . --db c.db --out c.db/x.csv",
         "tag apply p.csv --journal c.db/j.db",
         "scan . --db c.db/c.db",
@@ -149,7 +149,7 @@ def test_places_are_checked_first(shell: Shell, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["scan .", "stats", "export --to csv", "tag log", "tag log --json"]
+    "command", ["scan .", "stats", "export --format csv", "tag log", "tag log --json"]
 )
 def test_no_home(shell: Shell, command: str) -> None:
     # An unknown user, as in a container: not even the system knows a home folder.

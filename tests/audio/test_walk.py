@@ -17,7 +17,7 @@ import genrescope
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier
 from genrescope.classifier.batch import find_audio
-from genrescope.cluster.run import list_files
+from genrescope.cluster.lists import list_files
 from genrescope.datasets.findings import list_audio
 from genrescope.library import scan
 from genrescope.library.catalogue import Catalogue
@@ -326,7 +326,7 @@ def test_commands_say_what_they_passed_over(music: Path, words: tuple[str, ...],
     (music / "a" / "around").symlink_to(music)
     done = command(*words, cwd=music.parent)
     assert done.returncode == code
-    assert "Passed over 6" in done.stderr
+    assert "Skipped 6" in done.stderr
     assert str(Path("a", "0 no ending")) in done.stderr
     assert "and 3 more" in done.stderr
 

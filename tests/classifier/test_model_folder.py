@@ -208,7 +208,7 @@ def test_a_pipe_is_refused_and_not_waited_for(name: str, folder: Path) -> None:
 def test_a_backbone_that_is_an_endless_device_is_refused(folder: Path) -> None:
     told = {"kind": "onnx", "source": "/dev/zero", "sha256": "0" * 64}
     write(folder, representation={"name": "embedding", "version": 2, "backbones": [told]})
-    with pytest.raises(GenrescopeError, match=r"/dev/zero: .*it is no file"):
+    with pytest.raises(GenrescopeError, match=r"/dev/zero: .*it is not a regular file"):
         Classifier(folder)
 
 

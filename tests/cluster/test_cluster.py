@@ -23,8 +23,10 @@ from hypothesis import strategies as st
 import genrescope
 from genrescope.classifier import Classifier
 from genrescope.classifier.batch import classify_files
-from genrescope.cluster import run as cluster
-from genrescope.cluster.run import File, cut, list_files, part_sizes, prepare
+from genrescope.cluster import storage
+from genrescope.cluster.lists import File, cut, list_files, part_sizes
+from genrescope.cluster.parts import MANIFEST, prepare
+from genrescope.cluster.run import connected
 from genrescope.errors import GenrescopeError
 from hostile import hostile
 
@@ -86,7 +88,7 @@ def nodes(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def command(*options: str | Path) -> list[str]:
-    return [sys.executable, "-m", "genrescope", "classify", *map(str, options)]
+    return [sys.executable, "-m", "genrescope", "cluster", "classify", *map(str, options)]
 
 
 def run(*options: str | Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -146,7 +148,7 @@ def test_a_node_that_dies_costs_no_file_and_doubles_none(
 ) -> None:
     started, workers = nodes
     output = tmp_path / "out.parquet"
-    line = command("--cluster", started.address, "--input", music, "--output", output)
+    line = command(music, "--address", started.address, "--out", output)
     with subprocess.Popen(
         line, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -170,7 +172,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
     music: Path, classifier: Classifier, environment: dict[str, str], tmp_path: Path
 ) -> None:
     output = tmp_path / "out.parquet"
-    options = ("--cluster", "local", "--input", music, "--output", output)
+    options = (music, "--address", "local", "--out", output)
     with subprocess.Popen(
         command(*options),
         env=environment,
@@ -216,7 +218,7 @@ def test_a_file_that_crashes_its_worker_becomes_a_row(
     shutil.copy(genrescope.sample(), music / "3 poison.mp3")
     env = environment | hostile(tmp_path, abort="poison.mp3")
     env["PYTHONPATH"] += f"{os.pathsep}{environment['PYTHONPATH']}"
-    done = run("--cluster", "local", "--input", music, "--output", output, env=env)
+    done = run(music, "--address", "local", "--out", output, env=env)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["failed"] == 1
     found = {Path(row["path"]).name: row["error"] for row in rows(output)}
@@ -234,10 +236,10 @@ def test_a_node_that_makes_another_model_is_named(
     prepare(str(music), str(output), classifier)
     config = output / "_model" / "config.json"
     config.write_text(config.read_text().replace('"blues"', '"blue"'))
-    done = run("--cluster", "local", "--input", music, "--output", output, env=environment)
+    done = run(music, "--address", "local", "--out", output, env=environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Error: The cluster has failed" in done.stderr
-    assert "makes another model" in done.stderr
+    assert "reads its model as another one" in done.stderr
     assert not parts(output)
 
 
@@ -260,14 +262,15 @@ GPUS = """
 import sys
 import ray
 from genrescope.classifier import Classifier
-from genrescope.library import cluster
+from genrescope.cluster import run as cluster
+from genrescope.cluster.parts import prepare
 
-job = cluster.prepare(sys.argv[1], sys.argv[2], Classifier.default())
+job = prepare(sys.argv[1], sys.argv[2], Classifier.default())
 memory = 100 * 2**20
 ray.init("local", num_cpus=4, num_gpus=2, include_dashboard=False, object_store_memory=memory)
-assert cluster._needs(job) == cluster._Needs(actors=4, cores=1, gpus=0)
+assert cluster._resources(job) == cluster._Resources(actors=4, cores=1, gpus=0)
 cluster._runs_on_gpu = lambda _: True
-assert cluster._needs(job) == cluster._Needs(actors=2, cores=2, gpus=1)
+assert cluster._resources(job) == cluster._Resources(actors=2, cores=2, gpus=1)
 assert sum(part.files for part in cluster.classify_parts(job)) == 84
 """
 
@@ -293,11 +296,11 @@ def bucket(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
             monkeypatch.setenv(name, value)
         client = boto3.client("s3")
         client.create_bucket(Bucket="bucket")
-        cluster._filesystem.cache_clear()
+        storage._filesystem.cache_clear()
         yield client, {**environment, **aws}
     finally:
         server.stop()
-        cluster._filesystem.cache_clear()
+        storage._filesystem.cache_clear()
 
 
 @on_ray
@@ -309,7 +312,7 @@ def test_buckets_are_read_and_written(
     files = sorted(music.rglob("*.*"))[::3]
     for path in files:
         client.upload_file(str(path), "bucket", f"music/{path.relative_to(music)}")
-    where = ("--cluster", "local", "--input", "s3://bucket/music", "--output")
+    where = ("s3://bucket/music", "--address", "local", "--out")
     done = run(*where, "s3://bucket/results/out.parquet", env=env)
     assert done.returncode in {0, 1}, done.stderr
     listing = client.list_objects_v2(Bucket="bucket", Prefix="results/out.parquet/part-")
@@ -384,8 +387,8 @@ def test_what_pyarrow_does_not_know_goes_through_fsspec() -> None:
     try:
         found = list(list_files("memory://shelf"))
         assert found == [File("memory://shelf/a.flac", 4), File("memory://shelf/b/1 é.mp3", 5)]
-        storage, path = cluster.locate(found[1].path)
-        assert storage.open_input_stream(path).read() == b"music"
+        memory_storage, path = storage.locate(found[1].path)
+        assert memory_storage.open_input_stream(path).read() == b"music"
     finally:
         memory.rm("/shelf", recursive=True)
 
@@ -430,12 +433,12 @@ def test_an_output_folder_is_for_one_model_and_one_input(
     job = prepare(str(music), output, classifier)
     assert (job.files, job.finished, job.missing) == (84, 0, tuple(range(6)))
     assert prepare(str(music), output, classifier) == job
-    with pytest.raises(GenrescopeError, match="was heard of"):
+    with pytest.raises(GenrescopeError, match="it holds results for"):
         prepare(str(music / "album 0"), output, classifier)
     classifier.save_pretrained(tmp_path / "other")
     config = tmp_path / "other" / "config.json"
     config.write_text(config.read_text().replace('"blues"', '"blue"'))
-    with pytest.raises(GenrescopeError, match="by another model"):
+    with pytest.raises(GenrescopeError, match="results of another model"):
         prepare(str(music), output, Classifier(tmp_path / "other"))
 
 
@@ -450,7 +453,7 @@ def test_what_a_stranger_keeps_there_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
     damaged = tmp_path / "out.parquet"
     damaged.mkdir()
-    (damaged / cluster.MANIFEST).write_text("{")
+    (damaged / MANIFEST).write_text("{")
     with pytest.raises(GenrescopeError, match="damaged"):
         prepare(str(music), str(damaged), classifier)
     (tmp_path / "nothing").mkdir()
@@ -462,28 +465,6 @@ def test_what_a_stranger_keeps_there_is_left_alone(
 def test_a_cluster_that_is_not_there_is_named_at_once() -> None:
     begin = time.monotonic()
     for address, told in (("127.0.0.1:1", "No Ray cluster"), ("ray://127.0.0.1:1", "ray://")):
-        with pytest.raises(GenrescopeError, match=told), cluster.connected(address):
+        with pytest.raises(GenrescopeError, match=told), connected(address):
             pass
     assert time.monotonic() - begin < 10
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--cluster", "local"),
-        ("--cluster", "local", "--input", "music"),
-        ("--input", "music", "song.mp3"),
-        ("--output", "out.parquet", "song.mp3"),
-        ("--cluster", "local", "--input", "music", "--output", "out", "song.mp3"),
-        ("--cluster", "local", "--input", "music", "--output", "out", "--json"),
-        ("--cluster", "local", "--input", "music", "--output", "out", "--workers", "2"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(options: tuple[str, ...]) -> None:
-    from typer.testing import CliRunner
-
-    from genrescope.cli.app import app
-
-    done = CliRunner().invoke(app, ["classify", *options])
-    assert done.exit_code == 2
-    assert "--cluster" in done.output

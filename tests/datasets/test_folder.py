@@ -308,7 +308,7 @@ def test_genres_that_differ_in_signs_are_two_and_it_is_said(tmp_path: Path, clip
     dataset = read_folder(tmp_path / "music")
     assert dataset.counts == {"Hip-Hop": 1, "hip hop": 1, "pop": 1}
     (remark,) = dataset.remarks
-    assert "'Hip-Hop' and 'hip hop' are kept apart" in remark.cause
+    assert "'Hip-Hop' and 'hip hop' stay separate" in remark.cause
 
 
 @pytest.mark.parametrize("lost", ["empty", "another's", "text"])

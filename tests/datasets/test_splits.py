@@ -30,11 +30,11 @@ from genrescope.datasets.splits import (
 )
 from genrescope.datasets.track import Dataset, SplitLists, Track
 from genrescope.errors import GenrescopeError
-from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
+from genrescope.representations.transform import get_transforms
 from genrescope.study import cell, run
 from genrescope.study.config import StudyConfig
-from genrescope.training.fit import PackedTracks
+from genrescope.training.data import PackedTracks
 from genrescope.training.recipe import Recipe, load_recipe
 from silent import Silent
 
@@ -230,7 +230,7 @@ def test_only_protocols_that_keep_artists_apart_are_called_honest() -> None:
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
 def test_one_genre_is_nothing_to_tell_apart(protocol: str) -> None:
     dataset = make_dataset({"a": [f"a{number}" for number in range(40)]})
-    with pytest.raises(GenrescopeError, match="nothing to tell apart"):
+    with pytest.raises(GenrescopeError, match="at least two are needed"):
         get_protocol(protocol).splits(dataset, 0)
 
 
@@ -367,7 +367,7 @@ def test_what_cannot_be_split_is_refused_in_words(
         splits = get_protocol(protocol).splits(make_dataset(genres), seed)
     except GenrescopeError as error:
         told = str(error)
-        reasons = ("nothing to tell apart", "are needed to split", "too few artists", "artist is")
+        reasons = ("at least two are needed", "are needed to split", "too few artists", "artist is")
         assert any(reason in told for reason in reasons)
         assert told.endswith(".")
     else:
@@ -479,7 +479,7 @@ def test_a_study_learns_from_no_part_of_what_it_tests(
                 **more,
             }
         )
-        for name, more in (("plain", {}), ("altered", {"alterations": ["fast", "soft"]}))
+        for name, more in (("plain", {}), ("altered", {"augmentations": ["fast", "soft"]}))
     ]
     store, artist_of = Store(tmp_path / "store"), {t.id: t.group for t in dataset.tracks}
     owner: dict[bytes, str] = {}  # of each segment, in every version of its track
@@ -487,7 +487,7 @@ def test_a_study_learns_from_no_part_of_what_it_tests(
         collection = store.collect(
             recipe.make_representation(),
             dataset.tracks,
-            alterations=get_alterations(recipe.alterations),
+            transforms=get_transforms(recipe.augmentations),
             workers=1,
         )
         for row, segments in enumerate(collection.packed):

@@ -117,7 +117,7 @@ extends: knn
 name: mine
 about: All that a recipe may say.
 representation: {name: mfcc, coefficients: 13, seconds: 3.0, loop: true, hz: 16000}
-alterations: [mp3]
+augmentations: [mp3]
 normalise: standardise
 search: {neighbours: [1, 3]}
 calibrate: true
@@ -173,7 +173,7 @@ def open_taxonomy(path: Path) -> None:
         genre = taxonomy.canonical(name)
         assert genre is None or genre.strip()
         taxonomy.is_within(name, "Rock")
-    taxonomy.map_shares({"rock": 0.5, "jazz": 0.4})
+    taxonomy.map_probabilities({"rock": 0.5, "jazz": 0.4})
 
 
 def open_taxonomy_text(part: str) -> Callable[[Path], None]:

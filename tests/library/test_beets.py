@@ -220,7 +220,7 @@ def test_an_unsure_track_is_left_alone_and_named(beets: Beets) -> None:
     file["title"] = title
     file.save()
     beets.add()
-    assert "lament: not sure enough: Disco 0." in beets.run("genrescope")
+    assert "lament: low confidence: Disco 0." in beets.run("genrescope")
     assert beets.genres()["lament"] == []
 
 

@@ -69,7 +69,7 @@ def scanned(run: Run, library: Path, *options: object, **more: str) -> dict[str,
 
 
 def rows(run: Run, *options: object) -> dict[str, dict[str, Any]]:
-    done = run("export", "--to", "jsonl", *options)
+    done = run("export", "--format", "jsonl", *options)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) == len({row["path"] for row in found})
@@ -238,12 +238,12 @@ def test_every_form_of_export_says_the_same(run: Run, library: Path, tmp_path: P
     pq = pytest.importorskip("pyarrow.parquet")
     scanned(run, library)
     meant = rows(run)
-    lines = list(csv.DictReader(run("export", "--to", "csv").stdout.splitlines()))
+    lines = list(csv.DictReader(run("export", "--format", "csv").stdout.splitlines()))
     assert {Path(line["path"]).name: line["genre"] or None for line in lines} == {
         name: row["genre"] for name, row in meant.items()
     }
     out = tmp_path / "genres.parquet"
-    assert run("export", "--to", "parquet", "--out", out).returncode == 0
+    assert run("export", "--format", "parquet", "--out", out).returncode == 0
     table = pq.read_table(out).to_pylist()
     for row in table:
         same = meant[Path(row["path"]).name]
@@ -261,7 +261,7 @@ def test_every_form_of_export_says_the_same(run: Run, library: Path, tmp_path: P
 def test_a_playlist_for_each_genre(run: Run, library: Path, tmp_path: Path) -> None:
     scanned(run, library)
     folder = tmp_path / "lists"
-    assert run("export", "--to", "m3u", "--out", folder).returncode == 0
+    assert run("export", "--format", "m3u", "--out", folder).returncode == 0
     played = {
         path.stem: [line for line in path.read_text().splitlines() if not line.startswith("#")]
         for path in folder.iterdir()
@@ -269,7 +269,7 @@ def test_a_playlist_for_each_genre(run: Run, library: Path, tmp_path: Path) -> N
     assert played["disco"] == [str(library.resolve() / "a" / "pulse.mp3")]
     assert sum(map(len, played.values())) == 3
     sure = tmp_path / "sure"
-    run("export", "--to", "m3u", "--out", sure, "--min-confidence", 0.8)
+    run("export", "--format", "m3u", "--out", sure, "--min-confidence", 0.8)
     assert {path.stem for path in sure.iterdir()} == {"classical", "jazz"}
 
 
@@ -279,8 +279,8 @@ def test_a_playlist_for_each_genre(run: Run, library: Path, tmp_path: Path) -> N
         (("scan", "NOWHERE"), "no such folder"),
         (("scan", "FILE"), "it is a file"),
         (("stats",), "there is no catalogue"),
-        (("export", "--to", "csv"), "there is no catalogue"),
-        (("export", "--to", "parquet"), "needs a file"),
+        (("export", "--format", "csv"), "there is no catalogue"),
+        (("export", "--format", "parquet"), "needs a file"),
         (("scan", "LIBRARY", "--db", "FILE"), "not a genrescope catalogue"),
         (("scan", "LIBRARY", "--db", "OTHER"), "another program's database"),
         (("scan", "LIBRARY", "--db", "NEWER"), "a newer genrescope created it"),
@@ -673,7 +673,9 @@ def test_a_catalogue_of_the_first_version_goes_on(
         told = json.loads(run("stats", "--db", old, "--json").stdout)
         assert (told["analysed"], told["failed"], told["waiting"]) == (3, 1, 0)
     told = scanned(run, library, "--db", old)
-    assert (told["new"], told["changed"], told["analysed"], told["failed"]) == (0, 0, 0, 0)
+    # Once more, for the embeddings.
+    assert (told["new"], told["changed"], told["analysed"], told["failed"]) == (0, 0, 3, 0)
+    assert scanned(run, library, "--db", old)["analysed"] == 0
     assert rows(run, "--db", old) == rows(run, "--db", new)
     content = genrescope.sample("pulse").read_bytes()
     (library / "cut.mp3").write_bytes(content[: round(0.7 * len(content))])
@@ -683,5 +685,5 @@ def test_a_catalogue_of_the_first_version_goes_on(
     assert cut.prediction is not None
     assert len(cut.prediction.warnings) == 1
     with closing(sqlite3.connect(old)) as opened:
-        assert opened.execute("PRAGMA user_version").fetchone() == (2,)
+        assert opened.execute("PRAGMA user_version").fetchone() == (3,)
         assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)

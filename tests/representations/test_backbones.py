@@ -264,7 +264,7 @@ def test_a_classifier_of_such_a_backbone_is_trained_and_used(
     recipe.write_text(RECIPE.format(name="mine", representation=json.dumps(settings)))
     made = run(
         *("train", "--recipe", recipe, "--data", genres, "--out", out),
-        *("--store", tmp_path / "store", "--jobs", 1),
+        *("--cache-dir", tmp_path / "store", "--jobs", 1),
     )
     assert made.returncode == 0, made.stderr
     told = run("classify", "--model", out, "--json", "--timeline", genres / "low" / "0.wav")

@@ -1,9 +1,10 @@
 """The pretrained taggers give what the original package gave, and the same under torch."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,20 +16,16 @@ from genrescope.backbones import log_mel
 from genrescope.backbones.backbone import open_backbone
 from genrescope.backbones.musicnn import NETWORKS
 from genrescope.errors import GenrescopeError
-from genrescope.models.musicnn import from_tensorflow
 from genrescope.representations import make_representation
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture(scope="module")
-def convert() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("convert_musicnn", TOOLS / "convert_musicnn.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def convert() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(TOOLS))
+    yield importlib.import_module("convert_musicnn")
+    sys.path.remove(str(TOOLS))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -54,7 +51,7 @@ def test_onnx_gives_what_the_whole_network_gives_in_torch(
     patches = log_mel.patches(log_mel.compute(convert.reference_signal(), log_mel.SAMPLING_RATE))
     for name in NETWORKS:
         variables = convert.read_checkpoint(archive, name)
-        network = from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()})
+        network = convert.from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()})
         with torch.no_grad():
             expected = network(torch.from_numpy(patches))
         heard = open_backbone(name).encode(convert.reference_signal())

@@ -20,10 +20,10 @@ from PIL import Image
 from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import make_representation, picture
-from genrescope.representations.alteration import PLAIN, AudioTransform, get_alterations
 from genrescope.representations.mel_from_image import MelFromImage
 from genrescope.representations.representation import Array
 from genrescope.representations.store import Store
+from genrescope.representations.transform import PLAIN, AudioTransform, get_transforms
 
 SAMPLING_RATE = 22050
 
@@ -61,11 +61,11 @@ class Recorded(MelFromImage):
     log: str = ""
 
     def of_track(
-        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         with Path(self.log).open("a", encoding="utf-8") as file:
             file.write(f"{track.id}\n")
-        return super().of_track(track, alteration, allow_damaged=allow_damaged)
+        return super().of_track(track, transform, allow_damaged=allow_damaged)
 
 
 class Counting:
@@ -215,7 +215,7 @@ class OnAFullDisk(MelFromImage):
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
 def test_an_array_is_written_whole_or_not_at_all(store: Store, tracks: list[Track]) -> None:
-    with pytest.raises(GenrescopeError, match=r"(?s)the store cannot be written.*--store"):
+    with pytest.raises(GenrescopeError, match=r"(?s)the store cannot be written.*--cache-dir"):
         store.collect(OnAFullDisk(), tracks)
     assert stored(store) == {}
     assert len(store.collect(MEL, tracks).ids) == 3
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     tmp_path: Path, tracks: list[Track], blocked: str
 ) -> None:
     (tmp_path / "store").write_text("a file stands in the way")
-    with pytest.raises(InputError, match=r"the store cannot be written .*--store") as caught:
+    with pytest.raises(InputError, match=r"the store cannot be written .*--cache-dir") as caught:
         Store(tmp_path / blocked).collect(MEL, tracks)
     assert caught.value.path == tmp_path / blocked
 
@@ -305,14 +305,14 @@ def test_nothing_gives_an_empty_collection_of_the_right_kind(
     assert found.packed.dtype == representation.pack(row).dtype
 
 
-def test_altered_versions_follow_the_plain_one(store: Store, tracks: list[Track]) -> None:
-    loud, fast = get_alterations(["loud", "fast"])
+def test_transformed_versions_follow_the_plain_one(store: Store, tracks: list[Track]) -> None:
+    loud, fast = get_transforms(["loud", "fast"])
     mfcc = make_representation("mfcc", {"seconds": 0.3})
     plain = store.collect(mfcc, tracks)
     first = stored(store)
     seen: list[tuple[int, int]] = []
     both = store.collect(
-        mfcc, tracks, alterations=[loud, fast], progress=lambda *done: seen.append(done)
+        mfcc, tracks, transforms=[loud, fast], progress=lambda *done: seen.append(done)
     )
     assert seen[-1] == (6, 6)
     assert first.items() <= stored(store).items()
@@ -330,17 +330,17 @@ def test_a_bad_clip_is_one_problem_however_many_its_versions(
 ) -> None:
     assert tracks[1].audio is not None
     tracks[1].audio.write_bytes(b"no music")
-    found = store.collect(MEL, tracks, alterations=get_alterations(["loud", "fast"]))
+    found = store.collect(MEL, tracks, transforms=get_transforms(["loud", "fast"]))
     assert [problem.path for problem in found.problems] == [tracks[1].audio]
     assert found.ids == ("t0", "t2")
     assert len(found.packed) == 6
 
 
-def test_only_audio_can_be_altered(store: Store) -> None:
+def test_only_audio_can_be_augmented(store: Store) -> None:
     track = Track("t", "pop", descriptors=(0.0,) * 57)
-    with pytest.raises(GenrescopeError, match="only audio can be altered"):
+    with pytest.raises(GenrescopeError, match="only audio can be augmented"):
         store.collect(
-            make_representation("descriptors"), [track], alterations=get_alterations(["loud"])
+            make_representation("descriptors"), [track], transforms=get_transforms(["loud"])
         )
 
 

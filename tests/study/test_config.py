@@ -16,16 +16,16 @@ def written(tmp_path: Path, text: str) -> str:
 
 
 def test_an_ensemble_brings_its_recipes_with_it() -> None:
-    plan = load_study("original", recipes=["ensemble-no-audio", "svm"])
-    (ensemble,) = plan.ensembles
-    names = [recipe.name for recipe in plan.recipes]
+    config = load_study("original", recipes=["ensemble-no-audio", "svm"])
+    (ensemble,) = config.ensembles
+    names = [recipe.name for recipe in config.recipes]
     assert set(ensemble.of) <= set(names)
     assert names.count("svm") == 1
-    assert plan.entries[-1] is ensemble
+    assert config.entries[-1] is ensemble
 
 
 def test_an_ensemble_may_be_of_the_studys_own_recipes(tmp_path: Path) -> None:
-    plan = load_study(
+    config = load_study(
         written(
             tmp_path,
             """
@@ -36,16 +36,16 @@ def test_an_ensemble_may_be_of_the_studys_own_recipes(tmp_path: Path) -> None:
             """,
         )
     )
-    assert [recipe.name for recipe in plan.recipes] == ["mine", "knn"]
-    assert plan.ensembles == [Ensemble(name="both", of=("mine", "knn"), pool="average")]
-    assert plan.train_shares == (0.25, 0.5)
+    assert [recipe.name for recipe in config.recipes] == ["mine", "knn"]
+    assert config.ensembles == [Ensemble(name="both", of=("mine", "knn"), pool="average")]
+    assert config.train_shares == (0.25, 0.5)
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("recipes: [{name: a, of: [svm, nothing]}]", "no recipe 'nothing'"),
-        ("recipes: [svm, {name: svm, of: [knn, mlp]}]", "share a name: svm"),
+        ("recipes: [svm, {name: svm, of: [knn, mlp]}]", "recipes with the same name: svm"),
         ("{recipes: [svm], train_shares: [1.5]}", "train_shares"),
         ("{recipes: [svm], train_shares: [0]}", "train_shares"),
         ("{recipes: [svm], skip: {knn: [random]}}", "skip.*knn"),

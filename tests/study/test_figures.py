@@ -128,9 +128,9 @@ def test_accuracies_has_a_panel_for_each_protocol_best_first() -> None:
     figure = figures.accuracies(CELLS, HONEST, "Test accuracy")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
-        "filtered: honest",
-        "grouped: honest",
-        "report: optimistic",
+        "filtered: leakage-free",
+        "grouped: leakage-free",
+        "random: optimistic",
         "leaky-segments: LEAKS",
     ]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -163,7 +163,7 @@ def test_gap_sets_random_and_filtered_on_one_line_and_writes_the_gap() -> None:
     ]
     assert f"{random.mean - leakage_free.mean:+.2f}" in texts(axes)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["report: random split, artists leak", "filtered: honest"]
+    assert legend == ["random: random split, artists leak", "filtered: leakage-free"]
     marks = {line.get_label(): line for line in axes.get_lines()}
     assert marks[legend[0]].get_markerfacecolor() == "white"
     assert marks[legend[0]].get_marker() == "D"
@@ -174,7 +174,7 @@ def test_gap_marks_grouped_and_says_what_leaks() -> None:
     figure = figures.gap(CELLS, HONEST, "Gap")
     (axes,) = figure.axes
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"grouped: honest, too", "leaky-segments: LEAKS"} <= set(legend)
+    assert {"grouped: also leakage-free", "leaky-segments: LEAKS"} <= set(legend)
     leaking = [cell for cell in CELLS if cell.protocol == SEGMENTS]
     assert texts(axes).count("LEAKS") == len(leaking)
     (cross,) = [line for line in axes.get_lines() if line.get_label() == "leaky-segments: LEAKS"]

@@ -16,8 +16,8 @@ from genrescope.datasets.demo import make
 from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import GenrescopeError
 from genrescope.io import markdown_text
-from genrescope.representations.alteration import ALTERATIONS, AudioTransform
 from genrescope.representations.mel_image import MelImage
+from genrescope.representations.transform import TRANSFORMS, AudioTransform
 from genrescope.study.config import StudyConfig, bundled_studies, load_study
 from genrescope.study.report import write_report
 from genrescope.study.results import COLUMNS, Cell, ResultRow, TrackPrediction
@@ -175,7 +175,10 @@ def test_kept_models_classify_files_as_the_study_did(finished) -> None:
     card = (out / "models" / "small-cnn-filtered" / "README.md").read_text()
     assert f"{cell.rows[0].accuracy:.3f} on {cell.n_test} test tracks" in card
     # By the validation tracks, not by those that it was tested on.
-    assert f"{classifier.config.unsure_below:g} is marked unsure: of {cell.n_valid} tracks" in card
+    assert (
+        f"{classifier.config.unsure_below:g} is marked unsure: of {cell.n_valid} held-out tracks"
+        in card
+    )
     assert "`filtered`" in card
 
 
@@ -251,17 +254,17 @@ def test_other_labels_are_not_mixed_with_what_was_done(
     assert len(checksums) == 2
 
 
-@pytest.mark.parametrize("change", ["version", "alteration"])
-def test_what_was_heard_otherwise_is_fitted_again(
+@pytest.mark.parametrize("change", ["version", "augmentation"])
+def test_changed_input_is_fitted_again(
     demo: Dataset, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    recipe = {**MLP, "epochs": 1, "alterations": ["loud"] if change == "alteration" else []}
+    recipe = {**MLP, "epochs": 1, "augmentations": ["loud"] if change == "augmentation" else []}
     one = plan(recipe, protocols=["random"], seeds=1)
     first = run_study(one, demo, tmp_path, options(store, jobs=1), Log())
     if change == "version":
         monkeypatch.setattr(MelImage, "version", MelImage.version + 1)
     else:
-        monkeypatch.setitem(ALTERATIONS, "loud", AudioTransform(gain_db=3))
+        monkeypatch.setitem(TRANSFORMS, "loud", AudioTransform(gain_db=3))
     second = run_study(one, demo, tmp_path, options(store, jobs=1), Log())
     checksums = {study.cells[0].rows[0].data_checksum for study in (first, second)}
     assert len(checksums) == 2
@@ -373,8 +376,8 @@ def test_faults_of_a_study_file_are_named(tmp_path: Path) -> None:
     file.write_text("recipes: [original-mlp, original-mlp]\n")
     with pytest.raises(GenrescopeError, match="original-mlp"):
         load_study(str(file))
-    file.write_text("recipes: [original-mlp]\nprotocols: [random]\n")
-    with pytest.raises(GenrescopeError, match="'random'"):
+    file.write_text("recipes: [original-mlp]\nprotocols: [shuffled]\n")
+    with pytest.raises(GenrescopeError, match="'shuffled'"):
         load_study(str(file))
     file.write_text("recipes: [original-mlp]\nseed: 3\n")
     with pytest.raises(GenrescopeError, match="seed"):
@@ -406,7 +409,7 @@ def test_more_seeds_or_protocols_leave_what_is_done_as_it_is(
     assert sorted(log.fits) == [
         "small-mlp · filtered · seed 0",
         "small-mlp · filtered · seed 1",
-        "small-mlp · report · seed 1",
+        "small-mlp · random · seed 1",
     ]
 
 

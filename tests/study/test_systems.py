@@ -16,7 +16,8 @@ from genrescope.representations.store import Store
 from genrescope.study.config import StudyConfig, load_study
 from genrescope.study.report import write_report
 from genrescope.study.run import Options, Study, run_study
-from genrescope.training.fit import PackedTracks, fit
+from genrescope.training.data import PackedTracks
+from genrescope.training.fit import fit
 from genrescope.training.recipe import Ensemble, Recipe, bundled_recipes, load_entry, load_recipe
 from silent import Silent
 
@@ -77,7 +78,7 @@ def study(
         )
         for recipe in small.values()
     ]
-    plan = StudyConfig(
+    config = StudyConfig(
         recipes=recipes,
         ensembles=ENSEMBLES,
         protocols=["random", "leaky-segments"],
@@ -86,7 +87,7 @@ def study(
     )
     out = tmp_path_factory.mktemp("study")
     options = Options(jobs=1, store=kept, download=False, trainer_flags={"devices": 1})
-    done = run_study(plan, clips, out, options, Silent())
+    done = run_study(config, clips, out, options, Silent())
     write_report(done, out)
     return done, out
 
@@ -151,8 +152,8 @@ def test_the_report_holds_every_line(study: tuple[Study, Path]) -> None:
 
 
 def test_the_study_of_every_system_lists_every_recipe() -> None:
-    plan = load_study("systems")
-    assert {entry.name for entry in plan.entries} == set(ENTRIES)
+    config = load_study("systems")
+    assert {entry.name for entry in config.entries} == set(ENTRIES)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

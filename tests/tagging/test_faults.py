@@ -128,7 +128,7 @@ MOMENTS = [
     )
     for when in ("before", "after")
 ]
-MOMENTS += [("shutil:copyfileobj", "before"), (f"{JOURNAL}enter", "before")]
+MOMENTS += [("shutil:copyfileobj", "before"), (f"{JOURNAL}register", "before")]
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ MOMENTS += [("shutil:copyfileobj", "before"), (f"{JOURNAL}enter", "before")]
 def test_every_step_may_be_the_last(
     target: str, when: str, finish: str, tagged: faults.Tagged
 ) -> None:
-    once = target.endswith("enter")
+    once = target.endswith("register")
     for number in (1,) if once else (1, 3):
         tagged.reset()
         died = tagged.tag("apply", tagged.plan, hooks=[("die", target, when, number)])
@@ -145,7 +145,7 @@ def test_every_step_may_be_the_last(
         assert "half" not in tagged.states().values()
         done = tagged.tag(finish)
         if once:  # nothing was noted, nothing was done
-            assert "no plan of which anything is left to do" in fine(done, 1)
+            assert "No plan has anything left to do" in fine(done, 1)
         else:
             fine(done)
         side = "new" if finish == "resume" and not once else "old"
@@ -424,7 +424,7 @@ def test_changes_without_permission(
     told = fine(runner.run(*words, user=NOBODY), 1)
     for name, cause in (
         ("read-only", "skipped: {}: it is read-only"),
-        ("closed", "failed: {}: its folder may not be written to"),
+        ("closed", "failed: {}: its folder is not writable"),
         ("secret", "failed: {}: it cannot be read (Permission denied)"),
         ("foreign", "skipped: {}: it belongs to another user or group"),
     ):
@@ -434,7 +434,7 @@ def test_changes_without_permission(
     assert list(library.rglob(f"{faults.LEAVE_A_MARK}*")) == []
     places["fine"].parent.chmod(0o555)
     told = fine(runner.run("tag", "undo", "--journal", journal, user=NOBODY), 1)
-    assert f"failed: {places['fine']}: its folder may not be written to" in told
+    assert f"failed: {places['fine']}: its folder is not writable" in told
     places["fine"].parent.chmod(0o755)
     fine(runner.run("tag", "undo", "--journal", journal, user=NOBODY))
     assert places["fine"].read_bytes() == before["fine"]
@@ -514,11 +514,11 @@ def a_pipe(path: Path, outside: Path) -> None:
 
 
 CHANGES: dict[Callable[[Path, Path], None], str] = {
-    replaced: "it has changed since the plan was made",
-    removed: "it is not there any more",
+    replaced: "it has changed since the plan was written",
+    removed: "it does not exist any more",
     linked: "it is a link",
-    a_folder: "it is no file any more",
-    a_pipe: "it is no file any more",
+    a_folder: "it is not a regular file any more",
+    a_pipe: "it is not a regular file any more",
 }
 
 
@@ -561,7 +561,7 @@ def test_a_file_changed_between_apply_and_undo(
     before = seen(path)
     done = tagged.tag("undo")
     if change is replaced:
-        assert "only its genre was put back" in fine(done)
+        assert "only its genre was restored" in fine(done)
         assert path.read_bytes().endswith(b"more")
         assert read_genres(path) == ("Funk", "Soul")
         return
@@ -579,7 +579,7 @@ def test_an_edit_that_shows_in_neither_size_nor_time_is_kept(
     edited_unseen(path, tmp_path)
     edited = path.read_bytes()
     told = fine(tagged.tag("apply", tagged.plan), 1)
-    assert "since the plan was made; make the plan again" in told
+    assert "since the plan was written; write a new plan" in told
     assert path.read_bytes() == edited
     faults.write_plan(tagged.plan, tagged.library)
     fine(tagged.tag("apply", tagged.plan))
@@ -590,7 +590,7 @@ def test_an_edit_that_shows_in_neither_size_nor_time_is_kept(
     title = "Xítle".encode()
     assert title in edited
     path.write_bytes(path.read_bytes().replace(title, "Yítle".encode()))
-    assert "only its genre was put back" in fine(tagged.tag("undo"))
+    assert "only its genre was restored" in fine(tagged.tag("undo"))
     assert read_genres(path) == ("Funk", "Soul")
     assert "Yítle".encode() in path.read_bytes()
 
@@ -626,7 +626,7 @@ def test_a_file_that_is_not_the_planned_one_is_left_alone(
     if when == "before":
         change(path)
         told = fine(tagged.tag("apply", tagged.plan), 1)
-        assert f"skipped: {path}: it {UNSEEN[change]} since the plan was made; make the" in told
+        assert f"skipped: {path}: it {UNSEEN[change]} since the plan was written; write a" in told
     else:
         hooks = [("pause", f"{APPLY}_swap", 2, str(flag))]
         running = tagged.start("apply", tagged.plan, hooks=hooks)
@@ -667,7 +667,7 @@ def test_a_folder_that_became_a_link_leads_nowhere(
         (library / "album").symlink_to(outside)
         held = (outside / "clip.mp3").read_bytes()
         told = fine(runner.run("tag", *command, "--journal", journal), 1)
-        assert f"skipped: {library / 'album' / 'clip.mp3'}: it does not lie in the library" in told
+        assert f"skipped: {library / 'album' / 'clip.mp3'}: it is not in the library" in told
         assert (outside / "clip.mp3").read_bytes() == held
         (library / "album").unlink()
         outside.rename(library / "album")
@@ -700,11 +700,11 @@ def lines(plan: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
-        ("../outside.mp3", "the path does not lie in the library"),
-        ("album/../../outside.mp3", "the path does not lie in the library"),
-        ("{outside}", "the path does not lie in the library"),
-        ("", "the path does not lie in the library"),
-        ("a\0b.mp3", "the path does not lie in the library"),
+        ("../outside.mp3", "the path is not in the library"),
+        ("album/../../outside.mp3", "the path is not in the library"),
+        ("{outside}", "the path is not in the library"),
+        ("", "the path is not in the library"),
+        ("a\0b.mp3", "the path is not in the library"),
     ],
 )
 def test_no_plan_leads_out_of_the_library(
@@ -732,9 +732,9 @@ def test_no_plan_leads_out_of_the_library(
         (lambda text: text.replace("action,", "deed,"), "the column action is missing"),
         (lambda text: text.replace("# library:", "# nothing:"), "'# library: …' is missing"),
         (lambda text: text[text.index("action") :], "its first lines, from"),
-        (lambda text: text.replace(",", "|"), "it is no plan of this genrescope"),
+        (lambda text: text.replace(",", "|"), "it is not a plan of this version of genrescope"),
         (lambda text: text + 'write,"open quotes,,Jazz\n', "no new genre"),
-        (lambda _: "\0\1\2\xff", "it is no plan"),
+        (lambda _: "\0\1\2\xff", "it is not a plan"),
     ],
 )
 def test_damaged_plans_are_refused_whole(
@@ -754,8 +754,8 @@ def test_damaged_plans_are_refused_whole(
 )
 def test_other_files_are_no_plans(content: bytes, tagged: faults.Tagged) -> None:
     tagged.plan.write_bytes(content)
-    assert "it is no plan" in fine(tagged.tag("apply", tagged.plan), 1)
-    assert "it is no plan" in fine(tagged.tag("undo", tagged.plan), 1)
+    assert "it is not a plan" in fine(tagged.tag("apply", tagged.plan), 1)
+    assert "it is not a plan" in fine(tagged.tag("undo", tagged.plan), 1)
     assert list(tagged.complaints("old")) == []
 
 
@@ -792,15 +792,13 @@ def test_a_library_that_is_not_there(
 ) -> None:
     away = tmp_path / "taken out"
     tagged.library.rename(away)
-    assert "the library is not there. Connect its drive" in fine(
-        tagged.tag("apply", tagged.plan), 1
-    )
+    assert "the library is missing. Connect its drive" in fine(tagged.tag("apply", tagged.plan), 1)
     assert not tagged.library.exists()
     away.rename(tagged.library)
     fine(tagged.tag("resume"))
     assert list(tagged.complaints("new")) == []
     tagged.library.rename(away)
-    assert "the library is not there" in fine(tagged.tag("undo"), 1)
+    assert "the library is missing" in fine(tagged.tag("undo"), 1)
     assert "no such folder" in fine(runner.run("scan", tagged.library), 1)
     away.rename(tagged.library)
     fine(tagged.tag("undo"))

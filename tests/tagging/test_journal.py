@@ -29,7 +29,7 @@ def journal(place: Path) -> Iterator[Journal]:
 
 def enter(journal: Journal, key: str = "a", *, steps: int = 3, preserve_mtime: bool = False) -> int:
     """Note a plan of so many steps."""
-    return journal.enter(
+    return journal.register(
         key,
         Path(f"{key}.csv"),
         Path("/music") / key,
@@ -69,7 +69,7 @@ def test_what_is_noted_is_there_when_it_is_opened_again(place: Path) -> None:
             old=("Pop", "Röck"),
             new=("New 0",),
             state="ready",
-            told=None,
+            reason=None,
             mtime_ns=2**62 + 1,
             patch=b"\0patch\xff",
         )
@@ -102,7 +102,7 @@ def test_steps_are_of_the_states_asked_for_when_they_are_come_to(journal: Journa
         journal.end(change, state, f"told {state}")
     for state in STATES:
         (change,) = of(journal, plan, state)
-        assert (change.state, change.told) == (state, f"told {state}")
+        assert (change.state, change.reason) == (state, f"told {state}")
     assert [change.state for change in of(journal, plan, "done", "waiting")] == ["waiting", "done"]
     assert journal.plans()[0].counts == dict.fromkeys(STATES, 1)
 
@@ -116,7 +116,7 @@ def test_going_through_the_steps_one_may_end_them(journal: Journal) -> None:
         done += 1
     assert done == 150
     assert journal.plans()[0].counts == {"done": 150}
-    assert {change.told for change in of(journal, plan)} == {None}
+    assert {change.reason for change in of(journal, plan)} == {None}
 
 
 def test_a_plan_that_is_known_is_gone_on_with(journal: Journal) -> None:
@@ -131,7 +131,7 @@ def test_a_plan_that_is_known_is_gone_on_with(journal: Journal) -> None:
     again = of(journal, plan)
     # What came to nothing waits anew, without what was told of it; nothing is added.
     assert [change.state for change in again] == ["waiting", "ready", "done", *["waiting"] * 3]
-    assert [change.told for change in again] == ["told"] * 3 + [None] * 3
+    assert [change.reason for change in again] == ["told"] * 3 + [None] * 3
     assert [change.patch for change in again] == [b"patch"] * 3 + [None] * 3
     newest, entry = journal.plans()
     assert (entry.number, entry.preserve_mtime) == (plan, True)
@@ -145,14 +145,14 @@ def test_a_plan_is_noted_whole_or_not_at_all(place: Path) -> None:
 
     with Journal(place) as journal:
         with pytest.raises(RuntimeError, match="breaks off"):
-            journal.enter("a", Path("a.csv"), Path("/music"), steps(), preserve_mtime=False)
+            journal.register("a", Path("a.csv"), Path("/music"), steps(), preserve_mtime=False)
         assert journal.plans() == []
         assert enter(journal) == journal.plans()[0].number
 
 
 def test_a_file_has_one_step_in_a_plan(journal: Journal) -> None:
     twice = [("0.mp3", "stamp", (), (new,)) for new in ("First", "Second")]
-    plan = journal.enter("a", Path("a.csv"), Path("/music"), twice, preserve_mtime=False)
+    plan = journal.register("a", Path("a.csv"), Path("/music"), twice, preserve_mtime=False)
     (change,) = of(journal, plan)
     assert change.new == ("First",)
     assert change.old == ()
@@ -165,8 +165,8 @@ def test_what_was_never_begun_is_called_off(journal: Journal) -> None:
     journal.end(second, "failed", "no room")
     journal.cancel(plan)
     ready, failed, called_off = of(journal, plan)
-    assert (ready.state, failed.state, failed.told) == ("ready", "failed", "no room")
-    assert (called_off.state, called_off.told) == ("undone", "it was never written")
+    assert (ready.state, failed.state, failed.reason) == ("ready", "failed", "no room")
+    assert (called_off.state, called_off.reason) == ("undone", "it was never written")
     assert [change.state for change in of(journal, other)] == ["waiting"]
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrescope.errors import GenrescopeError
-from genrescope.tagging.policy import Choice, Policy, choose
+from genrescope.tagging.policy import Choice, Existing, Policy, choose
 from genrescope.taxonomy import Taxonomy, load_taxonomy
 
 DEFAULT = load_taxonomy()
@@ -60,11 +60,11 @@ def test_rounding_makes_none_unsure() -> None:
         (
             {"rock": 0.41, "pop": 0.22, "jazz": 0.2},
             Policy(),
-            "not sure enough: Rock 0.41, Pop 0.22",
+            "low confidence: Rock 0.41, Pop 0.22",
         ),
-        ({"rock": 0.6, "pop": 0.25, "jazz": 0.15}, Policy(), "not sure enough: Rock 0.60"),
-        (TWO, Policy(max_genres=1), "not sure enough: Rock 0.45"),
-        ({}, Policy(), "no genre that the whitelist allows"),
+        ({"rock": 0.6, "pop": 0.25, "jazz": 0.15}, Policy(), "low confidence: Rock 0.60"),
+        (TWO, Policy(max_genres=1), "low confidence: Rock 0.45"),
+        ({}, Policy(), "no genre on the whitelist"),
     ],
 )
 def test_a_file_is_left_alone_if_its_music_is_unclear(
@@ -79,15 +79,15 @@ def test_a_file_that_has_a_genre_is_left_alone() -> None:
 
 
 def test_replace_overwrites() -> None:
-    policy = Policy(existing="replace")
+    policy = Policy(existing=Existing.REPLACE)
     assert genres(("Polka", "Pop"), SURE, policy) == ("Metal",)
     assert genres(("metal",), SURE, policy) == ("Metal",)
-    assert choose(("Metal",), SURE, DEFAULT, policy) == Choice(None, 0.83, "already so")
+    assert choose(("Metal",), SURE, DEFAULT, policy) == Choice(None, 0.83, "unchanged")
     assert genres(("Polka",), {"rock": 0.5, "pop": 0.2, "jazz": 0.2}, policy) is None
 
 
 def test_keep_adds_what_is_not_said_yet() -> None:
-    policy = Policy(existing="keep")
+    policy = Policy(existing=Existing.ADD)
     assert genres(("my Polka",), SURE, policy) == ("my Polka", "Metal")
     assert genres(("Polka", "Waltz"), SURE, policy) is None
     assert genres(("Death Metal",), SURE, policy) is None
@@ -95,7 +95,7 @@ def test_keep_adds_what_is_not_said_yet() -> None:
     assert genres(("(9)",), SURE, policy) is None
     assert genres(("Polka",), TWO, policy) == ("Polka", "Rock")
     assert genres(("Rock",), {"metal": 0.8}, policy) == ("Rock", "Metal")
-    assert genres(("Polka", "Polka", "x"), TWO, Policy("keep", max_genres=5)) == (
+    assert genres(("Polka", "Polka", "x"), TWO, Policy(Existing.ADD, max_genres=5)) == (
         *("Polka", "Polka", "x"),
         *("Rock", "Pop"),
     )
@@ -103,25 +103,25 @@ def test_keep_adds_what_is_not_said_yet() -> None:
 
 def test_existing_genres_are_mapped_only_if_asked(broad: Taxonomy) -> None:
     old = ("Thrash Metal", "death metal", "Polka")
-    keep = Policy(existing="keep", max_genres=3)
+    keep = Policy(existing=Existing.ADD, max_genres=3)
     assert genres(old, SURE, keep, broad) is None
-    mapped = Policy(existing="keep", max_genres=3, map_existing=True)
+    mapped = Policy(existing=Existing.ADD, max_genres=3, map_existing=True)
     assert genres(old, SURE, mapped, broad) == ("Metal", "Polka")
     assert genres(old, {"pop": 0.9}, mapped, broad) == ("Metal", "Polka", "Pop")
 
 
 def test_genres_outside_the_whitelist_lend_nothing(broad: Taxonomy) -> None:
     shares = {"jazz": 0.5, "metal": 0.3, "heavy metal": 0.2}
-    assert choose((), shares, broad, Policy()).reason == "not sure enough: Metal 0.50"
+    assert choose((), shares, broad, Policy()).reason == "low confidence: Metal 0.50"
     assert genres((), shares, Policy(min_confidence=0.5), broad) == ("Metal",)
     none = choose((), {"jazz": 1.0}, broad, Policy())
-    assert (none.genres, none.reason) == (None, "no genre that the whitelist allows")
+    assert (none.genres, none.reason) == (None, "no genre on the whitelist")
 
 
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: Policy(existing="overwrite"), "if-empty, keep, replace"),  # type: ignore[arg-type]
+        (lambda: Policy(existing="overwrite"), "skip, add, replace"),  # type: ignore[arg-type]
         (lambda: Policy(min_confidence=70), "between 0 and 1, not 70"),
         (lambda: Policy(min_confidence=float("nan")), "between 0 and 1, not nan"),
         (lambda: Policy(max_genres=0), "at least 1, not 0"),
@@ -140,7 +140,7 @@ SHARES = st.lists(st.tuples(NAMES, st.floats(0.001, 1)), min_size=1, max_size=6)
 )
 POLICIES = st.builds(
     Policy,
-    existing=st.sampled_from(["if-empty", "keep", "replace"]),
+    existing=st.sampled_from(Existing),
     min_confidence=st.floats(0, 1),
     max_genres=st.integers(1, 5),
     map_existing=st.booleans(),
@@ -191,7 +191,7 @@ def test_keep_never_drops_a_genre(
     old: tuple[str, ...], shares: dict[str, float], taxonomy: Taxonomy, policy: Policy
 ) -> None:
     chosen = choose(old, shares, taxonomy, policy)
-    if chosen.genres is None or policy.existing != "keep":
+    if chosen.genres is None or policy.existing != Existing.ADD:
         return
     for genre in filter(str.strip, old):
         renamed = taxonomy.canonical(genre) or genre
@@ -205,7 +205,7 @@ def test_no_genre_is_said_twice(
     chosen = choose(old, shares, taxonomy, policy)
     if chosen.genres is None:
         return
-    kept = policy.existing == "keep" and not policy.map_existing
+    kept = policy.existing == Existing.ADD and not policy.map_existing
     added = chosen.genres[len([genre for genre in old if genre.strip()]) if kept else 0 :]
     canonical = [taxonomy.canonical(genre) for genre in added]
     named = [genre for genre in canonical if genre is not None]

@@ -23,6 +23,7 @@ from genrescope.library.catalogue import Catalogue
 from genrescope.tagging.journal import Journal
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+REPLACE = ("--existing", "replace", "--min-confidence", 0.1)
 SEVEN = ("mp3", "m4a", "flac", "ogg", "opus", "wav", "aiff")
 HAS_FFMPEG = shutil.which("ffmpeg") is not None and shutil.which("ffprobe") is not None
 
@@ -116,7 +117,9 @@ def genre_by_ffprobe(path: Path) -> str:
 def test_every_kind_of_file_there_and_back(run: Run, library: Path) -> None:
     before = content(library)
     audio = {name: audio_digest(library / name) for name in before}
-    steps = planned(run, library, "--replace", "--min-confidence", 0.1, "--max-genres", 3)
+    steps = planned(
+        run, library, "--existing", "replace", "--min-confidence", 0.1, "--max-genres", 3
+    )
     assert content(library) == before  # a plan changes nothing
     writes = {step["path"]: step["new"].split("; ") for step in steps if step["action"] == "write"}
     assert {Path(name).suffix.lstrip(".") for name in writes} >= set(SEVEN)
@@ -149,7 +152,9 @@ def test_ffmpeg_hears_the_same_and_reads_the_new_genre(run: Run, library: Path) 
         if path.is_file() and (path.suffix.lstrip(".") not in SEVEN or unread):
             path.unlink()
     packets = {path: stream_hash(path) for path in library.rglob("*.*")}
-    steps = planned(run, library, "--replace", "--min-confidence", 0.1, "--max-genres", 1)
+    steps = planned(
+        run, library, "--existing", "replace", "--min-confidence", 0.1, "--max-genres", 1
+    )
     assert run("tag", "apply", "plan.csv").returncode == 0
     assert {Path(step["path"]).suffix for step in steps} == {f".{form}" for form in SEVEN}
     for step in steps:
@@ -169,12 +174,12 @@ def test_nothing_is_overwritten_unasked(run: Run, library: Path) -> None:
 
 @pytest.mark.slow
 def test_keep_adds_and_never_drops(run: Run, library: Path) -> None:
-    steps = planned(run, library, "--keep", "--min-confidence", 0.1)
+    steps = planned(run, library, "--existing", "add", "--min-confidence", 0.1)
     for step in steps:
         if step["action"] == "write" and step["old"]:
             assert step["new"].startswith(step["old"])
     assert run("tag", "apply", "plan.csv").returncode == 0
-    again = planned(run, library, "--keep", "--min-confidence", 0.1)
+    again = planned(run, library, "--existing", "add", "--min-confidence", 0.1)
     assert not [step for step in again if step["action"] == "write"]
 
 
@@ -182,7 +187,7 @@ def test_only_what_is_sure_enough_is_written(run: Run, three: Path) -> None:
     steps = {step["path"]: step for step in planned(run, three, "--min-confidence", 0.8)}
     sure = {name: step["action"] for name, step in steps.items()}
     assert sure == {"lament.mp3": "write", "pulse.mp3": "leave", "shuffle.mp3": "write"}
-    assert steps["pulse.mp3"]["reason"].startswith("not sure enough: Disco")
+    assert steps["pulse.mp3"]["reason"].startswith("low confidence: Disco")
     assert steps["lament.mp3"]["new"] == "Classical"
 
 
@@ -194,10 +199,10 @@ def test_a_map_of_ones_own(run: Run, three: Path, tmp_path: Path) -> None:
         "[tree]\n"
         'Dance = ["Disco"]\n'
     )
-    steps = planned(run, three, "--map", tmp_path / "mine.toml", "--min-confidence", 0.5)
+    steps = planned(run, three, "--taxonomy", tmp_path / "mine.toml", "--min-confidence", 0.5)
     new = {step["path"]: step["new"] for step in steps}
     assert new == {"lament.mp3": "Art music", "pulse.mp3": "Dance", "shuffle.mp3": ""}
-    refused = run("tag", "plan", three, "--map", tmp_path / "none.toml")
+    refused = run("tag", "plan", three, "--taxonomy", tmp_path / "none.toml")
     assert refused.returncode == 1
     assert "none.toml" in refused.stderr
 
@@ -224,12 +229,12 @@ def test_a_plan_can_be_edited(run: Run, three: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("lament.mp3", "../lament.mp3", "does not lie in the library"),
-        ("lament.mp3", "/etc/lament.mp3", "does not lie in the library"),
+        ("lament.mp3", "../lament.mp3", "is not in the library"),
+        ("lament.mp3", "/etc/lament.mp3", "is not in the library"),
         ("write,lament", "delete,lament", "the action is 'delete'"),
         ("Classical", "", "no new genre"),
         ("action,", "verb,", "the column action is missing"),
-        ("format 2", "format 9", "no plan of this genrescope"),
+        ("format 2", "format 9", "not a plan of this version of genrescope"),
         ("# library", "# folder", "library: …' is missing"),
     ],
 )
@@ -250,7 +255,7 @@ def test_a_plan_is_not_written_over(run: Run, three: Path, tmp_path: Path) -> No
     planned(run, three)
     again = run("tag", "plan", three, "--out", tmp_path / "plan.csv")
     assert again.returncode == 1
-    assert "there is such a file already" in again.stderr
+    assert "the file exists" in again.stderr
 
 
 def test_applied_twice_and_undone_twice(run: Run, three: Path) -> None:
@@ -266,7 +271,7 @@ def test_applied_twice_and_undone_twice(run: Run, three: Path) -> None:
     assert content(three) == before
     again = run("tag", "undo")
     assert again.returncode == 1
-    assert "no plan of which anything is left to do" in again.stderr
+    assert "No plan has anything left to do" in again.stderr
     assert "3 written" in run("tag", "apply", "plan.csv").stdout  # and there once more
     assert {name: told[0] for name, told in content(three).items()} == {
         name: told[0] for name, told in after.items()
@@ -310,9 +315,9 @@ def test_other_changes_since_are_kept_by_undo(run: Run, three: Path) -> None:
     (three / "shuffle.mp3").unlink()
     done = run("tag", "undo")
     assert done.returncode == 1
-    assert "lament.mp3: it has been changed since: only its genre was put back" in done.stderr
+    assert "lament.mp3: it has been changed since: only its genre was restored" in done.stderr
     assert "pulse.mp3: its genre has been changed by another program since" in done.stderr
-    assert "shuffle.mp3: it is not there any more" in done.stderr
+    assert "shuffle.mp3: it does not exist any more" in done.stderr
     assert ID3(three / "lament.mp3")["TIT2"].text == ["A new title"]
     assert genres_by_mutagen(three / "lament.mp3") == []
     assert genres_by_mutagen(three / "pulse.mp3") == ["House"]

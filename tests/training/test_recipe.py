@@ -16,7 +16,7 @@ from genrescope.training.recipe import (
 
 
 def test_the_studys_recipes_are_as_it_gives_them() -> None:
-    mlp, cnn, wav2vec2 = (load_recipe(f"report-{name}") for name in ("mlp", "cnn", "wav2vec2"))
+    mlp, cnn, wav2vec2 = (load_recipe(f"original-{name}") for name in ("mlp", "cnn", "wav2vec2"))
     assert mlp.normalise == "l2-rows"
     assert mlp.model.parameters == {"widths": [512, 128], "dropout": 0.5}
     assert cnn.model.parameters["channels"] == [8, 16, 32, 64, 128]
@@ -86,13 +86,18 @@ def test_wrong_settings_are_named(settings: dict, words: str) -> None:
         load_recipe({"extends": "original-mlp", **settings})
 
 
-def test_a_wrong_alteration_is_named_though_the_weights_are_not_there() -> None:
+def test_a_wrong_augmentation_is_named_though_the_weights_are_not_there() -> None:
     backbones = ["transformers:nobody/has-this"]
     representation = {"name": "embedding", "backbones": backbones, "layers": ["last"]}
     settings = {"extends": "default", "representation": representation}
-    assert load_recipe({**settings, "alterations": ["loud"]}).alterations == ("loud",)
+    assert load_recipe({**settings, "augmentations": ["loud"]}).augmentations == ("loud",)
     with pytest.raises(GenrescopeError, match="'loudest'"):
-        load_recipe({**settings, "alterations": ["loudest"]})
+        load_recipe({**settings, "augmentations": ["loudest"]})
+
+
+def test_the_former_name_of_augmentations_is_named() -> None:
+    with pytest.raises(InputError, match="`alterations` is now named `augmentations`"):
+        load_recipe({"extends": "default", "alterations": ["loud"]})
 
 
 def test_faults_of_files_are_named(tmp_path) -> None:
@@ -108,7 +113,7 @@ def test_faults_of_files_are_named(tmp_path) -> None:
         load_recipe(str(listing))
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
-    with pytest.raises(InputError, match="circle"):
+    with pytest.raises(InputError, match="circular"):
         load_recipe(str(tmp_path / "a.yaml"))
 
 
@@ -204,18 +209,18 @@ def test_what_stands_for_too_much_is_refused_at_once(
         ("? " * 30_000, "more than 20 deep"),
         ("\n".join(" " * i + "a:" for i in range(300)), "more than 20 deep"),
         (chained(60, "y: @"), "more than 20 deep"),
-        ("a: &a [*a]", "within what it names"),
-        ("a: &a {<<: *a}", "within what it names"),
+        ("a: &a [*a]", "within its own target"),
+        ("a: &a {<<: *a}", "within its own target"),
         ("name: mine\nextends: knn\nname: other", r"'name' is given twice \(line 3\)"),
         ("name: mine\nsearch: {neighbours: [1], 'neighbours': [3]}", "given twice"),
         ("epochs: " + "9" * 5000, "4300 digits"),
-        ("epochs: " + "9" * 400, "beyond all bounds"),
-        ("epochs: 1e999", "beyond all bounds"),
-        ("epochs: .nan", "beyond all bounds"),
+        ("epochs: " + "9" * 400, "a number beyond ±9,007"),
+        ("epochs: 1e999", "a number beyond ±9,007"),
+        ("epochs: .nan", "a number beyond ±9,007"),
         ("about: " + "a" * 2**16, "more than 65,536"),
-        ("a: !!set {b}", "is no text"),
+        ("a: !!set {b}", "is not text"),
         ("a: !!python/object/apply:os.getcwd []", "readable YAML"),
-        ("2024: a", "2024' is no text"),
+        ("2024: a", "2024' is not text"),
     ],
     ids=map(str, range(17)),
 )
@@ -312,7 +317,7 @@ def test_what_is_read_twice_is_not_shared(tmp_path: Path) -> None:
 def test_a_study_of_very_many_recipes_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(f"recipes: [{','.join(['svm'] * 10_000)}]")
-    with pytest.raises(InputError, match=r"lists 10,000 recipes.*200 at most"):
+    with pytest.raises(InputError, match=r"lists 10,000 recipes.*1 to 200"):
         load_study(str(path))
 
 
@@ -332,7 +337,7 @@ def test_a_message_names_a_few_faults_and_counts_the_rest(tmp_path: Path) -> Non
             "search: {gama: [1], c: [-1]}",
             "search.c: .*greater than 0; search.gama: Model svm has no",
         ),
-        ("search: {c: []}", "search.c: it lists no value"),
+        ("search: {c: []}", "search.c: it has no values"),
         ("search: {c: 1}", "search.c: Input should be a list"),
         ("search: {c: [1, '3']}", "search.c: Model svm: c is '3': Input should be a valid number"),
         ("search: {c: [yes]}", "search.c: Model svm: c is True"),
@@ -352,7 +357,7 @@ def test_a_message_names_a_few_faults_and_counts_the_rest(tmp_path: Path) -> Non
         ("extends: mlp\nmodel: {widths: 3}", "widths is 3: Input should be a list"),
         ("extends: mlp\nmodel: {widths: [3, 0]}", "widths.1 is 0"),
         ("extends: mlp\nmodel: {dropout: 2}", "dropout is 2"),
-        ("extends: mlp\nmodel: {name: svm}", "svm is no network"),
+        ("extends: mlp\nmodel: {name: svm}", "svm is not a network"),
         (
             "extends: wav2vec2\nmodel: {freeze: some}",
             "freeze must be one of none, features, all, not 'some'",

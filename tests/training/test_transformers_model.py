@@ -76,7 +76,7 @@ def test_train_with_another_encoder_and_use_it_through_transformers(
     )
     made = train(
         *("--encoder", tmp_path / "tiny", "--recipe", short, "--data", genres, "--out", out),
-        *("--store", tmp_path / "store", "--jobs", 1, "--force"),
+        *("--cache-dir", tmp_path / "store", "--jobs", 1, "--force"),
     )
     assert made.exit_code == 0, made.output
     assert f"For transformers.pipeline: {out / 'transformers'}" in made.stderr
@@ -88,7 +88,7 @@ def test_train_with_another_encoder_and_use_it_through_transformers(
     assert trained["recipe"] == "short (tiny)"
     assert trained["transformers_s"] == 5
     assert str(tmp_path) not in (out / "README.md").read_text()
-    assert "It hears 5 s at 16 kHz at a time: for so much" in (out / "README.md").read_text()
+    assert "Its input is 5 s at 16 kHz: for audio of this length" in (out / "README.md").read_text()
 
     classifier = genrescope.load(out)
     for clip in (
@@ -116,7 +116,10 @@ def test_the_recipe_of_another_encoder_differs_in_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--encoder", "AST"), "audio-spectrogram-transformer is no encoder of waveforms. Give wa"),
+        (
+            ("--encoder", "AST"),
+            "audio-spectrogram-transformer is not an encoder of waveforms. Give wa",
+        ),
         (("--encoder", "nowhere/to-be-found"), "nowhere/to-be-found cannot be fetched"),
         (("--encoder", "AST", "--recipe", "mlp"), "mlp fine-tunes no encoder"),
     ],
@@ -170,7 +173,7 @@ def test_of_a_recipe_with_windows_it_is_the_network_of_a_window(
     whole = nn.Sequential(Windows(network, SAMPLING_RATE // 2, 3), Temperature(0.8)).eval()
     assert export_transformers(tmp_path, whole, GENRES)
     export(tmp_path, whole, make_representation("waveform", {"seconds": 1}), GENRES, {})
-    clip = np.tile(music(0.25, SAMPLING_RATE), 4)  # of which every window hears the same
+    clip = np.tile(music(0.25, SAMPLING_RATE), 4)  # of which every window has the same input
     told = genrescope.load(tmp_path).predict(clip, SAMPLING_RATE).probabilities
     assert agree(probabilities(tmp_path / "transformers", clip[: SAMPLING_RATE // 2]), told)
 
@@ -195,5 +198,5 @@ def test_a_checkpoint_in_half_precision_is_read_in_full(tmp_path: Path) -> None:
 
 def test_a_folder_of_no_network_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "no-such-thing"}')
-    with pytest.raises(InputError, match="of no known network"):
+    with pytest.raises(InputError, match="describes no known network"):
         encoder_config(tmp_path)

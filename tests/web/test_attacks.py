@@ -36,7 +36,7 @@ SIZE = 100_000  # bytes that the server takes in a request
 
 @pytest.fixture(scope="module")
 def server(serve: Callable[..., Any]) -> Iterator[Server]:
-    with serve("--max-mb", SIZE / 1e6, "--waiting", 16, "--timeout", 8) as server:
+    with serve("--max-mb", SIZE / 1e6, "--max-queue", 16, "--timeout", 8) as server:
         yield server
 
 
@@ -262,7 +262,7 @@ def test_uploads_on_their_way_have_a_share_of_the_room(server: Server, begun: by
 def test_one_client_does_not_fill_the_room_for_all(serve: Callable[..., Any]) -> None:
     sent = {"files": ("clip.mp3", b"x" * 60_000)}
     with (
-        serve("--max-mb", SIZE / 1e6, "--waiting", 16) as server,
+        serve("--max-mb", SIZE / 1e6, "--max-queue", 16) as server,
         client(server) as greedy,
         client(server, "127.0.0.2") as other,
     ):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from math import inf
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ _MAX_FLOAT16 = float(np.finfo(np.float16).max)
 
 Audio = str | os.PathLike[str] | NDArray[Any]
 AudioBatch = list[Any] | tuple[Any, ...]
+F = TypeVar("F", bound=np.floating[Any])
 
 
 class Classifier:
@@ -263,7 +264,7 @@ class Classifier:
         logits = self._logits(audio, mean)
         columns = mean if isinstance(self.representation, Embedding) else logits
         embedding = np.clip(columns[0], -_MAX_FLOAT16, _MAX_FLOAT16).astype(np.float16)
-        return self._rank(analysis, _softmax(logits)[0]), embedding
+        return self._rank(analysis, softmax(logits)[0]), embedding
 
     @cached_property
     def embedding_width(self) -> int:
@@ -299,7 +300,7 @@ class Classifier:
         window_s, rows = inf, []
         for part in parts:
             window_s = part.window_s
-            probabilities = _softmax(self._logits(audio, part.arrays))
+            probabilities = softmax(self._logits(audio, part.arrays))
             probabilities[np.flatnonzero(part.silent)] = 0
             rows.append(probabilities)
         return Timeline(self.genres, window_s, np.concatenate(rows))
@@ -365,9 +366,10 @@ class Classifier:
 
     def probabilities(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
         """Softmax of ``logits``; float32 (batch, genres), rows sum to 1."""
-        return _softmax(self.logits(arrays))
+        return softmax(self.logits(arrays))
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def softmax(logits: NDArray[F]) -> NDArray[F]:
+    """Logits (batch, genres) to probabilities of the same shape and dtype; rows sum to 1."""
     exponent = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(exponent / exponent.sum(axis=1, keepdims=True), dtype=np.float32)
+    return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))

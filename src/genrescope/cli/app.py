@@ -1,4 +1,4 @@
-"""The command line. Each command is a thin call into the floors below, imported when it runs."""
+"""The command line. Each command is a thin call into the other packages, imported when it runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,23 @@ app.add_typer(tag.app, name="tag")
 app.add_typer(data.app, name="data")
 app.add_typer(cluster.app, name="cluster")
 
-_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer has it, but not by name
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # typer exports no name for it
+
+_FORMER_OPTIONS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
+    ("data", "get"): {"--to": ("--out",)},
+    ("export",): {"--to": ("--format",)},
+    ("serve",): {"--waiting": ("--max-queue",)},
+    ("similar",): {"--in": ("--library",), "--index": ("--db",)},
+    ("study",): {"--extents": ("--audio-variants",), "--store": ("--cache-dir",)},
+    ("tag", "plan"): {
+        "--if-empty": ("--existing", "skip"),
+        "--keep": ("--existing", "add"),
+        "--map": ("--taxonomy",),
+        "--replace": ("--existing", "replace"),
+    },
+    ("train",): {"--store": ("--cache-dir",)},
+}
+# By command: what genrescope 0.1 called its options, which scripts may still use.
 
 
 def main() -> None:
@@ -61,27 +77,46 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        _check_words(sys.argv[1:])
-        return int(app(prog_name="genrescope", standalone_mode=False) or 0)
+        words = _current_words(sys.argv[1:])
+        _check_words(words)
+        return int(app(words, prog_name="genrescope", standalone_mode=False) or 0)
     except GenrescopeError as error:
         fail(str(error))
         return 1
     except StoppedError as stopped:
-        note(str(stopped) or "Stopped. Run the same command again to go on where it was.")
+        note(str(stopped) or "Stopped. Run the same command again to resume.")
         return 130
     except typer.Abort:
         note("Stopped.")
         return 130
     except _UsageError as error:
         wrong: Any = error
-        # Names of files are among the words that it repeats.
+        # The message repeats arguments, which may be names of files.
         wrong.message = "\n".join(map(one_line, wrong.message.split("\n")))
         wrong.show()
         return int(wrong.exit_code)
 
 
+def _current_words(words: list[str]) -> list[str]:
+    """Replace former names of options, with a note for each."""
+    if words[:1] == ["classify"] and any(word.partition("=")[0] == "--cluster" for word in words):
+        command = "genrescope cluster classify INPUT --out URI --address ADDRESS"
+        raise GenrescopeError(f"classify --cluster is now a command of its own: {command}.")
+    former = _FORMER_OPTIONS.get((*words[:1],)) or _FORMER_OPTIONS.get((*words[:2],), {})
+    end = words.index("--") if "--" in words else len(words)
+    current: list[str] = []
+    for word in words[:end]:
+        name, sign, value = word.partition("=")
+        option, *rest = former.get(name, (name,))
+        current += [f"{option}{sign}{value}", *rest]
+    for name in dict.fromkeys(word.partition("=")[0] for word in words[:end]):
+        if name in former:
+            note(f"Note: {name} is now called {' '.join(former[name])}.")
+    return current + words[end:]
+
+
 def _check_words(words: list[str]) -> None:
-    # Most often a variable of a shell that is not set; as a path it would be the folder one is in.
+    # Usually an unset variable of a shell; as a path it would mean the current folder.
     for before, word in zip(["", *words], words, strict=False):
         name, sign, value = word.partition("=")
         if word == "" or (name.startswith("--") and sign and not value):

@@ -9,13 +9,8 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-    note,
-    note_passed_over,
-    require,
-)
+from genrescope.cli.console import ERR, OUT, note, note_passed_over, require
+from genrescope.cli.options import ModelOption, RevisionOption, WorkersOption
 from genrescope.errors import GenrescopeError
 from genrescope.io import check_output, picture_kind, write_picture
 from genrescope.reading import is_file
@@ -30,47 +25,44 @@ app = typer.Typer()
     "- `find . -name '*.flac' | genrescope classify -`\n\n"
     "- `genrescope classify song.mp3 --timeline --plot song.png`\n\n"
     "- `genrescope classify --model report/models/original-cnn-filtered *.wav`\n\n"
-    "- `genrescope classify --model user/name song.mp3` fetches it from the Hugging Face hub\n\n"
-    "- `genrescope classify --sample` tries it on music that comes with the package"
+    "- `genrescope classify --model user/name song.mp3` downloads it from the Hugging Face hub\n\n"
+    "- `genrescope classify --sample` classifies the bundled samples"
 )
 def classify(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Audio files and folders; - reads paths, one a line."),
+        typer.Argument(help="Audio files and folders; - reads paths from standard input."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model folder, or user/name of the hub. [default: in the package]"),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit of a hub's model. [default: newest]")
-    ] = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
     use_samples: Annotated[
-        bool, typer.Option("--sample", help="The package's own sound samples, too.")
+        bool, typer.Option("--sample", help="Classify the bundled samples, too.")
     ] = False,
-    top_k: Annotated[int, typer.Option(min=1, help="Genres and tags to show for each file.")] = 5,
+    top_k: Annotated[int, typer.Option(min=1, help="Number of genres and tags per file.")] = 5,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into folders' folders, too.")
+        bool, typer.Option("--recursive", "-r", help="Recurse into subfolders.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
-    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Print one JSON object per line.")
+    ] = False,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="path, genre, confidence, unsure, warnings.")
+        bool, typer.Option("--csv", help="Print CSV: path, genre, confidence, unsure, warnings.")
     ] = False,
     timeline: Annotated[
-        bool, typer.Option("--timeline", help="Add the genre over time, in steps of 3 s.")
+        bool, typer.Option("--timeline", help="Add the genre for every 3 s.")
     ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw the genre over time of one file under its mel spectrogram (PNG)."),
+        typer.Option(
+            help="Picture to write of one file: genre over time and mel spectrogram (PNG, …)."
+        ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Files side by side. [default: one per core]")
-    ] = None,
+    workers: WorkersOption = None,
 ) -> None:
-    """Tell the genre of audio files. Needs no network, but to fetch a model of the hub.
+    """Classify audio files. Needs no network, except to download a model from the hub.
 
-    Ends with code 0 if all went well and 1 if some files failed; those are named, the rest go on.
+    Exit code 1 if a file failed: an error names it, and the other files are classified.
     """
     from genrescope import SAMPLES, load, sample
     from genrescope.audio.formats import may_be_audio
@@ -96,14 +88,14 @@ def classify(
     if plot is not None:
         check_output(plot, "--plot", inputs=given)
     pool = WorkerPool(workers, load, find_model(model, revision))
-    pool.begin()  # these take as long to import as a process takes to start
+    pool.begin()  # the next imports take as long as a process to start
     from genrescope.classifier.batch import classify_files, find_audio
     from genrescope.cli.output import Writer
 
     passed_over: list[str] = []
     files = list(find_audio(given, recursive=recursive, passed_over=passed_over.append))
     if plot is not None and len(files) != 1:
-        raise typer.BadParameter(f"--plot draws one file, and these are {len(files)}")
+        raise typer.BadParameter(f"--plot needs exactly one file; {len(files)} were given")
     chosen = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     form = next((name for name, asked in chosen.items() if asked), "table")
     failed = 0
@@ -116,15 +108,15 @@ def classify(
                 from genrescope.study.figures import timeline as draw
 
                 write_picture(draw(answer.path, answer.timeline), plot)
-                note(f"Drawn: {plot}")
+                note(f"Picture: {plot}")
     note_passed_over(passed_over)
     if failed:
         raise typer.Exit(1)
 
 
 def _names_from_stdin() -> list[str]:
-    # As bytes, for names may be any; parted by NUL, if there is one (`find -print0`), else one a
-    # line. Windows begins lists with a mark and ends lines with \r\n.
+    # Bytes, as names need not be text; separated by NUL, if there is one (`find -print0`), or line
+    # ends. Windows writes a byte-order mark and \r\n.
     content = sys.stdin.buffer.read()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         content = content.decode("utf-16", "replace").encode()

@@ -1,4 +1,4 @@
-"""The command that classifies millions of files on a Ray cluster."""
+"""The command that classifies files on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,27 +7,23 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    StoppedError,
-    note,
-    require,
-    say_json,
-)
+from genrescope.cli.console import ERR, StoppedError, note, require, say_json
+from genrescope.cli.options import ModelOption, RevisionOption
 
-app = typer.Typer(no_args_is_help=True, help="Use a Ray cluster.")
+app = typer.Typer(no_args_is_help=True, help="Classify millions of files on a Ray cluster.")
 
 
 @app.callback()
 def _root() -> None:
-    """Use a Ray cluster."""  # with a callback, one command stays a subcommand
+    # With a callback, a single command stays a subcommand.
+    """Classify millions of files on a Ray cluster."""
 
 
 @app.command(
     "classify",
     epilog="Examples:\n\n"
-    "- `genrescope cluster classify s3://bucket/music --out s3://bucket/genres.parquet` uses every "
-    "node of the cluster that this machine is part of\n\n"
+    "- `genrescope cluster classify s3://bucket/music --out s3://bucket/genres.parquet` runs on "
+    "every node of the cluster that this machine is a node of\n\n"
     "- `genrescope cluster classify ~/Music --out genres.parquet --address local` runs on this "
     "machine",
 )
@@ -35,26 +31,23 @@ def classify(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="A folder, s3://…, gs://…, or a .txt, .csv or .parquet list."
+            metavar="INPUT", help="Folder, s3://…, gs://…, or a list: .txt, .csv or .parquet."
         ),
     ],
     output: Annotated[
         str, typer.Option("--out", metavar="URI", help="Folder of Parquet files to write.")
     ],
     address: Annotated[
-        str, typer.Option(help="auto, HOST:PORT, or local for this machine alone.")
+        str,
+        typer.Option(help="Ray cluster: auto, HOST:PORT, or local for this machine alone."),
     ] = "auto",
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model folder, or user/name of the hub. [default: in the package]"),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit of a hub's model. [default: newest]")
-    ] = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
 ) -> None:
     """Classify every file of a folder, bucket or list, and write Parquet files.
 
-    Stop it and run it again: it resumes. The last line of standard output is a JSON object.
+    A run that was stopped resumes when the command is run again. The last line of standard output
+    is a JSON object.
     """
     require("ray", "cluster")
     from contextlib import redirect_stdout
@@ -62,14 +55,15 @@ def classify(
 
     from genrescope import load
     from genrescope.cli.progress import bar
-    from genrescope.cluster.run import classify_parts, connected, prepare
+    from genrescope.cluster.parts import prepare
+    from genrescope.cluster.run import classify_parts, connected
 
     classifier = load(model, revision)
     try:
-        with redirect_stdout(sys.stderr), connected(address):  # where Ray prints what goes wrong
+        with redirect_stdout(sys.stderr), connected(address):  # Ray prints to standard output
             job = prepare(source, output, classifier)
             if job.finished:
-                note(f"{job.finished:,} of {job.files:,} files are finished; going on.")
+                note(f"{job.finished:,} of {job.files:,} files are finished; resuming.")
             begin, files, failed = monotonic(), 0, 0
             with bar("classifying", job.files, ERR) as progress:
                 task = progress.add_task("", total=job.files, completed=job.finished)
@@ -79,7 +73,7 @@ def classify(
             seconds = monotonic() - begin
     except KeyboardInterrupt as interrupt:
         raise StoppedError from interrupt
-    told = {
+    summary = {
         "output": output,
         "files": files,
         "failed": failed,
@@ -87,6 +81,6 @@ def classify(
         "seconds": round(seconds, 2),
         "files_per_s": round(files / seconds, 2),
     }
-    say_json(told, None)
+    say_json(summary, None)
     if failed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What the commands share: where they write to, and how they end."""
+"""Output streams, messages and exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from genrescope.errors import GenrescopeError, install, one_line
 from genrescope.io import READABLE, to_json
 from genrescope.system import is_console, is_reader_gone
 
-# Names hold brackets and colons: nothing that is printed is markup.
+# Names of files may hold brackets and colons: no text is markup.
 OUT = Console(markup=False, emoji=False, highlight=False)
 ERR = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
-_NO_READER = 128 + 13  # what shells report of a program that SIGPIPE has ended
+_NO_READER = 128 + 13  # the exit code that shells report after SIGPIPE
 
 
 class StoppedError(Exception):
-    """Ctrl-C in a command that can be gone on with; typer has no words for that."""
+    """Ctrl-C in a command that can be resumed."""
 
 
 class OutputError(Exception):
-    """Standard output does not take what is written to it.
+    """Standard output cannot be written.
 
-    No OSError, for those are of files, and typer takes some of them for its own.
+    Not an OSError: those are of files, and typer handles some of them itself.
     """
 
     def __init__(self, cause: OSError) -> None:
@@ -38,12 +38,10 @@ class OutputError(Exception):
 
 
 class _StandardOutput(io.FileIO):
-    # Standard output's file.
-
-    ended = False  # what is still in buffers is dropped, then
+    ended = False  # then what is still in buffers is dropped
 
     def write(self, content: Any) -> int:
-        if self.ended or not len(content):  # typer tries streams with nothing
+        if self.ended or not len(content):  # typer tests streams by writing nothing
             return len(content)
         try:
             return super().write(content)
@@ -52,7 +50,7 @@ class _StandardOutput(io.FileIO):
 
 
 class _Messages(io.FileIO):
-    # Standard error's file: where it cannot be written there is nobody to be informed of it.
+    # Standard error: where it cannot be written, the error has no place to go.
 
     def write(self, content: Any) -> int:
         try:
@@ -62,17 +60,17 @@ class _Messages(io.FileIO):
 
 
 def open_streams() -> None:
-    """Let the standard streams take every character, and name the errors of standard output.
+    """Let the standard streams encode every character, and detect errors of standard output.
 
-    One that is closed is opened, standard output so that writing to it fails: else the next file
-    that is opened, a database perhaps, would get its number, and what libraries write to it.
+    A closed stream is opened; a closed standard output such that writing to it fails. Otherwise the
+    next file that is opened, such as a database, would get its number and the output of libraries.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, flags), True)
-    stdin: IO[str] | None = sys.stdin  # None, whatever its type, if it is closed
+    stdin: IO[str] | None = sys.stdin  # None if it is closed
     if stdin is None:
         unread = io.BufferedReader(io.FileIO(0, "rb", closefd=False))
         sys.stdin = io.TextIOWrapper(unread, encoding="utf-8")
@@ -98,26 +96,26 @@ def _guarded(stream: IO[str] | None, file: io.FileIO, *, by_line: bool) -> io.Te
 
 
 def end_output(error: OutputError) -> int:
-    """Say that standard output failed, but for a reader that left; give the exit code."""
+    """Print why standard output failed, unless its reader closed it; return the exit code."""
     _StandardOutput.ended = True
     if is_reader_gone(error.cause):
         return _NO_READER
     if error.cause.errno == errno.EBADF:
-        fail("standard output: it is closed. Give it somewhere to go.")
+        fail("standard output: it is closed. Redirect it to a file or a pipe.")
         return 1
     cause = error.cause.strerror or error.cause
-    remedy = "Make room, or let it go somewhere else"
+    remedy = "Make room, or redirect it elsewhere"
     fail(f"standard output: it cannot be written ({cause}). {remedy}.")
     return 1
 
 
 def fail(text: str) -> None:
-    """Name the error that ends a command."""
+    """Print the error that ends a command."""
     ERR.print(Text.assemble(("Error:", "bold red"), " ", one_line(text)), soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """Write a line to standard output; names in it steer no terminal."""
+    """Write a line to standard output, without control characters."""
     sys.stdout.write(f"{one_line(text)}\n")
 
 
@@ -127,27 +125,27 @@ def say_json(value: Any, indent: int | None = 1) -> None:
 
 
 def note(text: str) -> None:
-    """Tell something beside the results, word for word."""
+    """Write a line to standard error, without control characters."""
     ERR.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def note_passed_over(paths: list[str]) -> None:
-    """Say what in folders looks like audio or leads to it, and was not looked into."""
+    """Report files and links in folders that were skipped, though they may be audio."""
     if paths:
         more = f", … and {len(paths) - 3:,} more" if len(paths) > 3 else ""
         note(
-            f"Passed over {len(paths):,}, as they are links to folders or have no ending of audio: "
-            f"{', '.join(map(one_line, paths[:3]))}{more}. Give them by name to analyse them."
+            f"Skipped {len(paths):,} links to folders and files without an audio extension: "
+            f"{', '.join(map(one_line, paths[:3]))}{more}. Name them to include them."
         )
 
 
 def require(package: str, extra: str) -> None:
-    """Refuse to go on without a package of an extra.
+    """Check that a package of an extra is installed.
 
     Raises
     ------
     GenrescopeError
-        If it is not installed.
+        If it is not; the message names the extra.
     """
     from importlib.util import find_spec
 

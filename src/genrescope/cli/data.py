@@ -1,4 +1,4 @@
-"""The commands that get and check data sets."""
+"""The commands that download and check data sets."""
 
 from __future__ import annotations
 
@@ -7,33 +7,30 @@ from typing import Annotated, Any
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-)
+from genrescope.cli.console import ERR, OUT, say, say_json
 from genrescope.cli.training_data import LAYOUT
 from genrescope.datasets.layout import Layout
 from genrescope.errors import GenrescopeError
 
-app = typer.Typer(no_args_is_help=True, help="Get and check data sets.")
+app = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
 
 
 @app.command(
     "get",
     epilog="Examples:\n\n"
     "- `genrescope data get gtzan`\n\n"
-    "- `genrescope data get gtzan --to ~/music/gtzan`",
+    "- `genrescope data get gtzan --out ~/music/gtzan`",
 )
 def get(
-    name: Annotated[str, typer.Argument(help="The data set: gtzan.")],
-    to: Annotated[
+    name: Annotated[str, typer.Argument(help="Data set: gtzan.")],
+    out: Annotated[
         Path | None, typer.Option(help="Folder to unpack into. [default: ./NAME]")
     ] = None,
     url: Annotated[
-        list[str] | None, typer.Option(help="Address to try first; may be given several times.")
+        list[str] | None, typer.Option(help="URL to try first; may be repeated.")
     ] = None,
 ) -> None:
-    """Download a data set, check it and unpack it. A download that was stopped goes on."""
+    """Download a data set, check it and unpack it. Resumes a download that was stopped."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -55,8 +52,8 @@ def get(
         def progress(done: int, total: int | None) -> None:
             bars.update(bar, completed=done, total=total)
 
-        folder = get_gtzan(to or Path(name), progress=progress, urls=[*(url or ()), *ARCHIVE_URLS])
-    typer.echo(f"{folder} is ready. Next: genrescope data check {folder}")
+        folder = get_gtzan(out or Path(name), progress=progress, urls=[*(url or ()), *ARCHIVE_URLS])
+    say(f"{folder} is ready. Next: genrescope data check {folder}")
 
 
 @app.command("check", epilog="Examples:\n\n- `genrescope data check gtzan --json`")
@@ -65,14 +62,15 @@ def check(
         Path, typer.Argument(help="GTZAN in any layout, a folder of genre folders, or a CSV file.")
     ],
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show every finding, not the first few of a kind.")
+        bool,
+        typer.Option("--all", help="Print every finding, not only five of each kind."),
     ] = False,
 ) -> None:
-    """List what is missing, corrupt, duplicated, known to be faulty or not used.
+    """Report files that are missing, corrupt, duplicated, known to be faulty or unused.
 
-    Ends with code 1 if anything is corrupt, or a genre has no track that can be used.
+    Exit code 1 if a file is corrupt or a genre has no usable track.
     """
     from dataclasses import asdict
 
@@ -88,8 +86,6 @@ def check(
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
     if as_json:
-        import json
-
         content = {
             "folder": str(report.folder),
             "tracks": len(report.tracks),
@@ -100,14 +96,14 @@ def check(
                 {**asdict(finding), "path": str(finding.path)} for finding in report.findings
             ],
         }
-        typer.echo(json.dumps(content, ensure_ascii=False, indent=1))
+        say_json(content)
     else:
         _print_check(report, None if everything else 5)
     if report.counts["corrupt"] or report.lacks_genre:
         raise typer.Exit(1)
 
 
-def _print_check(report: Any, most: int | None) -> None:
+def _print_check(report: Any, limit: int | None) -> None:
     from rich.table import Table
 
     from genrescope.datasets.findings import lines_of
@@ -115,7 +111,7 @@ def _print_check(report: Any, most: int | None) -> None:
     typer.echo(f"{report.folder}: {len(report.tracks)} tracks")
     for kind, count in report.counts.items():
         typer.echo(f"\n{kind}: {count}")
-        for line in lines_of((f for f in report.findings if f.kind == kind), most):
+        for line in lines_of((f for f in report.findings if f.kind == kind), limit):
             typer.echo(line)
     if not report.coverage:
         from rich.text import Text

@@ -45,7 +45,7 @@ DbOption = Annotated[
 @app.command(
     epilog="Examples:\n\n"
     "- `genrescope scan ~/Music`, then `genrescope stats`\n\n"
-    "- `genrescope scan ~/Music --watch` goes on and analyses new files\n\n"
+    "- `genrescope scan ~/Music --watch` keeps running and analyses new files\n\n"
     "- `genrescope scan /mnt/nas/music --db ~/nas.db --retry`\n\n"
     "- `genrescope scan ~/Music --model my-model --json`"
 )
@@ -146,14 +146,15 @@ class Form(StrEnum):
 
 @app.command(
     epilog="Examples:\n\n"
-    "- `genrescope export --to csv > genres.csv`\n\n"
-    "- `genrescope export ~/Music --to m3u --out ~/Playlists --min-confidence 0.8`\n\n"
-    "- `genrescope export --to parquet --out genres.parquet`\n\n"
-    "- `genrescope export ~/Music --to jams --out annotations`"
+    "- `genrescope export --format csv > genres.csv`\n\n"
+    "- `genrescope export ~/Music --format m3u --out ~/Playlists --min-confidence 0.8`\n\n"
+    "- `genrescope export --format parquet --out genres.parquet`\n\n"
+    "- `genrescope export ~/Music --format jams --out annotations`"
 )
 def export(
     to: Annotated[
-        Form, typer.Option(help="Format; m3u: a file per genre, jams: a file per track.")
+        Form,
+        typer.Option("--format", help="Format; m3u: a file per genre, jams: a file per track."),
     ],
     library: SomeLibraryArgument = None,
     out: Annotated[
@@ -177,7 +178,7 @@ def export(
     to_paths = (Form.parquet, Form.m3u, Form.jams)
     if out is None and to in to_paths:
         what = "a file" if to is Form.parquet else "a folder"
-        raise typer.BadParameter(f"--to {to} needs {what}: --out PATH")
+        raise typer.BadParameter(f"--format {to} needs {what}: --out PATH")
     if out is not None and to in (Form.m3u, Form.jams):
         check_folder(out)
     elif out is not None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import ast
+from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import (
-    OUT,
-    require,
-)
+from genrescope.cli.console import OUT
 from genrescope.errors import GenrescopeError
 
 app = typer.Typer()
@@ -27,23 +25,20 @@ def list_(
         ),
     ] = None,
 ) -> None:
-    """Show the recipes, studies, protocols, representations and models there are."""
-    require("lightning", "train")
+    """List the available recipes, studies, protocols, representations and models."""
     from rich.table import Table
 
     from genrescope.datasets.splits import PROTOCOLS
-    from genrescope.models import MODELS
-    from genrescope.models.classical import ESTIMATORS
     from genrescope.representations import REPRESENTATIONS
-    from genrescope.study.config import bundled_studies, load_study
-    from genrescope.training.recipe import bundled_recipes, load_entry
 
     parts = {
-        "recipes": {name: load_entry(name).about for name in bundled_recipes()},
-        "studies": {name: load_study(name).about for name in bundled_studies()},
+        "recipes": _settings_about("recipes"),
+        "studies": _settings_about("recipes/studies"),
         "protocols": {name: protocol.about for name, protocol in PROTOCOLS.items()},
-        "representations": {n: _first_line(cls) for n, cls in sorted(REPRESENTATIONS.items())},
-        "models": {n: _first_line(made) for n, made in sorted({**MODELS, **ESTIMATORS}.items())},
+        "representations": {
+            name: _first_line(cls.__doc__) for name, cls in sorted(REPRESENTATIONS.items())
+        },
+        "models": models(),
     }
     if kind is not None and kind not in parts:
         raise GenrescopeError(f"There is no kind {kind!r} to list; there are: {', '.join(parts)}.")
@@ -56,5 +51,40 @@ def list_(
         OUT.print(table, "")
 
 
-def _first_line(documented: Any) -> str:
-    return str(documented.__doc__ or "").strip().splitlines()[0]
+def models() -> dict[str, str]:
+    """Name and first docstring line of every registered model and estimator, sorted by name.
+
+    The sources are parsed, not imported: importing them needs torch, which is an extra.
+    """
+    from importlib.resources import files
+
+    found: dict[str, str] = {}
+    for source in (files("genrescope") / "models").iterdir():
+        if not source.name.endswith(".py"):
+            continue
+        for node in ast.parse(source.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+                continue
+            for call in node.decorator_list:
+                match call:
+                    case ast.Call(ast.Name("model" | "estimator"), [ast.Constant(str(name))]):
+                        found[name] = _first_line(ast.get_docstring(node))
+    return dict(sorted(found.items()))
+
+
+def _settings_about(folder: str) -> dict[str, str]:
+    from importlib.resources import files
+
+    import yaml
+
+    sources = (files("genrescope") / folder).iterdir()
+    found = {
+        source.name.removesuffix(".yaml"): yaml.safe_load(source.read_text("utf-8"))["about"]
+        for source in sources
+        if source.name.endswith(".yaml")
+    }
+    return dict(sorted(found.items()))
+
+
+def _first_line(docstring: str | None) -> str:
+    return (docstring or "").strip().partition("\n")[0]

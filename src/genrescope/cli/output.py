@@ -1,11 +1,10 @@
-"""Shows what came of files: a table on a terminal, plain lines in a pipe, JSON, CSV, a playlist."""
+"""Prints results: a table on a terminal, plain lines in a pipe, JSON, CSV, or a playlist."""
 
 from __future__ import annotations
 
 import sys
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -24,21 +23,20 @@ _COLUMNS = ("genre", "confidence", "unsure", "warnings")  # of CSV, after the pa
 
 
 class Writer:
-    """Writes answers one by one; errors of the table and CSV forms go to standard error.
+    """Writes results one by one; errors of the table and CSV forms go to standard error.
 
     Parameters
     ----------
     form
         ``table``, ``json``, ``jsonl`` or ``csv``.
     top_k
-        Genres and tags to show for each file.
+        Number of genres and tags per file.
     total
-        How many files there will be; several get a progress bar on a terminal.
+        Number of files; several get a progress bar on a terminal.
     out, err
         Consoles on standard output and standard error.
     timeline
-        Whether the steps of answers that have a timeline are written: as lines after the answer,
-        in CSV as the rows.
+        Whether the steps of timelines are written: as lines after the result, in CSV as the rows.
     """
 
     def __init__(
@@ -66,12 +64,7 @@ class Writer:
             self._csv.row("path", *columns)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
         if self._form == "json":
             _line(to_json(self._all, 1, sys.stdout.encoding))
@@ -79,7 +72,7 @@ class Writer:
             self._out.print(self._table)
 
     def write(self, answer: FileResult) -> None:
-        """Write one answer, or keep it for the end where the form needs them all."""
+        """Write one result, or keep it until the end for JSON."""
         self._bar.advance(self._task)
         if self._form == "jsonl":
             _line(to_json(result_row(answer, self._top_k), None, sys.stdout.encoding))
@@ -90,7 +83,7 @@ class Writer:
             print_error(self._err, answer.error)
         else:
             self._show(answer)
-            sys.stdout.flush()  # whoever reads along has it, and what cannot be written is noticed
+            sys.stdout.flush()  # a reader gets each line at once, and write errors show early
 
     def _show(self, answer: FileResult) -> None:
         found = answer.prediction
@@ -120,12 +113,12 @@ class Writer:
             parts = (f"{found.genre} {sure}", others, tags)
             lines = [f"{answer.path}: {' | '.join(part for part in parts if part)}"]
         lines += [f"  {start_s:7.1f} s  {genre} {share:.2f}" for start_s, genre, share in steps]
-        # At once, so that a reader who is content with the first line has left nothing unwritten.
+        # One write: a reader that closes the pipe after the first line loses nothing it asked for.
         sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines))
 
 
 class SimilarWriter:
-    """Writes the tracks that are similar to others; errors go to standard error, but in JSON.
+    """Writes similar tracks; errors go to standard error, in JSON to the array.
 
     Parameters
     ----------
@@ -149,19 +142,14 @@ class SimilarWriter:
             _line("#EXTM3U")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._form == "json":
             _line(to_json(self._all, 1, sys.stdout.encoding))
         if self._unplayed:
             print_note(self._err, left_out(self._unplayed))
 
     def write(self, similar: Similar) -> None:
-        """Write what came of one track, or keep it for the end where the form needs them all."""
+        """Write the neighbours of one track, or keep them until the end for JSON."""
         if self._form == "json":
             self._all.append(similar_row(similar))
         elif similar.error is not None:
@@ -177,7 +165,7 @@ class SimilarWriter:
             self._show(similar)
 
     def _play(self, path: Path) -> None:
-        # Each once, though it be similar to several tracks.
+        # Each path once, even if it is similar to several tracks.
         if path in self._played:
             return
         self._played.add(path)
@@ -202,27 +190,27 @@ class SimilarWriter:
 
 
 def print_error(console: Console, error: GenrescopeError) -> None:
-    """Name what went wrong with one file while others go on."""
+    """Print the error of one file; the command continues."""
     line = Text.assemble(("Error:", "bold red"), " ", one_line(str(error)))
     console.print(line, soft_wrap=True)
 
 
 def print_warnings(console: Console, path: Path, prediction: Prediction) -> None:
-    """Say what is to be known of a file that has an answer all the same."""
+    """Print the warnings of a file that has a prediction."""
     for warning in prediction.warnings:
         line = Text.assemble(("Warning:", "bold yellow"), " ", one_line(f"{path}: {warning}."))
         console.print(line, soft_wrap=True)
 
 
 def print_note(console: Console, text: str) -> None:
-    """Say something beside the results."""
+    """Print a note."""
     console.print(_text(text), soft_wrap=True)
 
 
 def left_out(paths: list[Path]) -> str:
-    """Say which files a playlist lacks, as their names are no lines of text."""
+    """Describe the files that a playlist lacks because their names cannot be lines of text."""
     count = "1 track was" if len(paths) == 1 else f"{len(paths):,} tracks were"
-    cause = "control characters or bytes that are no text in the name cannot be in a playlist"
+    cause = "a playlist cannot hold control characters or undecodable bytes in names"
     return f"{count} left out: {cause} (such as {paths[0]})"
 
 
@@ -231,17 +219,17 @@ def _line(text: str) -> None:
 
 
 def _text(shown: object) -> Text:
-    # For tables: a name is no markup.
+    # For tables: names are not markup.
     return Text(one_line(str(shown)))
 
 
 def _fixed(number: float, digits: int = 4) -> Decimal:
-    # With so many digits in CSV.
+    # Rounded to the digits of CSV.
     return round(Decimal(float(number)), digits)
 
 
 def _steps(answer: FileResult) -> list[tuple[float, str, float]]:
-    # Start in s, genre and its probability. Of a clip that is taken as one, the step is endless.
+    # Start in s, genre and its probability. Of a clip analysed whole, the step is infinite.
     times = answer.timeline
     if times is None:
         return []

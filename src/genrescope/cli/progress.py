@@ -1,8 +1,7 @@
-"""Shows how a study goes: bars on a terminal, a line for each fit elsewhere."""
+"""Progress of a study: bars on a terminal, otherwise a line for each fit."""
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class StudyProgress:
-    """A bar for all fits, one for each fit that runs, and one while representations are made."""
+    """Bars for all fits, each running fit, and the representations being computed."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -46,39 +45,34 @@ class StudyProgress:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Print a note."""
         self._console.print(text, markup=False, highlight=False)
 
     def representing(self, name: str, done: int, total: int) -> None:
-        """Move the representation's bar."""
+        """Update the bar of a representation."""
         if name not in self._representing:
             self._representing[name] = self._bars.add_task(name, total=total, state="")
         self._bars.update(self._representing[name], completed=done)
         if done == total:
-            self._line(f"{name}: {total} arrays made")
+            self._line(f"{name}: {total} arrays computed")
 
     def planned(self, total: int, done: int) -> None:
         """Show the bar over all fits."""
         if done:
-            self.note(f"{done} of {total} fits were done before and are kept.")
+            self.note(f"{done} of {total} fits are done and kept.")
         self._all = self._bars.add_task("all fits", total=total, completed=done, state="")
 
     def epoch(self, key: str, row: dict[str, Any]) -> None:
-        """Move a fit's bar by an epoch, or tell how much of the clips has been heard before."""
+        """Move a fit's bar by an epoch, or show how many clips are encoded before the first."""
         if key not in self._fits:
             self._fits[key] = self._bars.add_task(key, total=row["steps"], state="")
         state = ""
-        if "heard" in row:
-            state = f"{row['heard']} of {row['clips']} clips heard"
+        if "encoded" in row:
+            state = f"{row['encoded']} of {row['clips']} clips encoded"
         elif "valid_accuracy" in row:
             state = f"validation accuracy {row['valid_accuracy']:.3f}"
         self._bars.update(self._fits[key], completed=row["step"], state=state)
@@ -97,7 +91,7 @@ class StudyProgress:
 
 
 def bar(what: str, total: int, console: Console) -> Progress:
-    """Make a progress bar with speed and time left, shown for several files on a terminal."""
+    """Build a progress bar with speed and remaining time, shown for several files on a terminal."""
     return Progress(
         TextColumn(what),
         BarColumn(),

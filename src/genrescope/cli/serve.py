@@ -1,4 +1,4 @@
-"""The command that serves the page and its API."""
+"""The command that serves the web page and its API."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ app = typer.Typer()
     epilog="Examples:\n\n"
     "- `genrescope serve`, then open http://127.0.0.1:7860\n\n"
     "- `genrescope serve --library ~/Music --report report --browser`\n\n"
-    "- `curl -F file=@song.mp3 http://127.0.0.1:7860/api/classify` asks it from a program\n\n"
-    "- `GENRESCOPE_TOKEN=secret genrescope serve --host 0.0.0.0` lets the network in, by token"
+    "- `curl -F file=@song.mp3 http://127.0.0.1:7860/api/classify` uses the API\n\n"
+    "- `GENRESCOPE_TOKEN=secret genrescope serve --host 0.0.0.0` serves a network, with a token"
 )
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen to.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for a free one.")] = 7860,
     token: Annotated[
         str | None,
-        typer.Option(envvar="GENRESCOPE_TOKEN", help="That page and programs must know."),
+        typer.Option(envvar="GENRESCOPE_TOKEN", help="Token that page and API require."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A model folder, or user/name of the hub. [default: in the package]"),
+        typer.Option(help="Model folder, or user/name on the Hugging Face hub. [default: bundled]"),
     ] = None,
     library: Annotated[
-        Path | None, typer.Option(help="Folder of music to show similar tracks of.")
+        Path | None, typer.Option(help="Folder of a music library, for similar tracks.")
     ] = None,
     db: DbOption = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Folder of a study's report, for the second tab.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder of a study's report to show.")] = None,
     max_mb: Annotated[
-        float, typer.Option(min=0.001, help="Largest upload, in units of 1,000,000 bytes.")
+        float, typer.Option(min=0.001, help="Maximum size of an upload in MB.")
     ] = 100.0,
-    max_minutes: Annotated[float, typer.Option(min=0.05, help="Longest audio.")] = 15.0,
+    max_minutes: Annotated[
+        float, typer.Option(min=0.05, help="Maximum length of audio in minutes.")
+    ] = 15.0,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds for an upload, and for its analysis.")
+        float, typer.Option(min=1, help="Time limit in seconds, of an upload and of its analysis.")
     ] = 60.0,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Files heard at once. [default: one per core, up to 4]"),
+        typer.Option(min=1, help="Number of worker processes. [default: one per core, up to 4]"),
     ] = None,
-    waiting: Annotated[
-        int, typer.Option(min=1, help="Requests in the house; more are told to come back.")
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Maximum number of queued requests; further ones get 503.")
     ] = 100,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = False,
 ) -> None:
-    """Serve a page that tells the genre of what is dropped on it, and the same as a JSON API.
+    """Serve a web page that classifies dropped files, and a JSON API.
 
-    Works without a network. Files are deleted after the answer. Listens to this machine alone
-    unless told otherwise.
+    Works without a network. Files are deleted after the response. By default, only this machine
+    can connect.
     """
     require("gradio", "web")
     from genrescope.web import Limits, is_local
@@ -82,11 +82,11 @@ def serve(
         minutes=max_minutes,
         upload_s=timeout,
         analysis_s=timeout,
-        inside=waiting,
+        inside=max_queue,
         **({} if workers is None else {"at_once": workers}),
     )
     if not is_local(host) and not token:
-        note(f"Note: whoever reaches {host} may use this page; --token keeps others out.")
+        note(f"Note: anyone who can reach {host} can use this page; --token restricts access.")
     serve_page(
         model,
         host=host,

@@ -7,14 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-    StoppedError,
-    note,
-    require,
-    say,
-)
+from genrescope.cli.console import ERR, OUT, StoppedError, note, require, say
+from genrescope.cli.options import CacheOption, StrictOption
 from genrescope.cli.training_data import (
     DAMAGED,
     LAYOUT,
@@ -33,43 +27,42 @@ GET_GTZAN = "`genrescope data get gtzan`"
 
 @app.command(
     epilog="Examples:\n\n"
-    "- `genrescope study` compares the study's three models on synthetic demo clips\n\n"
-    "- `genrescope study --data gtzan --out report` does so on real data\n\n"
+    "- `genrescope study` compares three models on synthetic demo clips\n\n"
+    "- `genrescope study --data gtzan --out report` compares them on GTZAN\n\n"
     "- `genrescope study why-so-low --data gtzan --quick`\n\n"
     "- `genrescope study --data my-genres/ --recipes original-cnn --protocols random --seeds 3`"
 )
 def study(
     plan: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="A bundled study's name, or a YAML file.")
+        str, typer.Argument(metavar="[STUDY]", help="Name of a bundled study, or a YAML file.")
     ] = "original",
     data: Annotated[
         Path | None,
-        typer.Option(help="GTZAN in any layout, a folder of genres, or a CSV. Without: the demo."),
+        typer.Option(
+            help="GTZAN in any layout, folder of genre folders, or CSV file. [default: demo]"
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the report. [default: study-STUDY-DATA]")
     ] = None,
     recipes: Annotated[
-        str | None, typer.Option(help="Recipes (names or YAML files), separated by commas.")
+        str | None, typer.Option(help="Recipes (names or YAML files), comma-separated.")
     ] = None,
     protocols: Annotated[
-        str | None, typer.Option(help="Protocols, separated by commas; see `genrescope list`.")
+        str | None, typer.Option(help="Protocols, comma-separated; see `genrescope list`.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Iterations of every fit.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds of every fit.")] = None,
     audio_variants: Annotated[
         str | None,
-        typer.Option(help="Only tracks whose audio is: full, full-16k, excerpt (with commas)."),
+        typer.Option(help="Only these audio variants, comma-separated: full, full-16k, excerpt."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few epochs, two seeds: to see that everything runs.")
+        bool, typer.Option("--quick", help="Few epochs and two seeds, to check the setup.")
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Fits side by side. [default: one per core]")
+        int | None, typer.Option(min=1, help="Number of parallel fits. [default: one per core]")
     ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Fail on a file that cannot be used; do not leave it out."),
-    ] = False,
+    strict: StrictOption = False,
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
     allow_damaged: Annotated[bool, DAMAGED] = False,
     allow_missing_genres: Annotated[bool, MISSING_GENRES] = False,
@@ -77,20 +70,18 @@ def study(
         bool | None,
         typer.Option(
             "--download/--no-download",
-            help="Ask the Hugging Face hub for weights. [default: only with --data]",
+            help="Download weights from the Hugging Face hub. [default: only with --data]",
         ),
     ] = None,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of representations. [default: the user's cache]")
-    ] = None,
-    accelerator: Annotated[str, typer.Option(help="Lightning's: cpu, gpu, mps, auto, …")] = "auto",
-    devices: Annotated[str, typer.Option(help="Lightning's: auto, a number, or a list.")] = "auto",
-    strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp_spawn, …")] = "auto",
+    cache_dir: CacheOption = None,
+    accelerator: Annotated[str, typer.Option(help="Of Lightning: cpu, gpu, mps, auto, …")] = "auto",
+    devices: Annotated[str, typer.Option(help="Of Lightning: auto, a number, or a list.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="Of Lightning: auto, ddp_spawn, …")] = "auto",
 ) -> None:
     """Train and compare models, and write a report.
 
     Writes report.html, report.md, results.csv, summary.csv, comparisons.csv, results.json, figures
-    and models. Stop it and run it again: it goes on where it was.
+    and models. A study that was stopped resumes when the command is run again.
     """
     require("lightning", "study")
     if out is not None:
@@ -109,18 +100,18 @@ def study(
         what = what.quick_version()
     if data is None:
         note(
-            "No data given: using the embedded synthetic demo set, with no network. Get the real "
-            f"set with {GET_GTZAN} and give it with --data (or make study DATA=…)."
+            "No --data: using the synthetic demo set in the package. Download GTZAN with "
+            f"{GET_GTZAN} and give its folder with --data."
         )
     with StudyProgress(ERR) as progress:
         dataset = open_data(data, progress, layout, allow_missing_genres=allow_missing_genres)
-        # Loading torch takes seconds; by now what is asked for and the data are known to be right.
+        # Importing torch takes seconds: the options and the data have been checked before.
         from genrescope.study.report import write_report
         from genrescope.study.run import Options, run_study
 
         options = Options(
             jobs=jobs,
-            store=store,
+            store=cache_dir,
             strict=strict,
             allow_damaged=allow_damaged,
             allow_missing_genres=allow_missing_genres,
@@ -141,11 +132,11 @@ def study(
     beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
     say(f"Report: {html} (also {beside})")
     if not done.cells:
-        raise GenrescopeError("No model could be run; the report says why.")
+        raise GenrescopeError("No model could be run. The report says why.")
 
 
 def _inputs(data: Path | None, out: Path) -> list[Path]:
-    # The data, and a table of them that a report's table would replace, as the folder that it is.
+    # The data, and the output folder if a table of the report would replace a table of the data.
     if data is None:
         return []
     written = ("results.csv", "summary.csv", "comparisons.csv")
@@ -155,7 +146,7 @@ def _inputs(data: Path | None, out: Path) -> list[Path]:
 def _is_same(path: Path, other: Path) -> bool:
     try:
         return path.samefile(other)
-    except (OSError, ValueError):  # where there is none, or of a name that no file can have
+    except (OSError, ValueError):  # it does not exist, or no file can have such a name
         return False
 
 
@@ -164,9 +155,9 @@ def _print_study(study: Any) -> None:
 
     from genrescope.study.report import summary
 
-    kind = " (quick: no results)" if study.plan.quick else ""
+    kind = " (quick: no results)" if study.config.quick else ""
     table = Table("protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed")
-    table.title = one_line(f"{study.plan.name}, on {study.dataset.name}{kind}")
+    table.title = one_line(f"{study.config.name}, on {study.dataset.name}{kind}")
     for line in summary(study):
         cells = (
             [line["mark"], "", "", ""]

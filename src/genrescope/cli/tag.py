@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    OUT,
-    StoppedError,
-    note,
-    say,
-    say_json,
-)
+from genrescope.cli.console import ERR, OUT, StoppedError, note, say, say_json
 from genrescope.cli.library import (
     DbOption,
     LibraryArgument,
@@ -26,18 +19,22 @@ from genrescope.cli.library import (
 )
 from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.io import check_output, replaces
+from genrescope.tagging.policy import Existing
 
 if TYPE_CHECKING:
     from genrescope.tagging.journal import Journal, JournalEntry
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Write genres into files: plan, read the plan, apply it; and undo it.",
+    help="Write genres into tags: plan, review, apply, undo.",
 )
 _SHOWN = 20  # changes of a plan, on the terminal
 JournalOption = Annotated[
     Path | None,
-    typer.Option(help="File of what was changed. [default: in the user's data folder]"),
+    typer.Option(help="Journal of the changes. [default: in the user's data folder]"),
+]
+PlanArgument = Annotated[
+    str | None, typer.Argument(help="File or number of a plan. [default: the newest]")
 ]
 
 
@@ -45,40 +42,38 @@ JournalOption = Annotated[
     "plan",
     epilog="Examples:\n\n"
     "- `genrescope scan ~/Music`, then `genrescope tag plan ~/Music`\n\n"
-    "- `genrescope tag plan ~/Music --keep --map my-genres.toml --out plan.csv`\n\n"
-    "- `genrescope tag plan ~/Music/new --replace --min-confidence 0.9 --max-genres 1`",
+    "- `genrescope tag plan ~/Music --existing add --taxonomy my-genres.toml --out plan.csv`\n\n"
+    "- `genrescope tag plan ~/Music/new --existing replace --min-confidence 0.9 --max-genres 1`",
 )
 def tag_plan(
     library: LibraryArgument,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Write genres only if they sum to this.")
+        float,
+        typer.Option(min=0, max=1, help="Minimum sum of the written genres' probabilities."),
     ] = 0.7,
-    if_empty: Annotated[
-        bool, typer.Option("--if-empty", help="Only files without a genre. [default]")
-    ] = False,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the genres that there are, and add to them.")
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Overwrite the genres that there are.")
-    ] = False,
-    max_genres: Annotated[int, typer.Option(min=1, help="Genres for each file.")] = 2,
+    existing: Annotated[
+        Existing, typer.Option(help="What to do with files that have a genre.")
+    ] = Existing.SKIP,
+    max_genres: Annotated[int, typer.Option(min=1, help="Maximum number of genres per file.")] = 2,
     taxonomy: Annotated[
         Path | None,
-        typer.Option("--map", help="Your genres, other names for them and their tree (TOML)."),
+        typer.Option(help="Your genres, their aliases and their tree (TOML)."),
     ] = None,
     break_hard_links: Annotated[
         bool,
-        typer.Option("--break-hard-links", help="Tag files with several names, too, under one."),
+        typer.Option(
+            "--break-hard-links",
+            help="Also tag files with hard links; their other names keep the old tags.",
+        ),
     ] = False,
     db: DbOption = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write. [default: tag-plan-DATE-TIME.csv, here]")
     ] = None,
 ) -> None:
-    """Write a plan: which genres would go into which files, and why. Changes nothing.
+    """Write a plan: which genres would be written into which files, and why. Changes no tags.
 
-    The plan is a table (CSV) to be read, and edited if you like, before `genrescope tag apply`.
+    The plan is a CSV file. Review it, edit it if you like, then run `genrescope tag apply`.
     """
     from datetime import datetime
 
@@ -88,12 +83,10 @@ def tag_plan(
     from genrescope.tagging.policy import Policy
     from genrescope.taxonomy import load_taxonomy
 
-    if if_empty + keep + replace > 1:
-        raise typer.BadParameter("choose one of --if-empty, --keep and --replace")
     folder = open_library(library)
     genres = load_taxonomy(taxonomy)
     policy = Policy(
-        existing="keep" if keep else "replace" if replace else "if-empty",
+        existing=existing,
         min_confidence=min_confidence,
         max_genres=max_genres,
         map_existing=taxonomy is not None,
@@ -102,11 +95,11 @@ def tag_plan(
     plan = out or Path(f"tag-plan-{now:%Y-%m-%d-%H%M%S}.csv")
     check_output(plan, inputs=database_files(db), is_audio=may_be_audio)
     _check_new(plan)
-    is_stream = plan.exists()  # a pipe, a device or standard output, which then holds the table
+    is_stream = plan.exists()  # a pipe, a device or standard output: the table goes there
     with open_catalogue(db) as catalogue:
         known = catalogue.counts(str(folder))
         if not known["analysed"]:
-            raise GenrescopeError(f"Nothing is known of {library}. Run `genrescope scan` on it.")
+            raise GenrescopeError(f"{library}: not scanned yet. Run `genrescope scan` on it.")
         first = _First(known["analysed"])
         steps = make_plan(catalogue, folder, genres, policy, break_hard_links=break_hard_links)
         counts = write_plan(plan, folder, first.through(steps))
@@ -121,49 +114,45 @@ def tag_plan(
     "- `genrescope tag apply plan.csv --preserve-mtime`",
 )
 def tag_apply(
-    plan: Annotated[Path, typer.Argument(help="As `genrescope tag plan` has written it.")],
+    plan: Annotated[Path, typer.Argument(help="Plan written by `genrescope tag plan`.")],
     preserve_mtime: Annotated[
-        bool, typer.Option("--preserve-mtime", help="Keep the time of each file's last change.")
+        bool, typer.Option("--preserve-mtime", help="Keep the modification time of each file.")
     ] = False,
     journal: JournalOption = None,
 ) -> None:
-    """Write the genres of a plan into the files' tags. `genrescope tag undo` takes it back.
+    """Write the genres of a plan into the files' tags. `genrescope tag undo` reverts it.
 
-    Only the genre is changed. Files that have changed since the plan was made are skipped and
-    named. Stop it at any moment: each file is the old or the new one, and
-    `genrescope tag resume` goes on.
+    Only the genre is changed. Files that have changed since the plan was written are skipped and
+    named. It can be stopped at any moment: each file is the old or the new one, and
+    `genrescope tag resume` continues.
     """
-    from genrescope.tagging.apply import apply_plan, register_plan
+    from genrescope.tagging.apply import register_plan
     from genrescope.tagging.plan import open_plan
 
     opened = open_plan(plan)
     with _journal(journal) as changes:
         entry = register_plan(changes, opened, preserve_mtime=preserve_mtime)
         before = entry.counts.get("done", 0)
-        total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
-        note(f"Library: {entry.library} ({total:,} files to be written)")
-        counts = _change(apply_plan(changes, entry), total, "writing")
+        counts = _write(changes, entry)
     if before:
-        note(f"{before:,} files of this plan were written before.")
+        note(f"{before:,} files of this plan had been written before.")
     _print_changes(counts, f"undo it with: genrescope tag undo {plan}")
 
 
 @app.command(
     "undo",
     epilog="Examples:\n\n"
-    "- `genrescope tag undo` takes back the newest plan\n\n"
+    "- `genrescope tag undo` reverts the newest plan\n\n"
     "- `genrescope tag undo plan.csv`\n\n"
-    "- `genrescope tag undo 3` takes back a plan by its number in `genrescope tag log`",
+    "- `genrescope tag undo 3` reverts a plan by its number in `genrescope tag log`",
 )
 def tag_undo(
-    plan: Annotated[
-        str | None, typer.Argument(help="A plan's file or number. [default: the newest one]")
-    ] = None,
+    plan: PlanArgument = None,
     journal: JournalOption = None,
 ) -> None:
-    """Put back the tags as they were before a plan was applied, byte for byte.
+    """Restore the files as they were before a plan was applied, byte for byte.
 
-    A file that another program has changed since gets its former genre back, and keeps the rest.
+    In a file that another program has changed since, only the genre is restored.
     """
     from genrescope.tagging.apply import undo_plan
 
@@ -175,29 +164,21 @@ def tag_undo(
     _print_changes(counts)
 
 
-@app.command(
-    "resume", epilog="Examples:\n\n- `genrescope tag resume` goes on after a kill or a power cut"
-)
+@app.command("resume", epilog="Examples:\n\n- `genrescope tag resume` after a kill or a power cut")
 def tag_resume(
-    plan: Annotated[
-        str | None, typer.Argument(help="A plan's file or number. [default: the newest one]")
-    ] = None,
+    plan: PlanArgument = None,
     journal: JournalOption = None,
 ) -> None:
-    """Go on with a plan whose application was interrupted."""
-    from genrescope.tagging.apply import apply_plan
-
+    """Continue a plan whose application was interrupted."""
     with _journal(journal) as changes:
         entry = _entry(changes, plan, ("ready", "waiting"))
-        total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
-        note(f"Library: {entry.library} ({total:,} files to be written)")
-        counts = _change(apply_plan(changes, entry), total, "writing")
+        counts = _write(changes, entry)
     _print_changes(counts, "undo it with: genrescope tag undo")
 
 
 @app.command("log", epilog="Examples:\n\n- `genrescope tag log --json`")
 def tag_log(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     journal: JournalOption = None,
 ) -> None:
     """List the plans that have been applied, the newest first."""
@@ -241,23 +222,23 @@ def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> Journ
         for entry in entries:
             if any(entry.counts.get(state) for state in states):
                 return entry
-        raise GenrescopeError("There is no plan of which anything is left to do.")
+        raise GenrescopeError("No plan has anything left to do. `genrescope tag log` lists them.")
     key = "" if plan.isdigit() else open_plan(Path(plan)).key
     for entry in entries:
         if str(entry.number) == plan or entry.key == key:
             return entry
-    told = f"{plan} has not been applied, or was edited since."
-    raise GenrescopeError(f"{told} `genrescope tag log` lists the plans by number.")
+    cause = "it has not been applied, or was edited since"
+    raise GenrescopeError(f"{plan}: {cause}. `genrescope tag log` lists the plans by number.")
 
 
 def _check_new(plan: Path) -> None:
     if replaces(plan):
-        cause = "there is such a file already, perhaps a plan that you have edited"
+        cause = "the file exists, and may be a plan that you have edited"
         raise InputError(plan, cause, "Give another name with --out, or remove it")
 
 
 class _First:
-    # Shows the progress of a plan, and keeps the first changes to show them, too.
+    # Shows the progress of a plan, then its first changes.
 
     def __init__(self, total: int) -> None:
         self._total, self._steps = total, list[Any]()
@@ -294,33 +275,40 @@ def _print_plan(
     for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
         say(f"  {count:,} left alone: {reason}")
     if known["failed"] or known["waiting"]:
-        told = f"{known['waiting']:,} have not been heard yet and {known['failed']:,} cannot be"
-        say(f"  not in the plan: {told}")
+        say(f"  not in the plan: {known['waiting']:,} not analysed yet, {known['failed']:,} failed")
     if write:
-        say(f"Nothing has been changed. Read it, then: genrescope tag apply {plan}")
+        say(f"No tags have been changed. Review it, then: genrescope tag apply {plan}")
 
 
-def _change(outcomes: Any, total: int, what: str) -> dict[str, int]:
+def _write(journal: Journal, entry: JournalEntry) -> dict[str, int]:
+    from genrescope.tagging.apply import apply_plan
+
+    total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
+    note(f"Library: {entry.library} ({total:,} files to be written)")
+    return _change(apply_plan(journal, entry), total, "writing")
+
+
+def _change(results: Any, total: int, what: str) -> dict[str, int]:
     from genrescope.cli.progress import bar
 
     counts: dict[str, int] = {}
     try:
-        with bar(what, total, ERR) as bars, closing(outcomes):
+        with bar(what, total, ERR) as bars, closing(results):
             task = bars.add_task("", total=total)
-            for outcome in outcomes:
+            for result in results:
                 bars.advance(task)
-                counts[outcome.state] = counts.get(outcome.state, 0) + 1
-                if outcome.told:
-                    note(f"{outcome.state}: {outcome.path}: {outcome.told}")
+                counts[result.state] = counts.get(result.state, 0) + 1
+                if result.reason:
+                    note(f"{result.state}: {result.path}: {result.reason}")
     except KeyboardInterrupt as interrupt:
-        told = "Stopped. Every file is either the old one or the new one. "
-        raise StoppedError(f"{told}Go on with: genrescope tag resume") from interrupt
+        message = "Stopped. Each file is the old or the new one. Resume: genrescope tag resume"
+        raise StoppedError(message) from interrupt
     return counts
 
 
 def _print_changes(counts: dict[str, int], then: str = "") -> None:
-    told = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+    done = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
     written = counts.get("written", 0)
-    say((told or "nothing to do") + (f"; {then}" if then and written else ""))
+    say((done or "nothing to do") + (f"; {then}" if then and written else ""))
     if counts.get("failed") or counts.get("skipped"):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The command that makes a classifier of your own genres."""
+"""The command that trains a classifier for your own genres."""
 
 from __future__ import annotations
 
@@ -7,19 +7,9 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import (
-    ERR,
-    note,
-    require,
-    say,
-)
-from genrescope.cli.training_data import (
-    DAMAGED,
-    LAYOUT,
-    MISSING_GENRES,
-    open_data,
-    trainer_flags,
-)
+from genrescope.cli.console import ERR, note, require, say
+from genrescope.cli.options import CacheOption, StrictOption
+from genrescope.cli.training_data import DAMAGED, LAYOUT, MISSING_GENRES, open_data, trainer_flags
 from genrescope.datasets.layout import Layout
 from genrescope.io import check_folder
 
@@ -31,50 +21,45 @@ app = typer.Typer()
     "- `genrescope train --data my-genres/ --out my-model`, then "
     "`genrescope classify --model my-model song.mp3`\n\n"
     "- `genrescope train --recipe default --data gtzan --out default`\n\n"
-    "- `genrescope train --encoder facebook/wav2vec2-base --data gtzan --out tuned` fine-tunes it, "
-    "and writes tuned/transformers, too, for `transformers.pipeline`"
+    "- `genrescope train --encoder facebook/wav2vec2-base --data gtzan --out tuned` fine-tunes it "
+    "and also writes tuned/transformers, for `transformers.pipeline`"
 )
 def train(
     data: Annotated[
-        Path, typer.Option(help="A folder of genre folders, a CSV file, or GTZAN in any layout.")
+        Path, typer.Option(help="Folder of genre folders, CSV file, or GTZAN in any layout.")
     ],
-    out: Annotated[Path, typer.Option(help="The model folder to write.")] = Path("my-model"),
+    out: Annotated[Path, typer.Option(help="Model folder to write.")] = Path("my-model"),
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A recipe's name or YAML file. [default: default; distilhubert with --encoder]"
+            help="Recipe, by name or YAML file. [default: default; distilhubert with --encoder]"
         ),
     ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Fine-tune this checkpoint: of the Hugging Face hub, or a folder."
+            metavar="ID", help="Checkpoint to fine-tune: ID on the Hugging Face hub, or a folder."
         ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--license", help="For the model card, such as apache-2.0.")
+        str | None, typer.Option("--license", help="Licence in the model card, such as apache-2.0.")
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Write into --out though it holds a model, or other files."),
+        typer.Option("--force", help="Overwrite a model in --out, or write beside other files."),
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one per core]")
+        int | None, typer.Option(min=1, help="Number of processes. [default: one per core]")
     ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Fail on a file that cannot be used; do not leave it out."),
-    ] = False,
+    strict: StrictOption = False,
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
     allow_damaged: Annotated[bool, DAMAGED] = False,
     allow_missing_genres: Annotated[bool, MISSING_GENRES] = False,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of representations. [default: the user's cache]")
-    ] = None,
+    cache_dir: CacheOption = None,
 ) -> None:
-    """Make a classifier of your own genres from a few dozen clips of each.
+    """Train a classifier for your own genres from a few dozen clips of each.
 
-    Measures it by cross-validation first (artists kept apart if they are known), then fits it on
+    Measures it by cross-validation first (artist-disjoint if artists are known), then fits it on
     every track.
     """
     require("lightning", "train")
@@ -92,7 +77,7 @@ def train(
         from genrescope.hub import resolve_weights
         from genrescope.models.encoder import encoder_config
 
-        note(f"Looking for {encoder} (this machine first, then the Hugging Face hub).")
+        note(f"Looking for {encoder} on this machine, then on the Hugging Face hub.")
         encoder_config(resolve_weights(encoder, download=True))
     with StudyProgress(ERR) as progress:
         dataset = open_data(data, progress, layout, allow_missing_genres=allow_missing_genres)
@@ -102,7 +87,7 @@ def train(
         flags = trainer_flags("auto", "auto", "auto")
         options = Options(
             jobs=jobs,
-            store=store,
+            store=cache_dir,
             strict=strict,
             allow_damaged=allow_damaged,
             allow_missing_genres=allow_missing_genres,
@@ -112,7 +97,7 @@ def train(
             what, dataset, out, options, progress, licence=licence, force=force
         )
     for problem in trained.problems:
-        note(f"Left out or noticed: {problem}")
+        note(f"Note: {problem}")
     row = trained.row
     leaks = f"; {trained.leaks.partition(':')[0].lower()}" if trained.leaks else ""
     measured = (
@@ -123,5 +108,5 @@ def train(
     say(f"{trained.folder}: {len(trained.genres)} genres, {trained.used} tracks; {measured}")
     if what.model.name == "encoder":
         plain = trained.folder / "transformers"
-        lacks = f"{what.name} has a head that transformers has not, so only genrescope opens it."
+        lacks = f"transformers has no head like that of {what.name}: only genrescope can open it."
         note(f"For transformers.pipeline: {plain}" if plain.is_dir() else f"Note: {lacks}")

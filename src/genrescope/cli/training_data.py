@@ -1,4 +1,4 @@
-"""What `study` and `train` share: their options, the data set, and the devices."""
+"""Options, data set and devices of `study` and `train`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import typer
 
 from genrescope.datasets.layout import Layout
 
-LAYOUT = typer.Option(
-    help="How to read a folder: by what is in it, as GTZAN, or as your own genres."
-)
+LAYOUT = typer.Option(help="Layout of the folder: detected, GTZAN, or your own genres.")
 DAMAGED = typer.Option(
-    "--allow-damaged", help="Use tracks of which a part is missing, rather than leave them out."
+    "--allow-damaged", help="Use tracks with missing parts, instead of leaving them out."
 )
 MISSING_GENRES = typer.Option(
-    "--allow-missing-genres", help="Do without genres of which no track can be used."
+    "--allow-missing-genres", help="Leave out genres without a usable track."
 )
 
 
 def open_data(
     path: Path | None, progress: Any, layout: Layout, *, allow_missing_genres: bool
 ) -> Any:
-    """Open a data set, or the demo without a path, and print what is to be known of it."""
+    """Open a data set, or the demo set without a path, and print the notes about it."""
     from genrescope.datasets.open import open_dataset, open_demo
 
     if path is not None:
@@ -38,7 +36,7 @@ def open_data(
 
 
 def trainer_flags(accelerator: str, devices: str, strategy: str) -> dict[str, Any]:
-    """Give Lightning's settings: the best device there is for `auto`, one process on a CPU."""
+    """Return Lightning's settings: for `auto` the best device, and one process on a CPU."""
     if accelerator == "auto":
         import torch
 
@@ -52,7 +50,7 @@ def trainer_flags(accelerator: str, devices: str, strategy: str) -> dict[str, An
     elif accelerator == "cpu":
         flags["devices"] = 1
     several = flags.get("devices") not in (None, 1)
-    # The other way to use several devices starts this very command again, once for each.
+    # The default for several devices would start this command again for each of them.
     flags["strategy"] = "ddp_spawn" if several and strategy == "auto" else strategy
     return flags
 
@@ -63,5 +61,5 @@ def names(text: str | None) -> list[str] | None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise typer.BadParameter("names, separated by commas, are needed")
+        raise typer.BadParameter("give names, comma-separated")
     return names

@@ -276,7 +276,7 @@ def _unread_columns(table: Table, places: dict[str, int]) -> list[Finding]:
         findings.append(Finding("noted", table.path, cause, remedy))
     if "artist" not in places and unread:
         cause = f"no column says the artist; its header: {_header(table)}"
-        remedy = "If one does, name it artist: only then can artists be kept apart"
+        remedy = "If one does, name it artist, for artist-disjoint splits"
         findings.append(Finding("noted", table.path, cause, remedy))
     return findings
 
@@ -410,7 +410,7 @@ def _one_name_each(
         similar[genre_letters(name)].append(name)
     for letters, several in similar.items():
         if letters and len(several) > 1:
-            cause = f"the genres {' and '.join(map(repr, several))} are kept apart"
+            cause = f"the genres {' and '.join(map(repr, several))} stay separate"
             remedy = "Give them one name if they are one genre"
             findings.append(Finding("noted", source, cause, remedy))
     return names

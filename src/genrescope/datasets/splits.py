@@ -87,7 +87,9 @@ def protocol(
 def get_protocol(name: str) -> Protocol:
     """Return a protocol by name; the GenrescopeError for unknown names lists all."""
     if name not in PROTOCOLS:
-        raise GenrescopeError(f"There is no protocol {name!r}; there are: {', '.join(PROTOCOLS)}.")
+        known = ", ".join(PROTOCOLS)
+        former = " The protocol report is now called random." if name == "report" else ""
+        raise GenrescopeError(f"There is no protocol {name!r}; there are: {known}.{former}")
     return PROTOCOLS[name]
 
 
@@ -235,7 +237,7 @@ def _require_enough(
 ) -> None:
     names, sizes = np.unique(genres, return_counts=True)
     if len(names) < 2:
-        raise GenrescopeError(f"There is nothing to tell apart: {len(names)} genre(s) with tracks.")
+        raise GenrescopeError(f"{len(names)} genre(s) with tracks: at least two are needed.")
     if (smallest := int(sizes.min())) < count:
         raise GenrescopeError(
             f"Genre {names[sizes.argmin()]} has {smallest} tracks{left}, and {count} are needed to "

@@ -19,9 +19,9 @@ from genrescope.audio import Waveform, resample
 from genrescope.audio.spectral import cosines, hann, log_power, mel_filters, spectra
 from genrescope.datasets.gtzan import TABLE_COLUMNS
 from genrescope.datasets.track import Track
-from genrescope.representations.alteration import PLAIN, AudioTransform
 from genrescope.representations.median import moving_median
 from genrescope.representations.representation import Representation, Source, representation
+from genrescope.representations.transform import PLAIN, AudioTransform
 
 SAMPLING_RATE = 22050
 _N_FFT, _HOP, _BANDS, _MFCCS = 2048, 512, 128, 20
@@ -245,9 +245,9 @@ class Descriptors(Representation):
         return Source("table", None) if track.descriptors else super().source(track)
 
     def of_track(
-        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """From the published row, or else from the audio."""
         if track.descriptors is None:
-            return super().of_track(track, alteration, allow_damaged=allow_damaged)
+            return super().of_track(track, transform, allow_damaged=allow_damaged)
         return np.array(track.descriptors, dtype=np.float32)

@@ -21,8 +21,8 @@ from genrescope.audio import Waveform, resample
 from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.datasets.track import Track
 from genrescope.errors import InputError
-from genrescope.representations.alteration import PLAIN, AudioTransform
 from genrescope.representations.representation import Representation, Source
+from genrescope.representations.transform import PLAIN, AudioTransform
 
 SAMPLING_RATE = 22050
 WIDTH, HEIGHT = 432, 288
@@ -214,9 +214,9 @@ class PictureRepresentation(Representation):
         return Source("image", track.image) if track.image else super().source(track)
 
     def of_track(
-        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """From the published picture, or else from the audio."""
         if track.image is None:
-            return super().of_track(track, alteration, allow_damaged=allow_damaged)
+            return super().of_track(track, transform, allow_damaged=allow_damaged)
         return self.of_picture(read(track.image))

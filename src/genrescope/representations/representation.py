@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from genrescope.audio import AudioWarning, Waveform, decode, is_silent
 from genrescope.datasets.track import AudioVariant, Track
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.representations.alteration import PLAIN, AudioTransform
+from genrescope.representations.transform import PLAIN, AudioTransform
 
 Array = NDArray[Any]
 
@@ -144,9 +144,9 @@ class Representation(ABC):
         return Source("audio", track.audio)
 
     def of_track(
-        self, track: Track, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
-        """Compute the array of one track from its source; ``alteration`` applies to audio only.
+        """Compute the array of one track from its source; ``transform`` applies to audio only.
 
         Raises
         ------
@@ -157,10 +157,10 @@ class Representation(ABC):
         source = self.source(track)
         if source is None or source.path is None:
             raise GenrescopeError(f"{track.id}: it has no source for {self.name}")
-        return self.of_file(source.path, alteration, allow_damaged=allow_damaged)
+        return self.of_file(source.path, transform, allow_damaged=allow_damaged)
 
     def of_file(
-        self, path: Path, alteration: AudioTransform = PLAIN, *, allow_damaged: bool = False
+        self, path: Path, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """Compute the array of one audio file; float32 of shape ``self.shape``.
 
@@ -170,24 +170,24 @@ class Representation(ABC):
             If the file cannot be read, is silent or gives values that are not finite; a
             `DamagedError` if some of it is missing, unless that is allowed.
         """
-        analysis = self.analyse_file(path, alteration)
+        analysis = self.analyse_file(path, transform)
         damage = [warning for warning in analysis.warnings if warning.damage]
         if damage and not allow_damaged:
             remedy = "Replace the file with an intact copy, or use --allow-damaged"
             raise DamagedError(path, damage[0].message, remedy)
         return np.asarray(analysis.arrays.mean(axis=0))
 
-    def analyse_file(self, path: Path, alteration: AudioTransform = PLAIN) -> Analysis:
+    def analyse_file(self, path: Path, transform: AudioTransform = PLAIN) -> Analysis:
         """Compute the arrays of an audio file's windows; errors as of ``of_file``.
 
         A long track may be sampled: ``analyse_windows`` returns every window.
         """
         with self._faults_of(path):
-            waveform, warnings = self._decode(path, alteration.recorded_rate(self.sampling_rate))
+            waveform, warnings = self._decode(path, transform.recorded_rate(self.sampling_rate))
             if is_silent(waveform):
                 raise InputError(path, "it is silent", "Leave the file out")
             analysis = self.analyse(
-                alteration.colour(waveform, self.sampling_rate), self.sampling_rate
+                transform.colour(waveform, self.sampling_rate), self.sampling_rate
             )
             return replace(self._checked(path, analysis), warnings=warnings)
 

@@ -1,4 +1,4 @@
-"""What a study compares: recipes × protocols × seeds, from YAML or from the command line."""
+"""A study's configuration: recipes × protocols × seeds, from YAML or the command line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from genrescope.training.recipe import (
     read_yaml,
 )
 
-_MOST_RECIPES = 200  # of a study
+_MAX_RECIPES = 200  # of a study
 
 
 class StudyConfig(BaseModel):
-    """A study, before it is run.
+    """The configuration of a study.
 
     Attributes
     ----------
@@ -35,21 +35,20 @@ class StudyConfig(BaseModel):
     recipes
         In the order of the table.
     ensembles
-        Of these recipes; after them in the table.
+        Of these recipes; they follow in the table.
     protocols
-        In the order of the table: the honest ones first.
+        In the order of the table: the leakage-free ones first.
     seeds
-        How many iterations.
+        Number of iterations.
     audio_variants
-        Only tracks whose audio is of one of these: full, full-16k, excerpt; None takes all tracks.
+        Use only tracks with audio of these variants (full, full-16k, excerpt); None uses all.
     skip
-        By a recipe's name, protocols that it is left out of, for it takes too long there or too
-        few tracks are left to test; it has no learning curve, either.
+        Protocols that a recipe is not run under, by the recipe's name: it takes too long there, or
+        too few test tracks are left. The recipe has no learning curve, either.
     train_shares
-        Shares of the training tracks to fit with, too, under the first protocol: for learning
-        curves.
+        Fractions of the training tracks for learning curves, under the first protocol.
     quick
-        Whether epochs were cut to see that everything runs.
+        Whether epochs and seeds were reduced for a test run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,11 +66,11 @@ class StudyConfig(BaseModel):
 
     @property
     def entries(self) -> list[Recipe | Ensemble]:
-        """All lines of the table under a protocol, in their order."""
+        """Recipes and ensembles, in the order of the table."""
         return [*self.recipes, *self.ensembles]
 
     def quick_version(self) -> StudyConfig:
-        """The same with at most two seeds and few epochs."""
+        """The same study with at most two seeds and few epochs."""
         recipes = [recipe.quick() for recipe in self.recipes]
         return self.model_copy(
             update={"recipes": recipes, "seeds": min(2, self.seeds), "quick": True}
@@ -92,13 +91,13 @@ def load_study(
     seeds: int | None = None,
     audio_variants: list[str] | None = None,
 ) -> StudyConfig:
-    """Read a study; what is given beside it replaces what it says.
+    """Read a study; the other arguments override its settings.
 
     Parameters
     ----------
     reference
         A bundled study's name or a YAML file's path. Its recipes are names, paths, or settings
-        that say what they extend.
+        with `extends`.
     recipes, protocols, seeds, audio_variants
         See ``StudyConfig``.
 
@@ -111,27 +110,28 @@ def load_study(
     path = bundled.get(reference, Path(reference))
     if reference not in bundled and path.suffix not in {".yaml", ".yml"}:
         known = ", ".join(bundled)
+        former = " The study report is now called original." if reference == "report" else ""
         raise GenrescopeError(
-            f"There is no study {reference!r}. Give one of these, or a YAML file: {known}."
+            f"There is no study {reference!r}. Give one of these, or a YAML file: {known}.{former}"
         )
     settings: dict[str, Any] = read_yaml(path)
     references = recipes if recipes is not None else settings.get("recipes")
-    if not isinstance(references, list) or not 0 < len(references) <= _MOST_RECIPES:
-        remedy = f"Add `recipes:` with one at least, and {_MOST_RECIPES} at most"
+    if not isinstance(references, list) or not 0 < len(references) <= _MAX_RECIPES:
+        remedy = f"Add `recipes:` with 1 to {_MAX_RECIPES} of them"
         raise InputError(path, f"it lists {_count(references)} recipes", remedy)
     source = None if recipes is not None else path
     entries = [load_entry(reference, source) for reference in references]
     settings["ensembles"] = [entry for entry in entries if isinstance(entry, Ensemble)]
     settings["recipes"] = [entry for entry in entries if isinstance(entry, Recipe)]
-    for ensemble in settings["ensembles"]:  # what it is made of is run with it
-        there = {recipe.name for recipe in settings["recipes"]}
+    for ensemble in settings["ensembles"]:  # its members are run, too
+        present = {recipe.name for recipe in settings["recipes"]}
         settings["recipes"] += [
-            load_recipe(name, source) for name in ensemble.of if name not in there
+            load_recipe(name, source) for name in ensemble.of if name not in present
         ]
     names = [entry.name for entry in (*settings["recipes"], *settings["ensembles"])]
     if twice := {name for name in names if names.count(name) > 1}:
-        remedy = "Give each recipe a name of its own"
-        raise InputError(path, f"recipes share a name: {', '.join(sorted(twice))}", remedy)
+        remedy = "Give each recipe a unique name"
+        raise InputError(path, f"recipes with the same name: {', '.join(sorted(twice))}", remedy)
     if recipes is not None:
         settings |= {"name": "Comparison", "about": "", "skip": {}}
     if protocols is not None:
@@ -148,24 +148,24 @@ def load_study(
             raise GenrescopeError(f"There is no audio variant {unknown[0]!r}; there are: {known}.")
         settings["audio_variants"] = audio_variants
     try:
-        plan = StudyConfig.model_validate(settings)
+        config = StudyConfig.model_validate(settings)
     except ValidationError as error:
         raise InputError(path, describe_faults(error, "study"), "Correct the study") from error
     for name in protocols or ():
         get_protocol(name)
-    _check_protocols(path, plan)
-    if alien := sorted(set(plan.skip) - {recipe.name for recipe in plan.recipes}):
-        raise InputError(path, f"skip names what is no recipe here: {', '.join(alien)}", "Mend it")
-    return plan
+    _check_protocols(path, config)
+    if alien := sorted(set(config.skip) - {recipe.name for recipe in config.recipes}):
+        raise InputError(path, f"skip names unknown recipes: {', '.join(alien)}", "Correct it")
+    return config
 
 
 def _count(references: Any) -> str:
     return f"{len(references):,}" if references and isinstance(references, list) else "no"
 
 
-def _check_protocols(path: Path, plan: StudyConfig) -> None:
-    for name in (*plan.protocols, *(p for skipped in plan.skip.values() for p in skipped)):
+def _check_protocols(path: Path, config: StudyConfig) -> None:
+    for name in (*config.protocols, *(p for skipped in config.skip.values() for p in skipped)):
         try:
             get_protocol(name)
         except GenrescopeError as error:
-            raise InputError(path, str(error).rstrip("."), "Mend the study") from error
+            raise InputError(path, str(error).rstrip("."), "Correct the study") from error

@@ -1,8 +1,8 @@
-"""The journal: which files' genres are being changed, and how to take each back. One SQLite file.
+"""The journal: which files' genres are changed, and how to undo each change. One SQLite file.
 
-What is written here is on the disk before a file is touched. A step goes from ``waiting`` to
-``ready`` (its new file lies beside it, the way back is here), to ``done`` (the new file has taken
-the old one's place) and perhaps to ``undone``; or it ends as ``skipped`` or ``failed``.
+An entry is on the disk before its file is touched. A change goes from ``waiting`` to ``ready`` (the
+new file is beside the old one, the undo patch is in the journal), to ``done`` (the new file has
+replaced the old one) and perhaps to ``undone``; or it ends as ``skipped`` or ``failed``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,19 @@ class JournalEntry:
     Attributes
     ----------
     number
-        In the journal; later plans have higher ones.
+        In the journal; increases with time.
     key
-        See ``plan.Plan``.
+        See ``plan.TagPlan``.
     file
-        The plan was read from.
+        Of the plan.
     library
-        Its folder.
+        Folder of the library.
     preserve_mtime
-        Whether files keep the time of their last change.
+        Whether files keep their modification time.
     begun
         When it was first applied, in s since 1970.
     counts
-        Steps by state.
+        Number of changes by state.
     """
 
     number: int
@@ -91,7 +91,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A step that is to be done, or has been.
+    """A change of one file.
 
     Attributes
     ----------
@@ -100,17 +100,17 @@ class Change:
     path
         Relative to the library.
     stamp
-        As of ``plan.stamp``, of the file when the plan was made.
+        As of ``plan.stamp``, of the file when the plan was written.
     old, new
         Genres before and after.
     state
         ``waiting``, ``ready``, ``done``, ``undone``, ``skipped`` or ``failed``.
-    told
+    reason
         Why it was skipped or failed.
     mtime_ns
-        When the old file was changed; None until the step is ready.
+        Modification time of the old file; None until the change is ready.
     patch
-        Makes the old file from the new one, and knows both; see ``patch.rebuild``.
+        Restores the old file from the new one; see ``patch.rebuild``.
     """
 
     number: int
@@ -119,13 +119,13 @@ class Change:
     old: tuple[str, ...]
     new: tuple[str, ...]
     state: str
-    told: str | None
+    reason: str | None
     mtime_ns: int | None
     patch: bytes | None
 
 
 def stored(path: Path | str) -> str | bytes:
-    """Give a path as a column holds it: text, or bytes where it is not UTF-8."""
+    """Return a path as it is stored in a column: text, or bytes if it is not UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -136,12 +136,12 @@ def stored(path: Path | str) -> str | bytes:
 def _path(value: Any) -> Path:
     path = Path(os.fsdecode(value) if isinstance(value, bytes) else text(value))
     if isinstance(value, bytes) and stored(path) != value:
-        raise TypeError(f"{value!r} is no path that was stored")
+        raise TypeError(f"{value!r} is not a stored path")
     return path
 
 
 def default_path() -> Path:
-    """Give the place of the user's own journal."""
+    """Return the path of the user's journal."""
     return platformdirs.user_data_path("genrescope") / "journal.db"
 
 
@@ -151,37 +151,36 @@ class Journal(Database):
     Parameters
     ----------
     path
-        Of the file, which is made if need be.
+        Of the file, which is created if ``write``.
     write
-        Whether plans are to be applied or undone. Without, the file must be there, and may lie
-        where nothing can be written.
+        Whether plans will be applied or undone. If not, the file must exist, and may be read-only.
 
     Raises
     ------
     InputError
-        If it is locked, is something else, was made by a newer genrescope or cannot be written.
+        If it is locked, another kind of file, of a newer genrescope, or cannot be written.
     """
 
     def __init__(self, path: Path, *, write: bool = True) -> None:
         super().__init__(path, _KIND, write=write, missing="Give a file with --journal")
 
-    def enter(
+    def register(
         self,
         key: str,
         file: Path,
         library: Path,
-        steps: Iterable[tuple[str, str, tuple[str, ...], tuple[str, ...]]],
+        changes: Iterable[tuple[str, str, tuple[str, ...], tuple[str, ...]]],
         *,
         preserve_mtime: bool,
     ) -> int:
-        """Note a plan with all its steps, or none of them; one that is known is gone on with.
+        """Record a plan with all its changes, or none of them; resumes a known plan.
 
         Parameters
         ----------
         key, file, library
             See ``JournalEntry``.
-        steps
-            Path, stamp, old and new genres of each file to be written.
+        changes
+            Path, stamp, old and new genres of each file to write.
         preserve_mtime
             See ``JournalEntry``.
 
@@ -196,7 +195,7 @@ class Journal(Database):
             ).fetchone()
             if known is not None:
                 number = int(known[0])
-                # What was undone, skipped or failed gets another try.
+                # Undone, skipped and failed changes are tried again.
                 self._connection.execute(
                     "UPDATE steps SET state = 'waiting', told = NULL, patch = NULL "
                     "WHERE plan = ? AND state IN ('undone', 'skipped', 'failed')",
@@ -216,13 +215,13 @@ class Journal(Database):
                 "INSERT OR IGNORE INTO steps (plan, path, stamp, old, new) VALUES (?, ?, ?, ?, ?)",
                 (
                     (number, stored(path), stamp, json.dumps(old), json.dumps(new))
-                    for path, stamp, old, new in steps
+                    for path, stamp, old, new in changes
                 ),
             )
             return number
 
     def plans(self) -> list[JournalEntry]:
-        """Give every plan, the newest first."""
+        """Return every plan, the newest first."""
         with self._access():
             rows = self._connection.execute(
                 "SELECT id, key, file, library, preserve_mtime, begun FROM plans ORDER BY id DESC"
@@ -236,7 +235,7 @@ class Journal(Database):
             ]
 
     def changes(self, plan: int, *states: str, newest_first: bool = False) -> Iterator[Change]:
-        """Give the steps of a plan that are in one of some states when they are come to."""
+        """Yield the changes of a plan that are in one of some states when their page is read."""
         after, order = ("<", "DESC") if newest_first else (">", "ASC")
         last = 2**62 if newest_first else 0
         marks = ", ".join("?" * len(states))
@@ -251,35 +250,35 @@ class Journal(Database):
             if not page:
                 return
             with self._validated():
-                changes = [_change(*row) for row in page]
+                changes = [_change(row) for row in page]
             yield from changes
             last = page[-1][0]
 
     def ready(self, change: Change, mtime_ns: int, patch: bytes) -> None:
-        """Note, on the disk, how to take back what is about to happen to a file."""
+        """Record the undo patch of a file that is about to be replaced."""
         with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = 'ready', mtime_ns = ?, patch = ? WHERE id = ?",
                 (to_integer(mtime_ns), patch, change.number),
             )
 
-    def end(self, change: Change, state: str, told: str | None = None) -> None:
-        """Note what has become of a step."""
+    def end(self, change: Change, state: str, reason: str | None = None) -> None:
+        """Record the final state of a change."""
         with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = ?, told = ? WHERE id = ?",
-                (state, told and one_line(told), change.number),
+                (state, reason and one_line(reason), change.number),
             )
 
     def restamp(self, change: Change, stamp: str) -> None:
-        """Note the stamp of the file that an undone step has left."""
+        """Record the stamp of the file that an undone change has restored."""
         with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET stamp = ? WHERE id = ?", (stamp, change.number)
             )
 
     def cancel(self, plan: int) -> None:
-        """Let nothing of a plan wait any more."""
+        """Cancel the waiting changes of a plan."""
         with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = 'undone', told = 'it was never written' "
@@ -296,17 +295,8 @@ class Journal(Database):
         return {text(state): count for state, count in found}
 
 
-def _change(
-    number: int,
-    path: Any,
-    stamp: Any,
-    old: Any,
-    new: Any,
-    state: Any,
-    told: Any,
-    mtime_ns: Any,
-    patch: Any,
-) -> Change:
+def _change(row: Sequence[Any]) -> Change:
+    number, path, stamp, old, new, state, reason, mtime_ns, patch = row
     if not (isinstance(mtime_ns, int | None) and isinstance(patch, bytes | None)):
         raise TypeError
     return Change(
@@ -316,7 +306,7 @@ def _change(
         texts(old),
         texts(new),
         text(state),
-        None if told is None else text(told),
+        None if reason is None else text(reason),
         None if mtime_ns is None else from_integer(mtime_ns),
         patch,
     )

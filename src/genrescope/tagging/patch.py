@@ -1,8 +1,7 @@
-"""Small patches that take a file back to what it was before its tags changed.
+"""Small patches that restore a file as it was before its tags changed.
 
-A patch holds what lies around the audio of the old file, compressed against what lies around the
-audio of the new one, so that a picture that did not change costs nothing; the audio itself is
-taken from the new file.
+A patch holds what surrounds the audio of the old file, compressed against what surrounds the audio
+of the new one, so that an unchanged picture takes no space. The audio is read from the new file.
 """
 
 from __future__ import annotations
@@ -26,20 +25,21 @@ _LEVEL = 9
 
 
 def make_patch(old: Path, new: Path) -> bytes:
-    """Describe an old file as a small change to a new one of the same audio.
+    """Build a patch from a new file to an old one of the same audio.
 
-    Memory is for what lies around the audio, of both, and for no more than a block of the audio.
+    Memory holds what surrounds the audio of both files, and one block of the audio.
 
     Parameters
     ----------
     old
-        The file as it was.
+        The file before the change.
     new
-        The file with other tags; `rebuild` will need exactly this one.
+        The file with other tags; `rebuild` needs exactly this one.
 
     Returns
     -------
-    bytes: the patch, some hundred bytes where only a genre changed.
+    patch
+        Some hundred bytes if only a genre changed.
 
     Raises
     ------
@@ -68,38 +68,38 @@ def rebuild(new: Path, patch: bytes, out: Path) -> None:
     Parameters
     ----------
     new
-        The file that the patch was made with.
+        The file that the patch was built from.
     patch
         From `make_patch`.
     out
-        Where the old file goes; there is no such file if anything fails.
+        Path of the restored file; it does not exist after an error.
 
     Raises
     ------
     InputError
-        If ``new`` is not the file that the patch was made with, or cannot be read, ``out`` cannot
+        If ``new`` is not the file that the patch was built from, or cannot be read, ``out`` cannot
         be written, or the patch is damaged.
     GenrescopeError
-        If the patch is of a version that this genrescope does not know.
+        If the patch has an unknown version.
     """
     try:
         _write(out, _checked(new, patch))
     except OSError as error:
         out.unlink(missing_ok=True)
         cause = f"it cannot be written ({error.strerror or error})"
-        raise InputError(out, cause, "Check that there is room and that you may write") from error
+        raise InputError(out, cause, "Check the free space and the permissions") from error
     except BaseException:
         out.unlink(missing_ok=True)
         raise
 
 
 def check(new: Path, patch: bytes) -> None:
-    """Do all that `rebuild` does, but write nothing.
+    """Check that `rebuild` would succeed, without writing.
 
     Parameters
     ----------
     new
-        The file that the patch was made with.
+        The file that the patch was built from.
     patch
         From `make_patch`.
 
@@ -108,18 +108,14 @@ def check(new: Path, patch: bytes) -> None:
     InputError
         If the old file could not be rebuilt byte for byte.
     GenrescopeError
-        If the patch is of a version that this genrescope does not know.
+        If the patch has an unknown version.
     """
     for _ in _checked(new, patch):
         pass
 
 
 def digest(path: Path) -> bytes:
-    """Digest a whole file as patches do.
-
-    Returns
-    -------
-    bytes (32,)
+    """Return the BLAKE2b digest of a whole file, bytes (32,), as in patches.
 
     Raises
     ------
@@ -133,20 +129,20 @@ def digest(path: Path) -> bytes:
 
 
 def digests(patch: bytes) -> tuple[bytes, bytes]:
-    """Tell which two files a patch lies between.
+    """Return the digests of the two files of a patch.
 
     Returns
     -------
     old, new
-        bytes (32,) each: the `digest` of the file as it was and of the one it is rebuilt from.
+        bytes (32,) each: the `digest` of the file before the change, and after it.
 
     Raises
     ------
     GenrescopeError
-        If the patch is of a version that this genrescope does not know.
+        If the patch has an unknown version.
     """
     if patch[:1] != bytes([_VERSION]) or len(patch) < _HEAD.size:
-        raise GenrescopeError("This patch is of a version that this genrescope does not read.")
+        raise GenrescopeError("This undo patch has an unknown version. Update genrescope.")
     _, old, new, *_ = _HEAD.unpack_from(patch)
     return old, new
 
@@ -160,16 +156,16 @@ def _write(out: Path, content: Iterator[bytes]) -> None:
 
 
 def _checked(new: Path, patch: bytes) -> Iterator[bytes]:
-    """Give the old file in blocks; whoever has got to the end has got it as it was."""
+    """Yield the old file in blocks; it is verified when the last block has been read."""
     wanted, here = digests(patch)
     if digest(new) != here:
-        cause = "it is not the file that it was when its genre was written"
-        raise InputError(new, cause, "Undo the later changes to it first, or leave it as it is")
+        cause = "it has changed since its genre was written"
+        raise InputError(new, cause, "Undo the later changes first, or leave it unchanged")
     try:
         yield from _restored(new, patch, wanted)
     except _DamagedPatchError as error:
-        cause = "the record of how it was before its genre was written is damaged"
-        raise InputError(new, cause, "Take the old file from a backup") from error
+        cause = "its undo patch in the journal is damaged"
+        raise InputError(new, cause, "Restore the file from a backup") from error
 
 
 def _restored(new: Path, patch: bytes, wanted: bytes) -> Iterator[bytes]:
@@ -184,11 +180,11 @@ def _restored(new: Path, patch: bytes, wanted: bytes) -> Iterator[bytes]:
 
 
 class _DamagedPatchError(Exception):
-    """A patch that does not give what its head promises."""
+    """A patch whose content does not match its header."""
 
 
 def _assembled(new: Path, new_ranges: Ranges, old_ranges: Ranges, frame: bytes) -> Iterator[bytes]:
-    """Lay the old frame around the audio, which the new file gives."""
+    """Put the old frame around the audio of the new file."""
     audio = _Reader(blocks(new, new_ranges))
     at = gone = 0
     for start, stop in old_ranges:
@@ -202,7 +198,7 @@ def _assembled(new: Path, new_ranges: Ranges, old_ranges: Ranges, frame: bytes) 
 
 
 class _Reader:
-    """Takes counted bytes from blocks."""
+    """Reads a given number of bytes from blocks."""
 
     def __init__(self, source: Iterator[bytes]) -> None:
         self._source = source
@@ -224,7 +220,7 @@ def _length(path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         cause = f"it cannot be read ({error.strerror or error})"
-        raise InputError(path, cause, "Check that it exists and that you may read it") from error
+        raise InputError(path, cause, "Check that it exists, and its permissions") from error
 
 
 def _digests(path: Path, ranges: Ranges) -> tuple[bytes, bytes]:
@@ -246,12 +242,12 @@ def _frame(path: Path, ranges: Ranges) -> bytes:
 
 
 def _reference(path: Path, ranges: Ranges) -> bytes:
-    """Give what the old file is compressed against; the ranges are in it as they are in a patch."""
+    """Return the dictionary for the compression: ranges and frame, as in a patch."""
     return _packed(ranges) + _frame(path, ranges)
 
 
 def _packed(ranges: Ranges) -> bytes:
-    """Write ranges as the differences between their bounds, which repeat from page to page."""
+    """Encode ranges as differences between their bounds, which repeat from page to page."""
     bounds = np.array(list(chain.from_iterable(ranges)), np.uint64)
     return np.diff(bounds, prepend=np.uint64(0)).astype("<u8").tobytes()
 
@@ -261,10 +257,10 @@ def _unpacked(patch: bytes, reference: bytes) -> tuple[Ranges, bytes]:
     if reference_size != len(reference):
         raise _DamagedPatchError
     try:
-        # What a damaged one claims must not be taken for memory that is needed.
+        # The sizes in a damaged patch must not be trusted for allocation.
         claimed = zstandard.get_frame_parameters(patch[_HEAD.size :])
-        most = max(2**18, 4 * (len(reference) + whole_size))
-        if claimed.content_size != whole_size or claimed.window_size > most:
+        max_window = max(2**18, 4 * (len(reference) + whole_size))
+        if claimed.content_size != whole_size or claimed.window_size > max_window:
             raise _DamagedPatchError
         dictionary = _dictionary(reference)
         decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=2**31)
@@ -282,12 +278,12 @@ def _dictionary(reference: bytes) -> zstandard.ZstdCompressionDict:
 
 
 def _compressor(reference: bytes, size: int) -> zstandard.ZstdCompressor:
-    # The tables must have room for all of the reference, or large pictures are not found in it.
-    room = max(17, min(len(reference).bit_length(), 26))
+    # The tables must cover the whole reference, or large pictures are not found in it.
+    log_size = max(17, min(len(reference).bit_length(), 26))
     settings = zstandard.ZstdCompressionParameters.from_level(
         _LEVEL,
         window_log=max(17, min((len(reference) + size).bit_length(), zstandard.WINDOWLOG_MAX)),
-        hash_log=room,
+        hash_log=log_size,
         chain_log=20,
         strategy=zstandard.STRATEGY_GREEDY,
         write_content_size=True,

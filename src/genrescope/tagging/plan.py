@@ -1,17 +1,16 @@
-"""A plan: which genres would be written into which files, and why. Making one changes nothing.
+"""Plans: which genres would be written into which files, and why. Writing one changes no tags.
 
-It is a CSV file that people read, and edit, before they apply it: an ``action`` may be changed from
-``write`` to ``leave`` or back, ``new`` may say something else, lines may go.
+A plan is a CSV file for review and editing: an ``action`` may be changed from ``write`` to
+``leave`` or back, ``new`` may be edited, lines may be removed.
 
-Cells are as of `io.cell` and `io.written`, those of genres genre by genre: whatever a name or a tag
-holds, what is written is read back as it was, and no spreadsheet runs it. Format 1, which
-genrescope 0.1 has written, had neither, and knew less of a file; its plans are still read.
+Cells are escaped by `io.cell` and `io.written`, each genre by itself: any name or tag is read back
+unchanged, and no spreadsheet runs it. Format 1, of genrescope 0.1, has neither, and a shorter
+stamp; its plans are still read.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator
@@ -26,6 +25,7 @@ from genrescope import __version__
 from genrescope.errors import InputError
 from genrescope.io import CsvReader, CsvWriter, cell, read_back, read_cell, write_text, written
 from genrescope.library.catalogue import Catalogue, Known
+from genrescope.reading import sha256
 from genrescope.system import has_inodes, is_below
 from genrescope.table import encoding_of
 from genrescope.tagging.formats import can_write, is_genre, read_genres
@@ -38,13 +38,13 @@ _FORMATS = {"1": 1, "2": 2}
 _LIBRARY = "# library: "
 _SEPARATOR = "; "
 _EDGES = re.compile(r"^\s+|\s+$|;")
-_SEP = ("sep=", "SEP=", "Sep=")  # with which spreadsheets are informed of the separator
-_NO_PLAN = "Give a file that `genrescope tag plan` has written"
+_SEP = ("sep=", "SEP=", "Sep=")  # by which spreadsheets declare the separator
+_NO_PLAN = "Give a file written by `genrescope tag plan`"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done with one file.
+    """The planned change of one file.
 
     Attributes
     ----------
@@ -55,11 +55,11 @@ class Step:
     old, new
         Genres before and after.
     confidence
-        Of the new genres together, in [0, 1]; None where there is none.
+        Of the new genres together, in [0, 1], or None.
     reason
-        Why, in a few words.
+        A short clause.
     stamp
-        Tells whether the file is still what it was; see ``stamp``.
+        Identifies the state of the file; see ``stamp``.
     """
 
     action: Literal["write", "leave"]
@@ -78,11 +78,11 @@ class TagPlan:
     Attributes
     ----------
     file
-        It was read from.
+        Of the plan.
     library
-        The folder that its paths lie in.
+        Folder that its paths are relative to.
     key
-        12 hex digits that tell its content from that of other plans.
+        12 hex digits that identify its content.
     format
         Of the file.
     """
@@ -98,12 +98,12 @@ class TagPlan:
         Raises
         ------
         InputError
-            At the first line that is not as it should be.
+            At the first invalid line.
         """
         with closing(_open(self.file)) as text:
             reader = CsvReader(text, delimiter=_delimiter(text))
             header: list[str] | None = None
-            for cells in _told(self.file, reader):
+            for cells in _checked_rows(self.file, reader):
                 if not any(cells) or (header is None and cells[0].startswith(("#", *_SEP))):
                     continue
                 if header is None:
@@ -127,19 +127,19 @@ def stamp(stat: os.stat_result) -> str:
 
 
 def difference(stat: os.stat_result, known: str) -> str | None:
-    """Tell how a file differs from its stamp.
+    """Describe how a file differs from its stamp.
 
     Parameters
     ----------
     stat
-        Of the file as it is.
+        Of the current file.
     known
-        As of `stamp`; genrescope 0.1 has written size and time alone.
+        As of `stamp`; genrescope 0.1 wrote size and time only.
 
     Returns
     -------
     difference
-        As the end of "it … since the plan was made", or None.
+        As the middle of "it … since the plan was written", or None.
     """
     now, then = stamp(stat).split("-"), known.split("-")
     if len(then) not in (2, len(now)) or now[:2] != then[:2]:
@@ -170,18 +170,18 @@ def make_plan(
     *,
     break_hard_links: bool = False,
 ) -> Iterator[Step]:
-    """Decide for every file of a library that has been heard.
+    """Plan the change of every file of a library that has been analysed.
 
     Parameters
     ----------
     catalogue
-        That knows the library.
+        With the predictions.
     library
         Absolute path, without links.
     taxonomy, policy
-        See ``choice.choose``.
+        See ``policy.choose``.
     break_hard_links
-        Whether to tag files that have other names, too; these then keep the old tags.
+        Whether to tag files with other names; these then keep the old tags.
     """
     for known in catalogue.tracks(str(library)):
         if known.prediction is not None:
@@ -194,7 +194,7 @@ def write_plan(path: Path, library: Path, steps: Iterable[Step]) -> dict[str, in
     Returns
     -------
     counts
-        Of each reason for leaving a file alone; under ``write``, of files to be written.
+        Of each reason for leaving a file unchanged; under ``write``, of files to write.
 
     Raises
     ------
@@ -203,9 +203,10 @@ def write_plan(path: Path, library: Path, steps: Iterable[Step]) -> dict[str, in
     """
     counts: dict[str, int] = {"write": 0}
     with write_text(path) as file:
-        made = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         file.write(
-            f"{_MARK}2\n# made {made} by genrescope {__version__}; nothing has been changed yet\n"
+            f"{_MARK}2\n"
+            f"# written {now} by genrescope {__version__}; no tags have been changed yet\n"
             "# To leave a file alone, change write to leave or remove its line; new may be edited, "
             "several genres with ;\n"
         )
@@ -223,36 +224,34 @@ def write_plan(path: Path, library: Path, steps: Iterable[Step]) -> dict[str, in
 
 
 def open_plan(path: Path) -> TagPlan:
-    """Open a plan and check its beginning.
+    """Open a plan and check its header.
 
     Raises
     ------
     InputError
-        If it cannot be read or is no plan.
+        If it cannot be read or is not a plan.
     """
     with closing(_open(path)) as text:
         try:
             rows = CsvReader(text, delimiter=_delimiter(text))
             head = [line for cells in islice(rows, 7) if (line := _line_of(cells))]
         except (ValueError, csv.Error) as error:  # ValueError: not UTF-8
-            raise InputError(path, "it is no plan", _NO_PLAN) from error
+            raise InputError(path, "it is not a plan", _NO_PLAN) from error
     head = head[1:] if head and head[0].startswith(_SEP) else head
     mark = head[0].strip() if head else ""
     if not mark.startswith(_MARK.partition(",")[0]) and any(map(_is_of_a_plan, head)):
         cause = f"its first lines, from '{_MARK}…' on, are missing"
-        remedy = "Put back the lines that begin with # as they were, or make the plan again"
+        remedy = "Restore the lines that begin with #, or write a new plan"
         raise InputError(path, cause, remedy)
     known = _FORMATS.get(mark.removeprefix(_MARK)) if mark.startswith(_MARK) else None
     if known is None:
-        raise InputError(path, "it is no plan of this genrescope", _NO_PLAN)
+        raise InputError(path, "it is not a plan of this version of genrescope", _NO_PLAN)
     library = next((line[len(_LIBRARY) :] for line in head if line.startswith(_LIBRARY)), "")
     library = read_back(library) if known > 1 else library.strip()
     if not library:
         cause = "the line '# library: …' is missing at its beginning"
-        raise InputError(path, cause, "Make the plan again")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return TagPlan(path, Path(library), digest[:12], known)
+        raise InputError(path, cause, "Write a new plan")
+    return TagPlan(path, Path(library), sha256(path)[:12], known)
 
 
 def _is_of_a_plan(line: str) -> bool:
@@ -281,29 +280,29 @@ def _decide(
     mark = stamp(stat)
     if obstacle is not None:
         return leave(obstacle, mark)
-    assert known.prediction is not None  # noqa: S101  for the types: the caller saw to it
+    assert known.prediction is not None  # noqa: S101  for mypy: the caller checks it
     choice = choose(old, known.prediction.probabilities, taxonomy, policy)
     if choice.genres is None:
         return leave(choice.reason, mark, choice.confidence)
     if not all(map(is_genre, choice.genres)):
-        return leave("a genre that it has, and would keep, holds a line break or such", mark)
+        return leave("an existing genre holds a control character, such as a line break", mark)
     return Step("write", name, old, choice.genres, choice.confidence, choice.reason, mark)
 
 
 def _obstacle(known: Known, stat: os.stat_result, *, break_hard_links: bool) -> str | None:
     if known.path.is_symlink():
-        return "it is a link: the file that it leads to may be tagged where it lies"
+        return "it is a link; its target may be tagged under its own name"
     if (stat.st_size, stat.st_mtime_ns) != (known.size, known.mtime_ns):
         return "it has changed since the scan"
     if stat.st_nlink > 1 and not break_hard_links:
         return "it has other names, which would keep the old tags: see --break-hard-links"
     if not stat.st_mode & 0o222:
-        return "it is read-only: make it writable, and the plan again, to tag it"
+        return "it is read-only: make it writable and write a new plan to tag it"
     return None
 
 
 def _open(path: Path) -> IO[str]:
-    # Programs save it as UTF-16, too, where people choose "Unicode text".
+    # Spreadsheets save "Unicode text" as UTF-16.
     try:
         with path.open("rb") as file:
             encoding = encoding_of(file.read(8))
@@ -314,7 +313,7 @@ def _open(path: Path) -> IO[str]:
 
 
 def _delimiter(text: IO[str]) -> str:
-    # Of the line of column names; where a comma is for decimals, spreadsheets take something else.
+    # By the header: spreadsheets use another separator where the comma is the decimal sign.
     lines = list(islice(text, 99))
     text.seek(0)
     if lines and (given := re.match(r'"?sep=([,;\t])', lines[0], re.IGNORECASE)):
@@ -323,7 +322,7 @@ def _delimiter(text: IO[str]) -> str:
     return max(",;\t", key=header.count)
 
 
-def _told(path: Path, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+def _checked_rows(path: Path, rows: Iterator[list[str]]) -> Iterator[list[str]]:
     try:
         yield from rows
     except (ValueError, csv.Error) as error:
@@ -334,13 +333,13 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     missing = [name for name in ("action", "path", "new", "stamp") if name not in cells]
     if missing:
         cause = f"the column {missing[0]} is missing"
-        raise InputError(path, cause, "Make the plan again, or put the column back")
+        raise InputError(path, cause, "Write a new plan, or restore the column")
     return cells
 
 
 def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
     def wrong(cause: str) -> InputError:
-        return InputError(path, f"line {line}: {cause}", "Mend the line or remove it")
+        return InputError(path, f"line {line}: {cause}", "Fix the line or remove it")
 
     action = cells.get("action", "").strip().lower()
     if action not in ("write", "leave"):
@@ -352,25 +351,25 @@ def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
 
     name = text("path")
     if not is_below(name):
-        raise wrong("the path does not lie in the library")
+        raise wrong("the path is not in the library")
     new = _genres(cells.get("new", ""), version)
     if action == "write" and not new:
         raise wrong("there is no new genre to write")
     if action == "write" and (strange := next((name for name in new if not is_genre(name)), None)):
-        raise wrong(f"{strange!r} is no genre: it holds ; or a line break or such")
+        raise wrong(f"{strange!r} is not a genre: it holds ; or a control character")
     sure = cells.get("confidence", "").replace(",", ".")
     try:
         confidence = float(sure) if sure else None
     except ValueError:
-        confidence = None  # for people only
-    told = text("reason"), cells.get("stamp", "")
+        confidence = None  # informative only
     return Step(
         "write" if action == "write" else "leave",
         str(PurePosixPath(name)),
         _genres(cells.get("old", ""), version),
         new,
         confidence,
-        *told,
+        text("reason"),
+        cells.get("stamp", ""),
     )
 
 
@@ -382,7 +381,7 @@ def _genres(text: str, version: int) -> tuple[str, ...]:
 
 
 def _cell_of(genres: Iterable[str]) -> str:
-    # What would be lost where the cell is split again: ";", and white space at the ends.
+    # ";" and white space at the ends would be lost when the cell is split.
     return _SEPARATOR.join(cell(_EDGES.sub(_escape, written(genre))) for genre in genres)
 
 
@@ -395,7 +394,7 @@ def _one_line(text: str) -> str:
 
 
 def _line_of(cells: list[str]) -> str:
-    # Spreadsheets break a line without quotes into cells at its commas, and add empty ones.
+    # Spreadsheets split a line without quotes at its commas, and append empty cells.
     if not any(cells[1:]):
         return cells[0] if cells else ""
     return ",".join(cells).rstrip(",")

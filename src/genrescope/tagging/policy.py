@@ -1,70 +1,78 @@
-"""The choice of genres for one track: which to write, or why its file is left alone."""
+"""The choice of genres for one track: which to write, or why its file is left unchanged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from genrescope.errors import GenrescopeError
-from genrescope.taxonomy import Taxonomy
 
-Existing = Literal["if-empty", "keep", "replace"]
+if TYPE_CHECKING:
+    from genrescope.taxonomy import Taxonomy
 
-_TOLERANCE = 1e-6  # shares are float32, and 0.4 + 0.3 may miss 0.7
+_TOLERANCE = 1e-6  # probabilities are float32: 0.4 + 0.3 may be below 0.7
+
+
+class Existing(StrEnum):
+    """What is done with a file that has a genre: nothing, add to its genres, or replace them."""
+
+    SKIP = "skip"
+    ADD = "add"
+    REPLACE = "replace"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What may be written.
+    """Rules for what is written.
 
     Attributes
     ----------
     existing
-        ``if-empty`` leaves a file that has a genre; ``keep`` adds to its genres; ``replace``
-        overwrites them.
+        What is done with a file that has a genre.
     min_confidence
-        In [0, 1]: what the chosen genres' probabilities must sum to.
+        In [0, 1]: minimum sum of the chosen genres' probabilities.
     max_genres
-        At least 1: how many genres a file may get. Those that it has are kept beyond that.
+        At least 1: maximum number of genres of a file. Existing genres are kept beyond that.
     map_existing
-        With ``keep``: whether its genres are renamed as the taxonomy says.
+        With ``add``: whether its genres are renamed by the taxonomy.
 
     Raises
     ------
     GenrescopeError
-        If one of them is none of these.
+        If a value is invalid.
     """
 
-    existing: Existing = "if-empty"
+    existing: Existing = Existing.SKIP
     min_confidence: float = 0.7
     max_genres: int = 2
     map_existing: bool = False
 
     def __post_init__(self) -> None:
-        if self.existing not in get_args(Existing):
-            known = ", ".join(get_args(Existing))
-            raise GenrescopeError(f"Existing genres can be treated as: {known}.")
+        if self.existing not in list(Existing):
+            known = ", ".join(Existing)
+            raise GenrescopeError(f"Existing genres: {self.existing!r} is none of {known}.")
         if not 0 <= self.min_confidence <= 1:
-            told = f"The least confidence must be between 0 and 1, not {self.min_confidence}."
-            raise GenrescopeError(told)
+            cause = f"The minimum confidence must be between 0 and 1, not {self.min_confidence}."
+            raise GenrescopeError(cause)
         if self.max_genres < 1:
-            told = f"The most genres that a file may get is at least 1, not {self.max_genres}."
-            raise GenrescopeError(told)
+            cause = f"The maximum number of genres must be at least 1, not {self.max_genres}."
+            raise GenrescopeError(cause)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is to become of a file's genres.
+    """The choice of a file's genres.
 
     Attributes
     ----------
     genres
-        All that it is to have, in order; None to leave it alone.
+        All that it will have, in order; None to leave it unchanged.
     confidence
-        In [0, 1]: the sum of the probabilities of the genres that were heard.
+        In [0, 1]: the sum of the probabilities of the predicted genres.
     reason
-        For people, in a few words.
+        A short clause for the plan.
     """
 
     genres: tuple[str, ...] | None
@@ -80,47 +88,47 @@ def choose(
     Parameters
     ----------
     old
-        The genres that its file has; blank ones do not count.
+        Genres of the file; blank ones are ignored.
     probabilities
-        In [0, 1], of each of the model's genres; they sum to at most 1.
+        Of each of the model's genres, in [0, 1], with a sum of at most 1.
     taxonomy
-        Says how genres are called, and which are kinds of others.
+        Names and tree of the genres.
     policy
         See the class.
 
     Returns
     -------
     choice
-        The genre that is most likely, and with it those at least half as likely, until they are
-        together likely enough; none if they never are. What the file says already, be it as a
-        kind of such a genre, is not said again.
+        The most likely genre, and those at least half as likely, until their sum reaches
+        ``min_confidence``; none if it never does. A genre is not added if the file has it or one
+        of its subgenres.
     """
     old = tuple(genre for genre in old if genre.strip())
-    heard = _likely(taxonomy.map_shares(probabilities), policy)
-    confidence = min(sum(heard.values()), 1.0)
+    predicted = _likely(taxonomy.map_probabilities(probabilities), policy)
+    confidence = min(sum(predicted.values()), 1.0)
 
     def leave(reason: str) -> Choice:
         return Choice(None, confidence, reason)
 
-    if old and policy.existing == "if-empty":
+    if old and policy.existing == Existing.SKIP:
         return leave("it has a genre")
-    if not heard:
-        return leave("no genre that the whitelist allows")
-    told = ", ".join(f"{genre} {share:.2f}" for genre, share in heard.items())
+    if not predicted:
+        return leave("no genre on the whitelist")
+    listed = ", ".join(f"{genre} {share:.2f}" for genre, share in predicted.items())
     if confidence < policy.min_confidence - _TOLERANCE:
-        return leave(f"not sure enough: {told}")
-    kept = _kept(old, taxonomy, policy) if policy.existing == "keep" else ()
-    genres = _added(kept, heard, taxonomy, policy)
-    return leave("already so") if genres == old else Choice(genres, confidence, told)
+        return leave(f"low confidence: {listed}")
+    kept = _kept(old, taxonomy, policy) if policy.existing == Existing.ADD else ()
+    genres = _added(kept, predicted, taxonomy, policy)
+    return leave("unchanged") if genres == old else Choice(genres, confidence, listed)
 
 
 def _likely(shares: Mapping[str, float], policy: Policy) -> dict[str, float]:
-    """The most likely genres, until they are likely enough together, or all that may be taken."""
-    least = max(shares.values(), default=0.0) / 2
+    """Take the most likely genres until their sum is high enough, or ``max_genres`` is reached."""
+    min_share = max(shares.values(), default=0.0) / 2
     taken: dict[str, float] = {}
     for genre, share in list(shares.items())[: policy.max_genres]:
         enough = sum(taken.values()) >= policy.min_confidence - _TOLERANCE
-        if share < least or (taken and enough):
+        if share < min_share or (taken and enough):
             break
         taken[genre] = share
     return taken
@@ -133,11 +141,11 @@ def _kept(old: tuple[str, ...], taxonomy: Taxonomy, policy: Policy) -> tuple[str
 
 
 def _added(
-    kept: tuple[str, ...], heard: Iterable[str], taxonomy: Taxonomy, policy: Policy
+    kept: tuple[str, ...], predicted: Iterable[str], taxonomy: Taxonomy, policy: Policy
 ) -> tuple[str, ...]:
     genres = list(kept)
-    for genre in heard:
-        said = any(taxonomy.is_within(one, genre) for one in genres)
-        if not said and len(genres) < policy.max_genres:
+    for genre in predicted:
+        is_present = any(taxonomy.is_within(one, genre) for one in genres)
+        if not is_present and len(genres) < policy.max_genres:
             genres.append(genre)
     return tuple(genres)

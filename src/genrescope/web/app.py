@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import re
 import socket
 import threading
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp
 
 from genrescope import __version__, system
 from genrescope.classifier import Classifier
+from genrescope.environment import set_variables
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.similar import Library
 from genrescope.web.api import add_routes
@@ -89,7 +89,7 @@ def create_app(
     service = Service(classifier or Classifier.default(), limits, library)
     kept = ServerFolder()
     folder = kept.path
-    os.environ.update(
+    set_variables(
         GRADIO_TEMP_DIR=str(folder),
         GRADIO_ANALYTICS_ENABLED="False",
         GRADIO_ANALYTICS_MAX_EVENTS="100",  # of which it keeps who asked

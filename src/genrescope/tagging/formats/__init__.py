@@ -1,19 +1,18 @@
 """The genre in a file's tags: read it, write it, and show that nothing else changed.
 
-Tags are taken apart only as far as the genre needs: every other frame, comment, item and atom is
-carried over as the bytes that it is, and what cannot be carried over is refused. Each format keeps
-its own way of telling several genres:
+Tags are parsed only as far as the genre requires: every other frame, comment, item and atom is
+copied as bytes, and a file whose tags cannot be copied so is not written. Each format has its own
+representation of several genres:
 
 - ID3v2.4 one frame of several values; ID3v2.3 and 2.2 one value joined by "/". A tag keeps its
-  version. A file without one gets ID3v2.3, for many players and Windows read no other; where only
-  an ID3v1 tag stood, its fields go into the new tag too, for players that read one do not look at
-  the other.
-- an ID3v1 tag's genre byte follows the first genre that has a number there; none is added.
-- Vorbis comments, MP4 and ASF several values, APEv2 one item of several values. In an MP3, an
-  APEv2 tag follows where it tells a genre already; it alone gets the genre where there is no ID3v2
-  tag and it tells more than an ID3v1 tag does.
+  version. A file without one gets ID3v2.3, as many players and Windows read no other. The fields of
+  a lone ID3v1 tag are copied into it, as players that read an ID3v2 tag ignore the other.
+- an ID3v1 tag's genre byte is set to the first genre that has a number; no such tag is added.
+- Vorbis comments, MP4 and ASF several values, APEv2 one item of several values. An MP3's APEv2 tag
+  is updated if it has a genre; it alone gets the genre if there is no ID3v2 tag and it has fields
+  that an ID3v1 tag lacks.
 
-A format is one module that enters itself into `FORMATS`, and a line below.
+A format is one module that registers itself in `FORMATS`, and a line below.
 """
 
 from genrescope.tagging.formats import (

@@ -1,8 +1,5 @@
 """WavPack, Monkey's Audio, Musepack and the like: an APEv2 tag behind the audio."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -31,7 +28,7 @@ _CLASSES: dict[bytes, Callable[..., FileType]] = {
 
 
 def _check(path: Path) -> None:
-    _CLASSES.get(head_of(path), Musepack)(path)  # Musepack's older form has a number in it
+    _CLASSES.get(head_of(path), Musepack)(path)  # older Musepack files begin with a version
 
 
 def _read(path: Path) -> list[str]:
@@ -43,7 +40,7 @@ def _refusal(path: Path) -> str | None:
     _check(path)
     with path.open("rb") as file:
         if file.read(3) == b"ID3":
-            return "it has an ID3 tag in front, where none belongs"
+            return "it has an ID3 tag in front, where the format allows none"
     if v1(path) and not ape_tag.items(path):
         return "its only tag is ID3v1, which an APE tag would hide"
     return ape_tag.refusal(path)

@@ -1,7 +1,4 @@
-"""APEv2 tags, whose items are carried over as the bytes that they are."""
-
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
+"""APEv2 tags, whose items are copied as bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Private, here and below: making room within a file (resize_bytes), and where the tag lies and
-# what its head says (_APEv2Data), for APEv2 sorts the items anew.
-from mutagen._util import resize_bytes
-from mutagen.apev2 import APENoHeaderError, APEv2, _APEv2Data
+from mutagen.apev2 import APENoHeaderError, APEv2
 
 from genrescope.audio.ranges import audio_ranges
 from genrescope.tagging.formats.common import digest, digest_of, replaced, words
 from genrescope.tagging.formats.form import Snapshot
 from genrescope.tagging.formats.id3v1 import v1
+from genrescope.tagging.formats.internals import ApeData, resize_bytes
 
 
 @dataclass(frozen=True)
@@ -32,20 +27,20 @@ class Item:
 
     @property
     def is_genre(self) -> bool:
-        """Whether it tells genres."""
+        """Whether it holds genres."""
         return self.key.lower() == b"genre"
 
     def __bytes__(self) -> bytes:
         return struct.pack("<I", len(self.value)) + self.flags + self.key + b"\0" + self.value
 
 
-def _data(path: Path) -> _APEv2Data:
+def _data(path: Path) -> ApeData:
     with path.open("rb") as file:
-        return _APEv2Data(file)
+        return ApeData(file)
 
 
 def items(path: Path) -> list[Item]:
-    """Take a file's tag apart; where there is none, there are no items."""
+    """Parse the items of a file's tag; empty without a tag."""
     data, at = _data(path), 0
     found: list[Item] = []
     tag = data.tag or b""
@@ -70,18 +65,18 @@ def genres_of(path: Path) -> list[str]:
 
 
 def refusal(path: Path) -> str | None:
-    """Tell why a file's tag cannot be written again with all that it holds, if so."""
+    """Return why a file's tag cannot be rewritten with all its content, or None."""
     data = _data(path)
     if data.metadata is None:
         return None
     if data.is_at_start or data.version != struct.pack("<I", 2000):
-        return "its APE tag is of an old form, which genrescope does not write"
+        return "its APE tag has an old version, which genrescope does not write"
     whole = sum(len(bytes(item)) for item in items(path))
-    return None if whole == len(data.tag or b"") else "its APE tag has parts that are no items"
+    return None if whole == len(data.tag or b"") else "its APE tag has parts that are not items"
 
 
 def save(path: Path, genres: list[str]) -> None:
-    """Write a tag of the same items with other genres, behind the audio where there is none."""
+    """Replace the genres in a tag, or append a tag to the file."""
     old_items = items(path)
     old = next((item for item in old_items if item.is_genre), Item(bytes(4), b"Genre", b""))
     value = "\0".join(genres).encode()
@@ -110,7 +105,7 @@ def _rendered(found: list[Item]) -> bytes:
 
 
 def tail_others(path: Path) -> Snapshot:
-    """Show what stands behind the audio: APEv2, ID3v1, and anything else as one."""
+    """Return what follows the audio: APEv2, ID3v1, and the rest as one."""
     found: Snapshot = defaultdict(list)
     for item in items(path):
         if not item.is_genre:

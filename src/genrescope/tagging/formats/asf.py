@@ -1,7 +1,4 @@
-"""ASF, which WMA files are: attributes in several objects of the header."""
-
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
+"""ASF (WMA): attributes in several objects of the header."""
 
 from __future__ import annotations
 
@@ -11,30 +8,12 @@ from typing import Any
 
 from mutagen.asf import ASF
 
-# Private: the kinds of objects in the header (ASF._header), and the bytes of an attribute
-# (ASFBaseAttribute._render), to show that nothing but the genre changes.
-from mutagen.asf._objects import (
-    ContentDescriptionObject,
-    ExtendedContentDescriptionObject,
-    HeaderExtensionObject,
-    MetadataLibraryObject,
-    MetadataObject,
-    PaddingObject,
-)
-
 from genrescope.audio.ranges import Container
 from genrescope.tagging.formats.common import digest, words
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
+from genrescope.tagging.formats.internals import ASF_TAG_OBJECTS, asf_attribute, asf_objects
 
 _GENRE = "WM/Genre"
-_TAGS = {  # objects that hold nothing but tags and padding, or other objects
-    ContentDescriptionObject.GUID,
-    ExtendedContentDescriptionObject.GUID,
-    HeaderExtensionObject.GUID,
-    MetadataLibraryObject.GUID,
-    MetadataObject.GUID,
-    PaddingObject.GUID,
-}
 
 
 def _read(path: Path) -> list[str]:
@@ -59,10 +38,9 @@ def _others(path: Path) -> Snapshot:
     for name, value in file.tags:
         if name != _GENRE:
             marks = f"{value.TYPE} {value.language or 0} {value.stream or 0}"
-            found[f"{name} {marks}"].append(digest(value._render()))
-    extension = [inner for outer in file._header.objects for inner in outer.objects]
-    for part in (*file._header.objects, *extension):
-        if part.GUID not in _TAGS:
+            found[f"{name} {marks}"].append(digest(asf_attribute(value)))
+    for part in asf_objects(file):
+        if part.GUID not in ASF_TAG_OBJECTS:
             found[f"ASF {part.GUID.hex()}"].append(digest(part.data))
     return dict(found)
 

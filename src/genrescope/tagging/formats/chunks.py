@@ -1,7 +1,4 @@
-"""WAV and AIFF: an ID3v2 tag in a chunk of its own."""
-
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
+"""WAV and AIFF: an ID3v2 tag in a chunk."""
 
 from __future__ import annotations
 
@@ -10,24 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# Private, here and below: the tag within a chunk (_IFFID3, _WaveID3) and the chunks of a WAV file
-# (_WaveFile), for AIFF and WAVE write frames that mutagen took apart.
-from mutagen.aiff import _IFFID3, AIFF, AIFFFile
+from mutagen.aiff import AIFF, AIFFFile
 from mutagen.id3 import ID3, ID3NoHeaderError
-from mutagen.wave import WAVE, _WaveFile, _WaveID3
+from mutagen.wave import WAVE
 
 from genrescope.audio.ranges import Container, kind_of
 from genrescope.tagging.formats import id3
 from genrescope.tagging.formats.common import digest_of, words
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
+from genrescope.tagging.formats.internals import AiffId3, WaveFile, WaveId3
 
 
 def _opened(path: Path, file: BinaryIO) -> tuple[Any, str, Callable[..., ID3]]:
-    """Open the chunks of WAV or AIFF: the file, the name of its ID3 chunk, the kind of its tag."""
+    """Parse the chunks of WAV or AIFF: the file, the name of its ID3 chunk, its tag's class."""
     file.seek(0)
     if kind_of(path) is Container.AIFF:
-        return AIFFFile(file), "ID3", _IFFID3
-    return _WaveFile(file), "id3", _WaveID3
+        return AIFFFile(file), "ID3", AiffId3
+    return WaveFile(file), "id3", WaveId3
 
 
 def _info_genres(chunks: Any) -> list[str]:
@@ -62,7 +58,7 @@ def _refusal(path: Path) -> str | None:
     with path.open("rb") as file:
         chunks, _, kind = _opened(path, file)
         if _info_genres(chunks):
-            return "its genre stands in a RIFF INFO chunk, which genrescope does not write"
+            return "its genre is in a RIFF INFO chunk, which genrescope does not write"
         inside = chunks.root.subchunks()
         size = file.seek(0, 2)
         if chunks.root.size != size or 12 + sum(chunk.size for chunk in inside) != size:

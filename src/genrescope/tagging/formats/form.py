@@ -1,4 +1,4 @@
-"""The contract of a format of tags, and the registry of those there are."""
+"""The interface of a tag format, and the registry of formats."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from genrescope.audio.ranges import Container
 
 Snapshot = dict[str, list[bytes]]
-"""What a file holds besides audio and genre: by place and name, the values as bytes or digests."""
+"""Everything in a file besides audio and genre: values as bytes or digests, by their names."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """How one kind of file holds genres: each a function of its path.
+    """How one kind of file stores genres: functions of its path.
 
-    Whatever they raise on a file that is broken or cannot be read becomes an InputError.
+    Their errors on a broken or unreadable file become an InputError.
     """
 
     read: Callable[[Path], list[str]]
@@ -26,4 +26,4 @@ class Format:
 
 
 FORMATS: dict[Container, Format] = {}
-"""Each format's module puts itself in."""
+"""Filled by the modules of the formats."""

@@ -1,14 +1,9 @@
 """MP3, AAC and True Audio: ID3v2 in front, APEv2 and ID3v1 behind."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from pathlib import Path
 
-# Private: making room within a file, for ID3.save writes frames that mutagen took apart
-from mutagen._util import resize_bytes
 from mutagen.aac import AAC
 from mutagen.id3 import ID3, ID3NoHeaderError
 from mutagen.mp3 import MP3
@@ -19,9 +14,10 @@ from genrescope.tagging.formats import ape_tag, id3
 from genrescope.tagging.formats.common import digest_of, head_of
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 from genrescope.tagging.formats.id3v1 import v1_frames, v1_genres, write_v1
+from genrescope.tagging.formats.internals import resize_bytes
 
 _MAIN = {b"title", b"artist", b"album"}
-"""An APE tag that holds these would be hidden by an ID3v2 tag made of what an ID3v1 tag has."""
+"""An APE tag with these would be hidden by an ID3v2 tag built from an ID3v1 tag."""
 
 
 def _check(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Read and write the genres of any file, whichever format it has."""
+"""Read and write the genres of a file of any supported format."""
 
 from __future__ import annotations
 
@@ -30,35 +30,36 @@ _FAULTS = (
     struct.error,
     zlib.error,
 )
-"""What a corrupt file makes mutagen raise."""
+"""Raised by mutagen for corrupt files."""
 
 
 def read_genres(path: Path) -> tuple[str, ...]:
-    """Read a file's genres as words, in order, each once.
+    """Read a file's genres, in order, each once.
 
-    Numbers of ID3v1's list become its names; lists in one value are split at ";", in ID3v2.3 and
-    2.2 at "/" too.
+    ID3v1 numbers are replaced by their names; values are split at ";", in ID3v2.3 and 2.2 also at
+    "/".
 
     Raises
     ------
     InputError
-        If the file cannot be read, is no audio, or its tags are broken.
+        If the file cannot be read, is not audio, or its tags are broken.
     """
     with _faults(path):
         return tuple(dict.fromkeys(_format(path).read(path)))
 
 
 def can_write(path: Path) -> str | None:
-    """Tell whether genres can be written to a file without a change to anything else.
+    """Check whether genres can be written to a file without a change to anything else.
 
     Returns
     -------
-    None if they can, else why not, as a clause.
+    obstacle
+        None if they can, else why not, as a clause.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is no audio, or its tags are broken.
+        If the file cannot be read, is not audio, or its tags are broken.
     """
     with _faults(path):
         form = _format(path)
@@ -72,15 +73,14 @@ def write_genres(path: Path, genres: Sequence[str]) -> None:
     Parameters
     ----------
     path
-        A file to which `can_write` has no objection. Where it is interrupted, the file is broken:
-        give a copy.
+        A file for which `can_write` returns None. Give a copy: an interruption breaks the file.
     genres
-        In order; none takes the genre out.
+        In order; an empty list removes the genre.
 
     Raises
     ------
     InputError
-        If the file cannot be read or written, is no audio, or is one that `can_write` refuses.
+        If the file cannot be read or written, is not audio, or `can_write` has an obstacle.
     ValueError
         If a genre is blank or holds ";" or a control character.
     """
@@ -90,22 +90,23 @@ def write_genres(path: Path, genres: Sequence[str]) -> None:
     with _faults(path):
         form = _format(path)
         if cause := form.refusal(path):
-            raise InputError(path, cause, "Leave its genre as it is or convert the file")
-        if form.read(path) or wanted:  # reads in any case: what cannot be read is left alone
+            raise InputError(path, cause, "Leave its genre unchanged or convert the file")
+        if form.read(path) or wanted:  # always reads: unreadable tags are never written
             form.write(path, wanted)
 
 
 def other_tags(path: Path) -> Snapshot:
-    """Show everything in a file besides its audio and its genre.
+    """Return everything in a file besides its audio and its genre.
 
     Returns
     -------
-    dict of lists of bytes: equal before and after `write_genres`, unless something else changed.
+    snapshot
+        Equal before and after `write_genres`, unless something else changed.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is no audio, or its tags are broken.
+        If the file cannot be read, is not audio, or its tags are broken.
     """
     with _faults(path):
         return _format(path).others(path)
@@ -117,7 +118,7 @@ def _faults(path: Path) -> Iterator[None]:
         yield
     except (OSError, *_FAULTS) as error:
         if isinstance(error, OSError) or isinstance(error.__context__, OSError):
-            remedy = "Check that it exists and that you may read and write it"
+            remedy = "Check that it exists, and its permissions"
         else:
             remedy = "Replace the file with an intact copy or remove it"
         words = " ".join(str(error).split()) or type(error).__name__
@@ -129,11 +130,11 @@ def _format(path: Path) -> Format:
     with path.open("rb") as file:
         head = file.read(4)
     if kind is Container.OTHER and head not in TAGLESS:
-        remedy = "Give a file of music, or convert this one to FLAC or MP3"
-        raise InputError(path, "it is not audio of a format that genrescope knows", remedy)
+        remedy = "Give an audio file, or convert this one to FLAC or MP3"
+        raise InputError(path, "it is not audio of a known format", remedy)
     return FORMATS[Container.OTHER if head in {b"RF64", b"BW64"} else kind]
 
 
 def is_genre(text: str) -> bool:
-    """Tell whether a text can be written as a genre: not blank, no ";", no control character."""
+    """Return whether a text can be written as a genre: not blank, no ";", no control character."""
     return text.strip() != "" and ";" not in text and not {"Cc", "Cs"} & set(map(category, text))

@@ -1,7 +1,4 @@
-"""ID3v2 tags, their frames carried over as the bytes that they are."""
-
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
+"""ID3v2 tags, whose frames are copied as bytes."""
 
 from __future__ import annotations
 
@@ -13,24 +10,17 @@ from typing import Any, BinaryIO
 from mutagen import PaddingInfo
 from mutagen.id3 import ID3, TCON, Frames, Frames_2_2, ID3NoHeaderError
 
-# Private: the flags of a tag (ID3._header), the room behind its frames (ID3._padding), how a frame
-# is read (Frame._fromData), and unsynch, for the public ones give frames taken apart and no more.
-from mutagen.id3._util import unsynch
-
 from genrescope.tagging.formats.common import digest, replaced, words
 from genrescope.tagging.formats.form import Snapshot
+from genrescope.tagging.formats.internals import (
+    OpaqueFrame,
+    id3_flags,
+    id3_padding,
+    undo_unsynchronisation,
+)
 
-
-class _Whole:
-    """Stands for every kind of ID3 frame, so that mutagen leaves frames as the bytes they are."""
-
-    @staticmethod
-    def _fromData(*_: object) -> None:  # noqa: N802
-        raise NotImplementedError  # by this mutagen knows to keep a frame's bytes untouched
-
-
-_WHOLE = dict.fromkeys([*Frames, *Frames_2_2], _Whole)
-_PLAIN: dict[str, Any] = {"known_frames": _WHOLE, "translate": False, "load_v1": False}
+_OPAQUE = dict.fromkeys([*Frames, *Frames_2_2], OpaqueFrame)
+_PLAIN: dict[str, Any] = {"known_frames": _OPAQUE, "translate": False, "load_v1": False}
 
 
 def load(kind: Callable[..., ID3], file: BinaryIO) -> ID3 | None:
@@ -43,14 +33,14 @@ def load(kind: Callable[..., ID3], file: BinaryIO) -> ID3 | None:
 
 
 def frames_of(tags: ID3) -> list[bytes]:
-    """Give frames as they would be written: sizes as the version has them, marks of their own."""
+    """Return the frames as they are written: with the version's sizes and flags of their own."""
     if tags.version[1] == 2:
         return list(tags.unknown_frames)
     found = []
     for frame in tags.unknown_frames:
         name, flags, body = frame[:4], bytearray(frame[8:10]), frame[10:]
         if tags.version[1] == 4 and tags.f_unsynch:
-            flags[1] |= 2  # so far the tag's header alone told
+            flags[1] |= 2  # so far a flag of the tag's header only
         found.append(name + _size(len(body), tags.version[1]) + bytes(flags) + body)
     return found
 
@@ -73,7 +63,7 @@ def _is_tcon(frame: bytes) -> bool:
 
 
 def genres_of(tags: ID3) -> list[str]:
-    """Read the genres of a tag that mutagen has taken apart; unknown numbers say nothing."""
+    """Return the genres of a tag that mutagen has parsed; unknown numbers are dropped."""
     texts = [str(text) for frame in tags.getall("TCON") for text in frame.text]
     found = []
     for word in words(texts, "/" if tags.version[:2] in {(2, 2), (2, 3)} else ""):
@@ -82,34 +72,30 @@ def genres_of(tags: ID3) -> list[str]:
     return found
 
 
-def _id3_flags(tags: ID3) -> int:
-    return int(tags._header._flags) if tags._header else 0
-
-
 def _length(tags: ID3, file: BinaryIO) -> int:
-    """Count the bytes that mutagen took apart, which are fewer where it undid unsynchronisation."""
+    """Count the bytes that mutagen parsed: fewer if it undid unsynchronisation."""
     size = tags.size - 10
     if not tags.f_unsynch or tags.version[1] == 4:
         return int(size)
     file.seek(-size, 1)
     try:
-        return len(unsynch.decode(file.read(size)))
-    except ValueError:  # then mutagen left it as it was
+        return len(undo_unsynchronisation(file.read(size)))
+    except ValueError:  # then mutagen did not decode it
         return int(size)
 
 
 def refusal(tags: ID3 | None, file: BinaryIO) -> str | None:
-    """Tell why a tag cannot be written again with all that it holds, if so.
+    """Return why a tag cannot be rewritten with all its content, or None.
 
-    Its file must stand where `load` left it: at the tag's end.
+    The file must be at the position where `load` left it: the tag's end.
     """
     if tags is None:
         return None
-    if tags.f_extended or _id3_flags(tags) & 0x10:
+    if tags.f_extended or id3_flags(tags) & 0x10:
         return "its ID3 tag has an extended header or a footer, which genrescope does not write"
-    whole = sum(map(len, tags.unknown_frames)) + tags._padding
+    whole = sum(map(len, tags.unknown_frames)) + id3_padding(tags)
     if whole != _length(tags, file):
-        return "its ID3 tag has parts that are no frames"
+        return "its ID3 tag has parts that are not frames"
     if not all(_is_complete(frame, tags.version[1]) for frame in tags.unknown_frames):
         return "its ID3 tag ends in the middle of a frame"
     if any(_is_tcon(frame) and frame[3:4] < b" " for frame in tags.unknown_frames):
@@ -118,7 +104,7 @@ def refusal(tags: ID3 | None, file: BinaryIO) -> str | None:
 
 
 def _tcon(genres: list[str], version: int, old: bytes | None) -> list[bytes]:
-    """Render the genre's frame, in the text encoding of the old one where that is possible."""
+    """Render the genre's frame, in the text encoding of the old one if possible."""
     if not genres:
         return []
     texts = ["(" + genre if genre.startswith("(") else genre for genre in genres]
@@ -134,7 +120,7 @@ def _tcon(genres: list[str], version: int, old: bytes | None) -> list[bytes]:
 
 def _encoding(text: str, version: int, old: bytes | None) -> int:
     used = old[6 if version == 2 else 10 :][:1] if old else b"\0"
-    if used in {b"\1", b"\2", b"\3"}:  # mutagen turns what only 2.4 has into UTF-16
+    if used in {b"\1", b"\2", b"\3"}:  # mutagen writes UTF-16 where 2.3 lacks the encoding
         return used[0]
     if text.isascii():
         return 0
@@ -142,7 +128,7 @@ def _encoding(text: str, version: int, old: bytes | None) -> int:
 
 
 def rendered(frames: list[Any], version: int) -> list[bytes]:
-    """Render mutagen's frames, each as it stands in a tag of version 2.3 or 2.4."""
+    """Render mutagen's frames as bytes of a tag of version 2.3 or 2.4."""
     tags = ID3()
     for frame in frames:
         tags.add(frame)
@@ -161,23 +147,22 @@ def render(tags: ID3 | None, new: list[str], inherited: list[bytes], room: int, 
     new
         Genres.
     inherited
-        Frames for where there was none.
+        Frames for a new tag.
     room, rest
-        Bytes that the old tag takes, and bytes of the file behind it; they tell how much padding
-        is sensible.
+        Bytes of the old tag, and of the file behind it; they determine the padding.
     """
     version = tags.version[1] if tags is not None else 3
     frames = inherited if tags is None else frames_of(tags)
     old = next(filter(_is_tcon, frames), None)
     body = b"".join(replaced(frames, _is_tcon, _tcon(new, version, old)))
     padding = PaddingInfo(room - 10 - len(body), rest).get_default_padding()
-    experimental = _id3_flags(tags) & 0x20 if tags is not None else 0
+    experimental = id3_flags(tags) & 0x20 if tags is not None else 0
     head = b"ID3" + bytes([version, 0, experimental]) + _size(len(body) + padding, 4)
     return head + body + bytes(padding)
 
 
 def others(tags: ID3 | None, inherited: list[bytes]) -> Snapshot:
-    """Show all frames but the genre's, without their sizes, which the bytes tell anyway."""
+    """Return all frames but the genre's, without their sizes."""
     found: Snapshot = defaultdict(list)
     for frame in inherited if tags is None else frames_of(tags):
         if not _is_tcon(frame):

@@ -1,8 +1,5 @@
 """The ID3v1 tag: the last 128 bytes of a file, with the genre as the last of them."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from io import BytesIO
@@ -17,7 +14,7 @@ _NO_GENRE = 255
 
 
 def v1(path: Path) -> bytes:
-    """Give the whole tag, empty where there is none."""
+    """Return the whole tag; empty without one."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(size - 131, 0))
@@ -28,13 +25,13 @@ def v1(path: Path) -> bytes:
 
 
 def v1_genres(path: Path) -> list[str]:
-    """Read the genre that the tag's number tells."""
+    """Return the genre of the tag's number."""
     number = (v1(path) or bytes([_NO_GENRE]))[-1]
     return [_GENRES[number]] if number < len(_GENRES) else []
 
 
 def write_v1(path: Path, genres: list[str]) -> None:
-    """Set the number of the first genre that has one, where there is a tag."""
+    """Set the number of the first genre that has one, if there is a tag."""
     if v1(path):
         numbers = {name.casefold(): number for number, name in reversed(list(enumerate(_GENRES)))}
         known = (numbers.get(genre.casefold(), _NO_GENRE) for genre in genres)
@@ -45,7 +42,7 @@ def write_v1(path: Path, genres: list[str]) -> None:
 
 
 def v1_frames(path: Path) -> list[bytes]:
-    """Give the fields of an ID3v1 tag as frames of ID3v2.3, without the genre."""
+    """Return the fields of an ID3v1 tag as frames of ID3v2.3, without the genre."""
     if not (last := v1(path)):
         return []
     tags = ID3(BytesIO(bytes(16) + last))

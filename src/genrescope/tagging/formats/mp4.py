@@ -1,8 +1,5 @@
 """MP4: atoms below moov.udta.meta.ilst."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 from collections import defaultdict
@@ -12,26 +9,25 @@ from typing import Any, BinaryIO
 
 from mutagen.mp4 import MP4, MP4Tags
 
-# Private: the tree of atoms, and MP4Tags._failed_atoms, which are carried over unread
-from mutagen.mp4._atom import Atoms
-
 from genrescope.audio.ranges import Container
 from genrescope.tagging.formats.common import digest_of, words
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
+from genrescope.tagging.formats.internals import Atoms, unparsed_atoms
 
 
 class _PlainMP4Tags(MP4Tags):
-    """Carries over all atoms but the genre's as the bytes that they are."""
+    """Copies all atoms but the genre's as bytes."""
 
     def load(self, atoms: Any, fileobj: BinaryIO) -> None:
         super().load(atoms, fileobj)
         genres = self.get("\xa9gen")
         self.clear()
-        self._failed_atoms.clear()
+        unparsed = unparsed_atoms(self)
+        unparsed.clear()
         for atom in atoms.path(b"moov", b"udta", b"meta", b"ilst")[-1].children:
             if atom.name not in {b"\xa9gen", b"gnre"}:
                 name = atom.name.decode("latin-1")
-                self._failed_atoms.setdefault(name, []).append(atom.read(fileobj)[1])
+                unparsed.setdefault(name, []).append(atom.read(fileobj)[1])
         if genres:
             self["\xa9gen"] = genres
 
@@ -50,16 +46,16 @@ def _refusal(path: Path) -> str | None:
     with path.open("rb") as file:
         atoms = Atoms(file)
         if not _fit(atoms.atoms, file.seek(0, 2)):
-            return "a box in it is longer than the one around it"
+            return "one of its atoms is longer than its parent"
     names = [atom.name for atom in atoms.atoms]
     if b"moof" in names:
         return "it is a fragmented MP4 file, whose tags genrescope does not write"
     if any(atom.name in {b"saio", b"iloc"} for _, atom in _leaves(atoms.atoms, "")):
-        return "it tells in more than one place where its audio lies, as encrypted files do"
+        return "it has several tables of audio positions, as encrypted files have"
     if names.count(b"moov") != 1:
-        return "it has several indexes"
+        return "it has no moov atom, or several"
     if b"moov.udta.meta" in atoms and b"moov.udta.meta.ilst" not in atoms:
-        return "its tags are of a kind that genrescope does not write"
+        return "its tags have a format that genrescope does not write"
     return None
 
 
@@ -74,18 +70,18 @@ def _write(path: Path, genres: list[str]) -> None:
 
 
 def _others(path: Path) -> Snapshot:
-    """Show all atoms but the audio, the padding, the genre and the tables of where audio lies."""
+    """Return all atoms but audio, padding, genre and tables of audio positions."""
     _PlainMP4(path)
     found: Snapshot = defaultdict(list)
     with path.open("rb") as file:
         for place, atom in _leaves(Atoms(file).atoms, ""):
-            if place in _MADE or atom.name in {b"mdat", b"free", b"stco", b"co64"}:
+            if place in _CREATED or atom.name in {b"mdat", b"free", b"stco", b"co64"}:
                 continue
             found[place].append(digest_of(path, (atom.offset + 8, atom.offset + atom.length)))
     return dict(found)
 
 
-_MADE = {  # what comes into being with the first tag, and the genre
+_CREATED = {  # created with the first tag, and the genre
     "moov/udta/meta/hdlr",
     "moov/udta/meta/ilst/\xa9gen",
     "moov/udta/meta/ilst/gnre",

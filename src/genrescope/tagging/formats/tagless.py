@@ -1,4 +1,4 @@
-"""Audio without tags that genrescope knows: it has no genre and gets none."""
+"""Audio formats without supported tags: genres are neither read nor written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 TAGLESS = frozenset(
     [b"\x1aE\xdf\xa3", b"RIFF", b".snd", b"caff", b"RF64", b"BW64", b"DSD ", b"FRM8"]
 )
-"""How files begin that may be audio without tags that genrescope knows: Matroska, AVI, AU, …"""
+"""First bytes of audio formats without supported tags: Matroska, AVI, AU, …"""
 
 
 def _read(_: Path) -> list[str]:
@@ -19,7 +19,7 @@ def _read(_: Path) -> list[str]:
 
 
 def _refusal(_: Path) -> str:
-    return "its format has no tags that genrescope writes"
+    return "genrescope writes no tags of its format"
 
 
 def _write(path: Path, genres: list[str]) -> None:

@@ -1,8 +1,5 @@
 """Vorbis comments: FLAC and Ogg."""
 
-# mypy: disable-error-code="no-untyped-call"
-# Most of mutagen has no annotations.
-
 from __future__ import annotations
 
 import struct
@@ -24,17 +21,17 @@ from genrescope.audio.ranges import Container, blocks, flac_blocks, ogg_headers,
 from genrescope.tagging.formats.common import digest, digest_of, replaced, words
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 
-_NO_REST = {b"", b"\1"}  # Vorbis has a bit that ends the comments
+_NO_REST = {b"", b"\1"}  # Vorbis ends the comments with a set bit
 
 
 class _PlainFLAC(FLAC):
-    """Carries over all blocks but the comments as the bytes that they are."""
+    """Copies all blocks but the comments as bytes."""
 
     METADATA_BLOCKS = [StreamInfo, Padding, None, None, VCFLACDict, None, None]  # noqa: RUF012
 
 
 def _comments(block: bytes) -> tuple[bytes, list[bytes], bytes]:
-    """Take a comment block apart: vendor, comments, whatever follows before the padding."""
+    """Parse a comment block: vendor, comments, and what follows before the padding."""
     (size,) = struct.unpack_from("<I", block, 0)
     vendor, at = block[4 : 4 + size], 4 + size
     (count,) = struct.unpack_from("<I", block, at)
@@ -54,10 +51,10 @@ def _is_genre(comment: bytes) -> bool:
 
 
 def _comment_refusal(block: bytes) -> str | None:
-    """Refuse what mutagen does not carry over to the byte."""
+    """Return what mutagen would not copy byte for byte, or None."""
     vendor, comments, rest = _comments(block)
     if rest not in _NO_REST:
-        return "something unknown follows its comments"
+        return "unknown data follows its comments"
     try:
         texts = [vendor.decode(), *(comment.decode() for comment in comments)]
     except UnicodeDecodeError:
@@ -78,7 +75,7 @@ def _comment_others(block: bytes) -> Snapshot:
 
 
 def _set_comments(comments: Any, genres: list[str]) -> None:
-    """Change the genre in mutagen's list of comments, and the order of no other."""
+    """Replace the genres in mutagen's list of comments; the order of the others stays."""
 
     def is_genre(item: tuple[str, str]) -> bool:
         return item[0].upper() == "GENRE"
@@ -93,7 +90,7 @@ def _comment_genres(comments: Any) -> list[str]:
 
 def _flac_comments(path: Path) -> bytes:
     found = [(start, stop) for code, start, stop in flac_blocks(path) if code == 4]
-    return b"".join(blocks(path, found[:1])) or bytes(8)  # as if there were none
+    return b"".join(blocks(path, found[:1])) or bytes(8)  # an empty block if there is none
 
 
 def _flac_read(path: Path) -> list[str]:
@@ -112,7 +109,7 @@ def _flac_write(path: Path, genres: list[str]) -> None:
         file.add_tags()
     comments: Any = file.tags
     if is_new:
-        comments.vendor = ""  # for mutagen did not encode it
+        comments.vendor = ""  # mutagen did not encode the file
     _set_comments(comments, genres)
     file.save()
 
@@ -133,11 +130,11 @@ _OGG_FORMATS: dict[bytes, tuple[Callable[..., FileType], int]] = {
     b"\x7fFLAC": (OggFLAC, 4),
     b"\x80theora": (OggTheora, 7),
 }
-"""By the first packet's beginning: the class, and how much stands before the comments."""
+"""By the first bytes of the first packet: the class, and the offset of the comments."""
 
 
 def _ogg_headers(path: Path) -> list[bytes]:
-    """Give the header packets of a file's first stream."""
+    """Return the header packets of a file's first stream."""
     pages: list[OggPage] = []
     packets: list[bytes] = []
     with path.open("rb") as file:
@@ -155,7 +152,7 @@ def _ogg_format(packets: list[bytes]) -> tuple[Callable[..., FileType], int]:
     for begin, form in _OGG_FORMATS.items():
         if len(packets) > 1 and packets[0].startswith(begin):
             return form
-    raise ValueError("it is of a codec that genrescope does not know, or without comments")
+    raise ValueError("its codec is unknown, or it has no comments")
 
 
 def _ogg_comments(packets: list[bytes]) -> bytes:

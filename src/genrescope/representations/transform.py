@@ -1,4 +1,4 @@
-"""Ways to alter audio that leave its genre what it was, so that training hears more of it."""
+"""Transforms of audio that keep its genre: augmentations in training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ class AudioTransform:
     Attributes
     ----------
     speed
-        As of a tape: above 1, faster and higher.
+        A factor of tempo and pitch together; above 1 faster and higher.
     gain_db
-        Of the whole, in dB.
+        Of all frequencies, in dB.
     tilt_db
-        How much more the highest frequency is amplified than the lowest, in dB; between them
-        evenly on the mel scale.
+        Gain of the highest frequency minus that of the lowest, in dB; linear on the mel scale.
     """
 
     speed: float = 1.0
@@ -31,16 +30,16 @@ class AudioTransform:
     tilt_db: float = 0.0
 
     def recorded_rate(self, sampling_rate: int) -> int:
-        """Give the rate in Hz to read a file at, for what is then taken to be ``sampling_rate``."""
+        """Give the rate in Hz to decode at, for samples that then count as ``sampling_rate``."""
         return round(sampling_rate / self.speed)
 
     def colour(self, waveform: Waveform, sampling_rate: int) -> Waveform:
-        """Change level and tone colour.
+        """Apply gain and tilt.
 
         Parameters
         ----------
         waveform
-            float32 (samples,), read at ``recorded_rate(rate)``.
+            float32 (samples,), decoded at ``recorded_rate(sampling_rate)``.
         sampling_rate
             In Hz.
 
@@ -52,17 +51,16 @@ class AudioTransform:
         if not self.gain_db and not self.tilt_db:
             return waveform
         spectrum = np.fft.rfft(waveform)
-        mel = np.log1p(
-            np.linspace(0, sampling_rate / 2, len(spectrum)) / 700
-        )  # O'Shaughnessy's scale
+        # O'Shaughnessy's mel scale.
+        mel = np.log1p(np.linspace(0, sampling_rate / 2, len(spectrum)) / 700)
         decibels = self.gain_db + self.tilt_db * (mel / mel[-1] - 0.5)
         return np.fft.irfft(spectrum * 10 ** (decibels / 20), len(waveform)).astype(np.float32)
 
 
 PLAIN = AudioTransform()
-"""Changes nothing."""
+"""The identity."""
 
-ALTERATIONS: dict[str, AudioTransform] = {
+TRANSFORMS: dict[str, AudioTransform] = {
     "fast": AudioTransform(speed=1.06),
     "slow": AudioTransform(speed=0.94),
     "faster": AudioTransform(speed=1.12, gain_db=-3, tilt_db=-3),
@@ -72,12 +70,12 @@ ALTERATIONS: dict[str, AudioTransform] = {
     "bright": AudioTransform(tilt_db=6),
     "dark": AudioTransform(tilt_db=-6),
 }
-"""By the names that recipes use."""
+"""By their names in recipes (`augmentations`)."""
 
 
-def get_alterations(names: Sequence[str]) -> tuple[AudioTransform, ...]:
-    """Look alterations up; GenrescopeError names those there are."""
-    if unknown := [name for name in names if name not in ALTERATIONS]:
-        known = ", ".join(ALTERATIONS)
-        raise GenrescopeError(f"There is no alteration {unknown[0]!r}; there are: {known}.")
-    return tuple(ALTERATIONS[name] for name in names)
+def get_transforms(names: Sequence[str]) -> tuple[AudioTransform, ...]:
+    """Look transforms up; GenrescopeError lists the known ones."""
+    if unknown := [name for name in names if name not in TRANSFORMS]:
+        known = ", ".join(TRANSFORMS)
+        raise GenrescopeError(f"There is no augmentation {unknown[0]!r}; there are: {known}.")
+    return tuple(TRANSFORMS[name] for name in names)

@@ -1,13 +1,13 @@
 """The two networks behind musicnn's pretrained music taggers.
 
 J. Pons and X. Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging"
-(2019). Both read patches of 187 log-mel frames (3 s) × 96 bands and estimate 50 tags. They are
-defined here so that ``tools/convert_musicnn.py`` can turn the published weights into ONNX files,
-which need no torch, and so that the networks can be trained further. ``prune`` leaves out the
-filters that do nothing, which makes ``MSD_musicnn`` several times faster and changes no result.
+(2019). Both take patches of 187 log-mel frames (3 s) × 96 bands and estimate 50 tags. With these
+definitions, ``convert_musicnn.py`` converts the published weights into ONNX files, which need no
+torch. ``prune`` removes dead filters, which makes
+``MSD_musicnn`` several times faster with the same results.
 
-- ``Musicnn``: tall filters for timbre and long ones for rhythm, over each of which the strongest
-  response along frequency counts; three dense layers along time; the maximum and mean over time.
+- ``Musicnn``: tall filters for timbre and long ones for rhythm, maximum over frequency; three dense
+  layers along time; the maximum and mean over time.
 - ``Vgg``: five blocks of 3 × 3 convolution and pooling.
 
 In both, batch normalisation follows the ReLU.
@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 EPSILON = 1e-3
-"""What the networks' batch normalisation adds to the variance."""
-
+"""Added to the variance in batch normalisation."""
 
 KERNELS = ((7, 38), (7, 67), (128, 1), (64, 1), (32, 1))
 """Frames × bands of ``Musicnn``'s front-end filters: two for timbre, three for rhythm."""
@@ -35,15 +34,15 @@ THRESHOLD = 1e-4
 
 
 class MusicnnOutput(NamedTuple):
-    """What a network says of a batch of patches.
+    """A network's outputs for a batch of patches.
 
     Attributes
     ----------
     tags
         float32 (patches, 50), the likelihood of each tag in [0, 1]; they do not sum to one.
     penultimate
-        float32 (patches, 200) for ``Musicnn``, (patches, 256) for ``Vgg``: what the last layer
-        reads.
+        float32 (patches, 200) for ``Musicnn``, (patches, 256) for ``Vgg``: input of the last
+        layer.
     pooled
         float32 (patches, 1506) or (patches, 1280), fewer after ``prune``: maximum and mean of
         every feature map.
@@ -65,7 +64,7 @@ class Musicnn(nn.Module):
     widths
         Feature maps of each of the five front-end branches.
     tags
-        How many tags it estimates.
+        Number of tags.
     """
 
     def __init__(self, widths: Sequence[int] = (204, 204, 51, 51, 51), tags: int = 50) -> None:
@@ -105,7 +104,7 @@ class Vgg(nn.Module):
     widths
         Feature maps of each of the five blocks.
     tags
-        How many tags it estimates.
+        Number of tags.
     """
 
     def __init__(self, widths: Sequence[int] = (128, 128, 128, 128, 128), tags: int = 50) -> None:
@@ -138,8 +137,8 @@ class _Front(nn.Module):
         frames, _ = kernel
         self.conv = nn.Conv2d(1, maps, kernel, padding=(frames // 2, 0))
         self.norm = nn.BatchNorm2d(maps, eps=EPSILON)
-        # Padded alike on both sides, an even kernel gives a frame too many; the first one, since
-        # TensorFlow lets such a kernel look further ahead than back.
+        # With equal padding on both sides, an even kernel gives one frame too many: the first, as
+        # TensorFlow pads more at the end.
         self.surplus = 1 - frames % 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -185,7 +184,7 @@ NETWORKS: dict[str, type[Musicnn] | type[Vgg]] = {
 
 
 def from_tensorflow(name: str, variables: Mapping[str, Tensor]) -> Musicnn | Vgg:
-    """Build a network with weights that TensorFlow 1 named and laid out.
+    """Build a network from weights in TensorFlow 1's names and layout.
 
     Parameters
     ----------
@@ -217,13 +216,13 @@ def from_tensorflow(name: str, variables: Mapping[str, Tensor]) -> Musicnn | Vgg
 
 
 def prune(network: Musicnn | Vgg, threshold: float = THRESHOLD) -> Musicnn | Vgg:
-    """Leave out the filters that weight decay has driven to nothing.
+    """Remove the filters whose weights weight decay has driven to zero.
 
     Many filters of the published networks are dead: in ``MSD_musicnn`` 497 of the 561 at the front
-    have no weight above 1e-6, and 398 none above 1e-29. What such a filter puts out is
-    constant, so all the dead ones of a layer can give way to a single filter that puts out 1, and
-    the layer that follows scales it. Even at the edges, where that layer sees zeros instead, the
-    result is the same but for rounding.
+    have no weight above 1e-6, and 398 none above 1e-29. The output of such a filter is constant,
+    so a single filter with output 1 replaces all dead ones of a layer, and the next layer scales
+    it. Even at the edges, where that layer's input is zero padding, the result is the same but for
+    rounding.
 
     Parameters
     ----------
@@ -234,8 +233,8 @@ def prune(network: Musicnn | Vgg, threshold: float = THRESHOLD) -> Musicnn | Vgg
 
     Returns
     -------
-    A narrower network, to evaluate: the last map of each narrowed layer is constantly 1, and in
-    ``Musicnn`` the normalisation of ``pooled`` is part of the layer that follows it.
+    A narrower network for evaluation: the last map of each narrowed layer is constantly 1, and in
+    ``Musicnn`` the normalisation of ``pooled`` is part of the next layer.
     """
     pruned = copy.deepcopy(network)
     with torch.no_grad():
@@ -253,11 +252,11 @@ def prune(network: Musicnn | Vgg, threshold: float = THRESHOLD) -> Musicnn | Vgg
 
 
 def _narrow(stage: _Front | _ConvBlock, threshold: float) -> Tensor:
-    """Replace a stage's dead filters by one that puts out 1.
+    """Replace a stage's dead filters by one with output 1.
 
     Returns
     -------
-    The matrix (old maps, new maps) that makes the old maps of the new ones.
+    The matrix (old maps, new maps) that gives the old maps from the new ones.
     """
     conv, norm = stage.conv, stage.norm
     live = conv.weight.abs().flatten(1).amax(dim=1) > threshold
@@ -282,7 +281,7 @@ def _narrow(stage: _Front | _ConvBlock, threshold: float) -> Tensor:
 
 
 def _read(layer: nn.Conv1d | nn.Conv2d | nn.Linear, old_from_new: Tensor) -> None:
-    """Make a layer that read the old maps read the new ones."""
+    """Change a layer's input from the old maps to the new ones."""
     weight = torch.einsum("oi...,in->on...", layer.weight, old_from_new)
     layer.weight = nn.Parameter(weight)
     if not isinstance(layer, nn.Linear):
@@ -290,7 +289,7 @@ def _read(layer: nn.Conv1d | nn.Conv2d | nn.Linear, old_from_new: Tensor) -> Non
 
 
 def _merge(norm: nn.Module, dense: nn.Linear) -> None:
-    """Make a dense layer do the normalisation that comes before it, too."""
+    """Merge a normalisation into the dense layer after it."""
     shift = norm(torch.zeros(1, dense.in_features))
     scale = norm(torch.ones(1, dense.in_features)) - shift
     dense.bias = nn.Parameter(dense(shift).flatten())
@@ -303,7 +302,7 @@ def _diagonal(*blocks: Tensor) -> Tensor:
 
 
 def _kind(layer: nn.Module) -> str | None:
-    """Tell which of TensorFlow's counters numbers a layer; None for layers without weights."""
+    """Give the TensorFlow counter that numbers a layer; None for layers without weights."""
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
         return "conv"
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -320,7 +319,7 @@ def _layer_name(kind: str, index: int, variables: Mapping[str, Tensor]) -> str:
 
 
 def _fill(layer: nn.Module, variables: Mapping[str, Tensor], name: str) -> None:
-    """Copy one layer's variables, turned into PyTorch's order of axes."""
+    """Copy one layer's variables in PyTorch's order of axes."""
     state = layer.state_dict()
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
         state["weight"] = variables[f"{name}/gamma"]
@@ -334,9 +333,9 @@ def _fill(layer: nn.Module, variables: Mapping[str, Tensor], name: str) -> None:
 
 
 def _weight(layer: nn.Module, kernel: Tensor) -> Tensor:
-    """Turn a TensorFlow kernel: (in, out), or (frames, bands, in, out), into PyTorch's order."""
+    """Permute a TensorFlow kernel, (in, out) or (frames, bands, in, out), to PyTorch's order."""
     if isinstance(layer, nn.Linear):
         return kernel.T
-    if isinstance(layer, nn.Conv1d):  # TensorFlow saw the maps as one map's bands
+    if isinstance(layer, nn.Conv1d):  # in TensorFlow, maps are the bands of one map
         return kernel.squeeze(2).permute(2, 1, 0)
     return kernel.permute(3, 2, 0, 1)

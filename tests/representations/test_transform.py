@@ -1,4 +1,4 @@
-"""Altered audio is what its name says, and the file behind it is heard as it was."""
+"""Each transform does what its name says, and leaves the file unchanged."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import soundfile
 from genrescope.audio import load
 from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation
-from genrescope.representations.alteration import (
-    ALTERATIONS,
+from genrescope.representations.transform import (
     PLAIN,
+    TRANSFORMS,
     AudioTransform,
-    get_alterations,
+    get_transforms,
 )
 
 SAMPLING_RATE = 16000
@@ -65,15 +65,15 @@ def test_plain_is_bit_for_bit_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", ["embedding", "mfcc", "waveform"])
-@pytest.mark.parametrize("how", sorted(ALTERATIONS))
-def test_every_alteration_changes_what_is_heard(
+@pytest.mark.parametrize("how", sorted(TRANSFORMS))
+def test_every_transform_changes_the_representation(
     name: str, how: str, music: Callable[..., np.ndarray], tmp_path: Path
 ) -> None:
     representation = make_representation(name)
     path = tmp_path / "a.wav"
     soundfile.write(path, 0.3 * music(4.0), 22050)
     plain = representation.of_file(path)
-    altered = representation.of_file(path, ALTERATIONS[how])
+    altered = representation.of_file(path, TRANSFORMS[how])
     assert altered.shape == plain.shape
     assert np.isfinite(altered).all()
     assert not np.allclose(altered, plain)
@@ -81,4 +81,4 @@ def test_every_alteration_changes_what_is_heard(
 
 def test_an_unknown_one_is_told_with_those_there_are() -> None:
     with pytest.raises(GenrescopeError, match=r"'loudest'.*fast, slow"):
-        get_alterations(["loud", "loudest"])
+        get_transforms(["loud", "loudest"])
