@@ -26,7 +26,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; say which with PYTHON=python3.x" >&2; exit 1; }
-	@echo "Setting up .venv, which grows to 3.4 GB. Nothing outside this folder changes."
+	@echo "Setting up .venv, which grows to 3.1 GB. Nothing outside this folder changes."
 	@echo "1 of 3: a virtual environment"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "2 of 3: torch and uv"

@@ -223,7 +223,7 @@ def test_stopped_runs_say_how_to_go_on(
     assert list(tagged.complaints("new")) == []
 
     tagged.reset()
-    hooks = [("together",), ("pause", "genrescope.classifier:Classifier.predict", 2, str(flag))]
+    hooks = [("together",), ("pause", "genrescope.classifier:Classifier.analyse", 2, str(flag))]
     scan = runner.start("scan", tagged.library, "--db", db, "--workers", 1, hooks=hooks)
     faults.wait_for(flag.exists)
     scan.signal(signal.SIGINT)
@@ -253,7 +253,7 @@ def test_two_at_once_do_not_disturb_each_other(
     fine(first.wait())
     assert list(tagged.complaints("new")) == []
 
-    hooks = [("together",), ("pause", "genrescope.classifier:Classifier.predict", 2, str(flag))]
+    hooks = [("together",), ("pause", "genrescope.classifier:Classifier.analyse", 2, str(flag))]
     scan = runner.start("scan", tagged.library, "--db", db, hooks=hooks)
     faults.wait_for(flag.exists)
     second = runner.run("scan", tagged.library, "--db", db)

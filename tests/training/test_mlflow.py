@@ -93,5 +93,5 @@ def test_without_mlflow_the_extra_is_named(
 ) -> None:
     forget_mlflow(monkeypatch)
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(GenrescopeError, match=r"pip install 'genrescope\[mlflow\]', or unset it"):
+    with pytest.raises(GenrescopeError, match=r"Unset it, or run pip install '\.\[mlflow\]'"):
         run(tmp_path)

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from platformdirs import user_cache_path
 
 from genrescope.environment import configure, quiet
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, install
 from genrescope.training.recipe import Recipe
 
 CURVE_COLUMNS = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
@@ -88,8 +88,8 @@ def _mlflow_logger(uri: str, recipe: Recipe, seed: int) -> MLFlowLogger:
             logger.log_hyperparams({"seed": seed, "recipe_hash": recipe.hash, **settings})
     except ImportError as error:
         raise GenrescopeError(
-            f"MLFLOW_TRACKING_URI is {uri}, but there is no MLflow: pip install "
-            "'genrescope[mlflow]', or unset it."
+            f"MLFLOW_TRACKING_URI is {uri}, but there is no MLflow. Unset it, or run "
+            f"{install('mlflow')}."
         ) from error
     except Exception as error:  # each kind of store has its own
         cause = " ".join(str(error).split()).rstrip(".")
