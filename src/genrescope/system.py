@@ -134,8 +134,8 @@ def replace(source: Path, target: Path) -> None:
             if not IS_WINDOWS:
                 raise
             if time.monotonic() > end:
-                told = "another program has it open"
-                raise InUseError(errno.EACCES, told, str(target)) from error
+                cause = "another program has it open"
+                raise InUseError(errno.EACCES, cause, str(target)) from error
             time.sleep(0.05)
         else:
             return

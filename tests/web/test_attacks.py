@@ -22,8 +22,8 @@ from starlette.websockets import WebSocketDisconnect
 
 import genrescope
 from genrescope.web.clients import client_of
-from genrescope.web.middleware import Guard
-from genrescope.web.queue import FullError, Turns
+from genrescope.web.middleware import RequestGuard
+from genrescope.web.queue import FairQueue, FullError
 from genrescope.web.temporary import ServerFolder
 from web_server import Server, running
 
@@ -173,7 +173,7 @@ def test_sites_that_are_named_may_frame_it() -> None:
         "sec-fetch-dest": "iframe",
     }
     app = PlainTextResponse("page")
-    guard = Guard(app, size=100, upload_s=1, framers=("https://huggingface.co",))
+    guard = RequestGuard(app, size=100, upload_s=1, framers=("https://huggingface.co",))
     asking = TestClient(guard)
     answer = asking.get("/", headers=frame)
     assert answer.status_code == 200
@@ -184,7 +184,7 @@ def test_sites_that_are_named_may_frame_it() -> None:
 
 
 def test_websockets_are_refused() -> None:
-    asking = TestClient(Guard(PlainTextResponse("page"), size=100, upload_s=1))
+    asking = TestClient(RequestGuard(PlainTextResponse("page"), size=100, upload_s=1))
     with pytest.raises(WebSocketDisconnect), asking.websocket_connect("/"):
         pass
 
@@ -193,7 +193,7 @@ def test_a_fault_is_one_line_and_an_answer(caplog: pytest.LogCaptureFixture) -> 
     async def broken(*_: object) -> None:
         raise ValueError("line 1\nline 2\x1b[2J")
 
-    answer = TestClient(Guard(broken, size=100, upload_s=1)).get("/a%0Ab")
+    answer = TestClient(RequestGuard(broken, size=100, upload_s=1)).get("/a%0Ab")
     assert (answer.status_code, answer.json()["detail"]) == (
         500,
         "Internal server error.",
@@ -274,19 +274,19 @@ def test_one_client_does_not_fill_the_room_for_all(serve: Callable[..., Any]) ->
 
 
 def test_some_places_are_never_the_same_clients() -> None:
-    turns = Turns(1, 8)
+    queue = FairQueue(1, 8)
     with contextlib.ExitStack() as stack:
         for _ in range(6):
-            stack.enter_context(turns.place("greedy"))
+            stack.enter_context(queue.place("greedy"))
         with pytest.raises(FullError):
-            stack.enter_context(turns.place("greedy"))
+            stack.enter_context(queue.place("greedy"))
         for name in ("modest", "other"):
-            stack.enter_context(turns.place(name))
+            stack.enter_context(queue.place(name))
         with pytest.raises(FullError):
-            stack.enter_context(turns.place("late"))
-        assert turns.inside == 8
-    with turns.place("greedy"):
-        assert turns.inside == 1
+            stack.enter_context(queue.place("late"))
+        assert queue.inside == 8
+    with queue.place("greedy"):
+        assert queue.inside == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrescope.web.queue import FullError, Turns
+from genrescope.web.queue import FairQueue, FullError
 
 
 async def settle() -> None:
@@ -20,18 +20,18 @@ async def settle() -> None:
 def test_a_client_with_many_requests_does_not_keep_out_one_with_a_single_request() -> None:
     order: list[str] = []
 
-    async def ask(turns: Turns, client: str, name: str) -> None:
-        async with turns.turn(client):
+    async def ask(queue: FairQueue, client: str, name: str) -> None:
+        async with queue.turn(client):
             order.append(name)
             await asyncio.sleep(0)
 
     async def main() -> None:
-        turns = Turns(1, 100)
+        queue = FairQueue(1, 100)
         async with asyncio.TaskGroup() as group:
             for i in range(10):
-                group.create_task(ask(turns, "greedy", f"greedy {i}"))
+                group.create_task(ask(queue, "greedy", f"greedy {i}"))
             await asyncio.sleep(0)
-            group.create_task(ask(turns, "modest", "modest"))
+            group.create_task(ask(queue, "modest", "modest"))
 
     asyncio.run(main())
     assert order.index("modest") <= 3  # those whose turn it was when it came, and one more
@@ -39,12 +39,12 @@ def test_a_client_with_many_requests_does_not_keep_out_one_with_a_single_request
 
 
 def test_who_finds_no_place_is_refused_and_a_place_is_free_again() -> None:
-    turns = Turns(1, 2)
-    with turns.place(), turns.place(), pytest.raises(FullError), turns.place():
+    queue = FairQueue(1, 2)
+    with queue.place(), queue.place(), pytest.raises(FullError), queue.place():
         pass
-    with turns.place():
-        assert turns.inside == 1
-    assert turns.inside == 0
+    with queue.place():
+        assert queue.inside == 1
+    assert queue.inside == 0
 
 
 @given(
@@ -58,11 +58,11 @@ def test_never_too_many_at_a_time_and_no_turn_is_lost(
 
     async def main() -> None:
         nonlocal most, served
-        turns, now = Turns(at_once, 100), 0
+        queue, now = FairQueue(at_once, 100), 0
 
         async def ask(client: str) -> None:
             nonlocal most, served, now
-            async with turns.turn(client):
+            async with queue.turn(client):
                 now += 1
                 most = max(most, now)
                 try:
@@ -92,16 +92,16 @@ def test_never_too_many_at_a_time_and_no_turn_is_lost(
 
 def test_a_turn_that_comes_as_its_client_goes_is_passed_on() -> None:
     async def main() -> bool:
-        turns = Turns(1, 10)
-        first = turns.turn("a")
+        queue = FairQueue(1, 10)
+        first = queue.turn("a")
         await first.__aenter__()
-        second = asyncio.create_task(turns.turn("b").__aenter__())
+        second = asyncio.create_task(queue.turn("b").__aenter__())
         await settle()
         await first.__aexit__(None, None, None)  # gives the turn to b, who has not noticed yet
         second.cancel()
         with suppress(asyncio.CancelledError):
             await second
-        async with asyncio.timeout(1), turns.turn("c"):
+        async with asyncio.timeout(1), queue.turn("c"):
             return True
 
     assert asyncio.run(main())

@@ -114,7 +114,7 @@ def read(path: Path) -> Pixels:
     InputError
         If it is not a picture, is damaged, or has another size.
     """
-    from PIL import Image  # noqa: PLC0415  what hears audio starts without it
+    from PIL import Image  # noqa: PLC0415  classifying audio starts without it
 
     try:
         with Image.open(path) as image:

@@ -24,7 +24,7 @@ _COLOURS = ("#0b0724", "#3b0f6f", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AnalysisOptions:
     """What to compute beside the prediction.
 
     Attributes
@@ -56,7 +56,7 @@ class UploadAnalysis:
     seconds
         Length.
     timeline, vector
-        See ``Wanted``; float16 (columns,).
+        See ``AnalysisOptions``; float16 (columns,).
     picture
         PNG of the mel spectrogram, without axes.
     sound
@@ -75,7 +75,7 @@ class TooLongError(InputError):
     """The audio is longer than is allowed."""
 
 
-def analyse(classifier: Classifier, path: Path, wanted: Wanted) -> UploadAnalysis:
+def analyse(classifier: Classifier, path: Path, wanted: AnalysisOptions) -> UploadAnalysis:
     """Analyse a file.
 
     Parameters

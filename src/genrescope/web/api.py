@@ -18,7 +18,7 @@ from genrescope import __version__
 from genrescope.classifier.batch import FileResult as Found
 from genrescope.errors import InputError
 from genrescope.serialize import result_row, sentence
-from genrescope.web.analysis import TooLongError, UploadAnalysis, Wanted
+from genrescope.web.analysis import AnalysisOptions, TooLongError, UploadAnalysis
 from genrescope.web.clients import client_of
 from genrescope.web.queue import FullError
 from genrescope.web.service import Service, TooSlowError
@@ -160,16 +160,16 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
         try:
             client = client_of(request.scope)
             with (
-                service.turns.place(client),
+                service.queue.place(client),
                 uploads.hold(request) as hold,
                 TemporaryDirectory(dir=folder) as own,
             ):
                 path = await receive(request, "file", Path(own), hold)
-                heard = await service.analyse(path, client, Wanted(timeline=timeline))
-                return _answer(service, heard, path.name, top_k, similar)
+                analysis = await service.analyse(path, client, AnalysisOptions(timeline=timeline))
+                return _answer(service, analysis, path.name, top_k, similar)
         except FullError:
-            told = "Too many requests are waiting; try again in a few seconds."
-            raise HTTPException(503, told, {"Retry-After": _AGAIN_S}) from None
+            text = "Too many requests are waiting; try again in a few seconds."
+            raise HTTPException(503, text, {"Retry-After": _AGAIN_S}) from None
 
     @router.get("/api/version", summary="Version, model and limits", responses={401: _FAULTS[401]})
     async def version() -> Version:
@@ -184,7 +184,7 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
 
     @router.get("/healthz", summary="Health check")
     async def health() -> Health:
-        return Health(status="ok", inside=service.turns.inside, at_most=service.limits.inside)
+        return Health(status="ok", inside=service.queue.inside, at_most=service.limits.inside)
 
     app.include_router(router)
     for route in router.routes:
@@ -199,10 +199,10 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
 
 
 def _answer(
-    service: Service, heard: UploadAnalysis, name: str, top_k: int, similar: int
+    service: Service, analysis: UploadAnalysis, name: str, top_k: int, similar: int
 ) -> ClassifyResponse:
-    found = heard.prediction
-    row = result_row(Found(Path(name), found, heard.timeline), top_k)
+    found = analysis.prediction
+    row = result_row(Found(Path(name), found, analysis.timeline), top_k)
     near = None
     if service.library is not None:
         near = [
@@ -212,15 +212,15 @@ def _answer(
                 genre=track.genre,
                 confidence=track.confidence,
             )
-            for track in service.near(heard, similar)
+            for track in service.near(analysis, similar)
         ]
     return ClassifyResponse(
         file=name,
-        seconds=round(heard.seconds, 3),
+        seconds=round(analysis.seconds, 3),
         genre=found.genre,
         confidence=round(found.confidence, 6),
         unsure=found.unsure,
-        sentence=sentence(found, heard.timeline),
+        sentence=sentence(found, analysis.timeline),
         scores=row["scores"],
         tags=row["tags"],
         warnings=row["warnings"],
@@ -234,8 +234,8 @@ async def _told(_: Request, error: Any) -> JSONResponse:
 
 
 async def _told_invalid(_: Request, error: Any) -> JSONResponse:
-    told = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
-    return JSONResponse({"detail": f"{told}."}, 422)
+    text = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+    return JSONResponse({"detail": f"{text}."}, 422)
 
 
 async def _told_fault(_: Request, error: Any) -> JSONResponse:

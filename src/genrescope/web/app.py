@@ -26,9 +26,9 @@ from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.similar import Library
 from genrescope.web.api import add_routes
 from genrescope.web.clients import client_of
-from genrescope.web.middleware import LOCAL_NAMES, Guard, PatientProtocol
+from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
 from genrescope.web.queue import FullError
-from genrescope.web.routes import Door
+from genrescope.web.routes import PageRoutes
 from genrescope.web.service import Limits, Service
 from genrescope.web.temporary import ServerFolder
 from genrescope.web.upload import Uploads, receive
@@ -64,7 +64,7 @@ def create_app(
     token
         That clients must know; None admits everyone.
     names
-        Host names that requests may use; None allows any. See ``Guard``.
+        Host names that requests may use; None allows any. See ``RequestGuard``.
     framers
         Origins, like ``https://huggingface.co``, whose pages may show this one in a frame.
 
@@ -133,8 +133,8 @@ def create_app(
         **look(),
     )
     page.has_launched = True  # or gradio takes any path for one that was uploaded
-    return Guard(
-        Door(mounted, uploads, sessions),
+    return RequestGuard(
+        PageRoutes(mounted, uploads, sessions),
         size=limits.size,
         upload_s=limits.upload_s,
         token=token,
@@ -230,7 +230,7 @@ def _add_upload(app: FastAPI, service: Service, uploads: Uploads, folder: Path) 
     @app.post("/gradio_api/upload", include_in_schema=False)
     async def upload(request: Request) -> list[str]:
         try:
-            with service.turns.place(client_of(request.scope)), uploads.hold(request) as hold:
+            with service.queue.place(client_of(request.scope)), uploads.hold(request) as hold:
                 path = await receive(request, "files", folder, hold)
                 uploads.add(path, hold)
         except FullError:
@@ -260,8 +260,8 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        told = f"The page cannot listen to {host}:{port} ({error.strerror or error})."
-        raise GenrescopeError(f"{told} Choose another with --port, or --port 0.") from error
+        text = f"The page cannot listen to {host}:{port} ({error.strerror or error})."
+        raise GenrescopeError(f"{text} Choose another with --port, or --port 0.") from error
     return listener
 
 

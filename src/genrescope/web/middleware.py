@@ -52,7 +52,7 @@ _HEADERS = (
 )
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware that rejects requests before they are processed.
 
     What a page of another origin makes a browser send is refused with 403, but for links to pages:
@@ -149,9 +149,9 @@ class Guard:
             return _refuse(403, "Requests from pages of other sites are not allowed.")
         if self._token is not None and scope["path"] not in _OPEN:
             query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-            if self._knows(query.get("token", "")) and scope["method"] == "GET":
-                return self._welcome(scope, query)
-            if not self._knows(_told(headers)):
+            if self._has_token(query.get("token", "")) and scope["method"] == "GET":
+                return self._set_cookie(scope, query)
+            if not self._has_token(_sent_token(headers)):
                 return _refuse(401, "A token is needed: Authorization: Bearer TOKEN, or ?token=.")
         return None
 
@@ -190,7 +190,7 @@ class Guard:
             for own, own_port in map(_authority, asked)
         )
 
-    def _welcome(self, scope: Scope, query: dict[str, str]) -> Response:
+    def _set_cookie(self, scope: Scope, query: dict[str, str]) -> Response:
         # The browser keeps the token, so that it does not stand in the address for all to see.
         del query["token"]
         address = scope.get("root_path", "") + scope["path"]
@@ -202,8 +202,8 @@ class Guard:
         )
         return response
 
-    def _knows(self, told: str) -> bool:
-        return hmac.compare_digest(told.encode(), (self._token or "").encode())
+    def _has_token(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode(), (self._token or "").encode())
 
 
 class _Body:
@@ -214,7 +214,7 @@ class _Body:
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._length = int(headers.get("content-length", "0"))  # h11 takes no other
         self._received = 0
-        # Sends nothing until it is told to, or too much to be passed over.
+        # Sends nothing before it may, or too much to be skipped.
         self._stays_away = "expect" in headers or self._length > size
         self.complete = not self._length and "transfer-encoding" not in headers
 
@@ -228,8 +228,8 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError as error:
-            told = f"The request was not received within {self._seconds:g} s."
-            raise HTTPException(408, told) from error
+            text = f"The request was not received within {self._seconds:g} s."
+            raise HTTPException(408, text) from error
         self._received += len(message.get("body", b""))
         if self._received > self._size:
             raise self._too_large()
@@ -250,8 +250,8 @@ class _Body:
                     self.complete = not message.get("more_body", False)
 
     def _too_large(self) -> HTTPException:
-        told = f"The request is larger than {self._size / 1e6:g} MB, the limit of this server."
-        return HTTPException(413, told)
+        text = f"The request is larger than {self._size / 1e6:g} MB, the limit of this server."
+        return HTTPException(413, text)
 
 
 class PatientProtocol(H11Protocol):
@@ -362,10 +362,10 @@ def _log_fault(scope: Scope, error: Exception) -> None:
     logging.getLogger("genrescope.web").debug("The fault:", exc_info=error)
 
 
-def _told(headers: Headers) -> str:
-    kind, _, told = headers.get("authorization", "").partition(" ")
+def _sent_token(headers: Headers) -> str:
+    kind, _, text = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
-        return told.strip()
+        return text.strip()
     try:
         found = SimpleCookie(headers.get("cookie", "")).get(_COOKIE)
     except CookieError:

@@ -13,7 +13,7 @@ import gradio as gr
 from genrescope import SAMPLES, sample
 from genrescope.classifier import CARD
 from genrescope.errors import InputError
-from genrescope.web.analysis import Wanted, minutes
+from genrescope.web.analysis import AnalysisOptions, minutes
 from genrescope.web.answer import render, render_fault
 from genrescope.web.clients import client_of
 from genrescope.web.queue import FullError
@@ -28,7 +28,7 @@ _HINT = (
 )
 _METADATA = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _PICTURE = re.compile(r"\]\(figures/")
-_STALE_S = 600  # what was sent and never heard is deleted after this
+_STALE_S = 600  # uploads that nobody asks about are deleted after this
 
 
 def make_page(
@@ -126,7 +126,7 @@ def make_page(
             button.click(sampled(name), None, shown, **settings)
     page.max_threads = limits.inside  # whose turn it is, the service knows, once it is asked
     page.queue(api_open=False, max_size=limits.inside)
-    uploads.paths = page.upload_file_set  # what it may open, and deletes if it is never heard
+    uploads.paths = page.upload_file_set  # what it may open, and deletes if nobody asks about it
     sessions = Sessions(page)
     return page, sessions
 
@@ -153,9 +153,11 @@ async def _answer(service: Service, path: Path, request: gr.Request) -> str:
     client = client_of(request.request.scope) if request.request else ""
     name = path.name
     try:
-        with service.turns.place(client):
-            heard = await service.analyse(path, client, Wanted(timeline=True, show=True))
-        return render(heard, name, service.near(heard), _calibration(service))
+        with service.queue.place(client):
+            analysis = await service.analyse(
+                path, client, AnalysisOptions(timeline=True, show=True)
+            )
+        return render(analysis, name, service.near(analysis), _calibration(service))
     except InputError as error:
         return render_fault(str(error))
     except FullError:

@@ -12,7 +12,7 @@ class FullError(Exception):
     """The queue is full."""
 
 
-class Turns:
+class FairQueue:
     """A queue in which a client with many requests does not keep out one with a single request.
 
     Clients take turns in rotation; the requests of one are answered in their order. For one event

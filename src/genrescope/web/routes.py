@@ -35,7 +35,7 @@ _OF_A_FILE = {"path", "url", "orig_name", "size", "mime_type", "is_stream", "met
 _KIND = {"_type": "gradio.FileData"}
 
 
-class Door:
+class PageRoutes:
     """ASGI middleware: refuses what the page does not need, and files that it was not sent.
 
     What is passed on to gradio's queue is written anew, so that gradio sees nothing but what the
@@ -46,7 +46,7 @@ class Door:
     app
         Gradio's, mounted in ours.
     uploads
-        The files that were sent; one that is asked to be heard is claimed there.
+        The files that were sent; one that is to be analysed is claimed there.
     sessions
         Of gradio's queue.
     """

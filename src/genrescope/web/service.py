@@ -13,8 +13,8 @@ from pathlib import Path
 from genrescope.classifier import Classifier
 from genrescope.errors import InputError
 from genrescope.library.similar import Library, Neighbour
-from genrescope.web.analysis import UploadAnalysis, Wanted, analyse
-from genrescope.web.queue import Turns
+from genrescope.web.analysis import AnalysisOptions, UploadAnalysis, analyse
+from genrescope.web.queue import FairQueue
 from genrescope.workers import CrashedError, WorkerPool
 
 
@@ -56,7 +56,7 @@ class TooSlowError(InputError):
 
 
 class Service:
-    """A classifier that hears for many clients.
+    """A classifier that serves many clients.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Service:
 
     Attributes
     ----------
-    turns
+    queue
         The queue of requests.
     """
 
@@ -77,7 +77,7 @@ class Service:
         self, classifier: Classifier, limits: Limits, library: Library | None = None
     ) -> None:
         self.classifier, self.limits, self.library = classifier, limits, library
-        self.turns = Turns(limits.at_once, limits.inside)
+        self.queue = FairQueue(limits.at_once, limits.inside)
         self._workers = WorkerPool(limits.at_once, _open, classifier.folder)
         self._waits = ThreadPoolExecutor(limits.at_once)  # for the processes
 
@@ -90,7 +90,7 @@ class Service:
         self._workers.close()
         self._waits.shutdown()
 
-    async def analyse(self, path: Path, client: str, wanted: Wanted) -> UploadAnalysis:
+    async def analyse(self, path: Path, client: str, wanted: AnalysisOptions) -> UploadAnalysis:
         """Analyse a file when its client's turn has come.
 
         Parameters
@@ -109,9 +109,9 @@ class Service:
             takes too long (``TooSlowError``), or crashes its decoder.
         """
         limit = 60 * self.limits.minutes
-        wanted = Wanted(wanted.timeline, self.library is not None, wanted.show, limit)
+        wanted = AnalysisOptions(wanted.timeline, self.library is not None, wanted.show, limit)
         work = partial(self._workers.do, analyse, path, wanted, timeout_s=self.limits.analysis_s)
-        async with self.turns.turn(client):
+        async with self.queue.turn(client):
             try:
                 # To the end, though the client may go: the turn is over when the process is free.
                 task = asyncio.get_running_loop().run_in_executor(self._waits, work)
@@ -127,11 +127,11 @@ class Service:
                 cause = "the decoder crashed"
                 raise InputError(path.name, cause, "Convert it to another format") from error
 
-    def near(self, heard: UploadAnalysis, count: int = 5) -> tuple[Neighbour, ...]:
+    def near(self, analysis: UploadAnalysis, count: int = 5) -> tuple[Neighbour, ...]:
         """Find the library's tracks that sound most like one; none without a library."""
-        if self.library is None or heard.vector is None:
+        if self.library is None or analysis.vector is None:
             return ()
-        return self.library.near(heard.vector, count)
+        return self.library.near(analysis.vector, count)
 
 
 def _open(folder: Path) -> Classifier:
