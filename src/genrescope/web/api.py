@@ -193,9 +193,9 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
             allowed = {"allow": ", ".join(sorted(route.methods))}
             refusal = JSONResponse({"detail": "Method Not Allowed"}, 405, allowed)
             app.router.routes.append(Route(route.path, refusal))
-    app.add_exception_handler(HTTPException, _told)
-    app.add_exception_handler(RequestValidationError, _told_invalid)
-    app.add_exception_handler(InputError, _told_fault)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(InputError, _input_error)
 
 
 def _answer(
@@ -229,15 +229,15 @@ def _answer(
     )
 
 
-async def _told(_: Request, error: Any) -> JSONResponse:
+async def _http_error(_: Request, error: Any) -> JSONResponse:
     return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
 
 
-async def _told_invalid(_: Request, error: Any) -> JSONResponse:
+async def _validation_error(_: Request, error: Any) -> JSONResponse:
     text = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
     return JSONResponse({"detail": f"{text}."}, 422)
 
 
-async def _told_fault(_: Request, error: Any) -> JSONResponse:
+async def _input_error(_: Request, error: Any) -> JSONResponse:
     kinds = {TooLongError: 413, TooSlowError: 504}
     return JSONResponse({"detail": str(error)}, kinds.get(type(error), 422))
