@@ -76,7 +76,7 @@ def test_output_that_is_full(shell: Shell, command: str) -> None:
 def test_output_that_is_closed(shell: Shell, command: str) -> None:
     done = shell(f"$G {command} >&-")
     assert done.returncode == 1
-    assert b"standard output: it is closed. Give it somewhere to go." in done.stderr
+    assert b"standard output: it is closed. Redirect it to a file or a pipe." in done.stderr
     assert b"Traceback" not in done.stderr
 
 

@@ -219,7 +219,7 @@ def fill_journal(path: Path) -> None:
     with Journal(path) as journal:
         for key in ("aaa", "bbb"):
             steps = [(f"{key}/{i}.mp3", "v1-1", ("Rock",), ("Jazz", "塔")) for i in range(70)]
-            number = journal.enter(key, Path("p.csv"), Path("/m"), steps, preserve_mtime=False)
+            number = journal.register(key, Path("p.csv"), Path("/m"), steps, preserve_mtime=False)
             first, second, *_ = journal.changes(number, "waiting")
             journal.ready(first, 5, b"patch" * 500)
             journal.end(second, "failed", "it is read-only")
@@ -234,7 +234,7 @@ def open_journal(path: Path) -> None:
                 for change in journal.changes(entry.number, *states, newest_first=newest_first):
                     assert all(isinstance(name, str) for name in (*change.old, *change.new))
         steps = [("new.mp3", "v1-1", (), ("Pop",))]
-        number = journal.enter("ccc", Path("p"), Path("/m"), steps, preserve_mtime=True)
+        number = journal.register("ccc", Path("p"), Path("/m"), steps, preserve_mtime=True)
         journal.cancel(number)
 
 

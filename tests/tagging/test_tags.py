@@ -280,16 +280,16 @@ def test_what_mutagen_would_lose_is_refused(library: dict[str, Path], copy, tmp_
     data = path.read_bytes()
     at = data.index(b"stco") - 4  # the last of its parents' boxes, now reaching into the audio
     path.write_bytes(data[:at] + (len(data) - at - 99).to_bytes(4) + data[at + 4 :])
-    assert "around it" in str(can_write(path))
+    assert "longer than its parent" in str(can_write(path))
     path = copy("m4a-end")
     path.write_bytes(path.read_bytes().replace(b"ilst", b"keys"))
-    assert "of a kind" in str(can_write(path))
+    assert "does not write" in str(can_write(path))
     path = copy("m4a-end")
     path.write_bytes(path.read_bytes().replace(b"sdtp", b"saio").replace(b"stsz", b"saio"))
     assert "encrypted" in str(can_write(path))
     path = copy("mp3-bare")
     formats.prepend(path, b"ID3\3\0\0\0\0\0\x0btit2\0\0\0\1\0\0x")
-    assert "no frames" in str(can_write(path))
+    assert "not frames" in str(can_write(path))
     path = copy("mp3-bare")
     formats.prepend(path, formats.id3_head(3, 11) + b"TIT2\0\0\0\2\0\0x")
     assert "middle of a frame" in str(can_write(path))
@@ -495,7 +495,7 @@ def test_an_ape_tag_is_not_taken_for_id3v1(library: dict[str, Path], copy, name:
 
 def test_parts_of_an_unsynchronised_tag_that_are_no_frames_are_refused(copy) -> None:
     lost = b"tit2" + struct.pack(">IH", 3, 0) + b"\0\xff\0x"
-    for body, cause in {b"": None, lost: "no frames"}.items():
+    for body, cause in {b"": None, lost: "not frames"}.items():
         path = copy("mp3-bare")
         frames = body + b"TIT2" + struct.pack(">IH", 3, 0) + b"\0\xff\0x" + bytes(9)
         formats.prepend(path, formats.id3_head(3, len(frames), flags=0x80) + frames)
@@ -589,8 +589,8 @@ def test_items_of_an_ape_tag_keep_their_bytes_and_their_order(copy) -> None:
 def test_an_ape_tag_that_is_not_what_it_says(copy) -> None:
     title = (b"Title", b"x")
     for tag, cause in (
-        (_ape(title, rest=b"12345678"), "parts that are no items"),
-        (_ape(title, version=1000), "of an old form"),
+        (_ape(title, rest=b"12345678"), "parts that are not items"),
+        (_ape(title, version=1000), "an old version, which genrescope does not write"),
         (_ape(title, count=5), None),  # many a program counts wrongly
     ):
         path = copy("mp3-bare")
@@ -659,7 +659,7 @@ def test_wave_of_more_than_four_gigabytes_is_read_and_left_alone(copy, head: byt
     path = copy("wav-bare")
     path.write_bytes(head + path.read_bytes()[4:])
     assert read_genres(path) == ()
-    assert "no tags that genrescope writes" in str(can_write(path))
+    assert "genrescope writes no tags of its format" in str(can_write(path))
 
 
 @pytest.mark.parametrize(
