@@ -210,6 +210,25 @@ class Database:
             except UnicodeDecodeError as error:  # in SQLite's message about a damaged file
                 raise InputError(self.path, *self._format_error(_DAMAGED)) from error
 
+    def _pages(
+        self, query: str, values: tuple[Any, ...], first: int = 0, *, descending: bool = False
+    ) -> Iterator[list[Any]]:
+        # Some rows at a time, as others may write in between. The query selects the row's number
+        # first, orders by it and has the last one as its first parameter. In a damaged file the
+        # order may lead back to rows that were read before, endlessly.
+        last = first
+        while True:
+            with self._access():
+                page = self._connection.execute(query, (last, *values)).fetchall()
+            if not page:
+                return
+            numbers = [last, *(row[0] for row in page)]
+            with self._validated():
+                if numbers != sorted(set(numbers), reverse=descending):
+                    raise ValueError("rows are out of order")
+            yield page
+            last = numbers[-1]
+
     @contextmanager
     def _validated(self) -> Iterator[None]:
         # Rows with values that genrescope never writes are reported as damage.

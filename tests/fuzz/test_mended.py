@@ -115,3 +115,18 @@ def test_rows_that_nobody_wrote_are_told_as_damage(
     connection.close()
     with pytest.raises(InputError, match=f"{path.name}: it is damaged"):
         TARGETS[name].open(path)
+
+
+@pytest.mark.parametrize("name", ["journal", "catalogue"])
+def test_rows_in_an_order_that_leads_back_end(name: str) -> None:
+    """Turn round the order of the rows on every page of the tables, so that their numbers fall."""
+    content = bytearray(TARGETS[name].seeds()[0])
+    size = int.from_bytes(content[16:18], "big")
+    for start in range(0, len(content), size):
+        at = start or 100  # the file's header is on the first page
+        count = int.from_bytes(content[at + 3 : at + 5], "big")
+        if start and content[at] == 13:  # a leaf of a table, but for the schema's
+            cells = bytes(content[at + 8 : at + 8 + 2 * count])
+            turned = [cells[i : i + 2] for i in range(0, len(cells), 2)][::-1]
+            content[at + 8 : at + 8 + 2 * count] = b"".join(turned)
+    assert not check(TARGETS[name], bytes(content))

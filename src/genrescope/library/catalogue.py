@@ -334,7 +334,7 @@ class Catalogue(Database):
         """Give the files that wait for a model, in the order they were found."""
         columns = "folders.path, name, model, error, fingerprint, embedding IS NULL"
         inside, values = _under(library, recursive=recursive)
-        for page in self._pages(columns, f"{inside} AND {_WAITS}", (*values, model)):
+        for page in self._rows(columns, f"{inside} AND {_WAITS}", (*values, model)):
             with self._validated():
                 found = [
                     Waiting(
@@ -447,7 +447,7 @@ class Catalogue(Database):
             Absolute path of a folder; None for every library.
         """
         where, values = _under(library)
-        for page in self._pages(_KNOWN, f"{where} AND {_IS_CURRENT}", values):
+        for page in self._rows(_KNOWN, f"{where} AND {_IS_CURRENT}", values):
             with self._validated():
                 known = [self._known(row) for row in page]
             yield from known
@@ -466,7 +466,7 @@ class Catalogue(Database):
         """
         where, values = _under(library, recursive=recursive)
         where, values = f"{where} AND {_IS_EMBEDDED}", (*values, classifier.key)
-        for page in self._pages(_EMBEDDED, where, values):
+        for page in self._rows(_EMBEDDED, where, values):
             with self._validated():
                 found = self._embedded([row[1:] for row in page], classifier.embedding_width)
             yield found
@@ -532,22 +532,14 @@ class Catalogue(Database):
             )
             return int(found.fetchone()[0])
 
-    def _pages(
+    def _rows(
         self, columns: str, where: str, values: tuple[Any, ...]
-    ) -> Iterator[Sequence[tuple[Any, ...]]]:
-        # Some rows at a time, the row's number before the columns: others may write in between.
-        last = 0
-        while True:
-            with self._access():
-                page = self._connection.execute(
-                    f"SELECT tracks.id, {columns} {_FROM} WHERE tracks.id > ? AND {where} "
-                    f"ORDER BY tracks.id LIMIT {_PAGE}",
-                    (last, *values),
-                ).fetchall()
-            if not page:
-                return
-            yield page
-            last = page[-1][0]
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        query = (
+            f"SELECT tracks.id, {columns} {_FROM} WHERE tracks.id > ? AND {where} "
+            f"ORDER BY tracks.id LIMIT {_PAGE}"
+        )
+        return self._pages(query, values)
 
     def _known(self, row: tuple[Any, ...]) -> Known:
         _, folder, name, size, mtime_ns, mark, model, genre, sure = row[:9]

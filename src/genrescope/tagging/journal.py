@@ -237,22 +237,17 @@ class Journal(Database):
     def changes(self, plan: int, *states: str, newest_first: bool = False) -> Iterator[Change]:
         """Yield the changes of a plan that are in one of some states when their page is read."""
         after, order = ("<", "DESC") if newest_first else (">", "ASC")
-        last = 2**62 if newest_first else 0
         marks = ", ".join("?" * len(states))
-        while True:
-            with self._access():
-                page = self._connection.execute(
-                    "SELECT id, path, stamp, old, new, state, told, mtime_ns, patch "
-                    f"FROM steps WHERE plan = ? AND id {after} ? AND state IN ({marks}) "
-                    f"ORDER BY id {order} LIMIT {_PAGE}",
-                    (plan, last, *states),
-                ).fetchall()
-            if not page:
-                return
+        query = (
+            "SELECT id, path, stamp, old, new, state, told, mtime_ns, patch "
+            f"FROM steps WHERE id {after} ? AND plan = ? AND state IN ({marks}) "
+            f"ORDER BY id {order} LIMIT {_PAGE}"
+        )
+        first = 2**62 if newest_first else 0
+        for page in self._pages(query, (plan, *states), first, descending=newest_first):
             with self._validated():
                 changes = [_change(row) for row in page]
             yield from changes
-            last = page[-1][0]
 
     def ready(self, change: Change, mtime_ns: int, patch: bytes) -> None:
         """Record the undo patch of a file that is about to be replaced."""
