@@ -635,12 +635,12 @@ def _late() -> None:
     """Let the processes that decode files take their time."""
     from genrescope.library import scan
 
-    scan.Classifier = SimpleNamespace(predict=_predict_late)  # type: ignore[misc, assignment]
+    scan.Classifier = SimpleNamespace(analyse=_analyse_late)  # type: ignore[misc, assignment]
 
 
-def _predict_late(classifier: Any, path: Path) -> Any:
+def _analyse_late(classifier: Any, path: Path) -> Any:
     time.sleep(5)
-    return classifier.predict(path)
+    return classifier.analyse(path)
 
 
 _HOOKS: dict[str, Callable[..., None]] = {

@@ -161,13 +161,13 @@ def test_every_step_may_be_the_last(
         f"{APPLY}sync",
         "pathlib:Path.replace",
         f"{JOURNAL}end",
-        f"{JOURNAL}call_off",
+        f"{JOURNAL}cancel",
     ],
 )
 def test_every_step_of_undoing_may_be_the_last(
     target: str, when: str, tagged: faults.Tagged
 ) -> None:
-    for number in (1,) if target.endswith("call_off") else (1, 3):
+    for number in (1,) if target.endswith("cancel") else (1, 3):
         tagged.reset()
         fine(tagged.tag("apply", tagged.plan))
         died = tagged.tag("undo", hooks=[("die", target, when, number)])
@@ -215,7 +215,7 @@ def test_stopped_runs_say_how_to_go_on(
     )
     faults.wait_for(flag.exists)
     running.signal(signal.SIGINT)
-    assert "Every file is either the old one or the new one" in fine(running.wait(), 130)
+    assert "Each file is the old or the new one" in fine(running.wait(), 130)
     assert sorted(tagged.states().values()) == ["new"] * 2 + ["old"] * 3
     assert tagged.leftovers() == []
     flag.unlink()
