@@ -228,7 +228,7 @@ def test_stopped_runs_say_how_to_go_on(
     faults.wait_for(flag.exists)
     scan.signal(signal.SIGINT)
     flag.unlink()
-    assert "Run the same command again to go on where it was" in fine(scan.wait(), 130)
+    assert "Run the same command again to resume." in fine(scan.wait(), 130)
     kept = faults.rows(db)
     assert 0 < len(kept) < 5
     fine(runner.run("scan", tagged.library, "--db", db, hooks=[("together",)]))
