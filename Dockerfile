@@ -1,4 +1,4 @@
-# The web page in a container. It needs no network, and writes to /tmp alone.
+# The web page in a container. It needs no network, and writes to /tmp, and the catalogue of a library to /data.
 #   docker compose up          (see compose.yaml)
 FROM python:3.12-slim AS build
 WORKDIR /src
@@ -11,13 +11,14 @@ RUN python -m venv /opt/genrescope && \
 
 FROM python:3.12-slim
 COPY --from=build /opt/genrescope /opt/genrescope
-RUN useradd --system --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin genrescope
+RUN useradd --system --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin genrescope && \
+    install -d -o genrescope /data
 ENV PATH=/opt/genrescope/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     XDG_CACHE_HOME=/tmp/cache \
-    XDG_DATA_HOME=/tmp/data \
+    XDG_DATA_HOME=/data \
     MPLCONFIGDIR=/tmp/matplotlib \
     GRADIO_TEMP_DIR=/tmp/gradio \
     GRADIO_ANALYTICS_ENABLED=False

@@ -74,19 +74,23 @@ AIMS = (
         "log-mel spectrogram, time / its FFTs'",
         most=1.5,
     ),
-    Aim("training_speed", "report-mlp: plain / one fit a core", "epoch of report-mlp / plain", 3),
+    Aim(
+        "training_speed", "original-mlp: plain / one fit a core", "epoch of original-mlp / plain", 3
+    ),
     Aim(
         "training_speed",
-        "report-mlp: losses of the first steps apart",
-        "report-mlp: losses apart",
+        "original-mlp: losses of the first steps apart",
+        "original-mlp: losses apart",
         most=1e-4,
         unit="",
     ),
-    Aim("training_speed", "report-cnn: plain / one fit a core", "epoch of report-cnn / plain", 3),
+    Aim(
+        "training_speed", "original-cnn: plain / one fit a core", "epoch of original-cnn / plain", 3
+    ),
     Aim(
         "training_speed",
-        "report-cnn: losses of the first steps apart",
-        "report-cnn: losses apart",
+        "original-cnn: losses of the first steps apart",
+        "original-cnn: losses apart",
         most=1e-4,
         unit="",
     ),
@@ -197,7 +201,11 @@ def machine() -> str:
     """On what it was measured."""
     model = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
-        told = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        told = dict(
+            line.split(":", 1)
+            for line in info.read_text(encoding="utf-8").splitlines()
+            if ":" in line
+        )
         names = {key.strip(): value.strip() for key, value in told.items()}
         flags = set(names.get("flags", "").split())
         widest = next((f for f in ("avx512f", "avx2", "sse4_2") if f in flags), "no SIMD told")

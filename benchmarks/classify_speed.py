@@ -30,12 +30,11 @@ import soundfile
 import torch
 
 from genrescope.audio import load
+from genrescope.backbones import log_mel
+from genrescope.backbones.backbone import open_backbone
+from genrescope.backbones.musicnn import NETWORKS
 from genrescope.classifier import Classifier
-from genrescope.models.musicnn import from_tensorflow
-from genrescope.representations import log_mel
-from genrescope.representations.backbone import open_backbone
-from genrescope.representations.musicnn_backbone import NETWORKS
-from genrescope.tracks.datasets import open_dataset
+from genrescope.datasets.open import open_dataset
 
 
 def main() -> None:
@@ -48,7 +47,7 @@ def main() -> None:
     options.add_argument("--json", type=Path, help="file for the figures")
     given = options.parse_args()
     torch.set_num_threads(1)
-    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.extent == "full"]
+    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.audio_variant == "full"]
     step = max(1, len(tracks) // given.clips)
     clips = [t.audio for t in tracks[::step] if t.audio][: given.clips]
     figures: dict[str, float] = {}
@@ -79,7 +78,7 @@ def whole_clips(clips: Sequence[Path]) -> dict[str, float]:
     """Everything from file to genre, against decoding and resampling alone."""
     classifier = Classifier.default()
     decode = best(lambda: [load(path) for path in clips]) / len(clips)
-    listen = best(lambda: [load(path, log_mel.RATE) for path in clips]) / len(clips)
+    listen = best(lambda: [load(path, log_mel.SAMPLING_RATE) for path in clips]) / len(clips)
     predict = best(lambda: [classifier.predict(path) for path in clips]) / len(clips)
     return {
         "30 s clip: decode alone, s": decode,
@@ -140,7 +139,7 @@ def memory(clips: Sequence[Path], folder: Path) -> dict[str, float]:
 
 def front_end(clips: Sequence[Path]) -> dict[str, float]:
     """The log-mel spectrogram, against librosa's and against its FFTs alone."""
-    sounds = [load(path, log_mel.RATE)[0] for path in clips]
+    sounds = [load(path, log_mel.SAMPLING_RATE)[0] for path in clips]
 
     def theirs() -> None:
         for sound in sounds:
@@ -153,7 +152,9 @@ def front_end(clips: Sequence[Path]) -> dict[str, float]:
         for sound in sounds:
             np.fft.rfft(np.lib.stride_tricks.sliding_window_view(sound, 512)[::256])
 
-    ours = best(lambda: [log_mel.compute(sound, log_mel.RATE) for sound in sounds]) / len(sounds)
+    ours = best(lambda: [log_mel.compute(sound, log_mel.SAMPLING_RATE) for sound in sounds]) / len(
+        sounds
+    )
     other, fft = best(theirs) / len(sounds), best(transforms) / len(sounds)
     return {
         "log-mel of a 30 s clip, s": ours,
@@ -167,8 +168,8 @@ def networks(
     clips: Sequence[Path], folder: Path, wheel: Path | None, tensorflow: Path | None
 ) -> dict[str, float]:
     """Each shipped network on a 30 s clip's patches, against what was published."""
-    patches = log_mel.patches(log_mel.compute(*load(clips[0], log_mel.RATE)))
-    sound = load(clips[0], log_mel.RATE)[0]
+    patches = log_mel.patches(log_mel.compute(*load(clips[0], log_mel.SAMPLING_RATE)))
+    sound = load(clips[0], log_mel.SAMPLING_RATE)[0]
     figures = {}
     for name in NETWORKS:
         backbone = open_backbone(name)
@@ -182,7 +183,8 @@ def networks(
     archive = convert.read_wheel(wheel)
     for name in NETWORKS:
         variables = convert.read_checkpoint(archive, name)
-        network = from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()}).eval()
+        tensors = {k: torch.tensor(v) for k, v in variables.items()}
+        network = convert.from_tensorflow(name, tensors).eval()
         batch = torch.from_numpy(patches)
         with torch.no_grad():
             seconds = best(lambda n=network, b=batch: n(b))

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from genrescope.audio import load
+from genrescope.datasets.open import open_dataset
 from genrescope.representations import descriptors
 from genrescope.representations.median import moving_median
-from genrescope.tracks.datasets import open_dataset
 
-RATE = descriptors.RATE
+SAMPLING_RATE = descriptors.SAMPLING_RATE
 
 
 def main() -> None:
@@ -42,13 +42,13 @@ def main() -> None:
     options.add_argument("--json", type=Path, help="file for the figures")
     given = options.parse_args()
     warnings.simplefilter("ignore", UserWarning)
-    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.extent == "full"]
+    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.audio_variant == "full"]
     step = max(1, len(tracks) // given.clips)
-    sounds = [load(t.audio, RATE)[0] for t in tracks[::step] if t.audio][: given.clips]
+    sounds = [load(t.audio, SAMPLING_RATE)[0] for t in tracks[::step] if t.audio][: given.clips]
     spectra = [np.abs(librosa.stft(y)) for y in sounds]
     figures: dict[str, float] = {}
     for what, data, theirs, ours in (
-        ("57 descriptors", sounds, by_librosa, lambda y: descriptors.compute(y, RATE)),
+        ("57 descriptors", sounds, by_librosa, lambda y: descriptors.compute(y, SAMPLING_RATE)),
         ("both medians", spectra, by_scipy, by_network),
     ):
         slow, quick, apart = compared(data, theirs, ours)
@@ -89,19 +89,21 @@ def by_librosa(y: NDArray[np.float32]) -> NDArray[np.float64]:
     size = np.abs(spectrum)
     power = size**2
     harmonic, percussive = librosa.decompose.hpss(spectrum)
-    onsets = librosa.onset.onset_strength(y=y, sr=RATE, aggregate=np.median, pad_mode="reflect")
+    onsets = librosa.onset.onset_strength(
+        y=y, sr=SAMPLING_RATE, aggregate=np.median, pad_mode="reflect"
+    )
     features = [
-        librosa.feature.chroma_stft(S=power, sr=RATE),
+        librosa.feature.chroma_stft(S=power, sr=SAMPLING_RATE),
         librosa.feature.rms(y=y, pad_mode="reflect"),
-        librosa.feature.spectral_centroid(S=size, sr=RATE),
-        librosa.feature.spectral_bandwidth(S=size, sr=RATE),
-        librosa.feature.spectral_rolloff(S=size, sr=RATE),
+        librosa.feature.spectral_centroid(S=size, sr=SAMPLING_RATE),
+        librosa.feature.spectral_bandwidth(S=size, sr=SAMPLING_RATE),
+        librosa.feature.spectral_rolloff(S=size, sr=SAMPLING_RATE),
         librosa.feature.zero_crossing_rate(y),
         librosa.util.fix_length(librosa.istft(harmonic), size=len(y)),
         librosa.util.fix_length(librosa.istft(percussive), size=len(y)),
     ]
-    tempo = librosa.beat.beat_track(onset_envelope=onsets, sr=RATE)[0]
-    level = librosa.power_to_db(librosa.feature.melspectrogram(S=power, sr=RATE))
+    tempo = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLING_RATE)[0]
+    level = librosa.power_to_db(librosa.feature.melspectrogram(S=power, sr=SAMPLING_RATE))
     mfcc = librosa.feature.mfcc(S=level, n_mfcc=20)
     moments = [(np.mean(feature), np.var(feature)) for feature in (*features, *mfcc)]
     columns = np.ravel(moments)

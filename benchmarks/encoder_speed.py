@@ -37,12 +37,12 @@ from sklearn.preprocessing import StandardScaler
 
 from genrescope.audio import load
 from genrescope.classifier import Classifier
+from genrescope.datasets.open import open_dataset
 from genrescope.models import make_model
 from genrescope.representations import make_representation
-from genrescope.tracks.datasets import open_dataset
 from genrescope.training.export import export
 
-RATE, SECONDS, OUTPUTS = 16000, 2, 64
+SAMPLING_RATE, SECONDS, OUTPUTS = 16000, 2, 64
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     labels = [track.genre for track in tracks]
     with tempfile.TemporaryDirectory() as folder:
         figures = encoders(clips, labels, Path(folder))
-    figures |= pipeline(next(t.audio for t in tracks if t.extent == "full"))
+    figures |= pipeline(next(t.audio for t in tracks if t.audio_variant == "full"))
     for label, figure in figures.items():
         print(f"{label:<60} {figure:.4g}")
     if given.json:
@@ -71,9 +71,9 @@ def main() -> None:
 
 def clip(path: Path) -> NDArray[np.float32]:
     """Two seconds, from the middle."""
-    samples, _ = load(path, RATE)
-    start = (len(samples) - SECONDS * RATE) // 2
-    return samples[start : start + SECONDS * RATE]
+    samples, _ = load(path, SAMPLING_RATE)
+    start = (len(samples) - SECONDS * SAMPLING_RATE) // 2
+    return samples[start : start + SECONDS * SAMPLING_RATE]
 
 
 def encoders(clips: NDArray[np.float32], labels: Sequence[str], folder: Path) -> dict[str, float]:
@@ -81,7 +81,7 @@ def encoders(clips: NDArray[np.float32], labels: Sequence[str], folder: Path) ->
     torch.manual_seed(0)
     transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(folder / "base")
     settings = {"weights": str(folder / "base"), "standardise": True, "hidden": 768}
-    network = make_model("encoder", (SECONDS * RATE,), OUTPUTS, settings).eval()
+    network = make_model("encoder", (SECONDS * SAMPLING_RATE,), OUTPUTS, settings).eval()
     names = [f"output {i}" for i in range(OUTPUTS)]
     export(folder, network, make_representation("waveform", {"seconds": SECONDS}), names, {})
     quantize_dynamic(
@@ -146,8 +146,8 @@ def pipeline(path: Any) -> dict[str, float]:
     classifier = Classifier.default()
 
     def theirs() -> None:
-        samples, _ = load(path, RATE)
-        hear({"raw": samples, "sampling_rate": RATE})
+        samples, _ = load(path, SAMPLING_RATE)
+        hear({"raw": samples, "sampling_rate": SAMPLING_RATE})
 
     seconds = []
     for job in (theirs, lambda: classifier.predict(path)):

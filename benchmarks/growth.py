@@ -3,9 +3,9 @@
     python benchmarks/growth.py
     python benchmarks/growth.py --most 100000 --hours 3 --figure growth.png --json growth.json
 
-A library's files are hard links to a few different clips, whose audio is heard once: what grows is
-the walk, the fingerprints, the catalogue. A track of any length is synthetic music, as FLAC; it is
-heard whole by `timeline`, and by as many windows as ever by `predict`.
+A library's files are hard links to a few different clips, whose audio is analysed once: the walk,
+the fingerprints and the catalogue grow. A track of any length is synthetic music, as FLAC; it is
+analysed whole by `timeline`, and in a bounded number of windows by `predict`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from matplotlib.axes import Axes
 
 from library_speed import growth
 
-RATE = 22050
-HEAR = """
+SAMPLING_RATE = 22050
+ANALYSE = """
 import re, sys, time
 from pathlib import Path
 from genrescope.classifier import Classifier
@@ -58,14 +58,18 @@ def main() -> None:
         counts = [count for count in (100, 1000, 10_000, 100_000) if count <= given.most]
         libraries = {count: library(Path(folder, str(count)).resolve(), count) for count in counts}
         lengths = [s for s in (10, 60, 600, 3600, 10_800) if s <= given.hours * 3600]
-        tracks = {seconds: hear(Path(folder), seconds) for seconds in lengths}
+        tracks = {seconds: analyse(Path(folder), seconds) for seconds in lengths}
     figures = {
         **{
             f"{n} files: {name}": value
-            for n, told in libraries.items()
-            for name, value in told.items()
+            for n, measured in libraries.items()
+            for name, value in measured.items()
         },
-        **{f"{s} s: {name}": value for s, told in tracks.items() for name, value in told.items()},
+        **{
+            f"{s} s: {name}": value
+            for s, measured in tracks.items()
+            for name, value in measured.items()
+        },
     }
     for label, figure in figures.items():
         print(f"{label:<50} {figure:.4g}")
@@ -77,23 +81,26 @@ def main() -> None:
 
 def library(folder: Path, count: int) -> dict[str, float]:
     """Scan so many files twice."""
-    told = growth(folder, count)
-    return {name.partition(": ")[2]: value for name, value in told.items()}
+    measured = growth(folder, count)
+    return {name.partition(": ")[2]: value for name, value in measured.items()}
 
 
-def hear(folder: Path, seconds: int) -> dict[str, float]:
-    """Hear one track of this length, whole and by windows, each in a process of its own."""
+def analyse(folder: Path, seconds: int) -> dict[str, float]:
+    """Analyse one track of this length, whole and by windows, each in its own process."""
     path = folder / "track.flac"
-    lots = np.random.default_rng(seconds)
-    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+    rng = np.random.default_rng(seconds)
+    with soundfile.SoundFile(path, "w", SAMPLING_RATE, 1) as file:
         for start in range(0, seconds, 10):
-            at = np.arange(start * RATE, min(start + 10, seconds) * RATE) / RATE
-            notes = 110 * 2 ** (lots.integers(0, 36, 4) / 12)
+            at = (
+                np.arange(start * SAMPLING_RATE, min(start + 10, seconds) * SAMPLING_RATE)
+                / SAMPLING_RATE
+            )
+            notes = 110 * 2 ** (rng.integers(0, 36, 4) / 12)
             chord = sum(np.sin(2 * np.pi * note * at) for note in notes) / 8
-            file.write(chord + (at * 2 % 1 < 0.05) * lots.standard_normal(len(at)) / 4)
+            file.write(chord + (at * 2 % 1 < 0.05) * rng.standard_normal(len(at)) / 4)
     figures = {}
     for what in ("predict", "timeline"):
-        line = [sys.executable, "-c", HEAR, what, str(path)]
+        line = [sys.executable, "-c", ANALYSE, what, str(path)]
         done = subprocess.run(line, check=True, capture_output=True, text=True)
         figures[f"{what}, s"], figures[f"{what}, peak memory, MB"] = map(float, done.stdout.split())
     return figures
@@ -108,11 +115,11 @@ def draw(
         (libraries, "files", ("first scan", "second scan")),
         (tracks, "length of the track, s", ("predict", "timeline")),
     )
-    for (told, label, names), (left, right) in zip(rows, axes, strict=True):
+    for (measured, label, names), (left, right) in zip(rows, axes, strict=True):
         for name in names:
-            x = list(told)
-            left.plot(x, [told[n][f"{name}, s"] for n in x], "o-", label=name)
-            right.plot(x, [told[n][f"{name}, peak memory, MB"] for n in x], "o-", label=name)
+            x = list(measured)
+            left.plot(x, [measured[n][f"{name}, s"] for n in x], "o-", label=name)
+            right.plot(x, [measured[n][f"{name}, peak memory, MB"] for n in x], "o-", label=name)
         finish(left, label, "time, s")
         left.set_yscale("log")
         finish(right, label, "peak memory, MB")

@@ -4,7 +4,8 @@
     python benchmarks/library_speed.py --links 100000 --json figures.json
 
 The music is synthetic (chords, beats, noise), as MP3: songs of 4 minutes and clips of 30 s, each
-different. How a scan grows is measured on hard links of one clip, whose audio is heard once.
+different. Growth is measured on hard links to a few clips, whose audio is analysed once, and the
+search for similar tracks on random embeddings.
 """
 
 from __future__ import annotations
@@ -29,19 +30,21 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from genrescope import sample
 from genrescope.audio import excerpts
+from genrescope.audio.ranges import fingerprint
 from genrescope.classifier import Classifier
 from genrescope.library import scan
-from genrescope.library.apply import carry_out, enter, take_back
-from genrescope.library.catalogue import Catalogue
-from genrescope.library.choice import Policy
-from genrescope.library.journal import Journal
-from genrescope.library.payload import fingerprint
-from genrescope.library.plan import make_plan, open_plan, write_plan
-from genrescope.library.taxonomy import load_taxonomy
+from genrescope.library.catalogue import Catalogue, CatalogueEntry
+from genrescope.library.similar import Library
+from genrescope.tagging.apply import apply_plan, register_plan, undo_plan
+from genrescope.tagging.journal import Journal
+from genrescope.tagging.plan import make_plan, open_plan, write_plan
+from genrescope.tagging.policy import Policy
+from genrescope.taxonomy import load_taxonomy
 from genrescope.workers import parallel_map
 
-RATE = 44100
+SAMPLING_RATE = 44100
 
 
 def main() -> None:
@@ -60,6 +63,7 @@ def main() -> None:
             figures |= {f"{kind}: {name}": value for name, value in tagging(music).items()}
         for number in (given.links // 10, given.links):
             figures |= growth(Path(folder, f"links-{number}").resolve(), number)
+            figures |= search(Path(folder, f"{number}.db"), number)
     for name, value in figures.items():
         print(f"{name:58s} {value:10.4g}")
     if given.json:
@@ -76,13 +80,13 @@ def make(folder: Path, count: int, seconds: int) -> Path:
 
 def write(folder: Path, seconds: int, number: int) -> None:
     """Write one piece, which its length and number determine."""
-    lots = np.random.default_rng((seconds, number))
-    at = np.arange(seconds * RATE) / RATE
-    notes = 110 * 2 ** (lots.integers(0, 36, 4) / 12)
+    rng = np.random.default_rng((seconds, number))
+    at = np.arange(seconds * SAMPLING_RATE) / SAMPLING_RATE
+    notes = 110 * 2 ** (rng.integers(0, 36, 4) / 12)
     chord = sum(np.sin(2 * np.pi * note * at) for note in notes) / 8
-    beat = (at * lots.uniform(1, 3) % 1 < 0.05) * lots.standard_normal(len(at)) / 4
+    beat = (at * rng.uniform(1, 3) % 1 < 0.05) * rng.standard_normal(len(at)) / 4
     both = np.stack([chord + beat, chord - beat], axis=1)
-    soundfile.write(folder / f"{number:03d}.mp3", both.astype(np.float32), RATE)
+    soundfile.write(folder / f"{number:03d}.mp3", both.astype(np.float32), SAMPLING_RATE)
 
 
 def seconds_of(job: Callable[[], Any]) -> float:
@@ -93,17 +97,20 @@ def seconds_of(job: Callable[[], Any]) -> float:
 
 
 def throughput(music: Path) -> dict[str, float]:
-    """Hearing a library, against one `classify` after the other, and against decoding alone."""
+    """Scan a library, compared with one `classify` per file and with decoding alone."""
     files = sorted(music.iterdir())
     classifier = Classifier.default()
     representation = classifier.representation
-    heard = partial(
-        excerpts, rate=representation.rate, span_s=3, most=getattr(representation, "windows", 40)
+    decode = partial(
+        excerpts,
+        sampling_rate=representation.sampling_rate,
+        span_s=3,
+        most=getattr(representation, "windows", 40),
     )
     list(parallel_map(classifier.predict, files[:4]))  # to warm up
     with ProcessPoolExecutor() as pool:  # as a scan of many files does it
-        list(pool.map(heard, files[:4]))
-        decoding = seconds_of(lambda: list(pool.map(heard, files)))
+        list(pool.map(decode, files[:4]))
+        decoding = seconds_of(lambda: list(pool.map(decode, files)))
     one_core = seconds_of(lambda: [classifier.predict(path) for path in files])
     marks = seconds_of(lambda: [fingerprint(path) for path in files])
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +118,7 @@ def throughput(music: Path) -> dict[str, float]:
         cold = seconds_of(partial(command, "scan", music, "--db", db))
         again = seconds_of(partial(command, "scan", music, "--db", db))
         with Catalogue(Path(folder) / "inside.db", write=True) as catalogue:
-            hot = seconds_of(lambda: hear(catalogue, classifier, music))
+            hot = seconds_of(lambda: scan_library(catalogue, classifier, music))
     some = files[:8]
     single = seconds_of(lambda: [command("classify", path) for path in some]) / len(some)
     count = len(files)
@@ -129,10 +136,10 @@ def throughput(music: Path) -> dict[str, float]:
     }
 
 
-def hear(catalogue: Catalogue, classifier: Classifier, music: Path) -> None:
+def scan_library(catalogue: Catalogue, classifier: Classifier, music: Path) -> None:
     """Scan as the command does."""
-    scan.look(catalogue, music)
-    for outcome in scan.hear(catalogue, classifier, music):
+    scan.survey(catalogue, music)
+    for outcome in scan.analyse(catalogue, classifier, music):
         assert outcome.result is not None
 
 
@@ -145,16 +152,16 @@ def tagging(music: Path) -> dict[str, float]:
             lambda: [(place / p.name).write_bytes(p.read_bytes()) for p in files(music)]
         )
         with Catalogue(place / "library.db", write=True) as catalogue:
-            scan.look(catalogue, music)
-            list(scan.hear(catalogue, Classifier.default(), music))
+            scan.survey(catalogue, music)
+            list(scan.analyse(catalogue, Classifier.default(), music))
             policy = Policy("replace", min_confidence=0.0)
             steps = make_plan(catalogue, music, load_taxonomy(), policy)
             plan = place / "plan.csv"
             planning = seconds_of(lambda: write_plan(plan, music, steps))
         with Journal(place / "journal.db") as journal:
-            entry = enter(journal, open_plan(plan))
-            applying = seconds_of(lambda: list(carry_out(journal, entry)))
-            undoing = seconds_of(lambda: list(take_back(journal, entry)))
+            entry = register_plan(journal, open_plan(plan))
+            applying = seconds_of(lambda: list(apply_plan(journal, entry)))
+            undoing = seconds_of(lambda: list(undo_plan(journal, entry)))
             assert journal.plans()[0].counts == {"undone": count}
     return {
         "plan, files/s": count / planning,
@@ -179,12 +186,42 @@ def growth(library: Path, number: int) -> dict[str, float]:
             os.link(sources[track % 4], album / f"{track:02d} a song of usual length {i}.mp3")
     db = library.parent / f"{library.name}.db"
     first, again = (command("scan", library, "--db", db) for _ in range(2))
+    similar = command("similar", sources[0], "--library", library, "--db", db)
     return {
         f"{number} files: first scan, s": first[0],
         f"{number} files: first scan, peak memory, MB": first[1],
         f"{number} files: second scan, s": again[0],
         f"{number} files: second scan, peak memory, MB": again[1],
+        f"{number} files: similar after it, s": similar[0],
+        f"{number} files: similar after it, peak memory, MB": similar[1],
         f"{number} files: catalogue, bytes a track": db.stat().st_size / number,
+    }
+
+
+def search(db: Path, number: int) -> dict[str, float]:
+    """Find the nearest of many tracks with random embeddings."""
+    classifier, music, rng = Classifier.default(), Path("/music"), np.random.default_rng(0)
+    result = classifier.predict(sample())
+    with Catalogue(db, write=True) as catalogue:
+        model, walk = catalogue.model(classifier), catalogue.begin_walk()
+        for first in range(0, number, 10):
+            entries = [
+                CatalogueEntry(f"{track} a song of usual length.mp3", 1, 1) for track in range(10)
+            ]
+            catalogue.see(
+                str(music / f"an artist {first // 100}" / f"album {first}"), entries, walk
+            )
+        for file in catalogue.waiting(str(music), model):
+            embedding = rng.standard_normal(classifier.embedding_width).astype(np.float16)
+            catalogue.save(file.row, None, rng.bytes(16), model, (result, embedding))
+    with Catalogue(db) as catalogue:
+        libraries: list[Library] = []
+        loading = seconds_of(lambda: libraries.append(Library(catalogue, classifier, music)))
+        finding = seconds_of(lambda: libraries[0].near(embedding))
+    return {
+        f"{number} tracks: load the embeddings, s": loading,
+        f"{number} tracks: find the nearest to one, s": finding,
+        f"{number} tracks: catalogue, bytes a track": db.stat().st_size / number,
     }
 
 
@@ -193,7 +230,7 @@ import sys, time
 from pathlib import Path
 began = time.perf_counter()
 sys.argv[0] = "genrescope"
-from genrescope.cli import main
+from genrescope.cli.app import main
 code = 0
 try:
     main()

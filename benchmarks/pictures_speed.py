@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genrescope.audio import load
+from genrescope.datasets.open import open_dataset
 from genrescope.representations import mel_image
-from genrescope.tracks.datasets import open_dataset
 
-RATE = 22050
+SAMPLING_RATE = 22050
 
 
 def main() -> None:
@@ -44,14 +44,16 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=20)
     options.add_argument("--json", type=Path, help="file for the figures")
     given = options.parse_args()
-    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.extent == "full"]
+    tracks = [t for t in open_dataset(given.data).tracks if t.audio and t.audio_variant == "full"]
     step = max(1, len(tracks) // given.clips)
-    sounds = [load(t.audio, RATE)[0] for t in tracks[::step] if t.audio][: given.clips]
+    sounds = [load(t.audio, SAMPLING_RATE)[0] for t in tracks[::step] if t.audio][: given.clips]
     by_matplotlib(sounds[0])
-    mel_image.compute(sounds[0], RATE)
+    mel_image.compute(sounds[0], SAMPLING_RATE)
     seconds: tuple[list[float], list[float]] = [], []
     for sound in sounds:
-        for which, draw in enumerate((by_matplotlib, lambda y: mel_image.compute(y, RATE))):
+        for which, draw in enumerate(
+            (by_matplotlib, lambda y: mel_image.compute(y, SAMPLING_RATE))
+        ):
             began = time.perf_counter()
             draw(sound)
             seconds[which].append(time.perf_counter() - began)
@@ -69,11 +71,11 @@ def main() -> None:
 
 def by_matplotlib(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     """Draw, save, decode, crop and resize, as the pictures of the data set are used."""
-    mel = librosa.feature.melspectrogram(y=sound, sr=RATE, pad_mode="reflect")
+    mel = librosa.feature.melspectrogram(y=sound, sr=SAMPLING_RATE, pad_mode="reflect")
     level = librosa.amplitude_to_db(mel, ref=np.max)
     figure = plt.figure(figsize=(6, 4), dpi=72)
     axes = figure.add_axes((0.125, 0.125, 0.775, 0.755))
-    librosa.display.specshow(level, sr=RATE, ax=axes)
+    librosa.display.specshow(level, sr=SAMPLING_RATE, ax=axes)
     saved = io.BytesIO()
     figure.savefig(saved, format="png")
     plt.close(figure)

@@ -1,9 +1,9 @@
 """Time the whole study against a plain PyTorch script with the same settings, in one run.
 
-The plain script is what one writes first: a Dataset that decodes and resizes its PNG at every
+The plain script is the usual first version: a Dataset that decodes and resizes its PNG at every
 access, a DataLoader, the usual loop, PyTorch's default threads, one fit after the other. Its
-epochs all cost the same, so it is timed over a few of them and multiplied; genrescope is timed as
-a user meets it: the whole `run_study` with an empty store, nothing left out.
+epochs all cost the same, so it is timed over a few of them and multiplied; genrescope is timed
+completely: the whole `run_study` with an empty store.
 
     python benchmarks/study_speed.py --data /path/to/gtzan
     python benchmarks/study_speed.py --data /path/to/gtzan --epochs-share 0.2   # shorter
@@ -28,12 +28,12 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from genrescope.study.plan import load_plan
-from genrescope.study.progress import StudyProgress
+from genrescope.cli.progress import StudyProgress
+from genrescope.datasets.open import open_dataset
+from genrescope.datasets.splits import get_protocol
+from genrescope.datasets.track import Track
+from genrescope.study.config import load_study
 from genrescope.study.run import Options, run_study
-from genrescope.tracks.datasets import open_dataset
-from genrescope.tracks.splits import get_protocol
-from genrescope.tracks.track import Track
 
 CROP = (55, 35, 370, 252)
 
@@ -84,7 +84,7 @@ def plain_cnn() -> nn.Module:
 
 
 def plain_epochs(model: nn.Module, train: Rows, valid: Rows, epochs: int) -> float:
-    """Fit with the usual loop; seconds an epoch, the first (which warms up) left out."""
+    """Fit with the usual loop; seconds per epoch, without the first (warm-up)."""
     loader = DataLoader(train, batch_size=16, shuffle=True)
     valid_loader = DataLoader(valid, batch_size=16)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-5)
@@ -114,22 +114,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     dataset = open_dataset(options.data)
-    plan = load_plan("report", recipes=["report-mlp", "report-cnn"], seeds=options.seeds)
+    config = load_study("original", recipes=["original-mlp", "original-cnn"], seeds=options.seeds)
     recipes = [
         recipe.model_copy(update={"epochs": max(1, round(recipe.epochs * options.epochs_share))})
-        for recipe in plan.recipes
+        for recipe in config.recipes
     ]
-    plan = plan.model_copy(update={"recipes": recipes})
+    config = config.model_copy(update={"recipes": recipes})
     by_id = {track.id: track for track in dataset.tracks}
     if not all(track.descriptors for track in dataset.tracks):
         parser.error("the data lacks features_30_sec.csv")
 
     plain: dict[str, float] = {}
-    parts = {"report-mlp": (plain_mlp, Rows, 20), "report-cnn": (plain_cnn, Pictures, 1)}
-    for recipe in plan.recipes:
+    parts = {"original-mlp": (plain_mlp, Rows, 20), "original-cnn": (plain_cnn, Pictures, 1)}
+    for recipe in config.recipes:
         make, kind, times = parts[recipe.name]
         total = 0.0
-        for protocol in plan.protocols:
+        for protocol in config.protocols:
             split = get_protocol(protocol).splits(dataset, 0)[0]
             train, valid = (
                 kind([by_id[i] for i in ids if kind is Rows or by_id[i].image], dataset.genres)
@@ -137,15 +137,15 @@ def main() -> None:
             )
             epoch = plain_epochs(make(), train, valid, options.plain_epochs * times)
             print(f"plain {recipe.name} {protocol}: {epoch:.2f} s an epoch", flush=True)
-            total += epoch * recipe.epochs * plan.seeds
+            total += epoch * recipe.epochs * config.seeds
         plain[recipe.name] = total
 
     ours: dict[str, float] = {}
-    for recipe in plan.recipes:
+    for recipe in config.recipes:
         with tempfile.TemporaryDirectory() as folder, StudyProgress(Console(stderr=True)) as bars:
             began = time.perf_counter()
             run_study(
-                plan.model_copy(update={"recipes": [recipe]}),
+                config.model_copy(update={"recipes": [recipe]}),
                 dataset,
                 Path(folder) / "out",
                 Options(store=Path(folder) / "store", trainer_flags={"devices": 1}),
@@ -156,9 +156,9 @@ def main() -> None:
     for name, seconds in plain.items():
         print(f"{name}: plain {seconds:.0f} s, genrescope {ours[name]:.0f} s")
     print(f"whole study: genrescope takes 1/{ratio:.2f} of the plain script's time")
-    settings = {"cores": os.cpu_count(), "torch": torch.__version__, "seeds": plan.seeds}
-    told = {"plain_s": plain, "genrescope_s": ours, "ratio": ratio, **settings}
-    print(json.dumps(told))
+    settings = {"cores": os.cpu_count(), "torch": torch.__version__, "seeds": config.seeds}
+    figures = {"plain_s": plain, "genrescope_s": ours, "ratio": ratio, **settings}
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     python benchmarks/training_speed.py --data /path/to/gtzan
 
 The plain script is that of `study_speed.py`: a Dataset that reads its track at every access, a
-DataLoader, the usual loop, PyTorch's default threads, one fit after the other. genrescope fits as a
-study does: arrays held in memory, one fit a core, side by side, each with one thread. Both have the
-same weights, batches and dropout to begin with; how far their losses of the first
-steps are apart is told, too. Runs take turns, so that a change of the machine meets both.
+DataLoader, the usual loop, PyTorch's default threads, one fit after the other. genrescope fits as
+in a study: arrays in memory, one fit per core in parallel, each with one thread. Both have the
+same initial weights, batches and dropout; the difference of the losses of the first steps is
+printed. Runs alternate, so that changes of the machine affect both.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from genrescope.datasets.open import open_dataset
+from genrescope.datasets.splits import get_protocol
+from genrescope.datasets.track import Dataset
 from genrescope.representations.store import Store
 from genrescope.study.run import worker_context
-from genrescope.tracks.datasets import open_dataset
-from genrescope.tracks.splits import get_protocol
-from genrescope.tracks.track import Dataset
-from genrescope.training.fit import EpochShuffle, PackedTracks, fit
+from genrescope.training.data import EpochShuffle, PackedTracks
+from genrescope.training.fit import fit
 from genrescope.training.recipe import Recipe, load_recipe
 from study_speed import Pictures, Rows, plain_cnn, plain_mlp
 
@@ -43,7 +44,7 @@ FIRST = 5  # steps whose losses are compared; later, rounding has grown
 
 
 def main() -> None:
-    """Print every figure, and write them as JSON beside the pretty ones if asked to."""
+    """Print all figures; optionally write them as JSON."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--data", type=Path, required=True, help="GTZAN with table and pictures")
     options.add_argument("--turns", type=int, default=3)
@@ -54,8 +55,8 @@ def main() -> None:
     figures: dict[str, float] = {"cores": cores}
     with tempfile.TemporaryDirectory() as folder:
         for name, make, kind, epochs in (
-            ("report-mlp", plain_mlp, Rows, 40),
-            ("report-cnn", plain_cnn, Pictures, 2),
+            ("original-mlp", plain_mlp, Rows, 40),
+            ("original-cnn", plain_cnn, Pictures, 2),
         ):
             recipe = load_recipe(name)
             data = Path(folder) / f"{name}.npz"
@@ -83,8 +84,8 @@ def main() -> None:
 
 
 def prepare(recipe: Recipe, dataset: Dataset, kind: type[Rows], out: Path) -> tuple[Rows, Rows]:
-    """Write the arrays of the training and validation tracks; give the plain script's of both."""
-    split = get_protocol("report").splits(dataset, SEED)[0]
+    """Write the arrays of the training and validation tracks; give those for the plain script."""
+    split = get_protocol("random").splits(dataset, SEED)[0]
     representation = recipe.make_representation()
     with tempfile.TemporaryDirectory() as store:
         collection = Store(Path(store)).collect(representation, dataset.tracks)
@@ -101,7 +102,7 @@ def prepare(recipe: Recipe, dataset: Dataset, kind: type[Rows], out: Path) -> tu
 
 
 def plain_epoch(make: Any, train: Rows, valid: Rows, epochs: int) -> float:
-    """Seconds an epoch with the usual loop; the first, which warms up, is left out."""
+    """Seconds per epoch with the usual loop, without the first (warm-up)."""
     torch.set_num_threads(os.cpu_count() or 1)
     model = make()
     loaders = DataLoader(train, batch_size=16, shuffle=True), DataLoader(valid, batch_size=16)
@@ -130,7 +131,7 @@ def plain_loss(make: Any, train: Rows, recipe: Recipe) -> float:
     model = make().train()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-5)
     loader = iter(DataLoader(some, batch_size=size, sampler=list(EpochShuffle(len(some), SEED))))
-    torch.manual_seed(SEED + 1000)  # the loader, too, has drawn a number
+    torch.manual_seed(SEED + 1000)  # the loader has drawn a number, too
     total = 0.0
     for arrays, labels in loader:
         optimiser.zero_grad()
@@ -142,14 +143,14 @@ def plain_loss(make: Any, train: Rows, recipe: Recipe) -> float:
 
 
 def ours(recipe: Recipe, data: Path, epochs: int, jobs: int) -> float:
-    """Seconds an epoch when so many fits run side by side, each in a process of its own."""
+    """Seconds per epoch with this number of fits in parallel processes."""
     with ProcessPoolExecutor(jobs, mp_context=worker_context()) as pool:
         times = list(pool.map(partial(epoch_seconds, recipe, data, epochs), range(jobs)))
     return statistics.median(times) / jobs
 
 
 def epoch_seconds(recipe: Recipe, data: Path, epochs: int, seed: int) -> float:
-    """Seconds an epoch of one fit with one thread; the first is left out."""
+    """Seconds per epoch of one fit with one thread, without the first."""
     ends: list[float] = []
     fitted(recipe, data, epochs, seed, lambda _: ends.append(time.perf_counter()))
     return statistics.median(after - before for before, after in pairwise(ends))
@@ -162,11 +163,11 @@ def first_loss(recipe: Recipe, data: Path) -> float:
 
 
 def fitted(
-    recipe: Recipe, data: Path, epochs: int, seed: int, told: Any, few: int | None = None
+    recipe: Recipe, data: Path, epochs: int, seed: int, on_epoch: Any, few: int | None = None
 ) -> Sequence[Any]:
-    """Fit as a study does; the curves."""
+    """Fit as in a study; give the curves."""
     torch.set_num_threads(1)
-    recipe = recipe.model_copy(update={"epochs": max(2, epochs + 1) if told else epochs})
+    recipe = recipe.model_copy(update={"epochs": max(2, epochs + 1) if on_epoch else epochs})
     representation = recipe.make_representation()
     with np.load(data) as parts, tempfile.TemporaryDirectory() as folder:
         train, valid = (
@@ -183,7 +184,7 @@ def fitted(
             genres=10,
             seed=seed,
             folder=Path(folder),
-            on_epoch=told,
+            on_epoch=on_epoch,
             accelerator="cpu",
             devices=1,
         ).curves

@@ -1,4 +1,4 @@
-"""One thread, no network and a cache of its own for every test; and the sounds that tests share."""
+"""One thread, no network, own cache and data folders for the tests; and sounds that they share."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ os.environ.update(
     OPENBLAS_NUM_THREADS="1",
     MKL_NUM_THREADS="1",
     XDG_CACHE_HOME=str(_CACHE),
-    # Tests use librosa directly, too, and two test processes must not fill its cache at once.
+    XDG_DATA_HOME=str(_CACHE / "data"),
+    # Tests use librosa directly, too, which compiles for a quarter of a minute: those that do are
+    # of the group "librosa". Two test processes must not fill its cache at once.
     NUMBA_CACHE_DIR=str(_CACHE / "numba"),
     HF_HOME=str(_CACHE / "huggingface"),
     HF_HUB_OFFLINE="1",
     TRANSFORMERS_OFFLINE="1",
 )
+
+# They start hundreds of processes, each of which would compile all anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Where the tests run in the background, SIGINT is ignored, and so it would be in what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,6 +40,36 @@ from numpy.typing import NDArray  # noqa: E402
 import tiny_backbones  # noqa: E402
 
 Samples = NDArray[np.float32]
+
+
+COSTLY = frozenset(
+    {
+        *("test_cli", "test_hub", "test_nasty_names", "test_numbers", "test_outputs"),
+        *("test_stopping", "test_workers", "test_audio_fuzz", "test_canary", "test_headers_fuzz"),
+        *("test_odd_files", "test_streams", "test_walk", "test_batch", "test_check"),
+        *("test_splits", "test_site", "test_fuzz", "test_targets", "test_web", "test_beets"),
+        *("test_scan", "test_similar", "test_encoder", "test_descriptors", "test_mfcc"),
+        *(
+            "test_spectral",
+            "test_store",
+            "test_confidence",
+            "test_figures",
+            "test_report",
+            "test_study",
+        ),
+        *("test_tagging", "test_tags", "test_fit", "test_frozen", "test_transformers_model"),
+        *("test_api", "test_attacks", "test_page", "test_systems"),
+    }
+)
+"""Files whose tests take more than four seconds of a processor together, slow ones not counted."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in COSTLY:
+            item.add_marker("costly")
+    # First, so that no worker is left with a long test when the others have ended.
+    items.sort(key=lambda item: item.path.stem not in COSTLY)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -53,13 +88,13 @@ def gtzan() -> Path:
 def music() -> Callable[..., Samples]:
     """Make what sounds a little like music: chords, a beat and some noise."""
 
-    def make(seconds: float = 3.0, rate: int = 22050, seed: int = 0) -> Samples:
-        lots = np.random.default_rng(seed)
-        time = np.arange(round(seconds * rate)) / rate
-        notes = 110 * 2 ** (lots.integers(0, 36, 6) / 12)
+    def make(seconds: float = 3.0, sampling_rate: int = 22050, seed: int = 0) -> Samples:
+        rng = np.random.default_rng(seed)
+        time = np.arange(round(seconds * sampling_rate)) / sampling_rate
+        notes = 110 * 2 ** (rng.integers(0, 36, 6) / 12)
         chords = sum(np.sin(2 * np.pi * note * time) for note in notes) / len(notes)
-        beat = (time * 2 % 1 < 0.05) * lots.standard_normal(len(time))
-        noise = 0.01 * lots.standard_normal(len(time))
+        beat = (time * 2 % 1 < 0.05) * rng.standard_normal(len(time))
+        noise = 0.01 * rng.standard_normal(len(time))
         return (0.5 * chords * (1 + np.sin(time)) / 2 + 0.3 * beat + noise).astype(np.float32)
 
     return make
@@ -72,15 +107,15 @@ def tone() -> Callable[..., Path]:
     def write(
         path: Path,
         seconds: float = 2.0,
-        rate: int = 22050,
+        sampling_rate: int = 22050,
         frequency: float = 440.0,
         level: float = 0.5,
         **settings: str,
     ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        time = np.arange(round(seconds * rate)) / rate
+        time = np.arange(round(seconds * sampling_rate)) / sampling_rate
         samples = (level * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
-        soundfile.write(path, samples, rate, **settings)
+        soundfile.write(path, samples, sampling_rate, **settings)
         return path
 
     return write

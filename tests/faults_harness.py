@@ -1,7 +1,7 @@
 """Runs of the command line that cost a tenth of a second, and can be killed, broken or held up.
 
 One process imports everything once; each run is a fork of it. What a run meets is told by hooks:
-``("die", "genrescope.library.apply:_copy", "before", 3)`` kills the run with SIGKILL right before
+``("die", "genrescope.tagging.apply:_copy", "before", 3)`` kills the run with SIGKILL right before
 the third call of that function. On top of it lie the kills at random moments, of scan, apply and
 undo, that ``test_faults.py`` makes by the dozen and ``tools/reliability.py`` by the hundred.
 """
@@ -200,16 +200,16 @@ class Heard:
 
     def kill(self, count: int, seed: int) -> Tally:
         """Kill scans at random moments, some of them several times, and finish each."""
-        tally, lots, begun = Tally(), random.Random(seed), time.perf_counter()
+        tally, rng, begun = Tally(), random.Random(seed), time.perf_counter()
         while tally.kills < count:
             db = self._folder / "killed.db"
             for left in self._folder.glob("killed.db*"):
                 left.unlink()
             again = True
             while again and tally.kills < count:
-                self._kill(tally, db, lots.uniform(0, 1.1 * self.seconds))
-                again = lots.random() < 0.4
-            done = self.scan(db, apart=lots.random() < 0.1)
+                self._kill(tally, db, rng.uniform(0, 1.1 * self.seconds))
+                again = rng.random() < 0.4
+            done = self.scan(db, apart=rng.random() < 0.1)
             tally.ended["scan"] += 1
             tally.expect(
                 f"the next scan ended with {done.code}: {done.told}", true=done.code in (0, 1)
@@ -334,7 +334,7 @@ class Tagged:
         Half of the moments are any in the length of an undisturbed run, half lie between the first
         file and the last. A quarter of the finishing runs are killed, too, and begun again.
         """
-        tally, lots, begun = Tally(), random.Random(seed), time.perf_counter()
+        tally, rng, begun = Tally(), random.Random(seed), time.perf_counter()
         while tally.kills < count:
             self.reset()
             words: tuple[object, ...] = (command,)
@@ -342,22 +342,22 @@ class Tagged:
                 words += (self.plan,)
             else:
                 self.tag("apply", self.plan)
-            self._kill(tally, words, lots)
+            self._kill(tally, words, rng)
             finish = "undo" if command == "undo" else ("resume", "undo")[tally.kills % 2]
-            while lots.random() < 0.25 and tally.kills < count:
-                self._kill(tally, (finish,), lots)
+            while rng.random() < 0.25 and tally.kills < count:
+                self._kill(tally, (finish,), rng)
             self._finish(tally, finish)
         tally.seconds = time.perf_counter() - begun
         return tally
 
-    def _kill(self, tally: Tally, words: tuple[object, ...], lots: random.Random) -> None:
+    def _kill(self, tally: Tally, words: tuple[object, ...], rng: random.Random) -> None:
         length = self.seconds[str(words[0])]
         running = self.start(*words)
-        if lots.random() < 0.5:
-            time.sleep(lots.uniform(0, 1) * length)
+        if rng.random() < 0.5:
+            time.sleep(rng.uniform(0, 1) * length)
         else:
-            self._wait_for_files(lots.randrange(1, len(self.names)), 2 * length)
-            time.sleep(lots.uniform(0, 1) * length / len(self.names))
+            self._wait_for_files(rng.randrange(1, len(self.names)), 2 * length)
+            time.sleep(rng.uniform(0, 1) * length / len(self.names))
         running.signal(signal.SIGKILL)
         if running.wait().code != -signal.SIGKILL:
             tally.missed += 1
@@ -394,7 +394,7 @@ class Tagged:
             side = "old"
             nothing = nothing or ("all is undone" if before == {"old"} else "")
         if done.code:
-            right = bool(nothing) and "no plan of which anything is left" in done.err
+            right = bool(nothing) and "No plan has anything left" in done.err
             tally.expect(f"{command} ended with {done.code}: {done.told}", true=right)
         for complaint in self.complaints(side):
             tally.expect(f"{command}: {complaint}", true=False)
@@ -433,7 +433,8 @@ def _read(db: Path, query: str) -> list[tuple[Any, ...]]:
 
 def write_plan(path: Path, library: Path, genres: tuple[str, ...] = NEW) -> None:
     """Write a plan that gives every file of a library, that can be written, the same genres."""
-    from genrescope.library import plan, tags
+    from genrescope.tagging import formats as tags
+    from genrescope.tagging import plan
 
     found = [file for file in sorted(library.rglob("*")) if file.is_file()]
     made = (
@@ -465,12 +466,15 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def _serve() -> None:
     modules = "numpy onnxruntime av soundfile soxr mutagen zstandard filelock rich.progress"
-    mine = "scan catalogue apply journal plan tags patch payload choice export taxonomy"
+    mine = [
+        *(f"library.{name}" for name in ("scan", "catalogue", "export")),
+        *(f"tagging.{name}" for name in ("apply", "journal", "plan", "patch", "policy", "formats")),
+    ]
     for codec in ("utf-8-sig", "utf-16", "utf16", "utf-16-le", "utf-16-be", "latin-1", "cp1252"):
         codecs.lookup(codec)  # imported when first used, which another user may not
-    for name in [*modules.split(), *(f"genrescope.library.{name}" for name in mine.split())]:
+    for name in [*modules.split(), *(f"genrescope.{name}" for name in mine)]:
         importlib.import_module(name)
-    importlib.import_module("genrescope.cli")
+    importlib.import_module("genrescope.cli.app")
     importlib.import_module("genrescope").load()
     for line in sys.stdin:
         request = json.loads(line)
@@ -524,7 +528,7 @@ def _fork(request: dict[str, Any]) -> None:
 
 
 def _command() -> int:
-    from genrescope.cli import main
+    from genrescope.cli.app import main
 
     try:
         main()
@@ -631,12 +635,12 @@ def _late() -> None:
     """Let the processes that decode files take their time."""
     from genrescope.library import scan
 
-    scan.Classifier = SimpleNamespace(predict=_predict_late)  # type: ignore[misc, assignment]
+    scan.Classifier = SimpleNamespace(analyse=_analyse_late)  # type: ignore[misc, assignment]
 
 
-def _predict_late(classifier: Any, path: Path) -> Any:
+def _analyse_late(classifier: Any, path: Path) -> Any:
     time.sleep(5)
-    return classifier.predict(path)
+    return classifier.analyse(path)
 
 
 _HOOKS: dict[str, Callable[..., None]] = {
@@ -669,7 +673,10 @@ def children(pid: int) -> list[int]:
 def alive(pid: int) -> bool:
     """Tell whether a process is there and has not ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
     except OSError:
         return False
 

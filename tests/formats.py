@@ -82,16 +82,20 @@ def decoded(path: Path) -> bytes:
     return samples
 
 
-def encode(path: Path, codec: str, seconds: float, rate: int = 44100, **options: Any) -> Path:
+def encode(
+    path: Path, codec: str, seconds: float, sampling_rate: int = 44100, **options: Any
+) -> Path:
     """Encode a chord with noise; the container is told by ``form`` or the path's ending."""
     form = options.pop("form", None)
     with av.open(str(path), "w", format=form, options=options.pop("container", {})) as container:
         film = container.add_stream("mpeg4", rate=10) if options.pop("film", False) else None
-        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream = container.add_stream(codec, rate=sampling_rate, layout="mono")
         stream.bit_rate = 96_000
-        frame = av.AudioFrame.from_ndarray(_chord(seconds, rate), format="s16", layout="mono")
-        frame.sample_rate = rate
-        resampler = av.AudioResampler(stream.codec_context.format or "s16", "mono", rate)
+        frame = av.AudioFrame.from_ndarray(
+            _chord(seconds, sampling_rate), format="s16", layout="mono"
+        )
+        frame.sample_rate = sampling_rate
+        resampler = av.AudioResampler(stream.codec_context.format or "s16", "mono", sampling_rate)
         if film:
             _add_film(container, film)
         fifo = av.AudioFifo()
@@ -143,8 +147,8 @@ def append(path: Path, data: bytes) -> None:
     path.write_bytes(path.read_bytes() + data)
 
 
-def _chord(seconds: float, rate: int) -> np.ndarray:
-    time = np.arange(round(seconds * rate)) / rate
+def _chord(seconds: float, sampling_rate: int) -> np.ndarray:
+    time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     sound = sum(np.sin(2 * np.pi * f * time) for f in (220, 277.2, 329.6)) / 4
     sound += 0.02 * np.random.default_rng(0).standard_normal(len(time))
     return (sound * 20000).astype(np.int16)[None]

@@ -14,7 +14,7 @@ import os, signal, sys, time
 import genrescope.audio
 
 decode = sys.modules["genrescope.audio.decode"]
-real = decode.open_track
+real = decode.open_stream
 
 
 def die():
@@ -40,14 +40,14 @@ def fail():
     raise RuntimeError("a fault in somebody's decoder")
 
 
-def open_track(view):
+def open_stream(view):
     for way, ending in WAYS.items():
         if view.source.path.name.endswith(ending):
             globals()[way]()
     return real(view)
 
 
-decode.open_track = open_track
+decode.open_stream = open_stream
 """
 
 

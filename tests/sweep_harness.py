@@ -30,7 +30,7 @@ PLAIN, BEFORE, BEHIND, ZEROS, CUT, JOINED = STATES = (
     "cut at 60 %",
     "joined",
 )
-RATE = 16000
+SAMPLING_RATE = 16000
 SPAN_S, MOST = 0.4, 4  # shorter than the clip, so that spans are sought
 AGREE_S = 0.5
 FAILED = "failed: "
@@ -188,14 +188,14 @@ def combinations() -> list[Combination]:
 
 def clip(path: Path) -> Path:
     """Write what is somewhat like music, and nowhere like itself."""
-    lots = np.random.default_rng(14)
+    rng = np.random.default_rng(14)
     time_s = np.arange(round(SECONDS * 44100)) / 44100
-    notes = 110 * 2 ** (lots.integers(0, 36, round(SECONDS * 4)) / 12)
+    notes = 110 * 2 ** (rng.integers(0, 36, round(SECONDS * 4)) / 12)
     pitch = np.repeat(notes, len(time_s) // len(notes) + 1)[: len(time_s)]
     phase = 2 * np.pi * np.cumsum(pitch) / 44100
     tune = sum(np.sin(phase * n) / n for n in (1, 2, 3)) / 3
-    beat = (time_s * 2 % 1 < 0.05) * lots.standard_normal(len(time_s))
-    noise = 0.01 * lots.standard_normal((2, len(time_s)))
+    beat = (time_s * 2 % 1 < 0.05) * rng.standard_normal(len(time_s))
+    noise = 0.01 * rng.standard_normal((2, len(time_s)))
     sides = np.stack([tune + 0.4 * beat, 0.8 * tune + 0.5 * beat]) * 0.5 + noise
     soundfile.write(path, sides.T, 44100)
     return path
@@ -205,12 +205,22 @@ def encode(source: Path, combination: Combination, target: Path) -> str | None:
     """Write a clip with the program ``ffmpeg``; gives the reason if it cannot."""
     encoder, muxer = combination.encoder, combination.muxer
     form = _BY_MUXER.get((muxer, encoder)) or _FORM.get(encoder, "44100 2")
-    rate, channels = form.split()
+    sampling_rate, channels = form.split()
     command = [
         shutil.which("ffmpeg") or "ffmpeg",
         *["-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i"],
     ]
-    command += [str(source), "-c:a", encoder, "-ar", rate, "-ac", channels, "-strict", "-2"]
+    command += [
+        str(source),
+        "-c:a",
+        encoder,
+        "-ar",
+        sampling_rate,
+        "-ac",
+        channels,
+        "-strict",
+        "-2",
+    ]
     command += _OPTIONS.get(combination.ending, "").split()
     command += ["-fflags", "+bitexact", "-flags", "+bitexact", "-f", muxer, str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -239,7 +249,7 @@ def measure(_: None, path: Path) -> Outcome:
     begun = time.monotonic()
     waveform, warnings, cause = np.empty(0, np.float32), (), ""
     try:
-        decoded = audio.decode(path, RATE)
+        decoded = audio.decode(path, SAMPLING_RATE)
         waveform, warnings = decoded.waveform, decoded.warnings
     except InputError as error:
         cause = error.cause
@@ -251,7 +261,7 @@ def measure(_: None, path: Path) -> Outcome:
             others.append(None)
     level = float(np.sqrt(np.mean(np.square(waveform)))) if len(waveform) else 0.0
     return Outcome(
-        len(waveform) / RATE,
+        len(waveform) / SAMPLING_RATE,
         (others[0], others[1]),
         level,
         tuple(warning.message for warning in warnings),
@@ -261,11 +271,11 @@ def measure(_: None, path: Path) -> Outcome:
 
 
 def _by_excerpts(path: Path) -> float:
-    return audio.excerpts(path, RATE, span_s=SPAN_S, most=MOST).seconds
+    return audio.excerpts(path, SAMPLING_RATE, span_s=SPAN_S, max_spans=MOST).seconds
 
 
 def _by_pieces(path: Path) -> float:
-    return sum(map(len, audio.pieces(path, RATE, RATE))) / RATE
+    return sum(map(len, audio.pieces(path, SAMPLING_RATE, SAMPLING_RATE))) / SAMPLING_RATE
 
 
 def prepare() -> None:

@@ -85,9 +85,9 @@ class Canary:
 def watched(folder: Path) -> Iterator[Canary]:
     """Make the named files, and watch them."""
     folder.mkdir(parents=True)
-    sound, rate = soundfile.read(sample("pulse"), dtype="float32")
+    sound, sampling_rate = soundfile.read(sample("pulse"), dtype="float32")
     for ending in ("wav", "mp3", "flac"):
-        soundfile.write(folder / f"canary.{ending}", sound[: 3 * rate], rate)
+        soundfile.write(folder / f"canary.{ending}", sound[: 3 * sampling_rate], sampling_rate)
     for ending in ("ts", "aac", "m4a", "mp4", "m4s", "png", "sub", "mxf", "mkv", "rm", "bin"):
         shutil.copy(folder / "canary.wav", folder / f"canary.{ending}")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -347,7 +347,7 @@ def test_the_audio_layer_opens_nothing_but_the_file(tmp_path: Path, canary: Cana
     assert len(baits) > 500
     ways: dict[str, Callable[[Path], Any]] = {
         "decode": audio.decode,
-        "excerpts": lambda path: audio.excerpts(path, 16000, span_s=0.1, most=2),
+        "excerpts": lambda path: audio.excerpts(path, 16000, span_s=0.1, max_spans=2),
         "pieces": lambda path: list(audio.pieces(path, 16000, 1000)),
         "length": audio.length,
     }
@@ -370,7 +370,7 @@ def test_no_command_opens_what_a_file_names(tmp_path: Path, canary: Canary) -> N
         "classify folder": ["classify", "-r", "--jsonl", folder],
         "timeline": ["classify", "--timeline", "--jsonl", *given[::3]],
         "scan": ["scan", folder, "--db", tmp_path / "library.db"],
-        "similar": ["similar", own, "--in", folder, "--index", tmp_path / "index.npz"],
+        "similar": ["similar", own, "--library", folder, "--db", tmp_path / "similar.db"],
     }
     for name, arguments in runs.items():
         out, said = genrescope(*arguments, expected=(0, 1))
@@ -381,15 +381,15 @@ def test_no_command_opens_what_a_file_names(tmp_path: Path, canary: Canary) -> N
 @pytest.mark.slow
 def test_training_opens_no_file_that_a_clip_names(tmp_path: Path, canary: Canary) -> None:
     lay_baits(tmp_path / "baits", canary)
-    sound, rate = soundfile.read(sample("pulse"), dtype="float32")
+    sound, sampling_rate = soundfile.read(sample("pulse"), dtype="float32")
     for number in range(12):
         clip = tmp_path / "genres" / ("one", "two")[number % 2] / f"{number}.wav"
         clip.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(clip, sound[number * 5000 :][: 3 * rate], rate)
+        soundfile.write(clip, sound[number * 5000 :][: 3 * sampling_rate], sampling_rate)
     for bait in (tmp_path / "baits").glob("*-absolute-wav.mp3"):
         shutil.copy(bait, tmp_path / "genres" / "one")
     folders = ("--data", tmp_path / "genres", "--out", tmp_path / "model")
-    _, said = genrescope("train", *folders, "--store", tmp_path / "store", expected=(0, 1))
+    _, said = genrescope("train", *folders, "--cache-dir", tmp_path / "store", expected=(0, 1))
     assert "-absolute-wav.mp3" in said  # it came as far as the baits
     assert canary.touched() == []
 

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 
+import commands
+from genrescope.cli import app as app_module
+from genrescope.cli import listing
 from hostile import hostile
 
 GENRESCOPE = [sys.executable, "-m", "genrescope"]
 RECIPE = """\
-extends: report-cnn
+extends: original-cnn
 name: tiny
 representation: {name: mel-image, size: 32}
 model: {name: cnn, channels: [4], hidden: 4}
@@ -27,15 +30,10 @@ epochs: 2
 
 
 def genrescope(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*GENRESCOPE, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    # The hub's settings are read when its library is imported.
+    run = commands.process if environment.keys() & {"HF_ENDPOINT", "HF_HOME"} else commands.run
+    env = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **environment}
+    return run(*arguments, cwd=cwd, env=env, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -65,20 +63,22 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["data"],
         ["data", "get"],
         ["data", "check"],
+        ["cluster"],
+        ["cluster", "classify"],
     ],
 )
 def test_help_of_every_command(command: list[str], tmp_path: Path) -> None:
     done = genrescope(*command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "Usage: genrescope" in done.stdout
-    if command not in ([], ["data"]):
+    if command not in ([], ["data"], ["cluster"]):
         assert "Examples" in done.stdout
 
 
 def test_list_shows_every_kind(tmp_path: Path) -> None:
     done = genrescope("list", cwd=tmp_path)
     assert done.returncode == 0
-    for word in ("report-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"):
+    for word in ("original-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"):
         assert word in done.stdout
 
 
@@ -93,16 +93,104 @@ def test_list_of_one_kind(tmp_path: Path) -> None:
     assert "no kind 'colours' to list; there are: recipes, studies" in wrong.stderr
 
 
+@pytest.mark.parametrize("command", [["list"], ["--help"]])
+def test_list_and_help_need_no_extra(command: list[str]) -> None:
+    extras = ["torch", "lightning", "sklearn", "scipy", "transformers", "onnx", "matplotlib"]
+    code = (
+        "import sys; "
+        f"sys.modules.update(dict.fromkeys({extras})); "  # importing them raises ImportError
+        "from genrescope.cli.app import main; "
+        f"sys.argv[1:] = {command}; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    code = (
+        "import sys; from genrescope.cli.app import app; "
+        f"app({command}, standalone_mode=False); "
+        f"sys.exit(', '.join({{*{extras}}} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"imports {done.stderr}"
+
+
+def test_listed_models_are_the_registered_ones() -> None:
+    from genrescope.models import MODELS
+    from genrescope.models.classical import ESTIMATORS
+
+    registered = {**MODELS, **ESTIMATORS}
+    assert listing.models() == {
+        name: str(registered[name].__doc__).strip().splitlines()[0] for name in sorted(registered)
+    }
+
+
+@pytest.mark.parametrize(
+    ("former", "current", "note"),
+    [
+        ("data get x --to y", "data get x --out y", "--to is now called --out"),
+        ("export --to csv", "export --format csv", "--to is now called --format"),
+        ("export --to=csv", "export --format=csv", "--to is now called --format"),
+        ("serve --waiting 3", "serve --max-queue 3", "--waiting is now called --max-queue"),
+        ("similar a --in b", "similar a --library b", "--in is now called --library"),
+        ("similar a --index b", "similar a --db b", "--index is now called --db"),
+        ("study --store a", "study --cache-dir a", "--store is now called --cache-dir"),
+        ("study --extents full", "study --audio-variants full", "called --audio-variants"),
+        ("train --store=a", "train --cache-dir=a", "--store is now called --cache-dir"),
+        ("tag plan . --map a", "tag plan . --taxonomy a", "--map is now called --taxonomy"),
+        ("tag plan . --keep", "tag plan . --existing add", "--keep is now called --existing add"),
+        ("tag plan --if-empty .", "tag plan --existing skip .", "called --existing skip"),
+        ("tag plan --replace .", "tag plan --existing replace .", "called --existing replace"),
+    ],
+)
+def test_former_names_of_options_still_work(
+    former: str, current: str, note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app_module._current_words(former.split()) == current.split()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Note: ")
+    assert line.endswith(f"{note}.")
+
+
+def test_current_names_of_options_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (
+        ["export", "--format", "csv", "--", "--to"],
+        ["tag", "apply", "--map"],
+        ["classify", "--to", "--in"],
+        ["tag"],
+        [],
+    ):
+        assert app_module._current_words(words) == words
+    assert capsys.readouterr().err == ""
+
+
+def test_a_former_option_gets_one_note_and_does_the_same(tmp_path: Path) -> None:
+    done = genrescope("export", "--to", "csv", "--db", "none.db", "--to=csv", cwd=tmp_path)
+    first, second = done.stderr.splitlines()
+    assert first == "Note: --to is now called --format."
+    assert second.startswith("Error: none.db: ")
+
+
+def test_former_commands_and_names_are_errors_that_name_the_new_ones(tmp_path: Path) -> None:
+    for line, told in (
+        ("classify --cluster local --input a --output b", "genrescope cluster classify INPUT"),
+        ("study report", "The study report is now called original."),
+        ("study --protocols report", "The protocol report is now called random."),
+        ("study --recipes report-cnn", "report-cnn is now called original-cnn."),
+    ):
+        done = genrescope(*line.split(), cwd=tmp_path)
+        assert done.returncode == 1
+        assert told in done.stderr
+
+
 def test_version(tmp_path: Path) -> None:
-    assert genrescope("--version", cwd=tmp_path).stdout.startswith("genrescope ")
+    assert commands.process("--version", cwd=tmp_path).stdout.startswith("genrescope ")
 
 
 @pytest.mark.slow
 def test_study_on_a_folder_then_classify_with_its_model(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     done = genrescope(
-        *("study", "--data", genres, "--recipes", "tiny.yaml", "--protocols", "report"),
-        *("--seeds", 1, "--out", "out", "--store", "store", "--jobs", 1),
+        *("study", "--data", genres, "--recipes", "tiny.yaml", "--protocols", "random"),
+        *("--seeds", 1, "--out", "out", "--cache-dir", "store", "--jobs", 1),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -111,7 +199,7 @@ def test_study_on_a_folder_then_classify_with_its_model(genres: Path, tmp_path: 
     clip, text = genres / "low" / "0.wav", tmp_path / "not-audio.wav"
     text.write_text("hello")
     told = genrescope(
-        "classify", "--model", "out/models/tiny-report", "--jsonl", clip, text, clip, cwd=tmp_path
+        "classify", "--model", "out/models/tiny-random", "--jsonl", clip, text, clip, cwd=tmp_path
     )
     assert told.returncode == 1  # one file failed …
     rows = [json.loads(line) for line in told.stdout.splitlines()]
@@ -120,7 +208,7 @@ def test_study_on_a_folder_then_classify_with_its_model(genres: Path, tmp_path: 
     assert {entry["label"] for entry in rows[0]["scores"]} == {"low", "high"}
     assert sum(entry["score"] for entry in rows[0]["scores"]) == pytest.approx(1, abs=1e-5)
     assert "not-audio.wav" in rows[1]["error"]
-    plain = genrescope("classify", "--model", "out/models/tiny-report", clip, cwd=tmp_path)
+    plain = genrescope("classify", "--model", "out/models/tiny-random", clip, cwd=tmp_path)
     assert plain.returncode == 0
     assert plain.stdout.startswith(f"{clip}: ")
 
@@ -164,7 +252,7 @@ def test_real_clips_get_sensible_genres(gtzan: Path, tmp_path: Path) -> None:
 
 def test_classify_imports_neither_torch_nor_librosa(genres: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from genrescope.cli import app; "
+        "import sys; from genrescope.cli.app import app; "
         f"app(['classify', {str(genres / 'low' / '0.wav')!r}], standalone_mode=False); "
         "heavy = {'torch', 'librosa', 'lightning', 'sklearn', 'transformers', 'matplotlib', 'av', "
         "'scipy', 'PIL'}; "
@@ -176,7 +264,7 @@ def test_classify_imports_neither_torch_nor_librosa(genres: Path, tmp_path: Path
 
 def test_help_imports_nothing_that_takes_long() -> None:
     code = (
-        "import sys; from genrescope.cli import app; app(['--help'], standalone_mode=False); "
+        "import sys; from genrescope.cli.app import app; app(['--help'], standalone_mode=False); "
         "slow = {'numpy', 'onnxruntime', 'pydantic', 'rich.markdown', 'importlib.resources'}; "
         "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
     )
@@ -198,7 +286,7 @@ def test_a_genre_none_of_whose_files_can_be_decoded_is_an_error(
     shutil.move(tmp_path / "music/low/9.wav", tmp_path / "music/Low")
     options = {"train": ("--recipe", "musicnn-head"), "study": ("--recipes", "musicnn-head")}
     done = genrescope(
-        *(command, "--data", "music", "--out", "out", "--store", "store", "--jobs", 1),
+        *(command, "--data", "music", "--out", "out", "--cache-dir", "store", "--jobs", 1),
         *options[command],
         cwd=tmp_path,
     )
@@ -212,7 +300,7 @@ def test_a_genre_none_of_whose_files_can_be_decoded_is_an_error(
 @pytest.mark.slow
 def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> None:
     done = genrescope(
-        *("train", "--data", genres, "--out", "mine", "--store", "store", "--jobs", 1),
+        *("train", "--data", genres, "--out", "mine", "--cache-dir", "store", "--jobs", 1),
         *("--license", "cc0-1.0"),
         cwd=tmp_path,
     )
@@ -231,13 +319,13 @@ def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> 
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
     refused = genrescope("train", "--data", genres, "--out", "precious", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "no model folder" in refused.stderr
+    assert "not a model folder" in refused.stderr
 
 
 @pytest.mark.slow
 def test_quick_study_of_the_demo_needs_no_data_and_no_network(tmp_path: Path) -> None:
     done = genrescope(
-        *("study", "--quick", "--recipes", "report-cnn,report-wav2vec2", "--seeds", 1),
+        *("study", "--quick", "--recipes", "original-cnn,original-wav2vec2", "--seeds", 1),
         cwd=tmp_path,
         XDG_CACHE_HOME=str(tmp_path / "cache"),
         HF_ENDPOINT="http://192.0.2.1",  # an address that never answers: it must not be tried
@@ -246,7 +334,7 @@ def test_quick_study_of_the_demo_needs_no_data_and_no_network(tmp_path: Path) ->
     assert "synthetic demo set" in done.stderr
     assert "genrescope data get gtzan" in done.stderr
     assert "weights not available" in done.stdout
-    out = tmp_path / "study-report-quick-demo"
+    out = tmp_path / "study-original-quick-demo"
     for name in ("results.csv", "results.json", "report.md", "report.html"):
         assert (out / name).stat().st_size > 0
 
@@ -258,14 +346,14 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
         closed.bind(("127.0.0.1", 0))
         began = time.monotonic()
         done = genrescope(
-            *("study", "--data", genres, "--recipes", "report-wav2vec2,tiny.yaml", "--seeds", 1),
-            *("--protocols", "report", "--store", "store"),
+            *("study", "--data", genres, "--recipes", "original-wav2vec2,tiny.yaml", "--seeds", 1),
+            *("--protocols", "random", "--cache-dir", "store"),
             cwd=tmp_path,
             HF_ENDPOINT=f"http://127.0.0.1:{closed.getsockname()[1]}",
             HF_HOME=str(tmp_path / "hf"),
         )
     assert done.returncode == 0, done.stderr
-    assert "cannot be had from the hub" in " ".join(done.stderr.split())
+    assert "cannot be fetched from the hub" in " ".join(done.stderr.split())
     assert "weights not available" in done.stdout
     assert time.monotonic() - began < 120
 
@@ -275,8 +363,8 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
     [
         (["study", "--data", "nowhere"], ["nowhere", "no such folder"]),
         (["study", "no-such-study"], ["no-such-study", "why-so-low"]),
-        (["study", "--recipes", "no-such"], ["no-such", "report-mlp"]),
-        (["study", "--protocols", "random"], ["random", "filtered"]),
+        (["study", "--recipes", "no-such"], ["no-such", "original-mlp"]),
+        (["study", "--protocols", "report"], ["report", "filtered"]),
         (["study", "--data", "empty"], ["empty", "genre"]),
         (["study", "--data", "bad.csv"], ["bad.csv", "genre", "missing"]),
         (["classify", "--model", "nowhere", "x.wav"], ["nowhere", "model folder"]),
@@ -310,9 +398,9 @@ def test_damaged_clips_and_those_that_crash_a_decoder_are_named_and_left_out(
     (tmp_path / "music" / "low" / "9.wav").rename(tmp_path / "music" / "low" / "deadly.wav")
     options = {
         "train": ("--recipe", "tiny.yaml"),
-        "study": ("--recipes", "tiny.yaml", "--protocols", "report", "--seeds", 1),
+        "study": ("--recipes", "tiny.yaml", "--protocols", "random", "--seeds", 1),
     }
-    common = ("--data", "music", "--store", "store", "--jobs", 1)
+    common = ("--data", "music", "--cache-dir", "store", "--jobs", 1)
     done = genrescope(
         *(command, *common, "--out", "out", *options[command]),
         cwd=tmp_path,
@@ -344,8 +432,8 @@ def test_strict_fails_where_the_default_goes_on(genres: Path, tmp_path: Path) ->
     cut = music / "low" / "9.wav"
     cut.write_bytes(cut.read_bytes()[:20000])
     (music / "silent genre").mkdir()
-    common = ("study", "--data", music, "--recipes", "tiny.yaml", "--protocols", "report")
-    more = ("--seeds", 1, "--store", "store", "--jobs", 1)
+    common = ("study", "--data", music, "--recipes", "tiny.yaml", "--protocols", "random")
+    more = ("--seeds", 1, "--cache-dir", "store", "--jobs", 1)
     lenient = genrescope(*common, *more, "--out", "lenient", "--allow-missing-genres", cwd=tmp_path)
     assert lenient.returncode == 0, lenient.stderr
     report = (tmp_path / "lenient" / "report.md").read_text()
@@ -366,7 +454,7 @@ def test_get_without_a_network_fails_within_seconds(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/genres.tar.gz"
         began = time.monotonic()
         done = genrescope(
-            *("data", "get", "gtzan", "--to", "here", "--url", url),
+            *("data", "get", "gtzan", "--out", "here", "--url", url),
             cwd=tmp_path,
             http_proxy=f"http://127.0.0.1:{closed.getsockname()[1]}",
             https_proxy=f"http://127.0.0.1:{closed.getsockname()[1]}",
@@ -401,9 +489,9 @@ def wait_for_curves(out: Path) -> None:
 @pytest.mark.slow
 def test_interrupted_study_says_how_to_go_on(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
-    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "report", "--out", "out"]
+    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "random", "--out", "out"]
     process = subprocess.Popen(
-        [*GENRESCOPE, "study", "--data", str(genres), "--store", "store", *arguments],
+        [*GENRESCOPE, "study", "--data", str(genres), "--cache-dir", "store", *arguments],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -421,9 +509,9 @@ def test_interrupted_study_says_how_to_go_on(genres: Path, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_workers_end_when_their_study_is_killed(genres: Path, tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 100000"))
-    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "report", "--out", "out"]
+    arguments = ["--recipes", "long.yaml", "--seeds", "1", "--protocols", "random", "--out", "out"]
     process = subprocess.Popen(
-        [*GENRESCOPE, "study", "--data", str(genres), "--store", "store", *arguments],
+        [*GENRESCOPE, "study", "--data", str(genres), "--cache-dir", "store", *arguments],
         cwd=tmp_path,
         stderr=subprocess.DEVNULL,
     )

@@ -18,7 +18,7 @@ import pytest
 import typer
 import yaml
 
-from genrescope.cli import app
+from genrescope.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -129,16 +129,22 @@ def test_each_service_is_closed_by_default(name: str) -> None:
     (tmpfs,) = told["tmpfs"]
     assert tmpfs.startswith("/tmp:")  # noqa: S108  a path in the container
     assert "size=" in tmpfs
-    for volume in told.get("volumes", ()):
-        assert volume.endswith(":ro")
+    # The user's folders are read only; what is analysed goes into a volume of its own.
+    assert [v for v in told.get("volumes", ()) if not v.endswith(":ro")] in (
+        [],
+        ["catalogue:/data"],
+    )
 
 
-def test_whatever_it_writes_goes_to_the_one_writable_folder() -> None:
+def test_it_writes_only_to_tmp_and_to_the_volume_of_the_catalogue() -> None:
     (told,) = all_of("ENV")
     variables = dict(part.split("=", 1) for part in shlex.split(told))
     folders = [value for value in variables.values() if value.startswith("/") and ":" not in value]
     assert len(folders) >= 4
-    assert all(Path(folder).is_relative_to("/tmp") for folder in folders)  # noqa: S108
+    assert folders.count("/data") == 1  # XDG_DATA_HOME, where the catalogue is
+    assert variables["XDG_DATA_HOME"] == "/data"
+    others = [Path(folder) for folder in folders if folder != "/data"]
+    assert all(folder.is_relative_to("/tmp") for folder in others)  # noqa: S108
     assert all_of("WORKDIR")[-1] == "/tmp"  # noqa: S108
 
 

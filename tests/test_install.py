@@ -122,6 +122,7 @@ def test_the_base_install_classifies_in_an_empty_place(place: Path) -> None:
     sampled = tell(place, "genrescope", "classify", "--sample")
     assert sampled.returncode == 0, sampled.stderr
     assert len(sampled.stdout.splitlines()) >= len(genrescope.SAMPLES)
+    assert "original-wav2vec2" in tell(place, "genrescope", "list").stdout
     plain = tell(place, "genrescope", "classify", "song.mp3")
     assert plain.stdout.startswith("song.mp3: classical"), plain.stderr
     (row,) = json.loads(tell(place, "genrescope", "classify", "--json", "song.mp3").stdout)
@@ -138,12 +139,11 @@ def test_the_base_install_classifies_in_an_empty_place(place: Path) -> None:
     [
         (["study"], "study"),
         (["train", "--data", "music"], "train"),
-        (["list"], "train"),
         (["serve"], "web"),
-        (["similar", "song.mp3", "--in", "music", "--ann"], "similar"),
+        (["similar", "song.mp3", "--library", "music", "--ann"], "similar"),
         (["scan", "music", "--watch"], "library"),
         (["classify", "song.mp3", "--plot", "song.png"], "study"),
-        (["classify", "--cluster", "auto", "--input", "music", "--output", "told"], "cluster"),
+        (["cluster", "classify", "music", "--out", "classified"], "cluster"),
     ],
 )
 def test_a_command_that_needs_an_extra_names_it(
@@ -153,5 +153,5 @@ def test_a_command_that_needs_an_extra_names_it(
     shutil.copy(genrescope.sample("lament"), place / "work" / "song.mp3")
     told = tell(place, "genrescope", *command)
     assert told.returncode == 1, told.stdout + told.stderr
-    assert f"pip install 'genrescope[{extra}]'" in told.stderr
+    assert f"pip install '.[{extra}]'" in told.stderr
     assert "Traceback" not in told.stderr

@@ -31,8 +31,8 @@ from genrescope.io import (
     write_text,
     written,
 )
-from genrescope.library.plan import Step, open_plan, write_plan
-from genrescope.library.tags import is_genre
+from genrescope.tagging.formats import is_genre
+from genrescope.tagging.plan import Step, open_plan, write_plan
 
 SIGNS = "\\u0019abcdef;,\t\r\n\v'\"=+-@|# \x00\x1b\x9b\ud800\udce9\u202e＝＋－＠\ufeff"
 TEXTS = st.text(st.one_of(st.characters(), st.sampled_from(SIGNS)), max_size=30)

@@ -15,6 +15,7 @@ from pathlib import Path
 import mutagen
 import pytest
 
+import commands
 from genrescope.io import read_back, read_cell
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -61,8 +62,7 @@ def run(place: Path, env: dict[str, str]) -> Run:
     """Run a command in the folder where everything is; what it says must steer no terminal."""
 
     def command(*words: object) -> subprocess.CompletedProcess[bytes]:
-        line = [sys.executable, "-m", "genrescope", *map(str, words)]
-        done = subprocess.run(line, cwd=place, env=env, capture_output=True, check=False)
+        done = commands.run(*words, cwd=place, env=env, text=False)
         said = (done.stdout + done.stderr).decode()  # valid UTF-8
         assert "Traceback" not in said
         assert not {*said} & STEERING
@@ -95,7 +95,7 @@ def paths(library: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "words", ["classify LIBRARY --json", "classify LIBRARY --jsonl", "export --to jsonl"]
+    "words", ["classify LIBRARY --json", "classify LIBRARY --jsonl", "export --format jsonl"]
 )
 def test_json_holds_names_to_the_byte(run: Run, library: Path, words: str) -> None:
     text = run(*(library if word == "LIBRARY" else word for word in words.split())).stdout.decode()
@@ -104,7 +104,7 @@ def test_json_holds_names_to_the_byte(run: Run, library: Path, words: str) -> No
     assert found >= {os.fsencode(path) for path in paths(library)}
 
 
-@pytest.mark.parametrize("words", ["classify LIBRARY --csv", "export --to csv"])
+@pytest.mark.parametrize("words", ["classify LIBRARY --csv", "export --format csv"])
 def test_csv_holds_names_to_the_byte(run: Run, library: Path, words: str) -> None:
     text = run(*(library if word == "LIBRARY" else word for word in words.split())).stdout.decode()
     rows = list(csv.reader(io.StringIO(text, newline="")))
@@ -124,7 +124,7 @@ def test_a_timeline_goes_where_the_answers_go(run: Run, library: Path) -> None:
 
 def test_tables_for_other_programs(run: Run, library: Path, place: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
-    run("export", "--to", "parquet", "--out", "o.parquet")
+    run("export", "--format", "parquet", "--out", "o.parquet")
     rows = pq.read_table(place / "o.parquet").to_pylist()
     assert {read_back(row["path"]) for row in rows if row["genre"]} >= paths(library)
 
@@ -135,7 +135,7 @@ def test_playlists_say_what_they_left_out(run: Run, library: Path, place: Path) 
     for name in NAMES:
         (plain / os.fsdecode(name)).write_bytes((library / "=1+2.flac").read_bytes())
     run("scan", plain)
-    done = run("export", plain, "--to", "m3u", "--out", "lists")
+    done = run("export", plain, "--format", "m3u", "--out", "lists")
     (playlist,) = (place / "lists").iterdir()
     lines = [line for line in playlist.read_text().split("\n") if line and line[0] != "#"]
     assert len(lines) == PLAYABLE
@@ -144,12 +144,14 @@ def test_playlists_say_what_they_left_out(run: Run, library: Path, place: Path) 
     assert f"{len(NAMES) - PLAYABLE} left out: control characters" in told
     assert f"such as {plain}" in told
 
-    near = run("similar", "clip/clip.flac", "--in", plain, "-n", 99, "--m3u")
+    near = run("similar", "clip/clip.flac", "--library", plain, "-n", 99, "--m3u")
     played = near.stdout.decode().splitlines()[1:]
     assert sorted(played) == sorted(lines)
-    assert " tracks were left out: control characters" in near.stderr.decode()
-    assert run("similar", "clip/clip.flac", "--in", plain, "-n", 99, "--csv").returncode == 0
-    assert run("similar", "clip/clip.flac", "--in", plain, "-n", 99).returncode == 0
+    assert (
+        " tracks were left out: a playlist cannot hold control characters" in near.stderr.decode()
+    )
+    assert run("similar", "clip/clip.flac", "--library", plain, "-n", 99, "--csv").returncode == 0
+    assert run("similar", "clip/clip.flac", "--library", plain, "-n", 99).returncode == 0
 
 
 @pytest.mark.parametrize("words", ["stats", "stats --json", "stats --plot o.png", "tag log"])
@@ -180,8 +182,8 @@ def test_plan_apply_and_undo(run: Run, library: Path, place: Path) -> None:
         "classify LIBRARY --timeline",
         "classify LIBRARY --csv",
         "classify LIBRARY --jsonl",
-        "export --to csv",
-        "export --to csv --out /dev/stdout",
+        "export --format csv",
+        "export --format csv --out /dev/stdout",
         "stats",
         "tag plan LIBRARY --min-confidence 0 --out q.csv",
     ],

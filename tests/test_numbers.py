@@ -20,21 +20,22 @@ import soundfile
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+import commands
 import genrescope
-from genrescope.audio import LOUDEST
+from genrescope.audio import MAX_AMPLITUDE
 from genrescope.classifier import Classifier
+from genrescope.classifier.batch import classify_files
+from genrescope.datasets import demo
 from genrescope.errors import InputError
 from genrescope.inference import open_session
-from genrescope.library.many import classify_files
 from genrescope.representations import REPRESENTATIONS, make_representation
-from genrescope.study.plan import Plan
+from genrescope.study.config import StudyConfig
 from genrescope.study.run import Options, run_study
-from genrescope.tracks import demo
 from genrescope.training.recipe import load_recipe
 from silent import Silent
 
-RATE = 22050
-LENGTH = 2 * RATE
+SAMPLING_RATE = 22050
+LENGTH = 2 * SAMPLING_RATE
 SINE = (0.3 * np.sin(np.arange(LENGTH) / 20)).astype(np.float32)
 BITS = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), LENGTH)
 WEIGHTS = Path(genrescope.__file__).parent / "weights"
@@ -56,19 +57,22 @@ SOUNDS = {
     "one bit of noise": BITS,
     "an impulse": at_the_middle(1, np.zeros(LENGTH, np.float32)),
     "half the rate": np.tile(np.array([1, -1], np.float32), LENGTH // 2),
-    "half silent": np.where(np.arange(LENGTH) < RATE, 0, SINE).astype(np.float32),
+    "half silent": np.where(np.arange(LENGTH) < SAMPLING_RATE, 0, SINE).astype(np.float32),
     "integers unscaled": SINE * np.float32(2**15),
-    "as loud as may be": BITS * np.float32(LOUDEST),
-    "one loud sample": at_the_middle(LOUDEST),
+    "as loud as may be": BITS * np.float32(MAX_AMPLITUDE),
+    "one loud sample": at_the_middle(MAX_AMPLITUDE),
 }
 NO_SOUNDS = {
     "nan": (at_the_middle(np.nan), "not finite numbers"),
     "inf": (at_the_middle(np.inf), "not finite numbers"),
     "minus inf": (at_the_middle(-np.inf), "not finite numbers"),
     "both inf": (np.where(BITS > 0, np.inf, -np.inf).astype(np.float32), "not finite numbers"),
-    "too loud": (SINE * np.float32(1e30), r"samples of 3e\+29, where 1 is loud"),
-    "one too loud": (at_the_middle(-2 * LOUDEST), r"samples of 4e\+09, where 1 is loud"),
-    "the most": (np.full(LENGTH, np.finfo(np.float32).max), r"samples of 3e\+38, where 1 is loud"),
+    "too loud": (SINE * np.float32(1e30), r"samples of 3e\+29, but full scale is 1"),
+    "one too loud": (at_the_middle(-2 * MAX_AMPLITUDE), r"samples of 4e\+09, but full scale is 1"),
+    "the most": (
+        np.full(LENGTH, np.finfo(np.float32).max),
+        r"samples of 3e\+38, but full scale is 1",
+    ),
 }
 NO_WAVEFORMS = {
     "integers": ((SINE * 32767).astype(np.int16), "floats in .* int16"),
@@ -77,10 +81,9 @@ NO_WAVEFORMS = {
     "truths": (SINE > 0, "floats in .* bool"),
     "complex numbers": (SINE.astype(np.complex64), "floats in .* complex64"),
     "objects": (SINE.astype(object), "floats in .* object"),
-    "two channels": (np.stack([SINE, SINE]), r"mono, of shape \(samples,\), not \(2, 44100\)"),
-    "a column": (SINE[:, None], r"mono, of shape \(samples,\), not \(44100, 1\)"),
+    "three dimensions": (SINE[:, None, None], r"shape \(samples,\), .*, not \(44100, 1, 1\)"),
     "a number": (np.array(0.5), r"not \(\)"),
-    "more than floats hold": (np.full(LENGTH, 1e300), r"samples of 1e\+300, where 1 is loud"),
+    "more than floats hold": (np.full(LENGTH, 1e300), r"samples of 1e\+300, but full scale is 1"),
     "nothing": (SINE[:0], "too short"),
     "one sample": (SINE[:1], "too short"),
     "too short": (SINE[:300], "too short"),
@@ -105,7 +108,7 @@ def classifier() -> Classifier:
 def test_odd_sounds_have_finite_arrays(name: str, sound: str) -> None:
     representation = make_representation(name)
     with quiet():
-        array = representation.compute(SOUNDS[sound], RATE)
+        array = representation.compute(SOUNDS[sound], SAMPLING_RATE)
         again = representation.unpack(representation.pack(array))
     assert array.shape == again.shape == representation.shape
     assert array.dtype == again.dtype == np.float32
@@ -116,9 +119,9 @@ def test_odd_sounds_have_finite_arrays(name: str, sound: str) -> None:
 @pytest.mark.parametrize("name", sorted(REPRESENTATIONS))
 def test_below_hearing_is_silence(name: str) -> None:
     representation = make_representation(name)
-    silence = representation.compute(SOUNDS["silence"], RATE)
+    silence = representation.compute(SOUNDS["silence"], SAMPLING_RATE)
     for sound in ("denormals", "one denormal"):
-        heard = representation.compute(SOUNDS[sound], RATE)
+        heard = representation.compute(SOUNDS[sound], SAMPLING_RATE)
         if name not in {"descriptors", "segments"}:  # frequencies have no level
             np.testing.assert_allclose(heard, silence, atol=1e-6)
 
@@ -129,8 +132,8 @@ SILENT = ("silence", "denormals", "one denormal", "half a step of 16 bits")
 @pytest.mark.parametrize("sound", sorted(SOUNDS.keys() - set(SILENT)))
 def test_odd_sounds_have_a_genre(classifier: Classifier, sound: str) -> None:
     with quiet():
-        prediction = classifier.predict(SOUNDS[sound], RATE)
-        timeline = classifier.timeline(np.tile(SOUNDS[sound], 5), RATE)
+        prediction = classifier.predict(SOUNDS[sound], SAMPLING_RATE)
+        timeline = classifier.timeline(np.tile(SOUNDS[sound], 5), SAMPLING_RATE)
     shares = np.array(list(prediction.probabilities.values()))
     assert sum(shares) == pytest.approx(1, abs=1e-6)
     assert ((shares >= 0) & (shares <= 1)).all()
@@ -147,9 +150,9 @@ def test_odd_sounds_have_a_genre(classifier: Classifier, sound: str) -> None:
 def test_silence_has_no_genre(classifier: Classifier, sound: str, tmp_path: Path) -> None:
     samples = SOUNDS.get(sound, BITS * np.float32(2**-16))
     with pytest.raises(ValueError, match="the waveform is silent"):
-        classifier.predict(samples, RATE)
+        classifier.predict(samples, SAMPLING_RATE)
     path = tmp_path / "quiet.wav"
-    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    soundfile.write(path, samples, SAMPLING_RATE, subtype="FLOAT")
     for representation in (classifier.representation, make_representation("descriptors")):
         with pytest.raises(InputError, match=r"quiet\.wav: it is silent\. Leave the file out"):
             representation.of_file(path)
@@ -157,7 +160,7 @@ def test_silence_has_no_genre(classifier: Classifier, sound: str, tmp_path: Path
 
 def test_a_quiet_sound_has_a_genre(classifier: Classifier, tmp_path: Path) -> None:
     path = tmp_path / "quiet.wav"
-    soundfile.write(path, SINE * np.float32(1e-3), RATE, subtype="PCM_16")
+    soundfile.write(path, SINE * np.float32(1e-3), SAMPLING_RATE, subtype="PCM_16")
     assert classifier.predict(path).genre in classifier.genres
 
 
@@ -166,13 +169,13 @@ def test_a_quiet_sound_has_a_genre(classifier: Classifier, tmp_path: Path) -> No
 def test_what_is_no_waveform_is_told(classifier: Classifier, name: str, ask: str) -> None:
     samples, words = (NO_SOUNDS | NO_WAVEFORMS)[name]
     with quiet(), pytest.raises(ValueError, match=words):
-        getattr(classifier, ask)(samples, RATE)
+        getattr(classifier, ask)(samples, SAMPLING_RATE)
 
 
 def test_a_waveform_may_lie_in_memory_as_it_likes(classifier: Classifier) -> None:
     frozen = SINE.copy()
     frozen.flags.writeable = False
-    meant = classifier.predict(SINE, RATE)
+    meant = classifier.predict(SINE, SAMPLING_RATE)
     for other in (
         SINE.astype(np.float64),
         SINE.astype(">f4"),
@@ -181,7 +184,7 @@ def test_a_waveform_may_lie_in_memory_as_it_likes(classifier: Classifier) -> Non
         SINE[::-1].copy()[::-1],
         frozen,
     ):
-        assert classifier.predict(other, RATE) == meant
+        assert classifier.predict(other, SAMPLING_RATE) == meant
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -189,7 +192,7 @@ def test_a_waveform_may_lie_in_memory_as_it_likes(classifier: Classifier) -> Non
 def test_a_file_of_no_sound_is_named(name: str, channels: int, tmp_path: Path) -> None:
     samples, words = NO_SOUNDS[name]
     path = tmp_path / "odd.wav"
-    soundfile.write(path, np.stack([samples] * channels, axis=1), RATE, subtype="FLOAT")
+    soundfile.write(path, np.stack([samples] * channels, axis=1), SAMPLING_RATE, subtype="FLOAT")
     if name == "the most" and channels == 2:  # their sum is beyond
         words = "not finite numbers"
     for representation in sorted(REPRESENTATIONS):
@@ -200,7 +203,7 @@ def test_a_file_of_no_sound_is_named(name: str, channels: int, tmp_path: Path) -
 
 def test_a_file_of_doubles_beyond_floats_is_named(classifier: Classifier, tmp_path: Path) -> None:
     path = tmp_path / "odd.wav"
-    soundfile.write(path, np.full(LENGTH, 1e300), RATE, subtype="DOUBLE")
+    soundfile.write(path, np.full(LENGTH, 1e300), SAMPLING_RATE, subtype="DOUBLE")
     for ask in (classifier.predict, classifier.timeline):
         with quiet(), pytest.raises(InputError, match="not finite numbers"):
             ask(path)
@@ -212,9 +215,9 @@ def test_a_sample_that_is_no_sound_is_found_in_a_long_file(
     path = tmp_path / "long.wav"
     long = np.tile(BITS * np.float32(0.1), 70)  # 140 s, of which excerpts are heard
     long[len(long) // 2 :: 1000] = 1e20
-    soundfile.write(path, long, RATE, subtype="FLOAT")
+    soundfile.write(path, long, SAMPLING_RATE, subtype="FLOAT")
     for ask in (classifier.predict, classifier.timeline):
-        with quiet(), pytest.raises(InputError, match=r"samples of 1e\+20, where 1 is loud"):
+        with quiet(), pytest.raises(InputError, match=r"samples of 1e\+20, but full scale is 1"):
             ask(path)
 
 
@@ -233,7 +236,7 @@ def test_files_of_odd_levels_are_heard(classifier: Classifier, sound: str, tmp_p
 def album(tmp_path_factory: pytest.TempPathFactory, music: Callable[..., NDArray[np.float32]]):
     folder = tmp_path_factory.mktemp("album")
     for seed in range(6):
-        soundfile.write(folder / f"{seed}.wav", music(4.0 + seed, seed=seed), RATE)
+        soundfile.write(folder / f"{seed}.wav", music(4.0 + seed, seed=seed), SAMPLING_RATE)
     return folder
 
 
@@ -312,10 +315,10 @@ def test_a_catalogue_is_the_same_by_one_worker_and_by_many(album: Path, tmp_path
         db = tmp_path / f"{workers}.db"
         for words in (
             ("scan", album, "--db", db, "--workers", workers),
-            ("export", "--to", "jsonl", "--db", db),
+            ("export", "--format", "jsonl", "--db", db),
         ):
-            line = [sys.executable, "-m", "genrescope", *map(str, words)]
-            done = subprocess.run(line, capture_output=True, text=True, check=True)
+            done = commands.run(*words)
+            assert done.returncode == 0, done.stderr
         rows = [json.loads(row) for row in done.stdout.splitlines()]
         assert len(rows) == 6
         found.append(sorted(rows, key=lambda row: row["path"]))
@@ -328,10 +331,10 @@ def test_a_study_is_the_same_by_one_job_and_by_two(tmp_path: Path) -> None:
     dataset = demo.make(tmp_path / "demo", tracks_per_style=10, seconds=1.0)
     network = {"name": "cnn", "channels": [4], "hidden": 8}
     picture = {"name": "mel-image", "size": 32}
-    settings = {"extends": "report-cnn", "epochs": 2, "representation": picture, "model": network}
+    settings = {"extends": "original-cnn", "epochs": 2, "representation": picture, "model": network}
     neighbours = {"extends": "knn", "name": "neighbours"}
     recipes = [load_recipe(told) for told in ({**settings, "name": "small"}, neighbours)]
-    plan = Plan(recipes=recipes, protocols=["filtered", "report"], seeds=2)
+    plan = StudyConfig(recipes=recipes, protocols=["filtered", "random"], seeds=2)
     found = []
     for jobs in (1, 2):
         out = tmp_path / f"by {jobs}"

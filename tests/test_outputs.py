@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+import commands
 import genrescope
 from genrescope.audio.formats import may_be_audio
 from genrescope.errors import InputError
 from genrescope.io import check_folder, check_output, replaces, write_text
-from genrescope.library.plan import Step, open_plan, write_plan
+from genrescope.tagging.plan import Step, open_plan, write_plan
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="only POSIX has them")
@@ -48,8 +49,10 @@ def run(place: Path) -> Run:
 def command(
     place: Path, *words: object, prefix: tuple[str, ...] = (), **more: object
 ) -> subprocess.CompletedProcess[str]:
-    line = [*prefix, sys.executable, "-m", "genrescope", *map(str, words)]
     env = {**os.environ, "COLUMNS": "200", "XDG_DATA_HOME": str(place / "data")}
+    if not prefix and not more:
+        return commands.run(*words, cwd=place, env=env)
+    line = [*prefix, sys.executable, "-m", "genrescope", *map(str, words)]
     settings = {"stdin": subprocess.DEVNULL, "timeout": 120, **more}
     return subprocess.run(
         line, cwd=place, env=env, capture_output=True, text=True, check=False, **settings
@@ -69,11 +72,11 @@ def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("export", "--to", "csv", "--out", "z.db"), "it is a database"),
-        (("export", "--to", "jsonl", "--out", "link.csv"), "it is a database"),
-        (("export", "--to", "csv", "--out", "z.db.lock"), "the command reads it"),
-        (("export", "--to", "csv", "--out", "lib/song.mp3"), "it is audio"),
-        (("export", "--to", "csv", "--out", "song.csv"), "it is audio"),
+        (("export", "--format", "csv", "--out", "z.db"), "it is a database"),
+        (("export", "--format", "jsonl", "--out", "link.csv"), "it is a database"),
+        (("export", "--format", "csv", "--out", "z.db.lock"), "the command reads it"),
+        (("export", "--format", "csv", "--out", "lib/song.mp3"), "it is audio"),
+        (("export", "--format", "csv", "--out", "song.csv"), "it is audio"),
         (("tag", "plan", "lib", "--out", "z.db"), "it is a database"),
         (("tag", "plan", "lib", "--out", "lib/song.mp3"), "it is audio"),
         (("stats", "--plot", "song.png"), "it is audio"),
@@ -137,7 +140,7 @@ def test_a_folder_that_is_read_is_none_to_write_to(tmp_path: Path) -> None:
 def test_a_plan_goes_into_standard_output_and_into_a_pipe(
     run: Run, place: Path, scanned: Path
 ) -> None:
-    words = ("tag", "plan", scanned / "lib", "--db", "z.db", "--replace", "--out")
+    words = ("tag", "plan", scanned / "lib", "--db", "z.db", "--existing", "replace", "--out")
     done = run(*words, "/dev/stdout")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# genrescope tag plan, format 2\n")
@@ -151,7 +154,7 @@ def test_a_plan_goes_into_standard_output_and_into_a_pipe(
     reader.join(30)
     assert got[0].splitlines()[3:] == done.stdout.splitlines()[3:]
     (place / "plan.csv").write_text("edited")
-    refused(run(*words, "plan.csv"), "there is such a file already")
+    refused(run(*words, "plan.csv"), "the file exists")
     assert replaces(place / "plan.csv")
     assert not replaces(place / "new.csv")
 
@@ -200,7 +203,10 @@ def with_a_log(new: Path, folder: Path) -> None:
 def of_the_first_version(new: Path, folder: Path) -> None:
     shutil.copy(new, folder / "z.db")
     with closing(sqlite3.connect(folder / "z.db")) as old:
-        old.executescript("ALTER TABLE tracks DROP COLUMN warnings; PRAGMA user_version = 1;")
+        for column in ("embedding", "warnings"):
+            old.execute(f"ALTER TABLE tracks DROP COLUMN {column}")
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
     assert [path.name for path in folder.iterdir()] == ["z.db"]
 
 
@@ -219,11 +225,11 @@ def test_a_catalogue_is_read_where_nothing_can_be_written(
     if kind == "file only":
         read_only.chmod(0o755)
     db = read_only / "z.db"
-    known = run("export", "--to", "csv", "--db", "z.db").stdout
-    export = run("export", "--to", "csv", "--db", db, prefix=unprivileged)
+    known = run("export", "--format", "csv", "--db", "z.db").stdout
+    export = run("export", "--format", "csv", "--db", db, prefix=unprivileged)
     assert (export.returncode, export.stdout == known) == (0, kind != "log"), export.stderr
     stats = run("stats", "--db", db, "--json", prefix=unprivileged)
-    assert '"heard": 1' in stats.stdout, stats.stderr
+    assert '"analysed": 1' in stats.stdout, stats.stderr
     plan = ("tag", "plan", scanned / "lib", "--db", db, "--out", "/dev/stdout")
     assert "song.mp3" in run(*plan, prefix=unprivileged).stdout
     assert {path.name: path.read_bytes() for path in read_only.iterdir()} == before
@@ -260,7 +266,7 @@ def unicode_text(text: str) -> str:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("first", ["", "sep=,\n", '"sep=,"\n', "SEP=,\r\n", "sep=,,,,,,\n"])
 def test_a_plan_is_read_as_spreadsheets_save_it(plan: Path, encoding: str, first: str) -> None:
-    text, steps = plan.read_text(), list(open_plan(plan).steps())
+    text, steps = plan.read_text(encoding="utf-8"), list(open_plan(plan).steps())
     plan.write_bytes((first + text).encode(encoding))
     opened = open_plan(plan)
     assert opened.library == plan.parent / "music"
@@ -270,13 +276,13 @@ def test_a_plan_is_read_as_spreadsheets_save_it(plan: Path, encoding: str, first
 
 
 def test_a_plan_without_its_first_lines_is_refused_with_the_reason(plan: Path) -> None:
-    lines = plan.read_text().splitlines(keepends=True)
+    lines = plan.read_text(encoding="utf-8").splitlines(keepends=True)
     for kept in (lines[4:], lines[1:], ["sep=,\n", *lines[4:]]):
-        plan.write_text("".join(kept))
+        plan.write_text("".join(kept), encoding="utf-8")
         with pytest.raises(InputError, match=r"its first lines, .* are missing"):
             open_plan(plan)
-    plan.write_text("a shopping list\n")
-    with pytest.raises(InputError, match="it is no plan"):
+    plan.write_text("a shopping list\n", encoding="utf-8")
+    with pytest.raises(InputError, match="it is not a plan"):
         open_plan(plan)
 
 
@@ -284,10 +290,10 @@ def test_a_plan_without_its_first_lines_is_refused_with_the_reason(plan: Path) -
 def test_a_genre_that_cannot_be_written_is_refused_before_any_file_is(
     plan: Path, genre: str
 ) -> None:
-    head, _, last = plan.read_text().rpartition("Rock; Jazz")
-    plan.write_text(head + genre + last)
+    head, _, last = plan.read_text(encoding="utf-8").rpartition("Rock; Jazz")
+    plan.write_text(head + genre + last, encoding="utf-8")
     line = 8 if "\n" in genre else 7  # in which the row ends
-    with pytest.raises(InputError, match=rf"line {line}: 'Rock.*' is no genre"):
+    with pytest.raises(InputError, match=rf"line {line}: 'Rock.*' is not a genre"):
         list(open_plan(plan).steps())
 
 
@@ -302,27 +308,29 @@ def test_a_list_that_is_empty_is_no_success(run: Run) -> None:
 @POSIX
 def test_a_stream_that_is_closed_is_called_closed(run: Run) -> None:
     shell = ("sh", "-c", 'exec "$@" >&-', "sh")
-    refused(run("stats", "--db", "z.db", prefix=shell), "standard output: it is closed. Give it")
-    words = ("export", "--db", "z.db", "--to", "csv", "--out", "/dev/stdout")
-    refused(run(*words, prefix=shell), "/dev/stdout: it is closed. Give another place with --out")
+    refused(
+        run("stats", "--db", "z.db", prefix=shell), "standard output: it is closed. Redirect it"
+    )
+    words = ("export", "--db", "z.db", "--format", "csv", "--out", "/dev/stdout")
+    refused(run(*words, prefix=shell), "/dev/stdout: it is closed. Give another path with --out")
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("export", "--to", "csv", "--db", "z.db", "--out", ""), "--out is empty"),
-        (("export", "--to", "m3u", "--db", "z.db", "--out="), "--out is empty"),
+        (("export", "--format", "csv", "--db", "z.db", "--out", ""), "--out is empty"),
+        (("export", "--format", "m3u", "--db", "z.db", "--out="), "--out is empty"),
         (("classify", ""), "an argument is empty"),
         (("stats", "--db", ""), "--db is empty"),
-        (("stats", "--db", "lib"), "lib: it is a folder, and no catalogue"),
-        (("scan", "lib", "--db", "lib"), "lib: it is a folder, and no catalogue"),
+        (("stats", "--db", "lib"), "lib: it is a folder, not a catalogue"),
+        (("scan", "lib", "--db", "lib"), "lib: it is a folder, not a catalogue"),
         (("scan", "pipe"), "pipe: it is a pipe, not a folder"),
-        (("stats", "--db", "pipe"), "pipe: it is a pipe, and no catalogue"),
-        (("similar", "lib", "--in", "pipe"), "pipe: it is a pipe, not a folder"),
+        (("stats", "--db", "pipe"), "pipe: it is a pipe, not a catalogue"),
+        (("similar", "lib", "--library", "pipe"), "pipe: it is a pipe, not a folder"),
         (("scan", "dead.mp3"), "dead.mp3: it is a link to nothing"),
         (("scan", "dead", "--db", "new.db"), "dead/dead.mp3: it is a link to nothing. Check"),
         (("classify", "dead"), "dead/dead.mp3: it is a link to nothing. Check"),
-        (("similar", "dead", "--in", "dead"), "dead/dead.mp3: it is a link to nothing. Check"),
+        (("similar", "dead", "--library", "dead"), "dead/dead.mp3: it is a link to nothing. Check"),
     ],
 )
 @POSIX
@@ -338,5 +346,5 @@ def test_what_is_in_the_place_is_named(
 
 def test_both_tables_write_what_is_unsure_in_one_way(run: Run, place: Path) -> None:
     (line,) = run("classify", place / "lib", "--csv").stdout.splitlines()[1:]
-    (other,) = run("export", "--to", "csv", "--db", "z.db").stdout.splitlines()[1:]
+    (other,) = run("export", "--format", "csv", "--db", "z.db").stdout.splitlines()[1:]
     assert line.split(",")[3] == other.split(",")[3] == "false"

@@ -13,6 +13,7 @@ import pytest
 
 import genrescope
 from genrescope import audio
+from genrescope.backbones.musicnn import NETWORKS
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 
@@ -21,25 +22,42 @@ TOOL = Path(__file__).resolve().parents[1] / "tools" / "make_samples.py"
 
 def test_importing_loads_nothing_heavy() -> None:
     code = (
-        "import sys, genrescope; sys.exit(', '.join({'numpy', 'onnxruntime'} & set(sys.modules)))"
+        "import sys, genrescope; dir(genrescope); genrescope.list_models(); "
+        "sys.exit(', '.join({'numpy', 'onnxruntime', 'pydantic'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
 
 
+def test_every_promised_name_is_there() -> None:
+    assert all(getattr(genrescope, name) is not None for name in genrescope.__all__)
+    assert set(genrescope.__all__) <= set(dir(genrescope))
+    assert genrescope.Classifier is Classifier
+    with pytest.raises(AttributeError, match="has no attribute 'predict'"):
+        genrescope.predict  # noqa: B018
+
+
+def test_models_in_the_package_are_listed() -> None:
+    assert genrescope.list_models("MSD*") == ["MSD_musicnn", "MSD_vgg"]
+    assert genrescope.list_models() == [*NETWORKS, "default"]
+    assert genrescope.load("default").key == genrescope.load().key
+    with pytest.raises(InputError, match="MSD_vgg"):
+        genrescope.load("MSD_vgg")
+
+
 @pytest.mark.parametrize("name", genrescope.SAMPLES)
 def test_samples_are_short_small_music(name: str) -> None:
     path = genrescope.sample(name)
-    waveform, rate = audio.load(path)
-    assert 8 < len(waveform) / rate <= 10
+    waveform, sampling_rate = audio.load(path)
+    assert 8 < len(waveform) / sampling_rate <= 10
     assert path.stat().st_size <= 120_000
     assert 0.02 < np.sqrt(np.mean(waveform**2)) < 0.5
     assert np.abs(waveform).max() <= 1
 
 
 def test_samples_are_of_different_characters() -> None:
-    told = genrescope.load().predict([genrescope.sample(name) for name in genrescope.SAMPLES])
-    assert len({prediction.genre for prediction in told}) == len(genrescope.SAMPLES)
+    found = genrescope.load().predict([genrescope.sample(name) for name in genrescope.SAMPLES])
+    assert len({prediction.genre for prediction in found}) == len(genrescope.SAMPLES)
     with pytest.raises(GenrescopeError, match="no sample 'x'; there are: lament"):
         genrescope.sample("x")
 
@@ -64,10 +82,10 @@ def test_the_samples_are_made_by_our_own_script(tmp_path: Path) -> None:
 def test_files_waveforms_and_lists_are_predicted_alike(tmp_path: Path) -> None:
     classifier = genrescope.load()
     path = genrescope.sample()
-    waveform, rate = audio.load(path, 16000)
+    waveform, sampling_rate = audio.load(path, 16000)
     one = classifier.predict(path)
     assert classifier.predict([path, str(path)]) == [one, one]
-    assert classifier.predict([waveform], rate)[0].genre == one.genre
+    assert classifier.predict([waveform], sampling_rate)[0].genre == one.genre
     assert classifier.predict([]) == []
     with pytest.raises(InputError, match="gone"):
         classifier.predict([path, tmp_path / "gone.mp3", path])
@@ -83,6 +101,6 @@ def test_files_waveforms_and_lists_are_predicted_alike(tmp_path: Path) -> None:
         Classifier.probabilities,
     ],
 )
-def test_help_tells_shapes_or_units(what: object) -> None:
-    told = inspect.getdoc(what) or ""
-    assert "float32" in told or "see ``predict``" in told.lower()
+def test_docstrings_state_shapes_or_units(what: object) -> None:
+    text = inspect.getdoc(what) or ""
+    assert "float32" in text or "see ``predict``" in text.lower()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import commands
 import genrescope
 from hostile import hostile
 
@@ -53,7 +54,7 @@ def members(group: int) -> list[int]:
         ("classify", "music/endless.mp3"),
         ("classify", "music/endless.mp3", "--timeline"),
         ("scan", "music", "--db", "library.db"),
-        ("similar", "music/a.mp3", "--in", "music"),
+        ("similar", "music/a.mp3", "--library", "music", "--db", "library.db"),
     ],
     ids=" ".join,
 )
@@ -132,19 +133,11 @@ def test_what_was_analysed_before_ctrl_c_is_kept(folder: Path) -> None:
         [*line, "--json"], cwd=folder, capture_output=True, text=True, check=True, timeout=60
     )
     told = json.loads(again.stdout)
-    assert (told["new"], told["heard"], told["known"]) == (0, 1, 0)
+    assert (told["new"], told["analysed"], told["known"]) == (0, 1, 0)
 
 
 def run(folder: Path, env: dict[str, str], *words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "genrescope", *map(str, words)],
-        cwd=folder,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return commands.run(*words, cwd=folder, env=os.environ | env, timeout=120)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -165,7 +158,8 @@ def test_a_crash_costs_classify_one_file(folder: Path, way: str, workers: int) -
 def test_a_crash_costs_similar_one_file(folder: Path) -> None:
     shutil.copy(genrescope.sample("shuffle"), folder / "music" / "z.mp3")
     env = hostile(folder, die="endless.mp3")
-    words = ("similar", "music/a.mp3", "music/endless.mp3", "--in", "music", "--json")
+    words = ("similar", "music/a.mp3", "music/endless.mp3", "--library", "music", "--json")
+    words += ("--db", "library.db")
     done = run(folder, env, *words)
     assert done.returncode == 1
     assert "endless.mp3: its decoder crashed" in done.stderr
@@ -174,10 +168,16 @@ def test_a_crash_costs_similar_one_file(folder: Path) -> None:
     assert "its decoder crashed" in bad["error"]
 
 
-@pytest.mark.parametrize("words", [("classify", "music"), ("similar", "music", "--in", "music")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("classify", "music"),
+        ("similar", "music", "--library", "music", "--db", "library.db"),
+    ],
+)
 def test_what_decoders_print_is_not_seen(folder: Path, words: tuple[str, ...]) -> None:
     plain = run(folder, {}, *words)
-    for left in (folder / "music").glob(".genrescope*"):
+    for left in folder.glob("library.db*"):
         left.unlink()
     noisy = run(folder, hostile(folder, chatter=".mp3"), *words)
     assert (noisy.returncode, noisy.stdout, noisy.stderr) == (0, plain.stdout, plain.stderr)
@@ -188,7 +188,7 @@ def test_what_decoders_print_is_not_seen(folder: Path, words: tuple[str, ...]) -
     [
         ("classify", "music"),
         ("scan", "music", "--db", "library.db"),
-        ("similar", "music/a.mp3", "--in", "music"),
+        ("similar", "music/a.mp3", "--library", "music", "--db", "library.db"),
     ],
     ids=" ".join,
 )

@@ -95,7 +95,7 @@ def test_work_that_takes_too_long_is_ended() -> None:
 
 def test_an_answer_that_cannot_travel_is_an_error_and_not_the_end() -> None:
     with WorkerProcess(prepare) as process:
-        with pytest.raises(Exception, match="cannot travel"):
+        with pytest.raises(Exception, match="cannot be pickled"):
             process.do(give_what_cannot_travel)
         assert process.do(tell)[0] == "made"
 
@@ -140,7 +140,7 @@ def test_a_process_ends_when_the_one_it_works_for_is_killed(tmp_path: Path) -> N
         parent.kill()
     for _ in range(100):
         state = Path(f"/proc/{pid}/stat")
-        if not state.exists() or state.read_text().split()[2] == "Z":
+        if not state.exists() or state.read_text(encoding="utf-8").split()[2] == "Z":
             return
         time.sleep(0.1)
     os.kill(pid, signal.SIGKILL)

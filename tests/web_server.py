@@ -52,7 +52,7 @@ def children(pid: int) -> list[int]:
 def _resident(pid: int) -> int:
     # The share of memory that is this process's: pages that several have count once in all.
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
     except OSError:
         return 0
     return 1024 * int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1])
@@ -85,9 +85,9 @@ def running(folder: Path, *options: object, **env: str) -> Iterator[Server]:
 
 def _address(process: subprocess.Popen[str], log: Path) -> str:
     for _ in range(600):
-        if found := re.search(r"Open (\S+)", log.read_text()):
+        if found := re.search(r"Open (\S+)", log.read_text(encoding="utf-8")):
             return found[1].rstrip("/")
         if process.poll() is not None:
             break
         time.sleep(0.1)
-    raise AssertionError(f"the server did not start: {log.read_text()}")
+    raise AssertionError(f"the server did not start: {log.read_text(encoding='utf-8')}")

@@ -2,8 +2,7 @@
 
     python tools/accuracy.py --data /path/to/gtzan
 
-Stop it and run it again: it goes on where it was. The page's words stand here, its figures come
-from the two studies.
+A stopped run resumes. The page's text is in this file, its figures come from the two studies.
 """
 
 from __future__ import annotations
@@ -87,16 +86,18 @@ def main() -> None:
     print(f"wrote {PAGE}")
 
 
-def study(given: argparse.Namespace, out: Path, extents: str, protocols: str) -> dict[str, Any]:
-    """Run one study, or go on with it; its results."""
+def study(
+    given: argparse.Namespace, out: Path, audio_variants: str, protocols: str
+) -> dict[str, Any]:
+    """Run or resume one study; give its results."""
     command = [sys.executable, "-m", "genrescope", "study", "heads", "--data", str(given.data)]
-    command += ["--out", str(out), "--extents", extents, "--protocols", protocols]
+    command += ["--out", str(out), "--audio-variants", audio_variants, "--protocols", protocols]
     subprocess.run([*command, "--seeds", str(given.seeds)], check=True)  # noqa: S603  our own
     return json.loads((out / "results.json").read_text(encoding="utf-8"))
 
 
 def page(every: dict[str, Any], whole: dict[str, Any]) -> str:
-    """Fill the page in."""
+    """Format the page."""
     recipes = every["study"]["recipes"]
     lines = []
     for recipe in recipes:

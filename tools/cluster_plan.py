@@ -36,15 +36,17 @@ from numpy.typing import NDArray
 
 import genrescope
 from genrescope.audio import excerpts, load, resample
-from genrescope.library.cluster import classify_parts, part_sizes, prepare
+from genrescope.cluster.lists import part_sizes
+from genrescope.cluster.parts import prepare
+from genrescope.cluster.run import classify_parts
 
 Samples = NDArray[np.float32]
-RATE = 44100  # Hz
+SAMPLING_RATE = 44100  # Hz
 MINUTES = (2.5, 3.0, 3.5, 4.0, 4.5, 7.0)  # of the tracks that are heard
 REPEATS = 2  # of each
 COPIES = 64  # files of a real run
 LISTED = 200_000  # addresses
-FETCHES = 2  # downloads at a time for each core, as in genrescope.library.cluster
+FETCHES = 2  # downloads at a time for each core, as in genrescope.cluster.run
 CORES = (2, 4, 8, 16, 32, 64, 96)
 FORMATS = ("MP3", "FLAC")
 
@@ -86,7 +88,7 @@ class Measured:
     megabytes: float  # of the 4-minute track
 
     @property
-    def rate(self) -> float:
+    def sampling_rate(self) -> float:
         """Tracks a second of one core."""
         return 1 / float(np.mean(self.hearing))
 
@@ -102,7 +104,7 @@ class Real:
 
     workers: int
     seconds: float
-    rate: float
+    sampling_rate: float
     simulated: float
 
 
@@ -116,7 +118,7 @@ def main() -> None:
         tracks = {kind: make_tracks(Path(folder), kind) for kind in FORMATS}
         heard = {kind: measure(tracks[kind], options) for kind in FORMATS}
         listing = listing_rate(Path(folder))
-        real = validate(tracks["MP3"], 1 / heard["MP3"].rate, Path(folder))
+        real = validate(tracks["MP3"], 1 / heard["MP3"].sampling_rate, Path(folder))
     told = plan(heard, listing, real, nodes, store, options) | {"load": busy}
     if options.write:
         write_page(options.write, told)
@@ -159,11 +161,11 @@ def make_tracks(folder: Path, kind: str) -> list[Path]:
     """Write stereo tracks of ``MINUTES``, made of the package's samples and some noise."""
     paths = []
     for number, minutes in enumerate(MINUTES):
-        lots = np.random.default_rng(number)
-        names = lots.permutation(genrescope.SAMPLES)
-        parts = [resample(*load(genrescope.sample(name)), RATE) for name in names]
-        mono = np.resize(np.concatenate(parts), round(minutes * 60 * RATE))
-        noise = 0.003 * lots.standard_normal((len(mono), 2), dtype=np.float32)
+        rng = np.random.default_rng(number)
+        names = rng.permutation(genrescope.SAMPLES)
+        parts = [resample(*load(genrescope.sample(name)), SAMPLING_RATE) for name in names]
+        mono = np.resize(np.concatenate(parts), round(minutes * 60 * SAMPLING_RATE))
+        noise = 0.003 * rng.standard_normal((len(mono), 2), dtype=np.float32)
         path = folder / f"{number}.{kind.lower()}"
         encode(path, mono[:, np.newaxis] + noise, kind)
         paths.append(path)
@@ -173,15 +175,17 @@ def make_tracks(folder: Path, kind: str) -> list[Path]:
 def encode(path: Path, stereo: Samples, kind: str) -> None:
     """Write float32 (samples, 2) as MP3 of 256 kbit/s or as FLAC."""
     if kind == "FLAC":
-        soundfile.write(path, stereo, RATE)
+        soundfile.write(path, stereo, SAMPLING_RATE)
         return
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libmp3lame", rate=RATE, layout="stereo", bit_rate=256_000)
+        stream = container.add_stream(
+            "libmp3lame", rate=SAMPLING_RATE, layout="stereo", bit_rate=256_000
+        )
         planes = np.ascontiguousarray(stereo.T)
-        for start in range(0, planes.shape[1], RATE):
-            block = np.ascontiguousarray(planes[:, start : start + RATE])
+        for start in range(0, planes.shape[1], SAMPLING_RATE):
+            block = np.ascontiguousarray(planes[:, start : start + SAMPLING_RATE])
             frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-            frame.sample_rate = RATE
+            frame.sample_rate = SAMPLING_RATE
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
@@ -195,7 +199,7 @@ def measure(paths: list[Path], options: argparse.Namespace) -> Measured:
     hearing, decoding = [], []
     for path in paths * REPEATS:
         begin = process_time()
-        excerpts(path, representation.rate, span_s=window_s, most=windows)
+        excerpts(path, representation.sampling_rate, span_s=window_s, max_spans=windows)
         between = process_time()
         classifier.predict(path)
         decoding.append(between - begin)
@@ -273,9 +277,9 @@ def simulate(hearing: NDArray[np.float64], megabytes: float, node: Node, store: 
     node, store
         What it runs on, and where the tracks are.
     """
-    lots = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     files = 2000 + 200 * node.cores
-    service = lots.choice(hearing, files)
+    service = rng.choice(hearing, files)
     # What is fetched lies ready; every core has FETCHES downloads and twice as many files ahead.
     flows = _Flows(node.gbit * 125, store.connection_mb, megabytes)
     events = [(store.first_byte_s, 0, core) for core in range(node.cores) for _ in range(FETCHES)]
@@ -368,8 +372,8 @@ def makespan(parts: NDArray[np.float64], workers: int, losses: float = 0.0) -> f
     losses
         Of a worker, a second: half a part is lost each time, on average.
     """
-    lots = np.random.default_rng(0)
-    again = lots.poisson(parts * losses)
+    rng = np.random.default_rng(0)
+    again = rng.poisson(parts * losses)
     free = [0.0] * workers
     for seconds, times in zip(parts, again, strict=True):
         begin = heapq.heappop(free)
@@ -403,7 +407,7 @@ def plan(
                 Node("", cores, first.gbit, 0),
                 store,
             ),
-            "rate_of_cores": cores * heard[kind].rate,
+            "rate_of_cores": cores * heard[kind].sampling_rate,
             "rate_of_network": first.gbit * 125 / heard[kind].megabytes,
         }
         for kind in FORMATS
@@ -411,7 +415,7 @@ def plan(
     ]
     measured = {
         kind: {
-            "tracks_per_s_core": one.rate,
+            "tracks_per_s_core": one.sampling_rate,
             "seconds": float(np.mean(one.hearing)),
             "p95_s": float(np.quantile(one.hearing, 0.95)),
             "decoding_share": one.share,
@@ -439,11 +443,11 @@ def project(
     kind: str, heard: Measured, node: Node, store: Store, count: int, nodes: int
 ) -> dict[str, Any]:
     """Project the whole run on nodes of a kind."""
-    rate = simulate(np.array(heard.hearing), heard.megabytes, node, store)
-    of_cores = node.cores * heard.rate
+    sampling_rate = simulate(np.array(heard.hearing), heard.megabytes, node, store)
+    of_cores = node.cores * heard.sampling_rate
     workers = node.cores * nodes
     parts = np.fromiter(sizes(count), np.float64)
-    seconds = makespan(parts * node.cores / rate, workers, node.losses / 3600)
+    seconds = makespan(parts * node.cores / sampling_rate, workers, node.losses / 3600)
     cost = seconds / 3600 * node.price * nodes + count * store.request_price
     return {
         "node": node.name,
@@ -452,11 +456,11 @@ def project(
         "price": node.price,
         "losses": node.losses,
         "format": kind,
-        "rate": rate,
-        "cores_busy": min(1.0, rate / of_cores),
-        "network_busy": min(1.0, rate * heard.megabytes / (node.gbit * 125)),
+        "rate": sampling_rate,
+        "cores_busy": min(1.0, sampling_rate / of_cores),
+        "network_busy": min(1.0, sampling_rate * heard.megabytes / (node.gbit * 125)),
         "hours": seconds / 3600,
-        "waste": 1 - count / (rate * nodes * seconds),  # losses, and waiting for the last
+        "waste": 1 - count / (sampling_rate * nodes * seconds),  # losses, and waiting for the last
         "cost_per_million": cost / count * 1e6,
         "cost": cost,
     }
@@ -467,7 +471,7 @@ def machine() -> str:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = re.findall(r"model name\s*: (.*)", info.read_text())
+        names = re.findall(r"model name\s*: (.*)", info.read_text(encoding="utf-8"))
         cpu = names[0] if names else cpu
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
 

@@ -31,11 +31,11 @@ import onnx
 import onnxruntime
 import torch
 import typer
+from musicnn_networks import NETWORKS, MusicnnOutput, from_tensorflow, prune
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from genrescope.models.musicnn import NETWORKS, Output, from_tensorflow, prune
-from genrescope.representations import log_mel
+from genrescope.backbones import log_mel
 
 WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
@@ -228,7 +228,7 @@ def to_onnx(name: str, variables: Arrays) -> onnx.ModelProto:
 
     Returns
     -------
-    A model with input ``log_mel`` (patches, 187, 96) and the fields of ``Output`` as outputs.
+    A model with input ``log_mel`` (patches, 187, 96), and ``MusicnnOutput``'s fields as outputs.
     """
     tensors = {key: torch.from_numpy(array.copy()) for key, array in variables.items()}
     network = prune(from_tensorflow(name, tensors))
@@ -242,8 +242,8 @@ def to_onnx(name: str, variables: Arrays) -> onnx.ModelProto:
             dynamo=False,
             opset_version=OPSET,
             input_names=["log_mel"],
-            output_names=list(Output._fields),
-            dynamic_axes={key: {0: "patches"} for key in ("log_mel", *Output._fields)},
+            output_names=list(MusicnnOutput._fields),
+            dynamic_axes={key: {0: "patches"} for key in ("log_mel", *MusicnnOutput._fields)},
         )
         model = onnx.load(path)
     model.producer_name, model.producer_version = "genrescope", ""
@@ -293,7 +293,7 @@ def check(content: bytes, name: str, reference: Path, tolerance: float) -> float
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    batch = log_mel.patches(log_mel.compute(reference_signal(), log_mel.RATE))
+    batch = log_mel.patches(log_mel.compute(reference_signal(), log_mel.SAMPLING_RATE))
     (tags,) = session.run(["tags"], {"log_mel": batch})
     difference = float(np.abs(np.asarray(tags).mean(axis=0) - expected).max())
     if difference > tolerance:

@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "fuzz"))
 with atheris.instrument_imports(include=["genrescope", "yaml", "tomllib", "csv", "zipfile"]):
     import targets
 
-    import genrescope.study.plan
-    import genrescope.training.recipe  # noqa: F401  what targets import only when they run
+    # What targets import only when they run.
+    import genrescope.study.config  # noqa: F401
+    import genrescope.training.recipe  # noqa: F401
 
 
 def main() -> None:
@@ -32,11 +33,11 @@ def main() -> None:
     target = targets.TARGETS[sys.argv.pop(1)]
 
     def mutate(data: bytes, longest: int, seed: int) -> bytes:
-        lots = random.Random(seed)  # noqa: S311
-        if lots.random() < 0.5:
+        rng = random.Random(seed)  # noqa: S311
+        if rng.random() < 0.5:
             mutated: bytes = atheris.Mutate(data, longest)
             return mutated
-        change = (lots.choice(targets.WAYS), lots.random(), lots.randrange(2**16))
+        change = (rng.choice(targets.WAYS), rng.random(), rng.randrange(2**16))
         return targets.damage(target, data, [change])[:longest]
 
     with tempfile.TemporaryDirectory() as folder:

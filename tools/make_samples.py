@@ -1,6 +1,6 @@
 """Make the sound samples of the package; the same libraries give the same bytes.
 
-Run ``python tools/make_samples.py [FOLDER]``. The music is played by ``genrescope.tracks.demo``.
+Run ``python tools/make_samples.py [FOLDER]``. The music is played by ``genrescope.datasets.demo``.
 """
 
 import sys
@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 import genrescope
-from genrescope.tracks.demo import RATE, render
+from genrescope.datasets.demo import SAMPLING_RATE, render
 
 SECONDS, FADE_S = 9.0, 0.5
 ARTISTS = {"lament": 0, "pulse": 2, "shuffle": 2}
@@ -22,10 +22,12 @@ def make(folder: Path) -> list[Path]:
     paths = []
     for name, artist in ARTISTS.items():
         waveform = 0.8 * render(name, artist, 0, seconds=SECONDS)  # the encoder may overshoot
-        end = np.linspace(1, 0, round(FADE_S * RATE), dtype=np.float32)
+        end = np.linspace(1, 0, round(FADE_S * SAMPLING_RATE), dtype=np.float32)
         waveform[-len(end) :] *= end
         paths.append(folder / f"{name}.mp3")
-        soundfile.write(paths[-1], waveform, RATE, bitrate_mode="CONSTANT", compression_level=0.7)
+        soundfile.write(
+            paths[-1], waveform, SAMPLING_RATE, bitrate_mode="CONSTANT", compression_level=0.7
+        )
     return paths
 
 

@@ -40,12 +40,12 @@ from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {
-    "src/genrescope/tracks/splits.py": ["tests/tracks/test_splits.py"],
-    "src/genrescope/library/journal.py": ["tests/library/test_journal.py"],
-    "src/genrescope/library/patch.py": ["tests/library/test_patch.py"],
-    "src/genrescope/library/tags/*.py": [
-        "tests/library/test_tags.py",
-        "tests/library/test_id3v1.py",
+    "src/genrescope/datasets/splits.py": ["tests/datasets/test_splits.py"],
+    "src/genrescope/tagging/journal.py": ["tests/tagging/test_journal.py"],
+    "src/genrescope/tagging/patch.py": ["tests/tagging/test_patch.py"],
+    "src/genrescope/tagging/formats/*.py": [
+        "tests/tagging/test_tags.py",
+        "tests/tagging/test_id3v1.py",
     ],
 }
 MOST_CPU_S = 120
@@ -137,7 +137,7 @@ def _in_a_fork(work: Callable[[], int], log: Path) -> str:
     """Run something in a process of its own, silently; tell how it ended, in a word."""
     child = os.fork()
     if child == 0:
-        with log.open("w") as out:
+        with log.open("w", encoding="utf-8") as out:
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
         sys.dont_write_bytecode = True

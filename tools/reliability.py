@@ -4,7 +4,7 @@
 
 Prints a Markdown table, and with ``--write`` puts it between the marks in that page. Ends with code
 1 if a file was half written, a row was lost or anything else was not as it should be. What is done
-is what ``tests/library/test_faults.py`` does by the dozen.
+is what ``tests/tagging/test_faults.py`` does by the dozen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import faults_harness as faults
 from formats import make_library
-from genrescope.library.tags import can_write
+from genrescope.tagging.formats import can_write
 
 HEARD = ("mp3-bare", "flac-bare", "ogg-bare", "opus-bare", "m4a-bare", "aac-bare", "wma-bare")
 HEAD = """| killed | kills | before the first file | between | after the last | \

@@ -2,13 +2,13 @@
 
     python tools/similar.py --data /path/to/gtzan
 
-Prints two Markdown tables. Every track with audio is asked about once; what is found is among the
-tracks of other artists. ``default`` is the very function that ``genrescope similar`` compares by.
+Prints two Markdown tables. Every track with audio is a query once, and the tracks of other artists
+are searched. ``default`` is the function that ``genrescope similar`` compares by.
 
-The first table's spaces know no labels; those with "std" or "PCA" are fitted on the tracks
-themselves. The second asks whether a space that has learned the genres would do better: the
-artists are halved, a discriminant learns from one half, and the tracks of the other are compared
-with each other.
+The first table's spaces use no labels; those with "std" or "PCA" are fitted on the tracks
+themselves. The second compares spaces that are trained on the genres: the artists are split in
+halves, a discriminant is trained on one half, and the tracks of the other are compared with each
+other.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedGroupKFold
 
 import genrescope
+from genrescope.backbones.backbone import make_backbone_config, open_backbone
+from genrescope.datasets.open import open_dataset
 from genrescope.library.similar import comparable, nearest
-from genrescope.representations.backbone import make_reference, open_backbone
 from genrescope.representations.embedding import Embedding
 from genrescope.representations.store import Store
-from genrescope.tracks.datasets import open_dataset
 
 Rows = NDArray[np.float32]
 COUNTS = (1, 5, 10)
 DRAWS = 2000  # of the bootstrap
 HALVINGS = 5
-LEAST = 1e-6
+MIN_LENGTH = 1e-6
 HEAD = """| space | precision at 1 | at 5 | at 10 | 95 % interval of at 10 |
 | --- | --- | --- | --- | --- |"""
 
@@ -46,13 +46,13 @@ def main() -> None:
     given = options.parse_args()
     classifier = genrescope.load()
     tracks = [track for track in open_dataset(given.data).tracks if track.audio is not None]
-    heard = Store(given.store).collect(classifier.representation, tracks, workers=given.workers)
+    stored = Store(given.store).collect(classifier.representation, tracks, workers=given.workers)
     track_of = {track.id: track for track in tracks}
-    used = [track_of[name] for name in heard.ids]
+    used = [track_of[name] for name in stored.ids]
     genres = np.array([track.genre for track in used])
     # Two tracks of unknown artist may be by the same one.
     artists = np.array([track.group or "unknown" for track in used])
-    raw = classifier.representation.unpack(heard.packed)
+    raw = classifier.representation.unpack(stored.packed)
     spaces = {"**default**": comparable(classifier, raw), **others(classifier.representation, raw)}
     print(f"{len(used)} tracks, {len(set(artists))} artists\n\n{HEAD}")
     for name, space in spaces.items():
@@ -105,7 +105,7 @@ def others(representation: Embedding, raw: Rows) -> dict[str, Rows]:
 
 def layers(representation: Embedding, raw: Rows) -> dict[str, Rows]:
     """Cut the columns into layers."""
-    widths = open_backbone(make_reference(representation.backbones[0])).widths
+    widths = open_backbone(make_backbone_config(representation.backbones[0])).widths
     ends = np.cumsum([widths[layer] for layer in representation.layers])
     return dict(zip(representation.layers, np.split(raw, ends[:-1], axis=1), strict=True))
 
@@ -117,7 +117,7 @@ def log(rows: Rows) -> Rows:
 
 def standardised(rows: Rows) -> Rows:
     """Columns of mean 0 and standard deviation 1."""
-    return (rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), LEAST)
+    return (rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), MIN_LENGTH)
 
 
 def components(rows: Rows, *, whitened: bool, count: int = 20) -> Rows:
@@ -129,7 +129,7 @@ def components(rows: Rows, *, whitened: bool, count: int = 20) -> Rows:
 def unit(rows: Rows) -> Rows:
     """Rows of length 1."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.maximum(length, LEAST)).astype(np.float32)
+    return (rows / np.maximum(length, MIN_LENGTH)).astype(np.float32)
 
 
 def precisions(space: Rows, genres: NDArray[np.str_], artists: NDArray[np.str_]) -> Rows:
@@ -151,7 +151,7 @@ def chance(genres: NDArray[np.str_], artists: NDArray[np.str_]) -> float:
 
 
 def row(name: str, shares: Rows) -> str:
-    """Write a line of the table; the interval is by bootstrap over the tracks asked about."""
+    """Write a line of the table; the interval is a bootstrap over the queries."""
     drawn = np.random.default_rng(0).integers(0, len(shares), (DRAWS, len(shares)))
     low, high = np.quantile(shares[:, -1][drawn].mean(axis=1), (0.025, 0.975))
     cells = " | ".join(f"{share:.3f}" for share in shares.mean(axis=0))

@@ -3,7 +3,7 @@
     python tools/sweep.py --write docs/reliability.md
 
 Prints a Markdown table, and with ``--write`` puts it between the marks in that page.
-``tests/test_sweep.py`` does the same.
+``tests/audio/test_sweep.py`` does the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fills beets' ``genres`` with what genrescope hears: ``plugins: genrescope``."""
+"""Fills beets' ``genres`` by genrescope's classifier: ``plugins: genrescope``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from beets.plugins import BeetsPlugin
 
 import genrescope
 from genrescope.errors import GenrescopeError
-from genrescope.library.choice import Policy, choose
-from genrescope.library.taxonomy import Taxonomy, load_taxonomy
+from genrescope.tagging.policy import Existing, Policy, choose
+from genrescope.taxonomy import Taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
     from optparse import Values
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 _OPTIONS = (
-    ("-p", "--pretend", "pretend", True, "show what would be done, and do nothing"),
-    ("-f", "--force", "force", True, "replace the genres that there are"),
-    ("-F", "--no-force", "force", False, "do not replace them"),
-    ("-k", "--keep-existing", "keep_existing", True, "add to the genres that there are"),
-    ("-K", "--no-keep-existing", "keep_existing", False, "do not add to them"),
+    ("-p", "--pretend", "pretend", True, "show the changes without making them"),
+    ("-f", "--force", "force", True, "replace existing genres"),
+    ("-F", "--no-force", "force", False, "do not replace existing genres"),
+    ("-k", "--keep-existing", "keep_existing", True, "keep existing genres and add to them"),
+    ("-K", "--no-keep-existing", "keep_existing", False, "do not add to existing genres"),
     ("-w", "--write", "write", True, "write tags to files"),
     ("-W", "--nowrite", "write", False, "write nothing to files"),
 )
@@ -61,7 +61,7 @@ class GenrescopePlugin(BeetsPlugin):
 
     def commands(self) -> list[ui.Subcommand]:
         """Give ``beet genrescope``."""
-        command = ui.Subcommand("genrescope", help="hear the genres of music without them")
+        command = ui.Subcommand("genrescope", help="classify tracks without a genre")
         for short, long, name, value, text in _OPTIONS:
             action = "store_true" if value else "store_false"
             command.parser.add_option(
@@ -83,44 +83,44 @@ class GenrescopePlugin(BeetsPlugin):
                 self._summarise(album)
 
     def _begin(self, session: ImportSession | None = None) -> None:  # noqa: ARG002  beets gives it
-        """Fail before anything has been done, if it must."""
+        """Open the model and settings; raise their errors before anything is changed."""
         try:
             _ = self.taxonomy, self.policy, self.classifier
         except GenrescopeError as error:
             raise ui.UserError(f"genrescope: {error}") from error  # type: ignore[attr-defined]
 
     def _imported(self, session: ImportSession, task: ImportTask) -> None:  # noqa: ARG002
-        # What follows in the import writes the tags, if it is to write any.
+        # The import writes the tags afterwards, if it is configured to.
         self._process(task.imported_items(), write=False)
         if task.is_album and task.album is not None:
             self._summarise(task.album)
 
     @cached_property
     def classifier(self) -> Classifier:
-        """The model, opened once it is needed."""
+        """The model, opened on first use."""
         return genrescope.load(self.config["model"].get(confuse.Optional(str)))
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
-        """The default one, or the file that ``map`` names."""
+        """The default, or the file of the setting ``map``."""
         named = self.config["map"].get(confuse.Optional(confuse.Filename()))
         return load_taxonomy(Path(named) if named else None)
 
     @cached_property
     def policy(self) -> Policy:
-        """What the settings and options come to."""
+        """The policy that settings and options ask for."""
         keep, force = (self.config[name].get(bool) for name in ("keep_existing", "force"))
         return Policy(
-            "keep" if keep else "replace" if force else "if-empty",
+            Existing.ADD if keep else Existing.REPLACE if force else Existing.SKIP,
             self.config["min_confidence"].get(float),
             self.config["max_genres"].get(int),
             map_existing=bool(self.config["map"].get()),
         )
 
     def _process(self, items: Iterable[Item], *, write: bool) -> None:
-        from genrescope.library.many import classify_files  # noqa: PLC0415  `beet ls` stays quick
+        from genrescope.classifier.batch import classify_files  # noqa: PLC0415  `beet ls` stays quick
 
-        if self.policy.existing == "if-empty":
+        if self.policy.existing == Existing.SKIP:
             items = (item for item in items if not _genres(item))
         wanting = list(items)
         paths = [item.filepath for item in wanting]
@@ -133,7 +133,7 @@ class GenrescopePlugin(BeetsPlugin):
                 item.try_sync(write=write, move=False)
 
     def _summarise(self, album: Album) -> None:
-        """Give an album the genres that its tracks agree upon."""
+        """Give an album the genres that its tracks agree on."""
         votes: dict[str, float] = {}
         items = list(album.items())
         for genres in map(_genres, items):
@@ -142,9 +142,9 @@ class GenrescopePlugin(BeetsPlugin):
         if self._choose(album, votes):
             album.store(inherit=False)
 
-    def _choose(self, model: Item | Album, shares: Mapping[str, float]) -> bool:
-        """Set the genres, and tell whether they are to be kept."""
-        choice = choose(_genres(model), shares, self.taxonomy, self.policy)
+    def _choose(self, model: Item | Album, probabilities: Mapping[str, float]) -> bool:
+        """Set the genres; return whether to save them."""
+        choice = choose(_genres(model), probabilities, self.taxonomy, self.policy)
         if choice.genres is None:
             log = self._log.info if isinstance(model, Item) else self._log.debug
             log("{}: {}", model, choice.reason)
@@ -155,6 +155,6 @@ class GenrescopePlugin(BeetsPlugin):
 
 
 def _genres(model: Item | Album) -> list[str]:
-    """What it says itself, not what its album does."""
+    """Its own genres, not those of its album."""
     own = {"with_album": False} if isinstance(model, Item) else {}
     return list(model.get("genres", **own) or [])

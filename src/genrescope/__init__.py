@@ -1,57 +1,99 @@
-"""genrescope: tells the genre of music, and proves how well it does.
-
-A track becomes audio, audio becomes a representation, a representation goes through a model,
-and the model's prediction goes to a study, a library or a page.
+"""Music genre classification you can check.
 
 >>> import genrescope
 >>> classifier = genrescope.load()
 >>> classifier.predict(genrescope.sample()).genre
 'classical'
+
+The names in ``__all__`` are the public interface: they change only with a note in the changelog.
+Everything else in the package may change without notice.
 """
 
 from __future__ import annotations
 
-import os
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from genrescope.errors import GenrescopeError, InputError
+from genrescope.environment import configure
+from genrescope.errors import GenrescopeError, InputError, WaveformError
 
 if TYPE_CHECKING:
-    from genrescope.classifier import Classifier
+    import os
 
-__all__ = ["SAMPLES", "GenrescopeError", "InputError", "__version__", "load", "sample"]
+    from genrescope.classifier import Classifier, Prediction, Timeline
+    from genrescope.classifier.batch import FileResult, classify_files, find_audio
+    from genrescope.hub import WeightsNotAvailableError, list_models
+
+__all__ = [
+    "SAMPLES",
+    "Classifier",
+    "FileResult",
+    "GenrescopeError",
+    "InputError",
+    "Prediction",
+    "Timeline",
+    "WaveformError",
+    "WeightsNotAvailableError",
+    "__version__",
+    "classify_files",
+    "find_audio",
+    "list_models",
+    "load",
+    "sample",
+]
 __version__ = "0.1.0"
 
-# Otherwise ONNX Runtime keeps a mark of this machine and may report how it is used to its maker.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+configure("onnxruntime")
 
 SAMPLES = ("lament", "pulse", "shuffle")
 """Names of the sound samples in the package: a slow quartet, a machine beat, a swinging band."""
 
+_LAZY = {
+    "Classifier": "classifier",
+    "Prediction": "classifier",
+    "Timeline": "classifier",
+    "FileResult": "classifier.batch",
+    "classify_files": "classifier.batch",
+    "find_audio": "classifier.batch",
+    "WeightsNotAvailableError": "hub",
+    "list_models": "hub",
+}
+# From name to module: imported on first use, so that `import genrescope` stays fast.
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 def load(model: str | os.PathLike[str] | None = None, revision: str | None = None) -> Classifier:
-    """Open a classifier.
+    """Load a classifier.
 
     Parameters
     ----------
     model
-        A model folder, or the ``user/name`` of one on the Hugging Face hub; None for the classifier
-        that comes with the package.
+        A model folder, a classifier named by ``list_models``, or the ``user/name`` of one on the
+        Hugging Face hub; None for the bundled default.
     revision
         A branch, tag or commit of the hub; None for the newest.
 
     Returns
     -------
     classifier
-        Its ``predict`` takes a file, or a waveform, float32 (samples,), and its rate in Hz.
+        Its ``predict`` takes a file, or a waveform, float32 or float64, and its rate in Hz.
 
     Raises
     ------
     GenrescopeError
-        If there is no such model, or it cannot be had.
+        If the model does not exist, is invalid or cannot be fetched.
     """
-    from genrescope.classifier import Classifier  # noqa: PLC0415  `import genrescope` stays quick
+    from genrescope.classifier import Classifier  # noqa: PLC0415  keeps `import genrescope` fast
 
     if model is None:
         return Classifier.default()
@@ -59,7 +101,7 @@ def load(model: str | os.PathLike[str] | None = None, revision: str | None = Non
 
 
 def sample(name: str = SAMPLES[0]) -> Path:
-    """Find a sound sample in the package: 9 s of synthetic music, to try things out with.
+    """Return the path of a sound sample in the package: 9 s of synthetic music, for examples.
 
     Parameters
     ----------

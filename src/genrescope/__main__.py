@@ -1,7 +1,7 @@
-"""Where the command line begins.
+"""The entry point of the command line.
 
-Processes that decode import the module that the program began with once more: so it is this one,
-which costs nothing, and not the whole command line.
+Worker processes import the main module of the program again. This one is small; the command line
+is not.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
-        from genrescope.cli import main as run  # noqa: PLC0415  see above
+        from genrescope.cli.app import main as run  # noqa: PLC0415  as said above
 
         run()
     except Exception as error:
-        # Ctrl-C while a library written in C is imported comes out as an error of that library.
+        # Ctrl-C during the import of a C library is raised as an error of that library.
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, KeyboardInterrupt):
             cause = cause.__cause__ or cause.__context__

@@ -6,14 +6,14 @@ import unicodedata
 from pathlib import Path
 
 NO_TEXT = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode's control characters, halves of characters and ends of lines."""
+"""Unicode categories: control characters, surrogates, and line and paragraph separators."""
 
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-# They turn the direction of what follows, so that a name reads as another.
+# They change the direction of the text that follows, so that a name reads as another.
 
 
 class GenrescopeError(Exception):
-    """Something genrescope cannot do, said in words meant for the person at the keyboard."""
+    """An error whose message is for the user."""
 
 
 class InputError(GenrescopeError):
@@ -30,7 +30,7 @@ class InputError(GenrescopeError):
     """
 
     def __init__(self, path: Path | str, cause: str, remedy: str) -> None:
-        super().__init__(path, cause, remedy)  # all three, so that the error survives pickling
+        super().__init__(path, cause, remedy)  # all three, for pickling
         self.path = Path(path)
         self.cause = cause
         self.remedy = remedy
@@ -39,8 +39,17 @@ class InputError(GenrescopeError):
         return one_line(f"{self.path}: {self.cause}. {self.remedy}.")
 
 
+class WaveformError(GenrescopeError, ValueError):
+    """An array that cannot be used as a waveform; the message says how to convert it."""
+
+
+def install(extra: str) -> str:
+    """Give the command that installs an extra. There is no release yet: it needs the source."""
+    return f"pip install '.[{extra}]' in a copy of genrescope's source"
+
+
 def one_line(text: str) -> str:
-    """Write out what would break the line or steer the terminal; names in files may hold it."""
+    """Escape what would break the line or control the terminal; names of files may hold it."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,76 +1,98 @@
-"""The Hugging Face hub and its cache on this machine: checkpoints, and model folders to share."""
+"""Bundled models, and the Hugging Face hub with its local cache."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Collection, Sequence
-from fnmatch import fnmatch
+from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from genrescope.errors import GenrescopeError
+from genrescope.environment import HUB_TIMEOUT_S, configure
+from genrescope.errors import GenrescopeError, install
 
-HUB_TIMEOUT_S = 10
-MOST_BYTES = 2**30
-"""A model folder of more than this is not fetched."""
-MOST_CHECKPOINT_BYTES = 2**33
-"""Nor are a checkpoint's settings and weights of more than this."""
+MAX_BYTES = 2**30
+"""Maximum size of a model folder to fetch."""
+MAX_CHECKPOINT_BYTES = 2**33
+"""Maximum size of a checkpoint's settings and weights to fetch."""
 
 MODEL_FILES = ("config.json", "model.onnx", "model.safetensors", "README.md")
-"""What a model folder consists of."""
+"""Files of a model folder."""
 
+_BUNDLED = Path(__file__).parent / "weights"
 _COMMIT = re.compile("[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
 class WeightsNotAvailableError(GenrescopeError):
-    """Pretrained weights cannot be had or used here; the message says what to do."""
+    """Pretrained weights are missing or cannot be used; the message says what to do."""
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """List the models in the package, which work without a download.
+
+    Parameters
+    ----------
+    pattern
+        As of `fnmatch`, such as ``MSD*``.
+
+    Returns
+    -------
+    names
+        Sorted: of classifiers, which ``genrescope.load`` takes, and of backbones, which the
+        representation ``embedding`` takes.
+    """
+    classifiers = (path.parent.name for path in _BUNDLED.glob("*/config.json"))
+    backbones = (path.stem for path in _BUNDLED.glob("musicnn/*.onnx"))
+    return sorted(name for name in (*classifiers, *backbones) if fnmatchcase(name, pattern))
 
 
 def find_model(
     model: str | os.PathLike[str] | None, revision: str | None = None, *, token: str | None = None
 ) -> Path:
-    """Find the folder of a classifier: the package's, one on this machine, or one of the hub.
+    """Find the folder of a classifier: bundled, on this machine, or on the hub.
 
     Parameters
     ----------
     model
-        A folder, or the hub's ``user/name``; a folder of that name comes first. None for the one
-        in the package.
+        A folder, a bundled classifier's name, or the hub's ``user/name``; an existing folder of
+        that name comes first. None for the bundled default.
     revision
-        A branch, tag or commit of the hub; None for the newest. A folder has none.
+        A branch, tag or commit of the hub; None for the newest. Ignored for folders.
     token
-        Of the hub, for a private model; None takes what ``hf auth login`` has kept.
+        Hub access token, for private models; None uses the one stored by ``hf auth login``.
 
     Raises
     ------
     GenrescopeError
-        If there is no such model on the hub, or it cannot be reached.
+        If the model does not exist on the hub, or the hub cannot be reached.
     """
-    if model is None:
-        return Path(__file__).parent / "weights" / "default"
-    folder = Path(model)
-    if not folder.exists() and _HUB_ID.fullmatch(str(model)):
-        return fetch(str(model), MODEL_FILES, revision=revision, token=token)
-    return folder
+    if model is not None and Path(model).exists():
+        return Path(model)
+    name = "default" if model is None else os.fspath(model)
+    if name in list_models() and (_BUNDLED / name).is_dir():
+        return _BUNDLED / name
+    if _HUB_ID.fullmatch(name):
+        return fetch(name, MODEL_FILES, revision=revision, token=token)
+    return Path(name)
 
 
 def resolve_weights(
     weights: str, *, download: bool, revision: str | None = None, pickled: bool = True
 ) -> Path:
-    """Find the folder of a checkpoint: a local folder, the Hugging Face cache, or the hub.
+    """Find the folder of a checkpoint: local, in the Hugging Face cache, or on the hub.
 
     Parameters
     ----------
     weights
-        A folder as ``save_pretrained`` writes it, or a hub id such as ``facebook/wav2vec2-base``.
+        A folder written by ``save_pretrained``, or a hub id such as ``facebook/wav2vec2-base``.
     download
-        Whether the hub may be asked for what is not on this machine.
+        Whether missing files may be fetched from the hub.
     revision
-        A branch, tag or commit of the hub; None for the newest. A folder has none.
+        A branch, tag or commit of the hub; None for the newest. Ignored for folders.
     pickled
-        Whether weights that are not in safetensors will do.
+        Whether pickled weights are accepted, beside safetensors.
 
     Returns
     -------
@@ -80,7 +102,7 @@ def resolve_weights(
     Raises
     ------
     WeightsNotAvailableError
-        If the checkpoint cannot be had; says why and what to do.
+        If the checkpoint is missing or cannot be fetched; the message says what to do.
     """
     try:
         folder = Path(weights).expanduser()
@@ -114,10 +136,10 @@ def resolve_weights(
             weights, revision=revision, timeout=HUB_TIMEOUT_S, files_metadata=True
         )
         names = {file.rfilename for file in info.siblings or ()}
-        # The same weights often lie there twice; safetensors is safer and enough.
+        # Many checkpoints hold the same weights in both formats; safetensors is safer.
         skip = ["*.bin"] if "model.safetensors" in names else []
         wanted = {name for name in names if _any_fits(name, needed) and not _any_fits(name, skip)}
-        _refuse_large(info, wanted, MOST_CHECKPOINT_BYTES)
+        _check_size(info, wanted, MAX_CHECKPOINT_BYTES)
         return Path(
             snapshot_download(
                 weights,
@@ -128,35 +150,35 @@ def resolve_weights(
         )
     except Exception as error:
         raise WeightsNotAvailableError(
-            f"{weights} cannot be had from the hub ({_reason(error)}). {remedy}."
+            f"{weights} cannot be fetched from the hub ({_reason(error)}). {remedy}."
         ) from error
 
 
 def fetch(
     repo_id: str, names: Sequence[str], *, revision: str | None = None, token: str | None = None
 ) -> Path:
-    """Fetch files of a hub repository into the cache, all from one commit.
+    """Fetch files of a hub repository into the cache, all of one commit.
 
     Parameters
     ----------
     repo_id
         Such as ``user/name``.
     names
-        The files that are wanted; those that are not there are left out.
+        The files to fetch; missing ones are skipped.
     revision
         A branch, tag or commit; None for the newest.
     token
-        Of the hub; None takes the one that ``hf auth login`` has kept.
+        Hub access token; None uses the one stored by ``hf auth login``.
 
     Returns
     -------
     folder
-        In the cache. If the hub cannot be reached, with what had been fetched before.
+        In the cache. If the hub cannot be reached, with the files fetched before.
 
     Raises
     ------
     GenrescopeError
-        If there is no such repository, if it is too large, or if the hub cannot be reached.
+        If the repository does not exist or is too large, or the hub cannot be reached.
     """
     _import_hub()
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
@@ -181,11 +203,11 @@ def fetch(
         if (cached := _cached(repo_id, revision, names)) is not None:
             return cached
         raise GenrescopeError(
-            f"{at} is no folder, has not been fetched before, and cannot be had from the "
+            f"{at} is not a folder, has not been fetched before, and cannot be fetched from the "
             f"Hugging Face hub ({_reason(error)}). Check the name and the network."
         ) from error
     try:
-        _refuse_large(info, names, MOST_BYTES)
+        _check_size(info, names, MAX_BYTES)
     except ValueError as error:
         raise GenrescopeError(f"{at}: {error}. Check the name.") from error
     try:
@@ -199,7 +221,7 @@ def fetch(
 def push(
     folder: Path, names: Sequence[str], repo_id: str, *, private: bool, token: str | None
 ) -> str:
-    """Upload files of a folder to a hub repository, which is made if need be, in one commit.
+    """Upload files of a folder to a hub repository, created if missing, in one commit.
 
     Returns
     -------
@@ -209,7 +231,7 @@ def push(
     Raises
     ------
     GenrescopeError
-        If the hub cannot be reached or does not let it be written.
+        If the hub cannot be reached or refuses the upload.
     """
     _import_hub()
     from huggingface_hub import HfApi  # noqa: PLC0415
@@ -226,13 +248,13 @@ def push(
     except Exception as error:
         raise GenrescopeError(
             f"{repo_id} cannot be written on the Hugging Face hub ({_reason(error)}). Check the "
-            "name and the network, and log in with a token that may write (`hf auth login`)."
+            "name and the network, and log in with a write token (`hf auth login`)."
         ) from error
     return str(commit.commit_url)
 
 
 def _commit(info: Any, revision: str | None) -> str:
-    # All files are of one commit, which the hub names: the one that was asked for, if it was one.
+    # All files are of the commit that the hub names; it must be the requested one.
     sha = str(info.sha)
     if not _COMMIT.fullmatch(sha):
         raise ValueError(f"the hub names no commit, but {sha[:50]!r}")
@@ -241,11 +263,10 @@ def _commit(info: Any, revision: str | None) -> str:
     return sha
 
 
-def _refuse_large(info: Any, names: Collection[str], most: int) -> None:
-    sizes = [file.size or 0 for file in info.siblings or () if file.rfilename in names]
-    if sum(sizes) > most:
-        told = "more than a genre classifier has any use for"
-        raise ValueError(f"it holds {sum(sizes):,} bytes, {told} ({most:,})")
+def _check_size(info: Any, names: Collection[str], max_bytes: int) -> None:
+    size = sum(file.size or 0 for file in info.siblings or () if file.rfilename in names)
+    if size > max_bytes:
+        raise ValueError(f"it holds {size:,} bytes, more than the limit of {max_bytes:,}")
 
 
 def _any_fits(name: str, patterns: Sequence[str]) -> bool:
@@ -267,15 +288,15 @@ def _cached(repo_id: str, revision: str | None, wanted: Sequence[str]) -> Path |
 
 
 def _import_hub() -> None:
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(HUB_TIMEOUT_S))
+    configure("huggingface_hub")
     try:
         import huggingface_hub  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         raise GenrescopeError(
-            "The Hugging Face hub needs more than the base install: pip install 'genrescope[hub]'"
+            f"The Hugging Face hub needs an optional package. Run {install('hub')}."
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    told = str(error).strip()
-    return told.splitlines()[0].rstrip(".") if told else type(error).__name__
+    message = str(error).strip()
+    return message.splitlines()[0].rstrip(".") if message else type(error).__name__

@@ -1,9 +1,9 @@
 """Writing: names as text, CSV and JSON; files that appear whole, or not at all.
 
-A file's name on POSIX is any bytes but NUL and "/". Python holds what is not UTF-8 as lone
-surrogates, which no encoding takes, and a name may steer a terminal. So a name leaves the program
-by one of two doors: `errors.one_line`, for people, and `written`, for programs, which `read_back`
-undoes. `to_json` and `CsvWriter` see to the second.
+A file's name on POSIX is any bytes but NUL and "/". Python represents what is not UTF-8 as lone
+surrogates, which no encoding can write, and a name may hold control characters of a terminal. So a
+name is printed as `errors.one_line` for people, and as `written` for programs, which `read_back`
+inverts. `to_json` and `CsvWriter` apply the latter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import shutil
 import stat as modes
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,43 +27,44 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from genrescope import system
+from genrescope.environment import long_csv_cells, quiet
 from genrescope.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What no text may hold, or what steers a terminal: control characters (but tab and ends of lines),
-# lone surrogates, turns of direction. And the backslash where what follows reads as an escape.
+# Control characters (except tab and line ends), lone surrogates and changes of direction. And the
+# backslash where what follows reads as an escape.
 _STEERING = "\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _UNWRITABLE = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{_STEERING}]|\\\\(?=u[0-9a-f]{{4}})")
-_UNWRITABLE_JSON = re.compile(f"[{_STEERING}]")  # what is below, JSON escapes by itself
+_UNWRITABLE_JSON = re.compile(f"[{_STEERING}]")  # JSON itself escapes what is below
 _NO_LINE = re.compile("[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
-# What spreadsheets run: a formula's first sign (in its wide, small and raised forms, too), whatever
-# white space, quotes and invisible signs they pass over before it.
+# What spreadsheets run: a formula's first sign (also in its wide, small and raised forms), after
+# any white space, quotes and invisible signs, which they ignore.
 _BEFORE = "[\\s\"'`´‘’‚‛“”„‟«»‹›\u00ad\u200b-\u200f\u2060\ufeff]*"
 _FIRST = "[=+@\\-−＝＋－＠﹦﹢﹣﹫⁼⁺⁻₌₊₋]"
 _FORMULA = re.compile(_BEFORE + _FIRST)
-# Where the cells of a line are parted by another sign than a comma, one may begin within ours.
+# Where another sign than the comma separates cells, a cell may begin inside one of these.
 _INNER = re.compile(f"[;\t\r\n](?={_BEFORE}{_FIRST})")
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~$]|&(?=#?\w+;)")
 _QUOTES = "\"'"
-_LONGEST_CELL = 2**31 - 1
 _NUMBERS = (int, float, Decimal, type(None))
-# SQLite's databases, and the logs beside them that hold what is not yet in them.
+# SQLite databases, and their write-ahead logs.
 _DATABASES = (b"SQLite format 3\0", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 IsAudio = Callable[[Path, bytes], bool]
 """Whether a file is audio, by its path and its first 16 bytes: `audio.formats.may_be_audio`."""
 
 ESCAPE, READABLE = "genrescope.escape", "genrescope.readable"
-"""Handlers of characters that an encoding lacks: as in JSON; or, for people, the nearest sign."""
+"""Error handlers for characters that an encoding lacks: JSON escapes, or the nearest sign."""
 
 _NEAREST = {"…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "±": "+-", "→": "->", "█": "#"}
 
 
 def written(text: str, encoding: str = "utf-8") -> str:
-    r"""Give a text as it can be written to a file, and read back with `read_back`.
+    r"""Return a text as it can be written to a file, and read back with `read_back`.
 
     Parameters
     ----------
@@ -85,12 +85,12 @@ def written(text: str, encoding: str = "utf-8") -> str:
 
 
 def read_back(text: str) -> str:
-    """Undo `written`."""
+    """Invert `written`."""
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def to_json(value: Any, indent: int | None = None, encoding: str = "utf-8") -> str:
-    r"""Give JSON that can be written in an encoding, and steers no terminal.
+    r"""Return JSON that can be written in an encoding, without control characters.
 
     Names that are not UTF-8 hold escapes such as ``\udce9``; in Python,
     ``os.fsencode(json.loads(text)["path"])`` gives the file's own bytes.
@@ -100,7 +100,7 @@ def to_json(value: Any, indent: int | None = None, encoding: str = "utf-8") -> s
 
 
 def is_plain_line(text: str, encoding: str = "utf-8") -> bool:
-    """Tell whether a text can be a line of a file: of a playlist, where nothing can be escaped."""
+    """Return whether a text can be a line of a playlist, where nothing can be escaped."""
     if _NO_LINE.search(text):
         return False
     try:
@@ -111,39 +111,39 @@ def is_plain_line(text: str, encoding: str = "utf-8") -> bool:
 
 
 def is_unicode(encoding: str | None) -> bool:
-    """Tell whether an encoding holds every character."""
+    """Return whether an encoding has every character."""
     return (encoding or "").lower().replace("_", "-").startswith("utf")
 
 
 def cell(text: str) -> str:
     """Mark a text that a spreadsheet would run, by an apostrophe before it.
 
-    `read_cell` takes it off again. A cell that begins with an apostrophe of its own keeps it: it
-    gets a second one if what follows would be run.
+    `read_cell` removes it. A cell that begins with an apostrophe of its own gets a second one if
+    what follows would be run.
     """
     text = _INNER.sub(_escape, text)
     return f"'{text}" if _is_formula(text) else text
 
 
 def read_cell(text: str) -> str:
-    """Undo `cell`; what follows is for `read_back`."""
+    """Invert `cell`; `read_back` inverts the rest."""
     return text[1:] if text.startswith("'") and _is_formula(text[1:]) else text
 
 
 def markdown_text(text: str) -> str:
-    """Give a name as Markdown shows it word for word, in a table's cell, too."""
+    """Escape a name for Markdown, including cells of tables."""
     return _MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
 
 class CsvWriter:
-    """Writes CSV: UTF-8, ends of lines quoted, nothing that a spreadsheet runs.
+    """Writes CSV: line ends quoted, and nothing that a spreadsheet runs.
 
     Parameters
     ----------
     file
-        Where to. On a terminal, cells are one line each and steer nothing.
+        Open for writing. On a terminal, cells are one line each, without control characters.
     end
-        Of a line.
+        Line end.
     """
 
     def __init__(self, file: IO[str], end: str = "\n") -> None:
@@ -152,13 +152,13 @@ class CsvWriter:
         self._encoding = getattr(file, "encoding", None) or "utf-8"
 
     def row(self, *cells: object) -> None:
-        """Write a line; numbers and None as they are, all else as text."""
+        """Write a line; numbers and None as they are, everything else as text."""
         self.raw_row(*(c if isinstance(c, _NUMBERS) else self._text(c) for c in cells))
 
     def raw_row(self, *cells: object) -> None:
         """Write a line of cells that are `cell`s of `written` text already."""
         line = io.StringIO(newline="")
-        csv.writer(line).writerow(cells)  # by its \r\n both ends of lines are quoted
+        csv.writer(line).writerow(cells)  # its line end \r\n makes it quote both characters
         self._file.write(line.getvalue()[:-2] + self._end)
 
     def _text(self, value: object) -> str:
@@ -168,14 +168,14 @@ class CsvWriter:
 
 
 class CsvReader:
-    """A `csv.reader` that takes cells of any length, whatever limit the process has set for others.
+    """A `csv.reader` for cells of any length, whatever the limit of the process.
 
     Parameters
     ----------
     text
         Lines; a file opened with ``newline=""``.
     **dialect
-        What `csv.reader` takes.
+        As of `csv.reader`.
     """
 
     def __init__(self, text: Iterable[str], **dialect: Any) -> None:
@@ -183,22 +183,19 @@ class CsvReader:
 
     @property
     def line_num(self) -> int:
-        """Lines read so far, of which a quoted cell may hold several."""
+        """Number of lines read; a quoted cell may hold several."""
         return self._rows.line_num
 
     def __iter__(self) -> CsvReader:
         return self
 
     def __next__(self) -> list[str]:
-        before = csv.field_size_limit(_LONGEST_CELL)  # one limit holds for the whole process
-        try:
+        with long_csv_cells():
             return next(self._rows)
-        finally:
-            csv.field_size_limit(before)
 
 
 def _is_formula(text: str) -> bool:
-    # Of two texts that differ by an apostrophe before them, both are or none: `read_cell` needs it.
+    # The same with and without an apostrophe in front: `read_cell` needs it.
     return _FORMULA.match(text) is not None or text.lstrip(_QUOTES).startswith(("\t", "\r", "\n"))
 
 
@@ -225,7 +222,7 @@ codecs.register_error(READABLE, _nearest)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    # Where an output goes: a file that is replaced (or made), or what is written into as it is.
+    # Where an output goes: a file that is replaced or created, or an open file, pipe or device.
     path: Path
     status: os.stat_result | None
     into: int | Path | None = None
@@ -238,24 +235,24 @@ def check_output(
     inputs: Iterable[Path] = (),
     is_audio: IsAudio | None = None,
 ) -> None:
-    """Refuse a place for a file that cannot be written, before any work is done for it.
+    """Check that an output file can be written, before any work is done for it.
 
     Parameters
     ----------
     path
-        Of the file that is to be written.
+        Of the output file.
     option
-        Of the command line, that gives another.
+        Of the command line, for the message.
     inputs
-        What the command reads, which it must not replace.
+        Files that the command reads, and must not replace.
     is_audio
-        Whether a file that is there is audio, which is never replaced.
+        Whether an existing file is audio, which is never replaced.
 
     Raises
     ------
     InputError
-        If its folder is not there or may not be written to, or if it is a folder, a socket or a
-        disk, is read-only, or is a file that must not be replaced: audio, a database, an input.
+        If its folder is missing or not writable, or if it is a folder, a socket, a disk or
+        read-only, or a file that must not be replaced: audio, a database, an input.
     """
     place = _place(path, option, is_audio)
     if any(_is_same(place, other) for other in inputs):
@@ -264,7 +261,7 @@ def check_output(
 
 
 def replaces(path: Path, option: str = "--out") -> bool:
-    """Tell whether writing would replace a regular file, and not go into an open file or a pipe.
+    """Return whether writing would replace a regular file, not go into an open file or a pipe.
 
     Raises
     ------
@@ -276,9 +273,9 @@ def replaces(path: Path, option: str = "--out") -> bool:
 
 
 def check_folder(path: Path, option: str = "--out", *, inputs: Iterable[Path] = ()) -> None:
-    """Refuse a place for a folder that can be neither made nor written to; as `check_output`.
+    """Check that an output folder can be created or written to, and is none of the ``inputs``.
 
-    Nor may it be one of the ``inputs``.
+    Parameters and errors are those of `check_output`.
     """
     remedy = f"Give another folder with {option}"
     nearest = path
@@ -302,12 +299,12 @@ def check_folder(path: Path, option: str = "--out", *, inputs: Iterable[Path] = 
 
 
 def picture_kind(path: Path, option: str = "--plot") -> str:
-    """Give the kind of picture that a name asks for: ``png``, ``svg``, …; ``png`` without one.
+    """Return the format of a picture by its name: ``png``, ``svg``, …; ``png`` without extension.
 
     Raises
     ------
     InputError
-        If matplotlib, which it needs, writes no such kind.
+        If matplotlib cannot write it.
     """
     from matplotlib.backend_bases import FigureCanvasBase  # noqa: PLC0415  an extra
 
@@ -315,21 +312,20 @@ def picture_kind(path: Path, option: str = "--plot") -> str:
     kind = path.suffix[1:].lower() or "png"
     if kind not in kinds:
         remedy = f"Give {option} a name that ends in one of: {', '.join(sorted(kinds))}"
-        raise InputError(path, f"pictures of the kind {kind!r} cannot be written", remedy)
+        raise InputError(path, f"matplotlib writes no {kind!r} pictures", remedy)
     return kind
 
 
 def write_picture(figure: Figure, path: Path, option: str = "--plot") -> None:
     """Write a figure, whole or not at all; its kind is that of ``path``. See `whole`."""
     kind = picture_kind(path, option)
-    with whole(path, option) as temporary, warnings.catch_warnings():
-        # A genre's name in a script that the font lacks gives boxes, which people see.
-        warnings.filterwarnings("ignore", message="Glyph ")
+    # Characters that the font lacks are boxes in the picture: no warning is needed.
+    with whole(path, option) as temporary, quiet("Glyph "):
         figure.savefig(temporary, format=kind, dpi=110)
 
 
 def picture_text(text: str) -> str:
-    """Give a name as matplotlib draws it word for word: "$" begins no formula."""
+    """Escape a name for matplotlib, where "$" begins a formula."""
     return one_line(text).replace("$", r"\$")
 
 
@@ -347,18 +343,17 @@ def write_text(
 
 @contextmanager
 def whole(path: Path, option: str = "--out", *, is_audio: IsAudio | None = None) -> Iterator[Path]:
-    """Give the path of a temporary file; once it is complete, its content is at ``path``.
+    """Yield the path of a temporary file, which then replaces ``path``.
 
-    A regular file is replaced at once and keeps its permissions, a link leads to the file that is
-    replaced, and a pipe, a device or one of this process's open files (``/dev/stdout``) gets the
-    content written into it.
+    A regular file is replaced atomically and keeps its permissions; of a link, its target is
+    replaced. The content is copied into a pipe, a device or an open file (``/dev/stdout``).
 
     Parameters
     ----------
     path
         Of the file to be written.
     option
-        Of the command line, that gives another.
+        Of the command line, for the message.
     is_audio
         As of `check_output`.
 
@@ -372,15 +367,15 @@ def whole(path: Path, option: str = "--out", *, is_audio: IsAudio | None = None)
     temporary = folder / f".genrescope-{secrets.token_hex(8)}{place.path.suffix[:12]}"
     try:
         with _as_input_error(path, option):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            os.close(os.open(temporary, flags, 0o666 if place.into is None else 0o600))
+            mode = 0o666 if place.into is None else 0o600
+            os.close(os.open(temporary, system.CREATE_FLAGS, mode))
             yield temporary
             if place.into is None:
                 _replace(temporary, place)
             else:
                 _pour(temporary, place.into)
     finally:
-        with suppress(OSError):  # where it could not be made, there is nothing to remove
+        with suppress(OSError):  # it may not have been created
             temporary.unlink(missing_ok=True)
 
 
@@ -398,27 +393,27 @@ def _place(path: Path, option: str, is_audio: IsAudio | None = None) -> _Place:
 
 def _head(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except OSError:  # it may be written to, but not read
+        descriptor = os.open(path, system.READ_FLAGS)
+    except OSError:  # perhaps writable but not readable
         return b""
     with os.fdopen(descriptor, "rb") as file:
         return file.read(16)
 
 
 def _is_same(place: _Place, other: Path) -> bool:
-    # By the file itself, as it may have several names; by the name, where there is none yet.
+    # By inode, as a file may have several names; by name if it does not exist yet.
     try:
         if place.status is None:
             return os.path.realpath(other) == str(place.path)
         return os.path.samestat(place.status, other.stat())
-    except (OSError, ValueError):  # what cannot be looked at is refused where it is opened
+    except (OSError, ValueError):  # opening it raises the error
         return False
 
 
 def _find_place(path: Path, option: str) -> _Place:
     remedy = f"Give another file with {option}"
     with _as_input_error(path, option):
-        if (number := _descriptor(path)) is not None:
+        if (number := system.own_descriptor(path)) is not None:
             return _Place(path, os.fstat(number), number)
         try:
             status = path.stat()
@@ -436,7 +431,7 @@ def _find_place(path: Path, option: str) -> _Place:
         parent = target.parent
         if not parent.exists():
             cause = f"the folder {parent} does not exist"
-            raise InputError(path, cause, f"Make it, or give another file with {option}")
+            raise InputError(path, cause, f"Create it, or give another file with {option}")
         if not parent.is_dir():
             raise InputError(path, f"{parent} is not a folder", remedy)
         if not os.access(parent, os.W_OK | os.X_OK):
@@ -446,28 +441,13 @@ def _find_place(path: Path, option: str) -> _Place:
         return _Place(target, status)
 
 
-def _descriptor(path: Path) -> int | None:
-    # The number of an open file of this process that a path leads to: /dev/stdout, /dev/fd/63.
-    own = Path(f"/proc/{os.getpid()}/fd")
-    for _ in range(40):  # links; the system follows no more of them
-        if not path.is_symlink():
-            return None
-        parent = Path(os.path.realpath(path.parent))
-        if parent == own and path.name.isdecimal():
-            return int(path.name)
-        path = parent / path.readlink()
-    return None
-
-
 def _replace(temporary: Path, place: _Place) -> None:
-    with temporary.open("r+b") as file:
-        os.fsync(file.fileno())
+    system.sync(temporary)
     if place.status is not None:
-        # Who may not give files away makes them their own; Windows has no such call.
-        with suppress(OSError, AttributeError):
-            os.chown(temporary, place.status.st_uid, place.status.st_gid)
-        temporary.chmod(modes.S_IMODE(place.status.st_mode))
-    temporary.replace(place.path)
+        with suppress(OSError):  # users who may not give files away own them from now on
+            system.set_owner(temporary, place.status)
+        system.copy_mode(place.status, temporary)
+    system.replace(temporary, place.path)
 
 
 def _pour(temporary: Path, into: int | Path) -> None:
@@ -477,7 +457,7 @@ def _pour(temporary: Path, into: int | Path) -> None:
                 stream.flush()
         number = os.dup(into)
     else:
-        number = os.open(into, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOCTTY", 0))
+        number = os.open(into, system.INTO_FLAGS)
     with temporary.open("rb") as source, os.fdopen(number, "wb") as target:
         shutil.copyfileobj(source, target)
 
@@ -489,7 +469,7 @@ def _as_input_error(path: Path, option: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "null byte" not in str(error):
             raise
-        remedy = f"Give another place with {option}"
+        remedy = f"Give another path with {option}"
         if isinstance(error, OSError) and error.errno == errno.EBADF:
             raise InputError(path, "it is closed", remedy) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

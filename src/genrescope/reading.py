@@ -1,52 +1,48 @@
-"""Reading files that others have made: none is taken into memory that is larger than its kind."""
+"""Reading files of unknown origin, with limits on their size."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from pathlib import Path
 
 from genrescope.errors import InputError
 
-_MOST_LINKS = 40  # one after another, as Linux follows them
 
-
-def read_bounded(path: Path, most: int, remedy: str) -> bytes:
+def read_bounded(path: Path, max_bytes: int, remedy: str) -> bytes:
     """Read a file whole.
 
     Parameters
     ----------
     path
-        Of a file, or a link that leads to one. What is no file (a folder, a pipe, a device) is not
-        opened.
-    most
-        Bytes that it may have.
+        Of a regular file, or a link to one. Folders, pipes and devices are not opened.
+    max_bytes
+        Size limit.
     remedy
         What to do if it cannot be used; see ``InputError``.
 
     Returns
     -------
     content
-        At most ``most`` bytes.
+        At most ``max_bytes`` bytes.
 
     Raises
     ------
     InputError
-        If it is not there, is no file, is larger or cannot be read.
+        If it is missing, not a regular file, larger or cannot be read.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(path, "it is no file", remedy)
-        if status.st_size > most:
-            cause = f"it has {status.st_size:,} bytes, more than {most:,}"
+            raise InputError(path, "it is not a regular file", remedy)
+        if status.st_size > max_bytes:
+            cause = f"it has {status.st_size:,} bytes, more than {max_bytes:,}"
             raise InputError(path, cause, remedy)
         with path.open("rb") as file:
-            content = file.read(status.st_size + 1)  # one that grows, or lies, has more
+            content = file.read(status.st_size + 1)  # a growing file has more
     except FileNotFoundError as error:
         raise InputError(path, "no such file", remedy) from error
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an impossible name
         cause = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
         raise InputError(path, cause, remedy) from error
     if len(content) > status.st_size:
@@ -55,48 +51,48 @@ def read_bounded(path: Path, most: int, remedy: str) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is not a regular file, or a link to one, without opening it.
+    """Check that a path is a regular file, or a link to one, without opening it.
 
     Raises
     ------
     InputError
-        If it is not there, or is a folder, pipe, socket or device.
+        If it is missing, or a folder, pipe, socket or device.
     """
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an impossible name
         raise unreadable(path, error) from error
     if not stat.S_ISREG(mode):
         raise not_regular(path, mode)
 
 
 def not_regular(path: Path, mode: int) -> InputError:
-    """Give the error for a folder, pipe, socket or device in the place of a file."""
+    """Build the error for a folder, pipe, socket or device instead of a file."""
     if stat.S_ISDIR(mode):
         return InputError(path, "it is a folder", "Give the path of an audio file")
-    remedy = "Save what comes out of it to a file, and give that"
+    remedy = "Save its output to a file, and give that"
     return InputError(path, f"it is {kind_of(mode)}, not a regular file", remedy)
 
 
 def kind_of(mode: int) -> str | None:
-    """Name what is not a regular file, with its article; None for a regular file."""
+    """Return the kind of a file that is not regular, with its article; None for a regular one."""
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     return None if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def no_folder(path: Path) -> str:
-    """Say what is in the place of a folder, as a clause."""
+    """Describe why a path is not a folder, as a clause."""
     try:
         kind = kind_of(path.stat().st_mode)
     except FileNotFoundError:
         return "it is a link to nothing" if path.is_symlink() else "no such folder"
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an impossible name
         return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
     return f"it is {kind or 'a file'}, not a folder"
 
 
 def unreadable(path: Path, error: OSError | ValueError) -> InputError:
-    """Say why a file cannot be read; ValueError is of a name that no file can have."""
+    """Build the error for a file that cannot be read; ValueError is of an impossible name."""
     if isinstance(error, FileNotFoundError):
         cause = "it is a link to nothing" if path.is_symlink() else "no such file"
         return InputError(path, cause, "Check the path")
@@ -104,31 +100,8 @@ def unreadable(path: Path, error: OSError | ValueError) -> InputError:
     return InputError(path, cause, "Check that you may read it")
 
 
-def path_for_others(path: Path) -> Path:
-    """Give a path by which other processes of this user find the same file.
-
-    ``/dev/fd/3``, ``/proc/self/fd/3``, ``/dev/stdin`` and links to them are descriptors of
-    whichever process opens them. Other paths are given as they are.
-    """
-    step = os.path.abspath(path)  # noqa: PTH100  no link is followed
-    for _ in range(_MOST_LINKS):
-        folder, name = os.path.split(step)
-        step = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118  some bytes are no text
-        if step.startswith("/proc/"):
-            real = Path(os.path.realpath(step))
-            try:
-                return real if real.samefile(path) else Path(step)
-            except (OSError, ValueError):  # deleted, or replaced: by its number in this process
-                return Path(step)
-        try:
-            step = os.path.join(os.path.dirname(step), os.readlink(step))  # noqa: PTH115, PTH118, PTH120
-        except (OSError, ValueError):  # no link
-            return path
-    return path
-
-
 def is_file(path: Path) -> bool:
-    """Tell whether there is a file; there is none of a name that no file can have."""
+    """Return whether a regular file exists; False for an impossible name."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -136,7 +109,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_text(name: str) -> bool:
-    """Tell whether a file's name can be written out: on POSIX it may be any bytes."""
+    """Return whether a file's name is valid text: on POSIX it may be any bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -145,6 +118,6 @@ def is_text(name: str) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """Hash a file, some of it at a time; 64 hex digits."""
+    """Return the SHA-256 of a file as 64 hex digits; the file is read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

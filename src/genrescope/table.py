@@ -1,4 +1,4 @@
-"""CSV files as people have them: in several encodings, with several separators and line ends."""
+"""CSV files of users: any common encoding, separator and line end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from genrescope.errors import InputError
 from genrescope.io import CsvReader
 from genrescope.reading import read_bounded
 
-MOST_TABLE_BYTES = 64 * 2**20
-"""What a table may have: some 500,000 rows of a path, a genre and an artist."""
+MAX_TABLE_BYTES = 64 * 2**20
+"""Size limit of a table: some 500,000 rows of a path, a genre and an artist."""
 
 _DELIMITERS = (",", ";", "\t", "|")
-_MARKS = (  # UTF-32 before UTF-16, whose mark begins its own
+_MARKS = (  # UTF-32 first, as its mark begins with that of UTF-16
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -41,13 +41,13 @@ class Table:
     path
         The file.
     header
-        The names of the columns as they stand there, without white space around them.
+        Names of the columns, without white space around them.
     delimiter
-        What parts the cells.
+        Separator of the cells.
     text
-        The rows, the header among them.
+        The rows, with the header.
     start
-        Number of the line in which the text begins, from 1.
+        Number of the first line of the text, from 1.
     remedy
         See ``InputError``.
     """
@@ -60,7 +60,7 @@ class Table:
     remedy: str
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the line in which a row ends, and its cells; rows without content are left out.
+        """Yield the number of a row's last line and its cells; empty rows are left out.
 
         Raises
         ------
@@ -77,32 +77,32 @@ def open_table(
     *,
     remedy: str,
     known: Callable[[str], bool] = lambda _: False,
-    most: int = MOST_TABLE_BYTES,
+    max_bytes: int = MAX_TABLE_BYTES,
 ) -> Table:
-    """Read a table: its encoding, the separator of its cells and its header.
+    """Read a table: detect its encoding and separator, and parse its header.
 
-    The encoding is that of the byte-order mark, UTF-16 without one if every other byte of its
-    beginning is zero, or else UTF-8. Other encodings cannot be distinguished and are refused. The
-    separator is the comma, semicolon, tab or bar by which the header falls into the most known
-    columns, then into the most columns. A first line ``sep=;``, as Excel has it, is obeyed.
+    The encoding is that of the byte-order mark, UTF-16 without one if every other byte of the
+    beginning is zero, or else UTF-8. Other encodings cannot be detected and are errors. The
+    separator is the comma, semicolon, tab or bar that gives the header the largest number of known
+    columns, then of columns. Excel's first line ``sep=;`` takes precedence.
 
     Parameters
     ----------
     path
         The file. Lines may end in LF, CRLF or CR.
     remedy
-        What to do if it cannot be used.
+        See ``InputError``.
     known
-        Whether a cell of the header names a column that is wanted.
-    most
-        Bytes that the file may have.
+        Whether a cell of the header names a known column.
+    max_bytes
+        Size limit.
 
     Raises
     ------
     InputError
-        If it is missing, larger, no text in such an encoding, or its header is not closed.
+        If it is missing, larger, not text in such an encoding, or its header is not closed.
     """
-    text = decode(path, read_bounded(path, most, remedy), remedy)
+    text = decode(path, read_bounded(path, max_bytes, remedy), remedy)
     blank = re.match(r"(?:[ \t]*(?:\r\n|\r|\n))*", text)
     start, text = (1 + _line_ends(blank[0]), text[blank.end() :]) if blank else (1, text)
     if given := re.match(r'"?sep=([,;|\t])"?[,;]*(?:\r\n|\r|\n)', text, re.IGNORECASE):
@@ -120,7 +120,7 @@ def decode(path: Path, content: bytes, remedy: str) -> str:
     Raises
     ------
     InputError
-        If it is no text in an encoding that can be known.
+        If it is not text in an encoding that can be detected.
     """
     for magic, kind in _OTHERS.items():
         if content.startswith(magic):
@@ -144,15 +144,15 @@ def decode(path: Path, content: bytes, remedy: str) -> str:
 
 
 def encoding_of(content: bytes) -> str:
-    """Give the encoding of a table, by its first bytes; see ``open_table``."""
+    """Detect the encoding of a table by its first bytes; see ``open_table``."""
     marked = next((name for mark, name in _MARKS if content.startswith(mark)), None)
     return marked or _unmarked(content[:8])
 
 
 def fold_name(name: str) -> str:
-    """Give one spelling to names of columns that differ in case, accents, spaces or signs.
+    """Normalise a column's name: without case, accents, spaces and signs.
 
-    So ``File name``, ``file_name`` and ``FILENAME`` are one. Empty if nothing is left.
+    ``File name``, ``file_name`` and ``FILENAME`` become one. Empty if nothing is left.
     """
     plain = unicodedata.normalize("NFKD", name).casefold()
     return "".join(sign for sign in unicodedata.normalize("NFKD", plain) if sign.isalnum())
@@ -179,13 +179,13 @@ def _delimiter(text: str, known: Callable[[str], bool]) -> str:
         cells = next(CsvReader([header], delimiter=delimiter, skipinitialspace=True), [])
         return sum(known(cell.strip()) for cell in cells), len(cells)
 
-    return max(_DELIMITERS, key=columns)  # of equals the first
+    return max(_DELIMITERS, key=columns)  # the first of equals
 
 
 def _parse(
     path: Path, text: str, delimiter: str, start: int, remedy: str
 ) -> Iterator[tuple[int, list[str]]]:
-    # People write a space before a quotation mark; where none does, spaces are part of the cell.
+    # Some tables have a space before quotation marks; in others, spaces are part of the cell.
     loose = re.search(rf'(?:^|{re.escape(delimiter)}) +"', text, re.MULTILINE) is not None
     reader = CsvReader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=loose, strict=True

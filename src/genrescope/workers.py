@@ -1,8 +1,8 @@
-"""Processes of their own for work that may crash, never end or take all memory.
+"""Worker processes for work that may crash, never end or exhaust memory.
 
-Decoders are large C libraries, and files come from anywhere: what decodes them is not the process
-that keeps the answers. What a decoder prints goes nowhere; what went wrong with a file is an error
-that names it.
+Decoders are large C libraries, and files come from anywhere: they are decoded in other processes
+than the one that holds the results. The decoders' own output is discarded; a failure becomes an
+error that names the file.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context, parent_process, resource_tracker
+from contextlib import suppress
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import LifoQueue
 from threading import Thread
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.reading import check_regular, path_for_others
+from genrescope.reading import check_regular
+from genrescope.system import interrupts_held, path_for_others
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-_READY_S = 60.0  # to start Python and open a model, on a machine that is busy
+_READY_S = 60.0  # to start Python and open a model, on a busy machine
 _LEAVE_S = 5.0
-_FILE_S, _BYTES_A_SECOND = 120.0, 1_000_000  # for a file; of hours of music, so much more
+_FILE_S, _BYTES_A_SECOND = 120.0, 1_000_000  # per file: this, and a second per megabyte
 
 
 class CrashedError(Exception):
-    """The process has ended instead of answering."""
+    """The worker process ended without a result."""
 
 
 class ClosedError(Exception):
@@ -44,12 +44,12 @@ class ClosedError(Exception):
 
 
 class WorkerProcess:
-    """A process that does one thing after another; started when first needed, anew after a crash.
+    """A process that runs one call at a time; started when needed, and again after a crash.
 
     Parameters
     ----------
     prepare
-        Makes what every piece of work needs, in the process; picklable.
+        Called first in the process; its result is passed to every call. Picklable.
     given
         Arguments of ``prepare``.
     """
@@ -63,26 +63,22 @@ class WorkerProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def begin(self) -> None:
-        """Start the process, and do not wait for it."""
+        """Start the process without waiting for it."""
         if self._process is not None and self._process.is_alive():
             return
         self._end()
         context = get_context("spawn")
-        ours, theirs = context.Pipe()
+        ours: Any
+        ours, theirs = context.Pipe()  # of a type of its own on Windows
         process = context.Process(
             target=_live, args=(theirs, self._prepare, self._given), daemon=True
         )
         try:
-            with _interrupts_held():
+            with interrupts_held():
                 process.start()
                 self._pipe, self._process = ours, process
         except BaseException:
@@ -93,14 +89,14 @@ class WorkerProcess:
             theirs.close()
 
     def start(self) -> None:
-        """Start the process and wait until it is prepared; otherwise the first work does so.
+        """Start the process and wait until it is prepared; otherwise the first call does so.
 
         Raises
         ------
         CrashedError
-            If it does not get that far.
+            If it ends before.
         Exception
-            Whatever ``prepare`` raises.
+            As raised by ``prepare``.
         """
         self.begin()
         if self._is_ready:
@@ -115,24 +111,24 @@ class WorkerProcess:
     def do(
         self, work: Callable[..., _Result], *given: Any, timeout_s: float | None = None
     ) -> _Result:
-        """Have something done.
+        """Run a call in the process.
 
         Parameters
         ----------
         work
-            Called in the process with what ``prepare`` made, then with ``given``; picklable, as is
-            what it returns or raises.
+            Called with the result of ``prepare``, then ``given``. It, its result and its errors are
+            picklable.
         timeout_s
-            Seconds after which the process is killed; None waits.
+            Seconds after which the process is killed; None for no limit.
 
         Raises
         ------
         CrashedError
-            If the process dies of it.
+            If the process dies.
         TimeoutError
             If it takes longer.
         Exception
-            Whatever ``work`` raises.
+            As raised by ``work``.
         """
         self.start()
         if self._pipe is None:
@@ -146,7 +142,7 @@ class WorkerProcess:
         return answer
 
     def close(self) -> None:
-        """End the process; what it is doing is lost."""
+        """End the process; a running call is lost."""
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
@@ -154,9 +150,9 @@ class WorkerProcess:
         self._end()
 
     def kill(self) -> None:
-        """End the process at once, from another thread than the one that waits for it."""
+        """End the process at once; may be called from any thread."""
         if (process := self._process) is not None:
-            with suppress(ValueError):  # it has just been closed
+            with suppress(ValueError):  # closed in the meantime
                 process.kill()
 
     def _answer(self, timeout_s: float | None) -> Any:
@@ -171,7 +167,7 @@ class WorkerProcess:
         except (EOFError, ConnectionError) as error:
             self._end()
             raise CrashedError("the process has ended") from error
-        except BaseException:  # Ctrl-C: the answer would be taken for that of the next work
+        except BaseException:  # Ctrl-C: the result would be taken for that of the next call
             self._end()
             raise
         if late:
@@ -194,13 +190,13 @@ class WorkerProcess:
 
 
 class WorkerPool:
-    """Several processes; who has work takes one that is free.
+    """Several worker processes; a call runs in a free one.
 
     Parameters
     ----------
     count
-        Processes at most; None for one a core. Those used last are used first, so that few are
-        started for little work.
+        Maximum number of processes; None for one per core. The one used last is used first, so
+        that few are started for little work.
     prepare, given
         See ``WorkerProcess``.
     """
@@ -217,27 +213,22 @@ class WorkerPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def begin(self) -> None:
-        """Start the process that will be used first, and do not wait for it."""
+        """Start the process that will be used first, without waiting for it."""
         self._every[-1].begin()
 
     def start_one(self) -> None:
-        """Start one process; raises what would else be raised by every piece of work.
+        """Start one process; raises what every call would raise otherwise.
 
         Raises
         ------
         GenrescopeError
             If it cannot be started.
         Exception
-            Whatever ``prepare`` raises.
+            As raised by ``prepare``.
         """
         try:
             self._every[-1].start()
@@ -256,7 +247,7 @@ class WorkerPool:
     def do(
         self, work: Callable[..., _Result], *given: Any, timeout_s: float | None = None
     ) -> _Result:
-        """Have something done, when one is free; from any thread; see ``WorkerProcess``."""
+        """Run a call in a free process; may be called from any thread; see ``WorkerProcess``."""
         one = self._free.get()
         try:
             if self._closed.is_set():
@@ -270,35 +261,35 @@ class WorkerPool:
             self._free.put(one)
 
     def do_file(self, work: Callable[..., _Result], path: Path, *given: Any) -> _Result:
-        """Have something done with a file, which may crash whatever reads it, or never end.
+        """Run a call on a file, which may crash its decoder or never end.
 
         Parameters
         ----------
         work
-            Called with what ``prepare`` made, a path of the file, then ``given``.
+            Called with the result of ``prepare``, a path of the file, then ``given``.
         path
-            Of the file. It has two minutes, and a second more for every megabyte. What is one of
-            this process's descriptors, such as ``/dev/fd/3``, is passed on as another path.
+            Of the file. The limit is two minutes, and a second more for every megabyte. A path of
+            one of this process's descriptors, such as ``/dev/fd/3``, is replaced by another one.
 
         Raises
         ------
         InputError
-            If it is there and not a regular file, or the process dies of it or takes too long; or
-            as ``work`` does.
+            If it is not a regular file, its decoder crashes or exceeds the limit; or as raised by
+            ``work``.
         """
         try:
             size = path.stat().st_size
         except (OSError, ValueError):
-            size = 0  # work says what is wrong with it
+            size = 0  # work raises the error
         else:
             check_regular(path)
-        passed_on = path_for_others(path) if os.name == "posix" else path
+        passed_on = path_for_others(path)
         limit = _FILE_S + size / _BYTES_A_SECOND
         remedy = "Convert it, replace it or remove it"
         try:
             return self.do(work, passed_on, *given, timeout_s=limit)
         except InputError as error:
-            if error.path == passed_on:  # whoever gave the file knows it by its other path
+            if error.path == passed_on:  # the caller knows the other path
                 error.path, error.args = path, (path, *error.args[1:])
             raise
         except CrashedError as error:
@@ -309,12 +300,12 @@ class WorkerPool:
             raise InputError(path, cause, remedy) from error
 
     def close(self) -> None:
-        """End all, at once: what they are doing is lost. From any thread, also from several."""
+        """End all processes at once; running calls are lost. May be called from several threads."""
         self._closed.set()
         for one in self._every:
             one.kill()
-        # Each is given back by whoever waited for it, and has seen that it is dead. Of two
-        # that collect them at a time, each would wait for what the other has.
+        # Every process is put back by the thread that waited for it. Two threads that collect
+        # them at the same time would wait for each other.
         with self._closing:
             for _ in self._every:
                 self._free.get().close()
@@ -330,20 +321,20 @@ def parallel_map(
     in_order: bool = True,
     stop: Callable[[], None] | None = None,
 ) -> Generator[_Result]:
-    """Do something with many things side by side, in threads; a few are in memory at a time.
+    """Map a function over items in parallel threads, with a few items in memory at a time.
 
     Parameters
     ----------
     work
-        To be done with each; must be fit for threads.
+        Called with each item; must be thread-safe.
     items
         May be endless.
     workers
-        Threads; by default one per core.
+        Number of threads; by default one per core.
     in_order
-        Without, results come as they are done, and a long one keeps no worker waiting.
+        If False, results are yielded as they are ready, and a slow item blocks no thread.
     stop
-        Called before the end is waited for, if that comes early: what ends the work in hand.
+        Called on an early end, to stop the running calls before they are waited for.
     """
     count = workers or os.cpu_count() or 1
     pending: deque[Future[_Result]] = deque()
@@ -370,41 +361,10 @@ def parallel_map(
             raise
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Start a process in here: Ctrl-C reaches neither it nor, before the end, this thread.
-
-    A new process inherits the signals that the thread blocks, and Python would print a traceback
-    before ``_live`` could ignore one. An interrupt half-way would leave it without what it is to
-    run. Without signal masks, as on Windows, nothing is held.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # Starting it, which the first process would cause, unblocks the signal.
-    resource_tracker.ensure_running()
-    interrupted: list[int] = []
-    # Another thread may take the signal, of C code as well; Python then interrupts the main one.
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if is_main else None
-    if handler is not None:
-        signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        # While the handler is the one above, so that one that waits is noted, too.
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
-        if interrupted:
-            signal.raise_signal(signal.SIGINT)
-
-
 def end_with_parent() -> None:
-    """End this process when the one that started it is gone.
+    """End this process when its parent has ended.
 
-    A parent that is killed cannot end its workers, and they would stay, or go on for hours.
+    A parent that is killed cannot end its workers, which would run for hours.
     """
 
     def wait_for_parent() -> None:
@@ -416,20 +376,20 @@ def end_with_parent() -> None:
 
 
 def _live(pipe: Connection, prepare: Callable[..., Any], given: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other end, which ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and ends this process
     _silence()
     end_with_parent()
-    with suppress(EOFError, ConnectionError):  # the other end is gone
+    with suppress(EOFError, ConnectionError):  # the parent is gone
         try:
-            made = prepare(*given)
+            prepared = prepare(*given)
         except Exception as error:  # noqa: BLE001  raised at the other end
             pipe.send((True, error))
             return
         pipe.send((False, None))
         while True:
-            work, things = pipe.recv()
+            work, arguments = pipe.recv()
             try:
-                answer = False, work(made, *things)
+                answer = False, work(prepared, *arguments)
             except Exception as error:  # noqa: BLE001  raised at the other end
                 answer = True, error
             try:
@@ -437,11 +397,11 @@ def _live(pipe: Connection, prepare: Callable[..., Any], given: tuple[Any, ...])
             except ConnectionError:
                 raise
             except Exception as error:  # noqa: BLE001  it cannot be pickled; nothing has been sent
-                pipe.send((True, RuntimeError(f"the answer cannot travel ({error})")))
+                pipe.send((True, RuntimeError(f"the result cannot be pickled ({error})")))
 
 
 def _silence() -> None:
-    # Libraries of decoders print whatever they think of a file, without its name.
+    # Decoder libraries print remarks without the name of the file.
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()

@@ -25,9 +25,9 @@ import typer
 import yaml
 
 import genrescope
-from genrescope import cli
-from genrescope.study.plan import load_plan
-from genrescope.tracks.demo import RATE, render
+from genrescope.cli import app as cli
+from genrescope.datasets.demo import SAMPLING_RATE, render
+from genrescope.study.config import load_study
 from genrescope.training.recipe import load_entry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +110,7 @@ def test_recipes_and_studies_can_be_read(block: Block, tmp_path: Path) -> None:
     settings = yaml.safe_load(text)
     assert isinstance(settings, dict)
     if "recipes" in settings:
-        assert load_plan(str(file)).recipes
+        assert load_study(str(file)).recipes
     elif "extends" in settings and "examples/" not in block.text:  # those are run
         assert load_entry(str(file)).name == settings["name"]
 
@@ -142,7 +142,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tags.update({"artist": "A", "album": "B", "title": name})
         tags.save()
     for style in ("march", "waltz"):
-        soundfile.write(new / f"{style}.flac", render(style, 0, 0), RATE)
+        soundfile.write(new / f"{style}.flac", render(style, 0, 0), SAMPLING_RATE)
     work = start / "work"
     shutil.copytree(ROOT / "examples", work / "examples")
     shutil.copy(genrescope.sample("lament"), work / "song.mp3")
@@ -151,7 +151,9 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (work / "my-genres" / style).mkdir(parents=True)
         for number in range(10):
             clip = Path("my-genres", style, f"{number}.flac")
-            soundfile.write(work / clip, render(style, number % 5, number, seconds=3.0), RATE)
+            soundfile.write(
+                work / clip, render(style, number % 5, number, seconds=3.0), SAMPLING_RATE
+            )
             rows.append(f"{clip.as_posix()},{style},{style} artist {number % 5}")
     (work / "my-genres.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return start

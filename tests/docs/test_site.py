@@ -143,11 +143,11 @@ def test_the_public_names_are_in_the_reference(pages: dict[Path, Page]) -> None:
         "genrescope.classifier.Classifier.predict",
         "genrescope.classifier.Prediction.likely",
         "genrescope.classifier.Timeline",
-        "genrescope.library.scan.hear",
+        "genrescope.library.scan.analyse",
         "genrescope.library.similar.Library.similar",
         "genrescope.representations.representation.representation",
         "genrescope.models.model.model",
-        "genrescope.tracks.splits.PROTOCOLS",
+        "genrescope.datasets.splits.PROTOCOLS",
         "genrescope.training.recipe.load_recipe",
         "genrescope.errors.InputError",
     ):

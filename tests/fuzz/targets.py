@@ -7,7 +7,6 @@ raises a GenrescopeError of one line that names it.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import random
 import re
@@ -26,17 +25,16 @@ import numpy as np
 import yaml
 
 from genrescope.classifier import Classifier, Prediction
+from genrescope.datasets import folder as folders
+from genrescope.datasets import gtzan
+from genrescope.datasets.check import CHECKSUMS
+from genrescope.datasets.check import check as check_gtzan
 from genrescope.errors import GenrescopeError
-from genrescope.library import index
-from genrescope.library.catalogue import Catalogue, Entry
-from genrescope.library.journal import Journal
-from genrescope.library.plan import Step, open_plan, write_plan
+from genrescope.library.catalogue import Catalogue, CatalogueEntry
 from genrescope.library.stats import summarise
-from genrescope.library.taxonomy import load_taxonomy
-from genrescope.tracks import folder as folders
-from genrescope.tracks import gtzan
-from genrescope.tracks.check import CHECKSUMS
-from genrescope.tracks.check import check as check_gtzan
+from genrescope.tagging.journal import Journal
+from genrescope.tagging.plan import Step, open_plan, write_plan
+from genrescope.taxonomy import load_taxonomy
 
 LIMIT_S = 5.0
 _SHM = Path("/dev/shm")  # noqa: S108  no disk to wait for
@@ -109,9 +107,9 @@ def open_recipe(path: Path) -> None:
 
 
 def open_study(path: Path) -> None:
-    from genrescope.study.plan import load_plan
+    from genrescope.study.config import load_study
 
-    assert load_plan(str(path)).made_quick().entries
+    assert load_study(str(path)).quick_version().entries
 
 
 RECIPE = b"""\
@@ -119,7 +117,7 @@ extends: knn
 name: mine
 about: All that a recipe may say.
 representation: {name: mfcc, coefficients: 13, seconds: 3.0, loop: true, hz: 16000}
-alterations: [mp3]
+augmentations: [mp3]
 normalise: standardise
 search: {neighbours: [1, 3]}
 calibrate: true
@@ -143,9 +141,9 @@ recipes:
 - knn
 - {extends: cnn, name: short, epochs: 2}
 - ensemble
-protocols: [filtered, report]
-extents: [full]
-skip: {knn: [report]}
+protocols: [filtered, random]
+audio_variants: [full]
+skip: {knn: [random]}
 train_shares: [0.5]
 seeds: 2
 """
@@ -175,7 +173,7 @@ def open_taxonomy(path: Path) -> None:
         genre = taxonomy.canonical(name)
         assert genre is None or genre.strip()
         taxonomy.is_within(name, "Rock")
-    taxonomy.map_shares({"rock": 0.5, "jazz": 0.4})
+    taxonomy.map_probabilities({"rock": 0.5, "jazz": 0.4})
 
 
 def open_taxonomy_text(part: str) -> Callable[[Path], None]:
@@ -221,7 +219,7 @@ def fill_journal(path: Path) -> None:
     with Journal(path) as journal:
         for key in ("aaa", "bbb"):
             steps = [(f"{key}/{i}.mp3", "v1-1", ("Rock",), ("Jazz", "塔")) for i in range(70)]
-            number = journal.enter(key, Path("p.csv"), Path("/m"), steps, preserve_mtime=False)
+            number = journal.register(key, Path("p.csv"), Path("/m"), steps, preserve_mtime=False)
             first, second, *_ = journal.changes(number, "waiting")
             journal.ready(first, 5, b"patch" * 500)
             journal.end(second, "failed", "it is read-only")
@@ -236,21 +234,28 @@ def open_journal(path: Path) -> None:
                 for change in journal.changes(entry.number, *states, newest_first=newest_first):
                     assert all(isinstance(name, str) for name in (*change.old, *change.new))
         steps = [("new.mp3", "v1-1", (), ("Pop",))]
-        number = journal.enter("ccc", Path("p"), Path("/m"), steps, preserve_mtime=True)
-        journal.call_off(number)
+        number = journal.register("ccc", Path("p"), Path("/m"), steps, preserve_mtime=True)
+        journal.cancel(number)
+
+
+@lru_cache(maxsize=1)
+def default_classifier() -> Classifier:
+    return Classifier.default()
 
 
 def fill_catalogue(path: Path) -> None:
-    classifier = Classifier.default()
+    classifier = default_classifier()
     shares = dict.fromkeys(classifier.genres, 0.1)
     with Catalogue(path, write=True) as catalogue:
         model, walk = catalogue.model(classifier), catalogue.begin_walk()
-        catalogue.see("/m", [Entry(f"{i}.mp3", i, i) for i in range(20)], walk)
+        catalogue.see("/m", [CatalogueEntry(f"{i}.mp3", i, i) for i in range(20)], walk)
         catalogue.end_walk("/m", walk)
         tags, warnings = {"guitar": 0.9, "loud": 0.2}, ("1 s of 9 s could not be decoded",)
         found = Prediction("rock", 0.1, True, shares, tags, warnings)
+        embedding = np.ones(classifier.embedding_width, np.float16)
         for waiting in catalogue.waiting("/m", model):
-            result = found if waiting.row % 3 else GenrescopeError("it is damaged (1 s). Mend it.")
+            fault = GenrescopeError("it is damaged (1 s). Fix it.")
+            result = (found, embedding) if waiting.row % 3 else fault
             catalogue.save(waiting.row, None, b"f" * 16, model, result)
 
 
@@ -259,45 +264,18 @@ def open_catalogue(path: Path) -> None:
         for known in catalogue.tracks():
             assert known.prediction is None or isinstance(known.prediction.genre, str)
         json.dumps(summarise(catalogue).to_json())
+        for tracks, embeddings in catalogue.embeddings("/m", default_classifier()):
+            for track in tracks:
+                assert isinstance(track.genre, str)
+                assert 0 <= track.confidence <= 1
+            assert np.isfinite(embeddings).all()
         list(catalogue.waiting("/m", 1))
         catalogue.count_waiting("/m", 1)
     with Catalogue(path, write=True) as catalogue:
         walk = catalogue.begin_walk()
-        catalogue.see("/m", [Entry("new.mp3", 1, 1), Entry("2.mp3", 9, 9)], walk)
+        catalogue.see("/m", [CatalogueEntry("new.mp3", 1, 1), CatalogueEntry("2.mp3", 9, 9)], walk)
         catalogue.end_walk("/m", walk)
         catalogue.commit()
-
-
-INDEX = f"{index.PREFIX}.npz"
-
-
-def index_seed() -> bytes:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        path = Path(folder) / INDEX
-        vectors = np.eye(3, 4, dtype=np.float16)
-        rows = {
-            f"塔/{i}.mp3": index.Row(i, i, vector, genre, 0.5)
-            for i, (vector, genre) in enumerate(zip(vectors, ("a", "b", "a"), strict=True))
-        }
-        index.write(path, rows, "model", None)
-        return path.read_bytes()
-
-
-def open_index(path: Path) -> None:
-    try:
-        rows = index.read(path, "model", None)
-    except index.StaleIndexError as error:
-        assert str(error)  # it is made anew, and the path is told with it
-        return
-    for name, row in rows.items():
-        assert isinstance(name, str)
-        assert isinstance(row.genre, str)
-        assert 0 <= row.confidence <= 1
-        assert np.isfinite(row.vector).all()
-    if rows:
-        assert np.stack([row.vector for row in rows.values()]).ndim == 2
-    index.write(path, rows, "model", None)
-    assert index.read(path, "model", None).keys() == rows.keys()
 
 
 # Model folders.
@@ -310,7 +288,7 @@ GENRES = ("blues", "jazz", "rock")
 def network_seed() -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
-    lots = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     graph = helper.make_graph(
         [
             helper.make_node("Flatten", ["input"], ["flat"]),
@@ -321,7 +299,7 @@ def network_seed() -> bytes:
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 4, 44])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
         [
-            numpy_helper.from_array(lots.standard_normal((3, 176)).astype(np.float32), "weights"),
+            numpy_helper.from_array(rng.standard_normal((3, 176)).astype(np.float32), "weights"),
             numpy_helper.from_array(np.zeros(3, np.float32), "bias"),
         ],
     )
@@ -419,7 +397,6 @@ TARGETS = {
     "plan": Target("plan.csv", lambda: [plan_seed()], open_plan_whole),
     "journal": Target("journal.db", lambda: [database_seed(fill_journal)], open_journal),
     "catalogue": Target("library.db", lambda: [database_seed(fill_catalogue)], open_catalogue),
-    "index": Target(INDEX, lambda: [index_seed()], open_index),
     "config": Target("model/config.json", config_seeds, open_config, json.loads, json.dumps),
     "network": Target("model/model.onnx", lambda: [network_seed()], open_network),
     "csv": Target("tracks.csv", lambda: [CSV], open_csv),
@@ -583,50 +560,19 @@ def damaged_rows(content: bytes, changes: Sequence[tuple[int, int, int]]) -> byt
         return path.read_bytes()
 
 
-def damaged_index(content: bytes, changes: Sequence[tuple[int, int]]) -> bytes:
-    """Write other arrays into an index, with right checksums: of each change, a member, a value."""
-    parts = dict(np.load(io.BytesIO(content)))
-    names = list(parts)
-
-    def text(value: Any) -> Any:
-        return np.frombuffer(json.dumps(value).encode(), np.uint8)
-
-    odd = (
-        *(
-            np.zeros(0),
-            np.zeros((3, 4)),
-            np.zeros((3, 0), np.float16),
-            np.full((3, 4), np.nan, "f2"),
-        ),
-        *(np.full(3, 2**62), np.full(3, -1), np.array(5), np.array(["a", "b", "c"])),
-        *(np.zeros((3, 4, 2), np.float16), np.full(3, 1e30), np.zeros(3, np.complex64)),
-        *map(text, (None, [], {}, [1, 2, 3], ["a", "a", "b"], {"format": 1}, [None] * 3)),
-        *(
-            text({"format": 1, "model": "model", "folder": None, "genres": genres})
-            for genres in (None, [], [1, 2], "ab", {"0": "a"}, [["a"], ["b"]])
-        ),
-    )
-    for member, value in changes:
-        parts[names[member % len(names)]] = odd[value % len(odd)]
-    file = io.BytesIO()
-    np.savez(file, **parts)
-    return file.getvalue()
-
-
 def work(name: str, count: int, seed: int) -> None:
     """Damage a target's seeds ``count`` times, in at most 4 GB of memory; print how many worked."""
     if sys.platform == "linux":
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
-    target, lots, taken = TARGETS[name], random.Random(seed), 0
+    target, rng, taken = TARGETS[name], random.Random(seed), 0
     seeds = target.seeds()
     for _ in range(count):
         changes = [
-            (lots.choice(WAYS), lots.random(), lots.randrange(2**16))
-            for _ in range(lots.randint(1, 4))
+            (rng.choice(WAYS), rng.random(), rng.randrange(2**16)) for _ in range(rng.randint(1, 4))
         ]
-        content = damage(target, lots.choice(seeds), changes)
+        content = damage(target, rng.choice(seeds), changes)
         print(content.hex(), file=sys.stderr, flush=True)  # the last one caused a crash
         taken += check(target, content)
     print(count, taken)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genrescope.datasets.open import open_dataset
 from genrescope.errors import GenrescopeError
-from genrescope.tracks.datasets import open_dataset
 
 TIMES = int(os.environ.get("FUZZ", "1"))
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from genrescope.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from targets import TARGETS, check, damaged_index, index_seed, network_seed
+from targets import TARGETS, check, network_seed
 
 BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
     b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 10)) for i in range(1, 12)
@@ -97,6 +93,10 @@ ROWS = [
     ("catalogue", "UPDATE tracks SET fingerprint = 'x'"),
     ("catalogue", "UPDATE folders SET path = 0.5"),
     ("catalogue", "UPDATE folders SET walk = ''"),
+    ("catalogue", "UPDATE tracks SET embedding = 'abcd'"),
+    ("catalogue", "UPDATE tracks SET embedding = x'00'"),
+    ("catalogue", "UPDATE tracks SET embedding = x'003c'"),
+    ("catalogue", "UPDATE tracks SET embedding = x'007c007e'"),
     ("catalogue", "UPDATE models SET genres = '[1, 2]'"),
     ("catalogue", "UPDATE models SET genres = '\"ab\"'"),
 ]
@@ -117,46 +117,16 @@ def test_rows_that_nobody_wrote_are_told_as_damage(
         TARGETS[name].open(path)
 
 
-def as_json(value: Any) -> Any:
-    return np.frombuffer(json.dumps(value).encode(), np.uint8)
-
-
-HEADER = {"format": 1, "model": "model", "folder": None, "genres": ["a", "b"]}
-
-
-@pytest.mark.parametrize(
-    ("member", "value"),
-    [
-        ("vectors", np.zeros((3, 4))),
-        ("vectors", np.zeros((3, 4, 2), np.float16)),
-        ("vectors", np.full((3, 4), np.nan, np.float16)),
-        ("sizes", np.full(3, 1e30)),
-        ("mtimes", np.array(["a", "b", "c"])),
-        ("confidences", np.full(3, 7, np.float32)),
-        ("confidences", np.full(3, np.nan, np.float32)),
-        ("paths", as_json([1, 2, 3])),
-        ("genrescope_similar", as_json({**HEADER, "genres": [1, 2]})),
-    ],
-)
-@pytest.mark.parametrize("compressed", [False, True])
-def test_an_index_of_other_arrays_is_made_anew(
-    member: str, value: Any, compressed: bool, tmp_path: Path
-) -> None:
-    from genrescope.library import index
-
-    parts = dict(np.load(io.BytesIO(index_seed())))
-    path = tmp_path / index.PREFIX
-    with path.open("wb") as file:
-        np.savez(file, **parts)
-    assert len(index.read(path, "model", None)) == 3
-    with path.open("wb") as file:
-        if compressed:  # it could be as large as it likes
-            np.savez_compressed(file, **parts)
-        else:
-            np.savez(file, **{**parts, member: value})
-    with pytest.raises(index.StaleIndexError, match="damaged"):
-        index.read(path, "model", None)
-
-
-def test_damage_changes_what_it_is_told_to() -> None:
-    assert damaged_index(index_seed(), [(0, 0)]) != index_seed()
+@pytest.mark.parametrize("name", ["journal", "catalogue"])
+def test_rows_in_an_order_that_leads_back_end(name: str) -> None:
+    """Turn round the order of the rows on every page of the tables, so that their numbers fall."""
+    content = bytearray(TARGETS[name].seeds()[0])
+    size = int.from_bytes(content[16:18], "big")
+    for start in range(0, len(content), size):
+        at = start or 100  # the file's header is on the first page
+        count = int.from_bytes(content[at + 3 : at + 5], "big")
+        if start and content[at] == 13:  # a leaf of a table, but for the schema's
+            cells = bytes(content[at + 8 : at + 8 + 2 * count])
+            turned = [cells[i : i + 2] for i in range(0, len(cells), 2)][::-1]
+            content[at + 8 : at + 8 + 2 * count] = b"".join(turned)
+    assert not check(TARGETS[name], bytes(content))

@@ -22,7 +22,6 @@ from targets import (
     Change,
     check,
     damage,
-    damaged_index,
     damaged_rows,
 )
 
@@ -83,14 +82,6 @@ def test_databases_with_rows_that_make_no_sense_are_taken_or_refused(name: str) 
         check(TARGETS[name], damaged_rows(seeds(name)[0], how))
 
     attempt()
-
-
-@given(st.lists(st.tuples(st.integers(0, 2**8), st.integers(0, 2**8)), min_size=1, max_size=2))
-@often(150)
-def test_indexes_with_arrays_that_make_no_sense_are_taken_or_refused(
-    how: list[tuple[int, int]],
-) -> None:
-    check(TARGETS["index"], damaged_index(seeds("index")[0], how))
 
 
 def test_damaged_networks_are_taken_or_refused_and_nothing_crashes() -> None:

@@ -51,8 +51,8 @@ class Beets:
         self.music.mkdir()
         shutil.copy(genrescope.sample("lament"), self.music / "lament.mp3")
         shutil.copy(genrescope.sample("lament"), self.music / "polka.mp3")
-        samples, rate = soundfile.read(genrescope.sample("shuffle"))
-        soundfile.write(self.music / "shuffle.flac", samples, rate)
+        samples, sampling_rate = soundfile.read(genrescope.sample("shuffle"))
+        soundfile.write(self.music / "shuffle.flac", samples, sampling_rate)
         for number, (path, more) in enumerate(
             (("lament.mp3", {}), ("shuffle.flac", {}), ("polka.mp3", {"genre": "Polka"})), 1
         ):
@@ -220,7 +220,7 @@ def test_an_unsure_track_is_left_alone_and_named(beets: Beets) -> None:
     file["title"] = title
     file.save()
     beets.add()
-    assert "lament: not sure enough: Disco 0." in beets.run("genrescope")
+    assert "lament: low confidence: Disco 0." in beets.run("genrescope")
     assert beets.genres()["lament"] == []
 
 
@@ -238,7 +238,7 @@ def test_one_bad_file_does_not_end_the_run(spoil: Callable[[Path], None], added:
 @pytest.mark.parametrize(
     ("setting", "value", "told"),
     [
-        ("model", "/no/such/model", "this is no model folder"),
+        ("model", "/no/such/model", "this is not a model folder"),
         ("map", "gone.toml", "gone.toml: no such file"),
         ("map", "bad.toml", "bad.toml: tree.Rock: 'Rock' is under 'Rock'"),
         ("min_confidence", "70", "between 0 and 1, not 70"),

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 import genrescope
 from genrescope.classifier import Prediction
-from genrescope.cli import app
+from genrescope.cli.app import app
 from genrescope.errors import InputError
 from genrescope.io import read_back
 from genrescope.library.catalogue import Known
@@ -51,7 +51,7 @@ def test_a_library_becomes_one_valid_file_for_each_track(tmp_path: Path) -> None
     (library / "letter.mp3").write_text("no music")
     assert run("scan", library, "--db", db, "--workers", 1).exit_code == 1
     for _ in range(2):  # the second time over the first
-        done = run("export", library, "--to", "jams", "--out", out, "--db", db)
+        done = run("export", library, "--format", "jams", "--out", out, "--db", db)
         assert done.exit_code == 0, done.output
         assert "tracks 3" in done.stderr
         assert len(list(out.iterdir())) == 3
@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_told(tone: Tone, tmp_path: Path) -> 
     clip = tone(tmp_path / "x.wav")
     with pytest.raises(InputError, match=r"x\.wav: it is not a folder.*--out"):
         write_jams([known(clip)], clip)
-    refused = run("export", "--to", "jams", "--db", tmp_path / "none.db")
+    refused = run("export", "--format", "jams", "--db", tmp_path / "none.db")
     assert refused.exit_code == 2
     assert "needs a folder" in refused.stderr
 

@@ -1,4 +1,4 @@
-"""Similar tracks: what is found, what is heard again, and what happens to a bad index."""
+"""Similar tracks: what is found, and which tracks are analysed for it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import soundfile
@@ -22,16 +25,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import commands
+import genrescope
 from genrescope.classifier import Classifier
+from genrescope.datasets.open import open_dataset
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library import similar
+from genrescope.library import scan, similar
+from genrescope.library.catalogue import Catalogue
 from genrescope.library.similar import Graph, Library, comparable, nearest
 from genrescope.representations.store import Store
-from genrescope.tracks.datasets import open_dataset
 from hostile import hostile
 
 Rows = NDArray[np.float32]
-INDEX = ".genrescope-similar.npz"
 
 
 @pytest.fixture(scope="module")
@@ -56,28 +61,36 @@ def library(clips: Path, tmp_path: Path) -> Path:
     return shutil.copytree(clips, tmp_path / "library")
 
 
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "genrescope", "similar", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    with Catalogue(tmp_path / "library.db", write=True) as opened:
+        yield opened
 
 
-def heard(folder: Path, classifier: Classifier, **options: object) -> list[str]:
-    """Update the index; the names of the files that had to be heard."""
-    opened = Library(folder, classifier, **options)
-    return [one.path.relative_to(folder).as_posix() for one in opened.update(workers=2)]
+def command(*words: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with a catalogue of the folder's own."""
+    own = {"COLUMNS": "200", "NO_COLOR": "1", "XDG_DATA_HOME": str(cwd / "data")}
+    return commands.run(*words, cwd=cwd, env={**os.environ, **own, **env}, timeout=120)
 
 
-def found(folder: Path, classifier: Classifier, track: Path, **options: object) -> list[str]:
-    opened = Library(folder, classifier)
-    list(opened.update())
-    (one,) = opened.similar([track], **options)
+def run(*arguments: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return command("similar", *arguments, cwd=cwd, **env)
+
+
+def analysed(
+    catalogue: Catalogue, classifier: Classifier, folder: Path, *, recursive: bool = True
+) -> list[str]:
+    """Update the catalogue; give the names of the files that were analysed."""
+    scan.survey(catalogue, folder, recursive=recursive)
+    done = scan.analyse(catalogue, classifier, folder, 1, recursive=recursive)  # copies are one
+    return sorted(one.path.relative_to(folder).as_posix() for one in done if one.result is not None)
+
+
+def found(
+    catalogue: Catalogue, classifier: Classifier, folder: Path, track: Path, **options: object
+) -> list[str]:
+    analysed(catalogue, classifier, folder)
+    (one,) = Library(catalogue, classifier, folder).similar([track], **options)
     assert one.error is None
     return [near.path.relative_to(folder).as_posix() for near in one.neighbours]
 
@@ -99,9 +112,9 @@ def recall(approximate: list[similar.Nearest], exact: list[similar.Nearest]) -> 
 
 
 def test_a_track_finds_its_copy_first_and_never_itself(library: Path, tmp_path: Path) -> None:
-    done = run("library/a/1.wav", "--in", "library", "--json", cwd=tmp_path)
+    done = run("library/a/1.wav", "--library", "library", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Heard 7 tracks" in done.stderr
+    assert f"Analysed 7 tracks; kept in {tmp_path}/data" in done.stderr
     (row,) = json.loads(done.stdout)
     assert row["track"] == "library/a/1.wav"
     paths = [near["path"] for near in row["similar"]]
@@ -117,43 +130,43 @@ def test_a_track_finds_its_copy_first_and_never_itself(library: Path, tmp_path: 
 
 def test_a_track_from_elsewhere_finds_the_same(clips: Path, library: Path, tmp_path: Path) -> None:
     outside = shutil.copy(clips / "a" / "1.wav", tmp_path / "song.wav")
-    done = run(outside, "--in", library, "-n", 2, "--json", cwd=tmp_path)
+    done = run(outside, "--library", library, "-n", 2, "--json", cwd=tmp_path)
     paths = [near["path"] for near in json.loads(done.stdout)[0]["similar"]]
     assert paths == [str(library / "a" / "1.wav"), str(library / "b" / "copy.wav")]
 
 
 def test_every_form(library: Path, tmp_path: Path) -> None:
-    plain = run(library / "a" / "1.wav", library / "root.wav", "--in", library, cwd=tmp_path)
+    plain = run(library / "a" / "1.wav", library / "root.wav", "--library", library, cwd=tmp_path)
     lines = plain.stdout.splitlines()
     assert [line.split(": ")[0] for line in lines if not line.startswith(" ")] == [
         str(library / "a" / "1.wav"),
         str(library / "root.wav"),
     ]
     assert lines[1].endswith(str(library / "b" / "copy.wav"))
-    table = run(library / "a", "--in", library, "-n", 2, "--csv", cwd=tmp_path)
+    table = run(library / "a", "--library", library, "-n", 2, "--csv", cwd=tmp_path)
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
     assert [row["rank"] for row in rows] == ["1", "2"] * 3
     assert rows[0]["path"] == str(library / "b" / "copy.wav")
     assert 0 < float(rows[0]["confidence"]) <= 1
-    assert "Heard" not in table.stderr  # the index was there
-    playlist = run("library/a", "--in", "library", "--other-folders", "--m3u", cwd=tmp_path)
+    assert "Analysed" not in table.stderr
+    playlist = run("library/a", "--library", "library", "--other-folders", "--m3u", cwd=tmp_path)
     first, *songs = playlist.stdout.splitlines()
     assert first == "#EXTM3U"
     assert len(songs) == len(set(songs)) == 4  # each once, though three tracks were asked about
     assert all(Path(song).is_absolute() and Path(song).is_file() for song in songs)
     assert not [song for song in songs if "/a/" in song]
-    assert run("x.wav", "--in", library, "--csv", "--m3u", cwd=tmp_path).returncode == 2
+    assert run("x.wav", "--library", library, "--csv", "--m3u", cwd=tmp_path).returncode == 2
 
 
 def test_a_bad_file_of_the_library_is_named_and_a_bad_track_fails(
     library: Path, tmp_path: Path
 ) -> None:
     (library / "text.mp3").write_text("no music")
-    good = run("root.wav", "--in", ".", "--json", cwd=library)
-    assert good.returncode == 0
+    good = run("root.wav", "--library", ".", "--json", cwd=library)
+    assert good.returncode == 0, good.stderr
     assert "text.mp3" in good.stderr
     assert len(json.loads(good.stdout)[0]["similar"]) == 6
-    bad = run("text.mp3", "gone.wav", "root.wav", "--in", ".", "--json", cwd=library)
+    bad = run("text.mp3", "gone.wav", "root.wav", "--library", ".", "--json", cwd=library)
     assert bad.returncode == 1
     rows = json.loads(bad.stdout)
     assert ["error" in row for row in rows] == [True, True, False]
@@ -161,29 +174,22 @@ def test_a_bad_file_of_the_library_is_named_and_a_bad_track_fails(
     only = tmp_path / "only"
     only.mkdir()
     shutil.copy(library / "text.mp3", only)
-    none = run(library / "root.wav", "--in", only, cwd=tmp_path)
+    none = run(library / "root.wav", "--library", only, cwd=tmp_path)
     assert none.returncode == 1
-    assert "none of its audio files can be read" in none.stderr
+    assert "none of its audio files has been analysed" in none.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--in", "nowhere"], ["nowhere", "no such folder", "--in"]),
-        (["--in", "library/root.wav"], ["root.wav", "it is a file"]),
-        (["--in", "empty"], ["empty", "no audio files"]),
-        (["--in", "upper", "--no-recursive"], ["upper", "--recursive"]),
+        (["--library", "nowhere"], ["nowhere", "no such folder", "Give the folder"]),
+        (["--library", "library/root.wav"], ["root.wav", "it is a file"]),
+        (["--library", "empty"], ["empty", "no audio files"]),
+        (["--library", "upper", "--no-recursive"], ["upper", "--recursive"]),
         # A path through a file cannot be written, whoever tries.
-        (
-            ["--in", "library", "--index", "library/root.wav/x.npz"],
-            ["x.npz", "--index"],
-        ),
-        (["--in", "library", "--index", "library/a"], ["library/a", "it is a folder", "--index"]),
-        (["--in", "library", "--index", "thesis.txt"], ["thesis.txt", "left alone", "--index"]),
-        (
-            ["--in", "library", "--index", "thesis.txt", "--rebuild"],
-            ["thesis.txt", "left alone", "--index"],
-        ),
+        (["--library", "library", "--db", "library/root.wav/x.db"], ["x.db", "--db"]),
+        (["--library", "library", "--db", "library/a"], ["library/a", "it is a folder", "--db"]),
+        (["--library", "library", "--db", "thesis.txt"], ["thesis.txt", "not a genrescope"]),
     ],
 )
 def test_errors_name_file_cause_and_remedy(
@@ -192,33 +198,38 @@ def test_errors_name_file_cause_and_remedy(
     (tmp_path / "empty").mkdir()
     (tmp_path / "upper" / "lower").mkdir(parents=True)
     shutil.copy(library / "root.wav", tmp_path / "upper" / "lower")
-    (tmp_path / "thesis.txt").write_text("years of work" * 9)
+    (tmp_path / "thesis.txt").write_text("years of work" * 99)
     done = run("library/root.wav", *options, cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
-    assert (tmp_path / "thesis.txt").read_text() == "years of work" * 9
-    assert not list(library.rglob("*.part"))
+    assert (tmp_path / "thesis.txt").read_text() == "years of work" * 99
 
 
-def test_no_recursive_looks_at_the_folder_alone_and_forgets_nothing(
-    library: Path, tmp_path: Path, classifier: Classifier
+def test_no_recursive_compares_the_folder_alone_and_forgets_nothing(
+    library: Path, tmp_path: Path, catalogue: Catalogue, classifier: Classifier
 ) -> None:
     shutil.copy(library / "root.wav", library / "twin.wav")
-    assert len(heard(library, classifier)) == 8
-    flat = run(library / "root.wav", "--in", library, "--no-recursive", "--json", cwd=tmp_path)
+    words = ("library/root.wav", "--library", "library", "--no-recursive", "--workers", 1)
+    flat = run(*words, "--json", cwd=tmp_path)
     (row,) = json.loads(flat.stdout)
-    assert [near["path"] for near in row["similar"]] == [str(library / "twin.wav")]
+    assert "Analysed 1 tracks" in flat.stderr  # its twin has the same audio
+    assert [near["path"] for near in row["similar"]] == ["library/twin.wav"]
+    analysed(catalogue, classifier, library)
     (library / "twin.wav").unlink()
-    assert heard(library, classifier, recursive=False) == []
-    assert heard(library, classifier) == []
+    assert analysed(catalogue, classifier, library, recursive=False) == []
+    assert catalogue.counts()["gone"] == 1
+    assert analysed(catalogue, classifier, library) == []
 
 
-def test_it_imports_neither_torch_nor_librosa(library: Path) -> None:
+def test_it_imports_neither_torch_nor_librosa(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     code = (
-        "import sys; from genrescope.cli import app; "
-        f"app(['similar', {str(library / 'root.wav')!r}, '--in', {str(library)!r}], "
+        "import sys; from genrescope.cli.app import app; "
+        f"app(['similar', {str(library / 'root.wav')!r}, '--library', {str(library)!r}], "
         "standalone_mode=False); "
         "heavy = {'torch', 'librosa', 'lightning', 'sklearn', 'transformers', 'usearch'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
@@ -230,8 +241,8 @@ def test_it_imports_neither_torch_nor_librosa(library: Path) -> None:
 def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
     library: Path, tmp_path: Path
 ) -> None:
-    exact = run(library, "--in", library, "--json", "--exact", cwd=tmp_path)
-    graph = run(library, "--in", library, "--json", "--ann", cwd=tmp_path)
+    exact = run(library, "--library", library, "--json", "--exact", cwd=tmp_path)
+    graph = run(library, "--library", library, "--json", "--ann", cwd=tmp_path)
     assert graph.returncode == 0, graph.stderr
     for near, nearest_ in zip(json.loads(graph.stdout), json.loads(exact.stdout), strict=True):
         shares = {one["path"]: one["similarity"] for one in near["similar"]}
@@ -242,218 +253,256 @@ def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
     code = (
         "import importlib.util as u; find = u.find_spec; "
         "u.find_spec = lambda name, *a: None if name == 'usearch' else find(name, *a); "
-        "import sys; from genrescope.cli import main; "
-        f"sys.argv = ['genrescope', 'similar', {str(library)!r}, '--in', {str(library)!r}, '--ann']"
-        "; main()"
+        "import sys; from genrescope.cli.app import main; "
+        f"sys.argv = ['genrescope', 'similar', {str(library)!r}, '--library', {str(library)!r}]; "
+        "sys.argv += ['--ann']; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "genrescope[similar]" in done.stderr
+    assert "pip install '.[similar]'" in done.stderr
 
 
-def test_ctrl_c_keeps_what_was_heard(library: Path, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_analysed(library: Path, tmp_path: Path) -> None:
     (library / "b" / "1.wav").rename(library / "b" / "1 endless.wav")
-    line = [sys.executable, "-m", "genrescope", "similar", "library/root.wav", "--in", "library"]
+    line = [
+        sys.executable,
+        "-m",
+        "genrescope",
+        "similar",
+        "library/root.wav",
+        "--library",
+        "library",
+    ]
     process = subprocess.Popen(
         [*line, "--workers", "1"],
         cwd=tmp_path,
-        env=os.environ | hostile(tmp_path, hang="endless.wav"),
+        env={
+            **os.environ,
+            **hostile(tmp_path, hang="endless.wav"),
+            "XDG_DATA_HOME": str(tmp_path / "data"),
+        },
         stderr=subprocess.PIPE,
         text=True,
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "patch" / "hangs").exists():
-        assert time.monotonic() < deadline, "nothing is heard"
+        assert time.monotonic() < deadline, "nothing is analysed"
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Run the same command again" in told
-    rest = run("library/root.wav", "--in", "library", "--json", cwd=tmp_path)
-    assert "Heard 3 tracks" in rest.stderr  # not the one above and those in a
+    rest = run("library/root.wav", "--library", "library", "--json", cwd=tmp_path)
+    assert "Analysed 2 tracks" in rest.stderr  # of b, but for the copy of a/1
     assert len(json.loads(rest.stdout)[0]["similar"]) == 6
 
 
 def test_a_damaged_file_of_the_library_is_compared(library: Path, tmp_path: Path) -> None:
     content = (library / "a" / "1.wav").read_bytes()
     (library / "a" / "1.wav").write_bytes(content[: round(0.8 * len(content))])
-    done = run("library/b/copy.wav", "--in", "library", "-n", 1, "--json", cwd=tmp_path)
+    done = run("library/b/copy.wav", "--library", "library", "-n", 1, "--json", cwd=tmp_path)
     assert done.returncode == 0
     (near,) = json.loads(done.stdout)[0]["similar"]
     assert near["path"] == "library/a/1.wav"
     (library / "a" / "1.wav").write_bytes(content[: round(0.3 * len(content))])
-    done = run("library/b/copy.wav", "--in", "library", "-n", 1, "--json", cwd=tmp_path)
+    done = run("library/b/copy.wav", "--library", "library", "-n", 1, "--json", cwd=tmp_path)
     assert done.returncode == 0
     assert "1.wav: it is damaged or cut off" in done.stderr
 
 
-# The index.
+# One store: what is analysed.
 
 
-def test_only_what_is_new_or_changed_is_heard(
-    library: Path, classifier: Classifier, music: Callable[..., Rows]
+def test_after_a_scan_nothing_is_analysed(library: Path, tmp_path: Path) -> None:
+    scanned = command("scan", "library", "--json", "--workers", 1, cwd=tmp_path)
+    assert json.loads(scanned.stdout)["analysed"] == 6  # a/1 and b/copy have the same audio
+    files = sorted(library.rglob("*"))
+    # Every decoder would fail now.
+    broken = hostile(tmp_path, fail=".wav")
+    done = run("library", "--library", "library", "--json", cwd=tmp_path, **broken)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert [len(row["similar"]) for row in json.loads(done.stdout)] == [6] * 7
+    assert sorted(library.rglob("*")) == files  # nothing is written into the library
+
+
+def test_after_tags_have_changed_nothing_is_analysed(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    for name in genrescope.SAMPLES:
+        shutil.copy(genrescope.sample(name), library)
+    assert "Analysed 3" in run("library", "--library", "library", cwd=tmp_path).stderr
+    plan = ("tag", "plan", "library", "--min-confidence", 0, "--out", "plan.csv")
+    assert command(*plan, cwd=tmp_path).returncode == 0
+    before = {path: path.read_bytes() for path in library.iterdir()}
+    assert command("tag", "apply", "plan.csv", cwd=tmp_path).returncode == 0
+    assert all(path.read_bytes() != content for path, content in before.items())
+    broken = hostile(tmp_path, fail=".mp3")
+    done = run("library", "--library", "library", "--json", cwd=tmp_path, **broken)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [len(row["similar"]) for row in json.loads(done.stdout)] == [2] * 3
+    again = command("scan", "library", "--json", cwd=tmp_path, **broken)
+    assert json.loads(again.stdout)["analysed"] == 0
+
+
+def test_tracks_of_another_library_are_not_decoded_and_others_are(
+    library: Path, tmp_path: Path
 ) -> None:
-    assert len(heard(library, classifier)) == 7
-    assert heard(library, classifier) == []
-    soundfile.write(library / "a" / "new.wav", music(seed=9), 22050)
-    soundfile.write(library / "b" / "2.wav", music(seed=10), 22050)
-    os.utime(library / "b" / "2.wav", ns=(1, 1))  # of the same size, too
-    (library / "b" / "1.wav").unlink()
-    shutil.move(library / "root.wav", library / "moved.wav")
-    assert heard(library, classifier) == ["moved.wav", "a/new.wav", "b/2.wav"]
-    names = found(library, classifier, library / "a" / "1.wav", count=99)
-    assert sorted(names) == [
-        "a/2.wav",
-        "a/3.wav",
-        "a/new.wav",
-        "b/2.wav",
-        "b/copy.wav",
-        "moved.wav",
-    ]
-    changed = found(library, classifier, library / "b" / "2.wav", count=99)
-    fresh = shutil.copytree(library, library.parent / "fresh", ignore=lambda *_: [INDEX])
-    assert changed == found(fresh, classifier, fresh / "b" / "2.wav", count=99)
-    assert len(heard(library, classifier, rebuild=True)) == 7
+    other, loose = tmp_path / "other", tmp_path / "loose.wav"
+    other.mkdir()
+    shutil.move(library / "root.wav", other / "song.wav")
+    shutil.copy(library / "a" / "2.wav", loose)
+    for folder in (library, other):
+        assert command("scan", folder, cwd=tmp_path).returncode == 0
+    plain = run("other/song.wav", "--library", "library", "--json", cwd=tmp_path)
+    broken = hostile(tmp_path, fail=".wav")
+    words = ("other/song.wav", "loose.wav", "--library", "library", "--json")
+    done = run(*words, cwd=tmp_path, **broken)
+    assert done.returncode == 1
+    song, failed = json.loads(done.stdout)
+    assert [song] == json.loads(plain.stdout)
+    assert "a fault in somebody's decoder" in failed["error"]
+    os.utime(other / "song.wav", ns=(1, 1))  # it may have changed
+    (song,) = json.loads(
+        run("other/song.wav", "--library", "library", "--json", cwd=tmp_path, **broken).stdout
+    )
+    assert "a fault in somebody's decoder" in song["error"]
 
 
-def test_closing_an_update_keeps_what_was_heard(library: Path, classifier: Classifier) -> None:
-    update = Library(library, classifier).update(workers=1)
-    first = [next(update).path.name for _ in range(3)]
-    update.close()
-    assert first == ["root.wav", "1.wav", "2.wav"]
-    assert heard(library, classifier) == ["a/3.wav", "b/1.wav", "b/2.wav", "b/copy.wav"]
-
-
-def test_it_saves_while_it_hears(
-    library: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+def test_an_old_catalogue_is_migrated_and_its_tracks_analysed_once(
+    library: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(similar, "_SAVE_EVERY_S", 0.0)
-    opened = Library(library, classifier)
-    update = opened.update(workers=1)
-    next(update)
-    next(update)
-    assert len(Library(library, classifier).missing) == 5  # as if this one were killed now
+    db = tmp_path / "old.db"
+    command("scan", "library", "--db", db, cwd=tmp_path)
+    with closing(sqlite3.connect(db)) as old:
+        old.execute("ALTER TABLE tracks DROP COLUMN embedding")
+        old.execute("PRAGMA user_version = 2")
+        old.commit()
+    before = command("export", "--to", "csv", "--db", db, cwd=tmp_path)
+    assert len(before.stdout.splitlines()) == 8
+    words = ("library/root.wav", "--library", "library", "--db", db, "--json")
+    first = run(*words, "--workers", 1, cwd=tmp_path)
+    note = "Note: 7 tracks of an older catalogue are analysed again, for embeddings."
+    assert note in first.stderr
+    assert "Analysed 6 tracks" in first.stderr
+    again = run(*words, cwd=tmp_path)
+    assert (again.stderr, again.stdout) == ("", first.stdout)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "text", "empty"])
-def test_a_damaged_index_is_named_and_made_anew(
-    damage: str, library: Path, tmp_path: Path, classifier: Classifier
+@pytest.mark.parametrize("reason", ["locked", "read-only"])
+def test_a_catalogue_that_cannot_be_written_is_used_as_it_is(
+    library: Path, tmp_path: Path, reason: str
 ) -> None:
-    heard(library, classifier)
-    place = library / INDEX
-    content = bytearray(place.read_bytes())
-    middle = len(content) // 2
-    content[middle] ^= 0xFF
-    spoilt = {"cut": content[:middle], "flipped": content, "text": b"hello", "empty": b""}
-    place.write_bytes(spoilt[damage])
-    done = run(library / "root.wav", "--in", library, "--json", cwd=tmp_path)
-    assert done.returncode == 0
-    assert f"{place}: it is damaged. Every track is heard again." in done.stderr
-    assert "Heard 7 tracks" in done.stderr
-    assert heard(library, classifier) == []
-
-
-@settings(max_examples=200, deadline=None)
-@given(at=st.integers(0, 10**6), bits=st.integers(1, 255))
-def test_no_flipped_byte_changes_what_is_read(
-    at: int, bits: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("index")
-    vectors = drawn(3, 4).astype(np.float16)
-    rows = {f"{i}.wav": similar.index.Row(i, 2 * i, vectors[i], "jazz", 0.5) for i in range(3)}
-    path = folder / INDEX
-    similar.index.write(path, rows, "model", None)
-    content = bytearray(path.read_bytes())
-    content[at % len(content)] ^= bits
-    path.write_bytes(content)
+    db = tmp_path / "library.db"
+    command("scan", "library", "--db", db, cwd=tmp_path)
+    (library / "root.wav").rename(library / "new.wav")
+    words = ("library/a/1.wav", "--library", "library", "--db", db, "--json")
+    lock = filelock.FileLock(f"{db}.lock")
+    if reason == "locked":
+        cause = "another genrescope is writing to this catalogue"
+        lock.acquire()
+    else:
+        cause = "it cannot be written (Is a directory)"
+        (tmp_path / "library.db.lock").unlink(missing_ok=True)
+        (tmp_path / "library.db.lock").mkdir()
     try:
-        again = similar.index.read(path, "model", None)
-    except similar.index.StaleIndexError:
-        return
-    assert list(again) == list(rows)  # it was a byte that nobody needs
-    for name, row in rows.items():
-        assert np.array_equal(again[name].vector, row.vector)
-        assert (again[name].size, again[name].mtime_ns) == (row.size, row.mtime_ns)
+        done = run(*words, cwd=tmp_path)
+        nothing = run(*words[:-2], tmp_path / "none" / "x.db", cwd=tmp_path)
+    finally:
+        lock.release()
+    assert done.returncode == 0
+    assert f"Note: {db}: {cause}. New tracks of library are not analysed." in done.stderr
+    (row,) = json.loads(done.stdout)
+    assert row["similar"][0]["path"] == "library/b/copy.wav"
+    assert len(row["similar"]) == 6
+    assert nothing.returncode == 0  # another one can be created
 
 
-def test_an_index_of_another_model_is_named_and_made_anew(
-    library: Path, tmp_path: Path, classifier: Classifier
+def test_only_what_is_new_or_changed_is_analysed(
+    library: Path, tmp_path: Path, classifier: Classifier, music: Callable[..., Rows]
 ) -> None:
-    heard(library, classifier)
+    with Catalogue(tmp_path / "library.db", write=True) as catalogue:
+        assert len(analysed(catalogue, classifier, library)) == 6
+        assert analysed(catalogue, classifier, library) == []
+        soundfile.write(library / "a" / "new.wav", music(seed=9), 22050)
+        soundfile.write(library / "b" / "2.wav", music(seed=10), 22050)
+        os.utime(library / "b" / "2.wav", ns=(1, 1))  # of the same size, too
+        (library / "b" / "1.wav").unlink()
+        shutil.move(library / "root.wav", library / "moved.wav")
+        assert analysed(catalogue, classifier, library) == ["a/new.wav", "b/2.wav"]
+        names = found(catalogue, classifier, library, library / "a" / "1.wav", count=99)
+        assert sorted(names) == [
+            "a/2.wav",
+            "a/3.wav",
+            "a/new.wav",
+            "b/2.wav",
+            "b/copy.wav",
+            "moved.wav",
+        ]
+        changed = found(catalogue, classifier, library, library / "b" / "2.wav", count=99)
+    fresh = shutil.copytree(library, tmp_path / "fresh")
+    with Catalogue(tmp_path / "fresh.db", write=True) as catalogue:
+        assert changed == found(catalogue, classifier, fresh, fresh / "b" / "2.wav", count=99)
+
+
+def test_tracks_of_another_model_are_not_compared(
+    library: Path, tmp_path: Path, catalogue: Catalogue, classifier: Classifier
+) -> None:
+    analysed(catalogue, classifier, library)
     other = tmp_path / "other"
     classifier.save_pretrained(other)
     config = json.loads((other / "config.json").read_text())
     config["genres"][0] = "delta blues"
     (other / "config.json").write_text(json.dumps(config))
     mine = Classifier(other, threads=1)
-    opened = Library(library, mine, library / INDEX)
-    assert "made by another model" in opened.note
-    assert len(opened.missing) == 7
-    # But left to itself each model has an index of its own.
-    assert Library(library, mine).note == ""
-    assert len(heard(library, mine)) == 7
-    assert heard(library, mine) == heard(library, classifier) == []
+    with pytest.raises(InputError, match="none of its audio files has been analysed"):
+        Library(catalogue, mine, library)
+    assert len(analysed(catalogue, mine, library)) == 6
+    assert len(Library(catalogue, mine, library)) == 7
 
 
-def test_an_index_elsewhere_belongs_to_its_folder(
-    library: Path, tmp_path: Path, classifier: Classifier
+def test_embeddings_are_kept_with_the_predictions(
+    library: Path, catalogue: Catalogue, classifier: Classifier
 ) -> None:
-    place = tmp_path / "kept.npz"
-    assert len(heard(library, classifier, index_file=place)) == 7
-    assert heard(library, classifier, index_file=place) == []
-    assert not (library / INDEX).exists()
-    other = shutil.copytree(library, tmp_path / "other")
-    with pytest.raises(InputError, match=r"it is the index of .*library.*--rebuild"):
-        Library(other, classifier, place)
-    assert len(heard(other, classifier, index_file=place, rebuild=True)) == 7
-
-
-def test_a_folder_that_may_not_be_written_is_told_before_anything_is_heard(
-    library: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "replace", refuse)
-    update = Library(library, classifier).update()
-    with pytest.raises(InputError, match=r"Permission denied.*--index"):
-        next(update)
-    assert not list(library.glob(".genrescope*"))
-
-
-def test_a_read_only_folder_with_its_index_can_be_asked(
-    library: Path, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard(library, classifier)
-    monkeypatch.setattr(similar.index, "write", lambda *_: pytest.fail("it was written"))
-    assert found(library, classifier, library / "a" / "1.wav")[0] == "b/copy.wav"
+    analysed(catalogue, classifier, library)
+    known = {one.path.name: one for one in catalogue.tracks()}
+    prediction, embedding = classifier.analyse(library / "a" / "2.wav")
+    assert known["2.wav"].embedding is not None
+    assert np.array_equal(
+        known["copy.wav"].embedding, classifier.analyse(library / "a" / "1.wav")[1]
+    )
+    assert embedding.dtype == np.float16
+    assert embedding.shape == (classifier.embedding_width,)
+    assert prediction == classifier.predict(library / "a" / "2.wav")
 
 
 # What is found.
 
 
-def test_a_link_is_the_track_that_it_leads_to(library: Path, classifier: Classifier) -> None:
-    heard(library, classifier)
+def test_a_link_is_the_track_that_it_leads_to(
+    library: Path, catalogue: Catalogue, classifier: Classifier
+) -> None:
     link = library.parent / "link.wav"
     link.symlink_to(library / "a" / "1.wav")
-    assert "a/1.wav" not in found(library, classifier, link)
+    assert "a/1.wav" not in found(catalogue, classifier, library, link)
     (library.parent / "way").symlink_to(library)
-    assert "a/1.wav" not in found(library, classifier, library.parent / "way" / "a" / "1.wav")
+    assert "a/1.wav" not in found(
+        catalogue, classifier, library, library.parent / "way" / "a" / "1.wav"
+    )
 
 
-def test_other_folders_leave_the_album_out(library: Path, classifier: Classifier) -> None:
-    names = found(library, classifier, library / "a" / "2.wav", other_folders=True)
+def test_other_folders_leave_the_album_out(
+    library: Path, catalogue: Catalogue, classifier: Classifier
+) -> None:
+    names = found(catalogue, classifier, library, library / "a" / "2.wav", other_folders=True)
     assert sorted(names) == ["b/1.wav", "b/2.wav", "b/copy.wav", "root.wav"]
-    in_root = found(library, classifier, library / "root.wav", other_folders=True)
+    in_root = found(catalogue, classifier, library, library / "root.wav", other_folders=True)
     assert len(in_root) == 6  # folders in the folder are others
 
 
 def test_models_without_an_embedding_compare_by_logits(classifier: Classifier) -> None:
     class Plain:
         representation = None
-
-        def logits(self, arrays: Rows) -> Rows:
-            return arrays
 
     rows = comparable(Plain(), np.array([[3, 1, 2], [13, 11, 12], [5, 5, 5]], dtype="f4"))
     assert rows[0] == pytest.approx([2**-0.5, -(2**-0.5), 0])
@@ -488,12 +537,12 @@ def test_embeddings_compare_by_the_penultimate_layer(classifier: Classifier) -> 
 def test_the_order_is_that_of_brute_force(
     rows: int, width: int, asked: int, count: int, block: int, seed: int, half: bool
 ) -> None:
-    lots = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     # Few values, so that many rows are equally near.
-    vectors = unit(lots.integers(-2, 3, (rows, width)).astype("f4"))
+    vectors = unit(rng.integers(-2, 3, (rows, width)).astype("f4"))
     vectors = vectors.astype(np.float16) if half else vectors
-    tracks = unit(lots.integers(-2, 3, (asked, width)).astype("f4"))
-    left_out = [lots.integers(0, rows, lots.integers(0, 3)).tolist() for _ in range(asked)]
+    tracks = unit(rng.integers(-2, 3, (asked, width)).astype("f4"))
+    left_out = [rng.integers(0, rows, rng.integers(0, 3)).tolist() for _ in range(asked)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(similar, "_ROWS", block)
         answers = nearest(vectors, tracks, count, left_out)
@@ -543,7 +592,7 @@ def test_the_graph_of_few_rows_finds_all_and_one_track_is_fine() -> None:
 
 def test_without_usearch_a_graph_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(similar, "has_graph", lambda: False)
-    with pytest.raises(GenrescopeError, match=r"genrescope\[similar\]"):
+    with pytest.raises(GenrescopeError, match=r"pip install '\.\[similar\]'"):
         Graph(drawn(3, 3))
 
 
@@ -553,9 +602,9 @@ def test_real_tracks_find_their_genre_among_other_artists(
 ) -> None:
     tracks = [track for track in open_dataset(gtzan).tracks if track.audio and track.group]
     tracks = [track for i, track in enumerate(tracks) if i % 4 == 0][:100]
-    heard_ = Store(tmp_path).collect(classifier.representation, tracks, workers=1)
-    assert heard_.ids == tuple(track.id for track in tracks)
-    vectors = comparable(classifier, classifier.representation.unpack(heard_.packed))
+    stored = Store(tmp_path).collect(classifier.representation, tracks, workers=1)
+    assert stored.ids == tuple(track.id for track in tracks)
+    vectors = comparable(classifier, classifier.representation.unpack(stored.packed))
     genres = np.array([track.genre for track in tracks])
     artists = np.array([track.group for track in tracks])
     own = [np.flatnonzero(artists == artist).tolist() for artist in artists]
@@ -566,7 +615,11 @@ def test_real_tracks_find_their_genre_among_other_artists(
 
 
 def test_a_folder_that_cannot_be_read_or_is_empty_is_what_is_wrong(
-    library: Path, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: Path,
+    catalogue: Catalogue,
+    classifier: Classifier,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     locked, empty = tmp_path / "locked", tmp_path / "empty"
     locked.mkdir()
@@ -578,8 +631,8 @@ def test_a_folder_that_cannot_be_read_or_is_empty_is_what_is_wrong(
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return real(path)
 
-    opened = Library(library, classifier)
-    list(opened.update())
+    analysed(catalogue, classifier, library)
+    opened = Library(catalogue, classifier, library)
     monkeypatch.setattr(os, "scandir", scandir)  # root may read whatever a folder's mode says
     said = [str(one.error) for one in opened.similar([locked, empty])]
     assert (

@@ -46,6 +46,16 @@ THEIRS = {
 TREES = ("random-forest", "gradient-boosting")
 
 
+def test_boosted_trees_are_where_the_converter_reads_them() -> None:
+    """Their names are private: where this fails, scikit-learn has moved them."""
+    model = HistGradientBoostingClassifier(max_iter=2, early_stopping=False).fit(*rows(3))
+    (tree, *others), *_ = model._predictors
+    assert len(others) == 2
+    names = {"is_leaf", "feature_idx", "num_threshold", "left", "right", "value"}
+    assert names <= set(tree.nodes.dtype.names)
+    assert np.size(model._baseline_prediction) == 3
+
+
 def test_every_estimator_is_held_against_scikit_learn() -> None:
     assert set(THEIRS) | {"svm", "knn", "decision-tree"} == set(ESTIMATORS)
 

@@ -205,7 +205,7 @@ def test_the_last_layer_is_as_the_encoder_ends(encoder: MakeEncoder) -> None:
         torch.testing.assert_close(network(batch), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_an_lstm_hears_the_order(encoder: MakeEncoder) -> None:
+def test_an_lstm_depends_on_the_order(encoder: MakeEncoder) -> None:
     network = encoder(pool="lstm", lstm_width=6).eval()
     assert (network.lstm.bidirectional, network.head[0].in_features) == (True, 12)
     shuffled = {}
@@ -329,5 +329,5 @@ def test_an_unknown_option_is_told_which_there_are(
 def test_a_checkpoint_whose_settings_are_nested_without_end_is_refused(tmp_path: Path) -> None:
     depth = 100_000
     (tmp_path / "config.json").write_text('{"a": ' * depth + "1" + "}" * depth)
-    with pytest.raises(InputError, match=r"config\.json is of no known network"):
+    with pytest.raises(InputError, match=r"config\.json describes no known network"):
         encoder_config(tmp_path)

@@ -56,8 +56,8 @@ class Case:
         return make_model(name, self.representation.shape, len(GENRES), self.parameters)
 
     def batch(self, tracks: int = 3) -> torch.Tensor:
-        lots = torch.Generator().manual_seed(1)
-        return torch.rand((tracks, *self.representation.shape), generator=lots) * 2 - 1
+        rng = torch.Generator().manual_seed(1)
+        return torch.rand((tracks, *self.representation.shape), generator=rng) * 2 - 1
 
 
 @pytest.fixture(scope="session")
@@ -229,7 +229,7 @@ def test_pooling_before_the_rectifier_changes_nothing() -> None:
 
 
 def test_a_cnn_of_too_many_poolings_says_so() -> None:
-    with pytest.raises(GenrescopeError, match="5 poolings leave nothing of 16 × 16"):
+    with pytest.raises(GenrescopeError, match="5 poolings are too many for 16 × 16"):
         make_model("cnn", (3, 16, 16), 10, {})
 
 
@@ -266,7 +266,7 @@ def test_the_encoder_takes_other_kinds_of_checkpoint(tmp_path: Path) -> None:
 
 
 def test_the_encoder_needs_weights() -> None:
-    with pytest.raises(GenrescopeError, match=r"Model encoder: .*'weights'"):
+    with pytest.raises(GenrescopeError, match=r"Model encoder needs 'weights'"):
         make_model("encoder", (1600,), 4, {})
     with pytest.raises(WeightsNotAvailableError, match="someone/no-such-model is not on this"):
         make_model("encoder", (1600,), 4, {"weights": "someone/no-such-model"})
@@ -302,7 +302,7 @@ def test_weights_that_are_not_here_say_so_at_once(
     assert "\n" not in str(caught.value)
     if weights != "..":  # a folder, though no checkpoint
         assert f"`hf download {weights}`" in str(caught.value)
-        reason = "cannot be had from the hub (" if download else "downloads are off"
+        reason = "cannot be fetched from the hub (" if download else "downloads are off"
         assert reason in str(caught.value)
 
 
@@ -323,7 +323,7 @@ def test_a_hub_out_of_reach_is_told_soon() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     message, seconds = json.loads(run.stdout)
-    assert "facebook/wav2vec2-base cannot be had from the hub (" in message
+    assert "facebook/wav2vec2-base cannot be fetched from the hub (" in message
     assert "hf download facebook/wav2vec2-base" in message
     assert seconds < 30
 

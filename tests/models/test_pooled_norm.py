@@ -12,11 +12,11 @@ from genrescope.models import make_model
 from genrescope.models.pooled_norm import can_pool_first, pooled_norm
 
 
-def made(channels: int, lots: torch.Generator, momentum: float | None = 0.1) -> nn.BatchNorm2d:
+def made(channels: int, rng: torch.Generator, momentum: float | None = 0.1) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(channels, momentum=momentum)
     with torch.no_grad():
-        norm.weight.copy_(torch.rand(channels, generator=lots) + 0.2)
-        norm.bias.copy_(torch.randn(channels, generator=lots))
+        norm.weight.copy_(torch.rand(channels, generator=rng) + 0.2)
+        norm.bias.copy_(torch.randn(channels, generator=rng))
     return norm
 
 
@@ -47,14 +47,14 @@ def results(work, maps: Tensor, norm: nn.BatchNorm2d, wanted: Tensor) -> list[Te
 def test_it_does_what_the_three_layers_do(
     size: tuple[int, ...], seed: int, channels_last: bool, momentum: float | None
 ) -> None:
-    lots = torch.Generator().manual_seed(seed)
-    maps = torch.randn(size, generator=lots) * 3 + 1
+    rng = torch.Generator().manual_seed(seed)
+    maps = torch.randn(size, generator=rng) * 3 + 1
     if channels_last:
         maps = maps.contiguous(memory_format=torch.channels_last)
-    norm = made(size[1], lots, momentum)
+    norm = made(size[1], rng, momentum)
     precise = nn.BatchNorm2d(size[1], momentum=momentum).double()
     precise.load_state_dict(norm.state_dict())
-    wanted = torch.randn(size[0], size[1], size[2] // 2, size[3] // 2, generator=lots)
+    wanted = torch.randn(size[0], size[1], size[2] // 2, size[3] // 2, generator=rng)
     for _ in range(2):  # the running statistics of a second batch stand on the first's
         ours = results(pooled_norm, maps, norm, wanted)
         theirs = results(layers, maps.double(), precise, wanted)
@@ -64,11 +64,11 @@ def test_it_does_what_the_three_layers_do(
 
 def test_statistics_of_many_places_are_exact_to_float32() -> None:
     # Sums over 800,000 places in a row were 1e-5 off, and losses after five steps 1e-4.
-    lots = torch.Generator().manual_seed(0)
-    maps = (torch.randn(16, 8, 224, 224, generator=lots) + 3).contiguous(
+    rng = torch.Generator().manual_seed(0)
+    maps = (torch.randn(16, 8, 224, 224, generator=rng) + 3).contiguous(
         memory_format=torch.channels_last
     )
-    norm = made(8, lots, momentum=1.0)
+    norm = made(8, rng, momentum=1.0)
     pooled_norm(maps, norm)
     exact = maps.double()
     mean, variance = exact.mean((0, 2, 3)), exact.var((0, 2, 3))
@@ -77,12 +77,12 @@ def test_statistics_of_many_places_are_exact_to_float32() -> None:
 
 
 def test_channels_multiplied_by_less_than_zero_are_pooled_last() -> None:
-    lots = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     network = make_model("cnn", (3, 32, 32), 4, {"channels": [4], "hidden": 8}).train()
     convolution, norm, *_ = network.blocks[0]
     with torch.no_grad():
         norm.weight[1] = -1
-    pictures = torch.rand(3, 3, 32, 32, generator=lots)
+    pictures = torch.rand(3, 3, 32, 32, generator=rng)
     maps = convolution(pictures)
     assert not can_pool_first(maps, norm)
     torch.testing.assert_close(network.blocks(pictures), layers(maps, norm))

@@ -78,7 +78,7 @@ def test_dropout_acts_in_training_alone(name: str) -> None:
 def test_the_lstm_pools_as_it_says() -> None:
     for pool, wanted in (
         ("mean-max", lambda out: torch.cat([out.mean(1), out.max(1).values], 1)),
-        # Backwards, the last to be heard is the first frame.
+        # Backwards, the last input is the first frame.
         ("last", lambda out: torch.cat([out[:, -1, :12], out[:, 0, 12:]], 1)),
     ):
         network = make("lstm", pool=pool).eval()
@@ -99,7 +99,7 @@ def test_one_layer_of_lstm_is_made_without_complaint() -> None:
     [
         ("lstm", {"pool": "max"}, "pool must be one of mean-max, last, not 'max'"),
         ("cnn-1d", {"kernel": 4}, "kernel must be odd, not 4"),
-        ("cnn-1d", {"channels": [4] * 5}, "5 poolings leave nothing of 24 frames"),
+        ("cnn-1d", {"channels": [4] * 5}, "5 poolings are too many for 24 frames"),
     ],
 )
 def test_senseless_parameters_are_named(name: str, parameters: dict[str, Any], words: str) -> None:

@@ -119,7 +119,7 @@ def test_resnet_says_what_it_takes() -> None:
         ResNet((8, 128), genres=4)
 
 
-def test_resnet_hears_bands_apart() -> None:
+def test_resnet_distinguishes_bands() -> None:
     # The same pattern in other bands is another sound, for the first layer scales each band.
     torch.manual_seed(0)
     network = ResNet((32, 64), genres=3, width=4).eval()

@@ -18,24 +18,24 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
 
+from genrescope.backbones.backbone import BACKBONES, cut, make_backbone_config, open_backbone
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError
 from genrescope.representations import make_representation
-from genrescope.representations.backbone import BACKBONES, cut, make_reference, open_backbone
 from tiny_backbones import save_checkpoint, save_onnx
 
 Checkpoints = Callable[[str], dict[str, Any]]
-RATE = 16000
+SAMPLING_RATE = 16000
 
 
 def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
-    lots = np.random.default_rng(seed)
-    return (0.1 * lots.standard_normal(round(seconds * RATE))).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal(round(seconds * SAMPLING_RATE))).astype(np.float32)
 
 
 def embed(settings: dict[str, Any], waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    return make_representation("embedding", settings).compute(waveform, RATE)
+    return make_representation("embedding", settings).compute(waveform, SAMPLING_RATE)
 
 
 def reference(settings: dict[str, Any], **changes: object) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def test_columns_are_the_layers_the_network_itself_gives(checkpoints: Checkpoint
     network = AutoModel.from_pretrained(settings["backbones"][0]["source"]).eval()
     sound = noise(2.0)
     rows = []
-    for window in (sound[:RATE], sound[RATE:]):
+    for window in (sound[:SAMPLING_RATE], sound[SAMPLING_RATE:]):
         scaled = (window - window.mean()) / np.sqrt(window.var() + 1e-7)
         with torch.no_grad():
             found = network(torch.from_numpy(scaled[None]), output_hidden_states=True)
@@ -74,25 +74,25 @@ def test_windows_follow_each_other_and_a_short_clip_is_repeated() -> None:
     steps = np.arange(7, dtype=np.float32)
     assert cut(steps, 3).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert cut(steps, 10).tolist() == [[0, 1, 2, 3, 4, 5, 6, 0, 1, 2]]
-    assert cut(steps, 10, goes_on=True).shape == (0, 10)
+    assert cut(steps, 10, is_continuation=True).shape == (0, 10)
 
 
 def test_a_name_of_one_word_will_do(checkpoints: Checkpoints, tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "a.onnx", ["n", 8000])
-    assert make_reference(f"onnx:{path}") == make_reference({"kind": "onnx", "source": str(path)})
-    assert make_reference("musicnn:MSD_vgg") == make_reference("MSD_vgg")
-    assert make_reference("MSD_vgg").to_json() == "MSD_vgg"
+    assert make_backbone_config(f"onnx:{path}") == make_backbone_config(
+        {"kind": "onnx", "source": str(path)}
+    )
+    assert make_backbone_config("musicnn:MSD_vgg") == make_backbone_config("MSD_vgg")
+    assert make_backbone_config("MSD_vgg").to_json() == "MSD_vgg"
 
 
 @pytest.mark.parametrize("name", ["onnx-waveform", "wav2vec2"])
-def test_what_was_heard_through_is_pinned(
-    name: str, checkpoints: Checkpoints, tmp_path: Path
-) -> None:
+def test_backbones_are_pinned(name: str, checkpoints: Checkpoints, tmp_path: Path) -> None:
     settings = checkpoints(name)
     told = make_representation("embedding", settings).to_json()
     (pinned,) = told["backbones"]
     assert len(pinned["sha256"]) == 64
-    with pytest.raises(GenrescopeError, match=r"not the .* needed: its sha256 is"):
+    with pytest.raises(GenrescopeError, match=r"not the expected .*: its sha256 is"):
         make_representation(
             "embedding", {**settings, "backbones": [reference(settings, sha256="0" * 64)]}
         )
@@ -105,11 +105,11 @@ def test_what_was_heard_through_is_pinned(
     assert new.key != make_representation("embedding", settings).key
 
 
-def test_backbones_side_by_side_must_hear_alike(checkpoints: Checkpoints) -> None:
+def test_several_backbones_must_take_the_same_input(checkpoints: Checkpoints) -> None:
     log_mel, wave = (
         checkpoints(f"onnx-{form}")["backbones"][0] for form in ("log-mel", "waveform")
     )
-    with pytest.raises(GenrescopeError, match="side by side"):
+    with pytest.raises(GenrescopeError, match="same sampling rate and window length"):
         make_representation("embedding", {"backbones": [log_mel, wave], "layers": ["projected"]})
     both = make_representation(
         "embedding", {"backbones": [log_mel, log_mel], "layers": ["projected"]}
@@ -123,11 +123,14 @@ def test_backbones_side_by_side_must_hear_alike(checkpoints: Checkpoints) -> Non
         ("tape:x", "no kind of backbone 'tape'; there are: musicnn, onnx, transformers"),
         ({"source": "x"}, "no kind of backbone ''"),
         ({"kind": "onnx", "source": "x.onnx", "speed": 1}, "'speed'"),
-        ({"kind": "onnx", "source": "x.onnx", "rate": -1}, "rate must be a positive number"),
+        (
+            {"kind": "onnx", "source": "x.onnx", "sampling_rate": -1},
+            "sampling_rate must be a positive number",
+        ),
         ({"kind": "onnx", "source": "x.onnx", "input": "tape"}, "waveform, log-mel"),
         ({"kind": "onnx", "source": 5}, "source must be text"),
         ("onnx:gone.onnx", "gone.onnx: the backbone's ONNX file cannot be read"),
-        ("transformers:nobody/nothing", "nobody/nothing cannot be had from the hub"),
+        ("transformers:nobody/nothing", "nobody/nothing cannot be fetched from the hub"),
         ({"kind": "transformers", "source": "x", "window_s": "10"}, "window_s must be"),
     ],
 )
@@ -145,7 +148,7 @@ def test_layers_that_are_not_there_are_told_which_are(checkpoints: Checkpoints) 
 
 def damaged_onnx(path: Path, way: str) -> Path:
     if way == "text":
-        path.write_text("not a network")
+        path.write_text("not a network", encoding="utf-8")
     elif way == "custom":
         save_onnx(path, ["n", 8000], operator="Steal", domain="their.own")
     elif way == "fixed":
@@ -170,7 +173,7 @@ def damaged_onnx(path: Path, way: str) -> Path:
     ("way", "words"),
     [
         ("text", "ONNX Runtime cannot read it"),
-        ("custom", "uses custom operations, and none are ever loaded .*their.own"),
+        ("custom", "uses custom operations, which are never loaded .*their.own"),
         ("fixed", "cannot run on an input of shape"),
         ("double", "one input, of float32|cannot read it"),
         ("external", "keeps weights in another file"),
@@ -187,7 +190,7 @@ def test_a_huge_onnx_file_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**31)
     with pytest.raises(InputError, match="more than 1,073,741,824"):
-        make_reference(f"onnx:{path}")
+        make_backbone_config(f"onnx:{path}")
 
 
 def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
@@ -196,7 +199,7 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
     config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "c.C", "AutoModel": "c.M"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "c.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(WeightsNotAvailableError, match="without code of its own"):
+    with pytest.raises(WeightsNotAvailableError, match="without custom code"):
         open_backbone(f"transformers:{folder}")
     assert not (tmp_path / "ran").exists()
 
@@ -230,8 +233,12 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for genre, hertz in (("low", 200), ("high", 3000)):
         (folder / genre).mkdir()
         for i in range(10):
-            tone = np.sin(2 * np.pi * hertz * (1 + i / 50) * np.arange(RATE) / RATE)
-            soundfile.write(folder / genre / f"{i}.wav", 0.4 * tone + noise(1.0, i) / 10, RATE)
+            tone = np.sin(
+                2 * np.pi * hertz * (1 + i / 50) * np.arange(SAMPLING_RATE) / SAMPLING_RATE
+            )
+            soundfile.write(
+                folder / genre / f"{i}.wav", 0.4 * tone + noise(1.0, i) / 10, SAMPLING_RATE
+            )
     return folder
 
 
@@ -257,7 +264,7 @@ def test_a_classifier_of_such_a_backbone_is_trained_and_used(
     recipe.write_text(RECIPE.format(name="mine", representation=json.dumps(settings)))
     made = run(
         *("train", "--recipe", recipe, "--data", genres, "--out", out),
-        *("--store", tmp_path / "store", "--jobs", 1),
+        *("--cache-dir", tmp_path / "store", "--jobs", 1),
     )
     assert made.returncode == 0, made.stderr
     told = run("classify", "--model", out, "--json", "--timeline", genres / "low" / "0.wav")
@@ -270,7 +277,7 @@ def test_a_classifier_of_such_a_backbone_is_trained_and_used(
     config = json.loads((out / "config.json").read_text())
     config["representation"]["backbones"][0]["sha256"] = "1" * 64
     (out / "config.json").write_text(json.dumps(config))
-    with pytest.raises(GenrescopeError, match="hears through a network that it does not hold"):
+    with pytest.raises(GenrescopeError, match="requires external weights"):
         Classifier(out)
 
 
@@ -290,4 +297,4 @@ def test_without_torch_the_extra_is_named(checkpoints: Checkpoints, tmp_path: Pa
         text=True,
         check=False,
     )
-    assert "pip install 'genrescope[train]'" in done.stderr.splitlines()[-1]
+    assert "pip install '.[train]'" in done.stderr.splitlines()[-1]

@@ -13,12 +13,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from genrescope.audio import load
+from genrescope.datasets.open import open_dataset
+from genrescope.datasets.track import Track
 from genrescope.errors import InputError
 from genrescope.representations import descriptors, make_representation
-from genrescope.tracks.datasets import open_dataset
-from genrescope.tracks.track import Track
 
-RATE = descriptors.RATE
+SAMPLING_RATE = descriptors.SAMPLING_RATE
 COLUMNS = np.array(descriptors.COLUMNS)
 WAVES = np.array([name.startswith(("harmony", "perceptr")) for name in COLUMNS])
 
@@ -45,8 +45,10 @@ def table(gtzan: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def check_against_table(gtzan: Path, track: str, wanted: NDArray[np.float64]) -> None:
-    waveform, rate = load(gtzan / "genres_original" / track.partition(".")[0] / f"{track}.flac")
-    found = descriptors.compute(waveform, rate).astype(float)
+    waveform, sampling_rate = load(
+        gtzan / "genres_original" / track.partition(".")[0] / f"{track}.flac"
+    )
+    found = descriptors.compute(waveform, sampling_rate).astype(float)
     np.testing.assert_allclose(found[~WAVES], wanted[~WAVES], rtol=1e-4)
     # The waves' means are sums of positive and negative samples that nearly cancel: single
     # precision leaves them some 1e-9 of the full scale, whatever their own size.
@@ -83,7 +85,7 @@ def by_plain_librosa(y: Samples) -> dict[str, NDArray[np.floating]]:
     # As librosa did up to 0.7: padding by reflection, inverses without their last part hop.
     spectrum = librosa.stft(y, pad_mode="reflect")
     harmonic, percussive = librosa.decompose.hpss(spectrum)
-    reflect = {"y": y, "sr": RATE, "pad_mode": "reflect"}
+    reflect = {"y": y, "sr": SAMPLING_RATE, "pad_mode": "reflect"}
     features = {
         "chroma_stft": librosa.feature.chroma_stft(**reflect),
         "rms": librosa.feature.rms(y=y, pad_mode="reflect"),
@@ -98,45 +100,52 @@ def by_plain_librosa(y: Samples) -> dict[str, NDArray[np.floating]]:
     return {**features, **{f"mfcc{i}": row for i, row in enumerate(mfccs, start=1)}}
 
 
+@pytest.mark.xdist_group("librosa")
 @pytest.mark.slow
 def test_a_made_clip_gives_what_plain_librosa_gives(music: Callable[..., Samples]) -> None:
     y = music(seconds=6.01)  # not a whole number of hops
-    found = dict(zip(COLUMNS, descriptors.compute(y, RATE).astype(float), strict=True))
+    found = dict(zip(COLUMNS, descriptors.compute(y, SAMPLING_RATE).astype(float), strict=True))
     for name, feature in by_plain_librosa(y).items():
         assert found.pop(f"{name}_mean") == pytest.approx(feature.mean(), rel=1e-4, abs=1e-8), name
         assert found.pop(f"{name}_var") == pytest.approx(feature.var(), rel=1e-4), name
-    onsets = librosa.onset.onset_strength(y=y, sr=RATE, aggregate=np.median, pad_mode="reflect")
-    tempo, _ = librosa.beat.beat_track(onset_envelope=onsets, sr=RATE)
+    onsets = librosa.onset.onset_strength(
+        y=y, sr=SAMPLING_RATE, aggregate=np.median, pad_mode="reflect"
+    )
+    tempo, _ = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLING_RATE)
     assert found.pop("tempo") == pytest.approx(float(np.ravel(tempo)[0]), rel=1e-6)
     assert not found
 
 
 def test_the_beat_of_a_metronome_is_found() -> None:
-    clicks = np.zeros(8 * RATE, dtype=np.float32)
-    clicks[:: RATE // 2] = 1.0
-    tempo = descriptors.compute(clicks, RATE)[list(COLUMNS).index("tempo")]
+    clicks = np.zeros(8 * SAMPLING_RATE, dtype=np.float32)
+    clicks[:: SAMPLING_RATE // 2] = 1.0
+    tempo = descriptors.compute(clicks, SAMPLING_RATE)[list(COLUMNS).index("tempo")]
     assert tempo == pytest.approx(120, rel=0.03)
 
 
 @pytest.mark.parametrize("sound", ["silence", "constant", "click", "noise", "loud noise"])
 def test_any_sound_gives_finite_numbers(sound: str) -> None:
-    lots = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     y = {
-        "silence": np.zeros(2 * RATE),
-        "constant": np.full(2 * RATE, 0.5),
-        "click": np.eye(1, 2 * RATE, RATE)[0],
-        "noise": lots.uniform(-1e-4, 1e-4, 2 * RATE),
-        "loud noise": lots.uniform(-1, 1, 2 * RATE),
+        "silence": np.zeros(2 * SAMPLING_RATE),
+        "constant": np.full(2 * SAMPLING_RATE, 0.5),
+        "click": np.eye(1, 2 * SAMPLING_RATE, SAMPLING_RATE)[0],
+        "noise": rng.uniform(-1e-4, 1e-4, 2 * SAMPLING_RATE),
+        "loud noise": rng.uniform(-1, 1, 2 * SAMPLING_RATE),
     }[sound].astype(np.float32)
-    found = descriptors.compute(y, RATE)
+    found = descriptors.compute(y, SAMPLING_RATE)
     assert (found.shape, found.dtype) == ((57,), np.float32)
     assert np.isfinite(found).all()
     assert (found[list(COLUMNS).index("rms_mean")] > 0) == (sound != "silence")
 
 
+@pytest.mark.xdist_group("librosa")
 def test_another_rate_is_resampled(music: Callable[..., Samples]) -> None:
-    at_44100 = librosa.resample(music(), orig_sr=RATE, target_sr=44100)
-    found, wanted = descriptors.compute(at_44100, 44100), descriptors.compute(music(), RATE)
+    at_44100 = librosa.resample(music(), orig_sr=SAMPLING_RATE, target_sr=44100)
+    found, wanted = (
+        descriptors.compute(at_44100, 44100),
+        descriptors.compute(music(), SAMPLING_RATE),
+    )
     assert found[1] == pytest.approx(wanted[1], rel=0.05)
     centroid = list(COLUMNS).index("spectral_centroid_mean")
     assert found[centroid] == pytest.approx(wanted[centroid], rel=0.1)  # the filter's edge
@@ -144,10 +153,10 @@ def test_another_rate_is_resampled(music: Callable[..., Samples]) -> None:
 
 def test_a_clip_that_is_too_short_says_so(tmp_path: Path, music: Callable[..., Samples]) -> None:
     path = tmp_path / "short.wav"
-    soundfile.write(path, music(seconds=2047 / RATE), RATE)
+    soundfile.write(path, music(seconds=2047 / SAMPLING_RATE), SAMPLING_RATE)
     with pytest.raises(InputError, match=r"short\.wav: .*too short for descriptors \(0\.093 s\)"):
         make_representation("descriptors").of_file(path)
-    soundfile.write(path, music(seconds=2048 / RATE), RATE)
+    soundfile.write(path, music(seconds=2048 / SAMPLING_RATE), SAMPLING_RATE)
     assert np.isfinite(make_representation("descriptors").of_file(path)).all()
 
 

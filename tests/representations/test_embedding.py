@@ -1,9 +1,10 @@
 """The pretrained taggers give what the original package gave, and the same under torch."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,30 +12,27 @@ import numpy as np
 import pytest
 import torch
 
+from genrescope.backbones import log_mel
+from genrescope.backbones.backbone import open_backbone
+from genrescope.backbones.musicnn import NETWORKS
 from genrescope.errors import GenrescopeError
-from genrescope.models.musicnn import from_tensorflow
-from genrescope.representations import log_mel, make_representation
-from genrescope.representations.backbone import open_backbone
-from genrescope.representations.musicnn_backbone import NETWORKS
+from genrescope.representations import make_representation
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 @pytest.fixture(scope="module")
-def convert() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("convert_musicnn", TOOLS / "convert_musicnn.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def convert() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(TOOLS))
+    yield importlib.import_module("convert_musicnn")
+    sys.path.remove(str(TOOLS))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_mean_tags_are_those_of_the_original_package(name: str, convert: ModuleType) -> None:
     # reference.json was written by the unmodified package under TensorFlow 1.15.
     reference = json.loads((TOOLS / "reference.json").read_text())["models"][name]
-    heard = open_backbone(name).hear(convert.reference_signal())
+    heard = open_backbone(name).encode(convert.reference_signal())
     assert len(heard.tags) == reference["patches"]
     np.testing.assert_allclose(heard.tags.mean(axis=0), reference["mean_tags"], atol=1e-4)
     names = open_backbone(name).tag_names
@@ -50,13 +48,13 @@ def test_onnx_gives_what_the_whole_network_gives_in_torch(
     if got.returncode:
         pytest.skip("needs the musicnn wheel from PyPI")
     archive = convert.read_wheel(tmp_path / convert.WHEEL)
-    patches = log_mel.patches(log_mel.compute(convert.reference_signal(), log_mel.RATE))
+    patches = log_mel.patches(log_mel.compute(convert.reference_signal(), log_mel.SAMPLING_RATE))
     for name in NETWORKS:
         variables = convert.read_checkpoint(archive, name)
-        network = from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()})
+        network = convert.from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()})
         with torch.no_grad():
             expected = network(torch.from_numpy(patches))
-        heard = open_backbone(name).hear(convert.reference_signal())
+        heard = open_backbone(name).encode(convert.reference_signal())
         np.testing.assert_allclose(heard.tags, expected.tags.numpy(), atol=1e-4)
         np.testing.assert_allclose(
             heard.layers["penultimate"], expected.penultimate.numpy(), atol=1e-4
@@ -125,5 +123,7 @@ def test_top_tags_of_real_clips(gtzan: Path) -> None:
 
     embedding = make_representation("embedding")
     for clip, tag in (("metal/metal.00000", "metal"), ("jazz/jazz.00002", "jazz")):
-        waveform, rate = load(gtzan / "genres_original" / f"{clip}.flac", embedding.rate)
-        assert tag in list(embedding.analyse(waveform, rate).tags)[:5]
+        waveform, sampling_rate = load(
+            gtzan / "genres_original" / f"{clip}.flac", embedding.sampling_rate
+        )
+        assert tag in list(embedding.analyse(waveform, sampling_rate).tags)[:5]

@@ -22,9 +22,9 @@ from genrescope.representations.median import moving_median
 def test_any_array_gives_the_middle_of_every_window_sorted(
     rows: int, lanes: int, width: int, values: int, seed: int
 ) -> None:
-    lots = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     # Few different values are many ties; all sizes of float, infinity among them, are a few more.
-    bits = lots.choice(lots.integers(0, 0x7F800001, values % 50 + 1), (rows, lanes))
+    bits = rng.choice(rng.integers(0, 0x7F800001, values % 50 + 1), (rows, lanes))
     array = bits.astype(np.int32).view(np.float32)
     # Not scipy's: where the window is many times the array, as 31 about 2, it gives other values.
     half = width // 2

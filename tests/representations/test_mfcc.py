@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation, mfcc
-from genrescope.tracks.track import Track
 
 MakeMusic = Callable[..., NDArray[np.float32]]
 
@@ -34,6 +34,7 @@ def test_a_long_clip_is_cut_whether_looped_or_not(music: MakeMusic) -> None:
     np.testing.assert_array_equal(looped, mfcc.compute(clip, 22050, seconds=1.0))
 
 
+@pytest.mark.xdist_group("librosa")
 def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> None:
     clip = music(2.0, 16000)
     wanted = librosa.feature.mfcc(y=clip, sr=16000, n_mfcc=20, pad_mode="reflect")
@@ -42,7 +43,7 @@ def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> Non
 
 
 @pytest.mark.parametrize(
-    ("parameters", "rate", "extents"),
+    ("parameters", "sampling_rate", "audio_variants"),
     [
         ({}, 22050, {"full"}),
         ({"hz": 16000}, 16000, {"full", "full-16k"}),
@@ -51,12 +52,14 @@ def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> Non
         ({"hz": 16000, "loop": True}, 16000, {"full", "full-16k", "excerpt"}),
     ],
 )
-def test_which_audio_is_fit(parameters: dict[str, object], rate: int, extents: set[str]) -> None:
+def test_which_audio_is_fit(
+    parameters: dict[str, object], sampling_rate: int, audio_variants: set[str]
+) -> None:
     found = make_representation("mfcc", parameters)
-    assert found.rate == rate
-    for extent in ("full", "full-16k", "excerpt"):
-        track = Track("a", "pop", audio=Path("a.wav"), extent=extent)
-        assert (found.source(track) is not None) == (extent in extents)
+    assert found.sampling_rate == sampling_rate
+    for audio_variant in ("full", "full-16k", "excerpt"):
+        track = Track("a", "pop", audio=Path("a.wav"), audio_variant=audio_variant)
+        assert (found.source(track) is not None) == (audio_variant in audio_variants)
     assert make_representation("mfcc").source(track) is None  # the others' are not widened
 
 

@@ -7,29 +7,30 @@ import numpy as np
 import pytest
 
 from genrescope.audio import load
+from genrescope.backbones import log_mel
+from genrescope.datasets.open import open_dataset
 from genrescope.errors import GenrescopeError
-from genrescope.representations import log_mel, make_representation, picture
+from genrescope.representations import make_representation, picture
 from genrescope.representations.picture_embedding import to_log_mel
-from genrescope.tracks.datasets import open_dataset
 
-RATE = 22050
+SAMPLING_RATE = 22050
 
 
 def test_a_tone_comes_to_stand_in_the_band_of_its_frequency() -> None:
-    time = np.arange(30 * RATE) / RATE
+    time = np.arange(30 * SAMPLING_RATE) / SAMPLING_RATE
     for frequency in (220.0, 1000.0, 4000.0):
         tone = np.sin(2 * np.pi * frequency * time).astype(np.float32)
-        likeness = to_log_mel(picture.grid_of_waveform(tone, RATE), loudest=5.0)
-        true = log_mel.compute(tone, RATE)
+        likeness = to_log_mel(picture.grid_of_waveform(tone, SAMPLING_RATE), loudest=5.0)
+        true = log_mel.compute(tone, SAMPLING_RATE)
         assert likeness.shape == (1870, 96)
         loudest = likeness.mean(axis=0).argmax(), true.mean(axis=0).argmax()
         assert abs(int(loudest[0]) - int(loudest[1])) <= 1
 
 
 def test_a_beat_comes_to_stand_at_its_time() -> None:
-    noise = np.random.default_rng(0).standard_normal(30 * RATE).astype(np.float32) * 0.5
-    noise[: 20 * RATE] *= 0.01
-    likeness = to_log_mel(picture.grid_of_waveform(noise, RATE), loudest=5.0).mean(axis=1)
+    noise = np.random.default_rng(0).standard_normal(30 * SAMPLING_RATE).astype(np.float32) * 0.5
+    noise[: 20 * SAMPLING_RATE] *= 0.01
+    likeness = to_log_mel(picture.grid_of_waveform(noise, SAMPLING_RATE), loudest=5.0).mean(axis=1)
     jump = int(np.diff(likeness).argmax())
     assert jump * 0.016 == pytest.approx(20.0, abs=0.2)
 
@@ -44,11 +45,15 @@ def test_layers_are_those_asked_for(music: Callable[..., np.ndarray]) -> None:
     both = make_representation("picture-embedding", {"layers": ["tags", "penultimate"]})
     tags = make_representation("picture-embedding", {"layers": ["tags"]})
     clip = music(5.0)
-    np.testing.assert_array_equal(both.compute(clip, RATE)[:50], tags.compute(clip, RATE))
+    np.testing.assert_array_equal(
+        both.compute(clip, SAMPLING_RATE)[:50], tags.compute(clip, SAMPLING_RATE)
+    )
     assert both.shape == (250,)
     networks = ["MTT_musicnn", "MSD_musicnn"]
     beside = make_representation("picture-embedding", {"backbones": networks, "layers": ["tags"]})
-    np.testing.assert_array_equal(beside.compute(clip, RATE)[50:], tags.compute(clip, RATE))
+    np.testing.assert_array_equal(
+        beside.compute(clip, SAMPLING_RATE)[50:], tags.compute(clip, SAMPLING_RATE)
+    )
     with pytest.raises(GenrescopeError, match="list"):
         make_representation("picture-embedding", {"backbones": "MSD_musicnn"})
     with pytest.raises(GenrescopeError, match="colour"):
@@ -59,7 +64,9 @@ def test_real_pictures_sound_like_their_audio(gtzan: Path) -> None:
     # Tags heard in the picture go with those heard in the audio of the same track, not another's.
     in_picture = make_representation("picture-embedding", {"layers": ["tags"]})
     in_audio = make_representation("embedding", {"layers": ["tags"]})
-    tracks = [t for t in open_dataset(gtzan).tracks if t.extent == "full" and t.audio and t.image]
+    tracks = [
+        t for t in open_dataset(gtzan).tracks if t.audio_variant == "full" and t.audio and t.image
+    ]
     chosen = tracks[::10]
     seen = np.stack([in_picture.of_track(track) for track in chosen])
     heard = np.stack([in_audio.of_file(track.audio) for track in chosen])
@@ -71,8 +78,8 @@ def test_real_pictures_sound_like_their_audio(gtzan: Path) -> None:
 
 
 def test_a_picture_and_its_clip_give_the_same(gtzan: Path) -> None:
-    track = next(t for t in open_dataset(gtzan).tracks if t.extent == "full" and t.audio)
+    track = next(t for t in open_dataset(gtzan).tracks if t.audio_variant == "full" and t.audio)
     hears = make_representation("picture-embedding")
-    waveform, rate = load(track.audio, RATE)
-    drawn, published = hears.compute(waveform, rate), hears.of_track(track)
+    waveform, sampling_rate = load(track.audio, SAMPLING_RATE)
+    drawn, published = hears.compute(waveform, sampling_rate), hears.of_track(track)
     np.testing.assert_allclose(drawn, published, atol=0.05 * np.abs(published).max())

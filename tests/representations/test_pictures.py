@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genrescope.audio import load
+from genrescope.datasets.track import Track
 from genrescope.errors import InputError
 from genrescope.representations import make_representation, mel_from_image, mel_image, picture
-from genrescope.tracks.track import Track
 
-RATE = picture.RATE
+SAMPLING_RATE = picture.SAMPLING_RATE
 INNER = (slice(36, 252), slice(55, 389))  # inside the frame line
 COLOUR_STEP = 2 * 3 / 255  # neighbours in magma differ by at most 3/255; [-1, 1] is 2 wide
 
@@ -42,14 +42,14 @@ Samples = NDArray[np.float32]
 
 def real_pair(gtzan: Path, track: str) -> tuple[Samples, int, Path]:
     genre, number = track.split(".")
-    waveform, rate = load(gtzan / "genres_original" / genre / f"{track}.flac")
-    return waveform, rate, gtzan / "images_original" / genre / f"{genre}{number}.png"
+    waveform, sampling_rate = load(gtzan / "genres_original" / genre / f"{track}.flac")
+    return waveform, sampling_rate, gtzan / "images_original" / genre / f"{genre}{number}.png"
 
 
 @pytest.mark.parametrize("track", CLIPS)
 def test_a_real_clip_gives_its_published_picture(gtzan: Path, track: str) -> None:
-    waveform, rate, png = real_pair(gtzan, track)
-    drawn, published = picture.draw(waveform, rate), picture.read(png)
+    waveform, sampling_rate, png = real_pair(gtzan, track)
+    drawn, published = picture.draw(waveform, sampling_rate), picture.read(png)
     off = np.abs(drawn.astype(int) - published).max(axis=2)
     assert (off[INNER] <= 1).mean() >= 0.9999
     assert off[INNER].max() <= 3  # where rounding falls the other way, it is the next colour
@@ -57,7 +57,7 @@ def test_a_real_clip_gives_its_published_picture(gtzan: Path, track: str) -> Non
     assert (drawn[:35] == 255).all()
     assert (drawn[:, :54] == 255).all()
 
-    grid = picture.grid_of_waveform(waveform, rate).astype(int)
+    grid = picture.grid_of_waveform(waveform, sampling_rate).astype(int)
     steps = np.abs(grid - picture.grid_of_picture(published))
     assert steps.max() <= 1
     assert (steps == 0).mean() >= 0.9999
@@ -68,12 +68,14 @@ def test_a_real_clip_gives_its_published_picture(gtzan: Path, track: str) -> Non
 
 
 def test_the_two_sources_of_a_track_give_the_same_array(gtzan: Path) -> None:
-    waveform, rate, png = real_pair(gtzan, "classical.00003")
+    waveform, sampling_rate, png = real_pair(gtzan, "classical.00003")
     track = Track("classical.00003", "classical", image=png)
     for name, tolerance in [("mel-image", 2 / 255), ("mel-from-image", 40 / 255)]:
         representation = make_representation(name)
         np.testing.assert_allclose(
-            representation.of_track(track), representation.compute(waveform, rate), atol=tolerance
+            representation.of_track(track),
+            representation.compute(waveform, sampling_rate),
+            atol=tolerance,
         )
 
 
@@ -87,32 +89,32 @@ def test_the_colour_table_is_magma() -> None:
     seed=st.integers(0, 2**32 - 1),
     seconds=st.floats(0.05, 35),
     kind=st.sampled_from(["noise", "tone", "fade", "clicks"]),
-    rate=st.sampled_from([RATE, 16000]),
+    sampling_rate=st.sampled_from([SAMPLING_RATE, 16000]),
 )
 def test_a_drawn_picture_gives_back_the_grid_it_was_drawn_from(
-    seed: int, seconds: float, kind: str, rate: int
+    seed: int, seconds: float, kind: str, sampling_rate: int
 ) -> None:
-    lots = np.random.default_rng(seed)
-    time = np.arange(round(seconds * rate)) / rate
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     waveform = {
-        "noise": lots.standard_normal(len(time)) / 9,
-        "tone": np.sin(2 * np.pi * lots.uniform(50, 7000) * time),
-        "fade": lots.standard_normal(len(time)) * np.exp(-time * 3),
-        "clicks": (lots.random(len(time)) < 1e-4).astype(float),
+        "noise": rng.standard_normal(len(time)) / 9,
+        "tone": np.sin(2 * np.pi * rng.uniform(50, 7000) * time),
+        "fade": rng.standard_normal(len(time)) * np.exp(-time * 3),
+        "clicks": (rng.random(len(time)) < 1e-4).astype(float),
     }[kind].astype(np.float32)
-    pixels = picture.draw(waveform, rate)
+    pixels = picture.draw(waveform, sampling_rate)
     assert (pixels.shape, pixels.dtype) == ((288, 432, 3), np.uint8)
-    grid = picture.grid_of_waveform(waveform, rate)
+    grid = picture.grid_of_waveform(waveform, sampling_rate)
     np.testing.assert_array_equal(picture.grid_of_picture(pixels), grid)
     np.testing.assert_array_equal(
-        mel_from_image.of_picture(pixels), mel_from_image.compute(waveform, rate)
+        mel_from_image.of_picture(pixels), mel_from_image.compute(waveform, sampling_rate)
     )
 
 
 def test_a_picture_that_was_saved_again_with_loss_is_still_read(
     tmp_path: Path, music: Callable[..., Samples]
 ) -> None:
-    pixels = picture.draw(music(seconds=30.0), RATE)
+    pixels = picture.draw(music(seconds=30.0), SAMPLING_RATE)
     noisy = pixels.astype(int) + np.random.default_rng(0).integers(-1, 2, pixels.shape)
     grid = picture.grid_of_picture(np.clip(noisy, 0, 255).astype(np.uint8)).astype(int)
     assert np.abs(grid - picture.grid_of_picture(pixels)).mean() < 0.5
@@ -120,8 +122,8 @@ def test_a_picture_that_was_saved_again_with_loss_is_still_read(
 
 
 def test_the_picture_of_a_tone_is_a_line_at_its_pitch() -> None:
-    time = np.arange(5 * RATE) / RATE
-    mel = mel_from_image.compute(np.sin(2 * np.pi * 1000 * time).astype(np.float32), RATE)
+    time = np.arange(5 * SAMPLING_RATE) / SAMPLING_RATE
+    mel = mel_from_image.compute(np.sin(2 * np.pi * 1000 * time).astype(np.float32), SAMPLING_RATE)
     assert (mel.shape, mel.dtype) == ((128, 336), np.float32)
     loudest = mel[:, 20:-20].argmax(axis=0)
     # 1 kHz is mel 15 of the 58.1 (Slaney) that 11,025 Hz makes, over 129 half-overlapping bands.
@@ -132,23 +134,23 @@ def test_the_picture_of_a_tone_is_a_line_at_its_pitch() -> None:
 
 
 def test_silence_is_all_dark(music: Callable[..., Samples]) -> None:
-    silence = np.zeros(RATE, dtype=np.float32)
-    assert not picture.levels(silence, RATE).any()
-    assert (mel_from_image.compute(silence, RATE) == -40).all()
-    assert (picture.draw(silence, RATE)[INNER] == picture.magma()[0]).all()
-    assert np.isfinite(mel_image.compute(silence, RATE)).all()
+    silence = np.zeros(SAMPLING_RATE, dtype=np.float32)
+    assert not picture.levels(silence, SAMPLING_RATE).any()
+    assert (mel_from_image.compute(silence, SAMPLING_RATE) == -40).all()
+    assert (picture.draw(silence, SAMPLING_RATE)[INNER] == picture.magma()[0]).all()
+    assert np.isfinite(mel_image.compute(silence, SAMPLING_RATE)).all()
 
 
 def test_level_does_not_matter(music: Callable[..., Samples]) -> None:
-    loud = picture.levels(music(), RATE).astype(int)
-    quiet = picture.levels(music() / 8, RATE).astype(int)  # exact in binary
+    loud = picture.levels(music(), SAMPLING_RATE).astype(int)
+    quiet = picture.levels(music() / 8, SAMPLING_RATE).astype(int)  # exact in binary
     assert np.abs(loud - quiet).max() <= 1
 
 
 @pytest.mark.parametrize("compute", [picture.draw, mel_image.compute, mel_from_image.compute])
 def test_too_short_a_clip_says_so(compute: Callable[..., object]) -> None:
     with pytest.raises(ValueError, match="too short"):
-        compute(np.zeros(1024, dtype=np.float32), RATE)
+        compute(np.zeros(1024, dtype=np.float32), SAMPLING_RATE)
 
 
 def test_the_studys_crop_is_315_by_217_pixels_of_the_plot() -> None:
@@ -168,7 +170,7 @@ def test_the_studys_crop_is_315_by_217_pixels_of_the_plot() -> None:
 
 
 def test_the_image_is_resized_and_scaled(music: Callable[..., Samples]) -> None:
-    pixels = picture.draw(music(), RATE)
+    pixels = picture.draw(music(), SAMPLING_RATE)
     image = mel_image.of_picture(pixels, size=64)
     assert (image.shape, image.dtype) == ((3, 64, 64), np.float32)
     assert image.min() >= -1
@@ -193,7 +195,7 @@ def write_bad(path: Path, fault: str) -> Path:
     if fault == "size":
         Image.new("RGBA", (100, 50)).save(path)
     elif fault == "text":
-        path.write_text("no picture")
+        path.write_text("no picture", encoding="utf-8")
     elif fault == "empty":
         path.touch()
     elif fault == "cut off":
@@ -223,8 +225,8 @@ def test_what_is_no_picture_says_why(tmp_path: Path, fault: str, cause: str) -> 
 
 def test_a_published_picture_wins_over_audio(tmp_path: Path) -> None:
     png = tmp_path / "a.png"
-    lots = np.random.default_rng(0)
-    pixels = picture.magma()[lots.integers(0, 256, (288, 432))]
+    rng = np.random.default_rng(0)
+    pixels = picture.magma()[rng.integers(0, 256, (288, 432))]
     Image.fromarray(pixels).convert("RGBA").save(png)
     track = Track("a", "pop", audio=tmp_path / "is-not-read.wav", image=png)
     found = make_representation("mel-image").of_track(track)

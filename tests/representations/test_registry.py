@@ -11,13 +11,13 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import REPRESENTATIONS, Representation, make_representation
-from genrescope.tracks.track import Track
 from tiny_backbones import CHECKPOINTS
 
 NAMES = sorted(REPRESENTATIONS)
-RATE = 22050
+SAMPLING_RATE = 22050
 
 Samples = NDArray[np.float32]
 MakeMusic = Callable[..., Samples]
@@ -39,7 +39,7 @@ def test_the_known_ones_are_there() -> None:
 def test_shape_type_and_finite_values(
     representation: Representation, music: MakeMusic, seconds: float
 ) -> None:
-    array = representation.compute(music(seconds), RATE)
+    array = representation.compute(music(seconds), SAMPLING_RATE)
     assert array.shape == representation.shape
     assert array.dtype == np.float32
     assert np.isfinite(array).all()
@@ -48,7 +48,7 @@ def test_shape_type_and_finite_values(
 
 @pytest.mark.parametrize("level", [0.0, 0.5])
 def test_silence_and_a_constant_are_finite(representation: Representation, level: float) -> None:
-    array = representation.compute(np.full(RATE, level, dtype=np.float32), RATE)
+    array = representation.compute(np.full(SAMPLING_RATE, level, dtype=np.float32), SAMPLING_RATE)
     assert array.shape == representation.shape
     assert np.isfinite(array).all()
 
@@ -56,10 +56,10 @@ def test_silence_and_a_constant_are_finite(representation: Representation, level
 def test_computing_is_pure(representation: Representation, music: MakeMusic) -> None:
     waveform = music(1.0)
     before = waveform.copy()
-    first = representation.compute(waveform, RATE)
+    first = representation.compute(waveform, SAMPLING_RATE)
     np.testing.assert_array_equal(waveform, before)
-    np.testing.assert_array_equal(representation.compute(waveform, RATE), first)
-    other = representation.compute(music(1.0, seed=1), RATE)
+    np.testing.assert_array_equal(representation.compute(waveform, SAMPLING_RATE), first)
+    other = representation.compute(music(1.0, seed=1), SAMPLING_RATE)
     assert (other != first).any()
 
 
@@ -67,11 +67,11 @@ def test_the_rate_matters(representation: Representation, music: MakeMusic) -> N
     # The same samples at another rate are another sound, made without complaint.
     as_44100 = representation.compute(music(1.0), 44100)
     assert as_44100.shape == representation.shape
-    assert (as_44100 != representation.compute(music(1.0), RATE)).any()
+    assert (as_44100 != representation.compute(music(1.0), SAMPLING_RATE)).any()
 
 
 def test_packing_one_or_many(representation: Representation, music: MakeMusic) -> None:
-    arrays = [representation.compute(music(1.0, seed=seed), RATE) for seed in (0, 1)]
+    arrays = [representation.compute(music(1.0, seed=seed), SAMPLING_RATE) for seed in (0, 1)]
     packed = [representation.pack(array) for array in arrays]
     together = representation.unpack(np.stack(packed))
     assert together.dtype == np.float32
@@ -86,8 +86,8 @@ def test_files_give_what_their_samples_give(
     representation: Representation, music: MakeMusic, tmp_path: Path
 ) -> None:
     path = tmp_path / "clip.wav"
-    soundfile.write(path, music(1.0), representation.rate, subtype="FLOAT")
-    wanted = representation.compute(music(1.0), representation.rate)
+    soundfile.write(path, music(1.0), representation.sampling_rate, subtype="FLOAT")
+    wanted = representation.compute(music(1.0), representation.sampling_rate)
     np.testing.assert_array_equal(representation.of_file(path), wanted)
     np.testing.assert_array_equal(representation.of_track(Track("a", "pop", audio=path)), wanted)
 
@@ -102,18 +102,20 @@ def test_a_file_of_no_use_is_named(representation: Representation, tmp_path: Pat
 def test_which_audio_is_fit(representation: Representation) -> None:
     audio = Path("a.wav")
     assert representation.source(Track("a", "pop")) is None
-    excerpt = representation.source(Track("a", "pop", audio=audio, extent="excerpt"))
+    excerpt = representation.source(Track("a", "pop", audio=audio, audio_variant="excerpt"))
     # What hears windows of 3 s makes do with an excerpt; the others look at the whole clip.
     assert (excerpt is None) == (representation.name != "embedding")
     full = representation.source(Track("a", "pop", audio=audio))
     assert full is not None
     assert (full.kind, full.path) == ("audio", audio)
-    narrow = representation.source(Track("a", "pop", audio=audio, extent="full-16k"))
-    assert (narrow is None) == (representation.rate > 16000)
+    narrow = representation.source(Track("a", "pop", audio=audio, audio_variant="full-16k"))
+    assert (narrow is None) == (representation.sampling_rate > 16000)
 
 
 def test_a_track_without_a_source_says_so(representation: Representation) -> None:
-    with pytest.raises(GenrescopeError, match=f"lonely: nothing to make {representation.name}"):
+    with pytest.raises(
+        GenrescopeError, match=f"lonely: it has no source for {representation.name}"
+    ):
         representation.of_track(Track("lonely", "pop"))
 
 
@@ -157,7 +159,7 @@ def test_parameters_change_the_shape(
 ) -> None:
     representation = make_representation(name, parameters)
     assert representation.shape == shape
-    assert representation.compute(music(1.0), RATE).shape == shape
+    assert representation.compute(music(1.0), SAMPLING_RATE).shape == shape
 
 
 def test_an_unknown_name_is_told_what_there_is() -> None:

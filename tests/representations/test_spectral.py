@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.representations import mfcc
-from genrescope.representations.spectral import mel_spectrogram, to_db
+
+pytestmark = pytest.mark.xdist_group("librosa")
 
 Samples = NDArray[np.float32]
 MakeMusic = Callable[..., Samples]
@@ -25,15 +27,17 @@ def near(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "n_fft", "hop", "bands"),
+    ("sampling_rate", "n_fft", "hop", "bands"),
     [(22050, 2048, 512, 128), (16000, 512, 256, 96), (44100, 4096, 1024, 40), (22050, 256, 128, 3)],
 )
-def test_mel_spectrogram(music: MakeMusic, rate: int, n_fft: int, hop: int, bands: int) -> None:
-    y = music(seconds=1.3, rate=rate)
-    mel = mel_spectrogram(y, rate, n_fft, hop, bands)
+def test_mel_spectrogram(
+    music: MakeMusic, sampling_rate: int, n_fft: int, hop: int, bands: int
+) -> None:
+    y = music(seconds=1.3, sampling_rate=sampling_rate)
+    mel = mel_spectrogram(y, sampling_rate, n_fft, hop, bands)
     assert mel.shape == (1 + len(y) // hop, bands)
     wanted = librosa.feature.melspectrogram(
-        y=y, sr=rate, n_fft=n_fft, hop_length=hop, n_mels=bands, pad_mode="reflect"
+        y=y, sr=sampling_rate, n_fft=n_fft, hop_length=hop, n_mels=bands, pad_mode="reflect"
     )
     near(mel.T, wanted)
 

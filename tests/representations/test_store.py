@@ -17,15 +17,15 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.representations import make_representation, picture
-from genrescope.representations.alteration import PLAIN, Alteration, get_alterations
 from genrescope.representations.mel_from_image import MelFromImage
 from genrescope.representations.representation import Array
 from genrescope.representations.store import Store
-from genrescope.tracks.track import Track
+from genrescope.representations.transform import PLAIN, AudioTransform, get_transforms
 
-RATE = 22050
+SAMPLING_RATE = 22050
 
 Samples = NDArray[np.float32]
 MakeMusic = Callable[..., Samples]
@@ -41,7 +41,7 @@ def make_tracks(folder: Path, music: MakeMusic, count: int) -> list[Track]:
     made = []
     for number in range(count):
         path = folder / f"{number}.wav"
-        soundfile.write(path, music(0.3, seed=number), RATE)
+        soundfile.write(path, music(0.3, seed=number), SAMPLING_RATE)
         made.append(Track(f"t{number}", "pop", audio=path))
     return made
 
@@ -61,11 +61,11 @@ class Recorded(MelFromImage):
     log: str = ""
 
     def of_track(
-        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
-        with Path(self.log).open("a") as file:
+        with Path(self.log).open("a", encoding="utf-8") as file:
             file.write(f"{track.id}\n")
-        return super().of_track(track, alteration, allow_damaged=allow_damaged)
+        return super().of_track(track, transform, allow_damaged=allow_damaged)
 
 
 class Counting:
@@ -135,7 +135,7 @@ def test_a_changed_file_is_made_anew(
 ) -> None:
     before = store.collect(counting.mel, tracks)
     counting.take()
-    soundfile.write(tracks[1].audio, music(0.3, seed=99), RATE)
+    soundfile.write(tracks[1].audio, music(0.3, seed=99), SAMPLING_RATE)
     after = store.collect(counting.mel, tracks)
     assert counting.take() == ["t1"]
     assert (after.packed[1] != before.packed[1]).any()
@@ -180,7 +180,7 @@ def test_a_clip_that_was_mended_is_made(
 ) -> None:
     tracks[0].audio.write_text("no music")
     assert store.collect(MEL, tracks).ids == ("t1", "t2")
-    soundfile.write(tracks[0].audio, music(0.3), RATE)
+    soundfile.write(tracks[0].audio, music(0.3), SAMPLING_RATE)
     found = store.collect(MEL, tracks)
     assert (found.ids, found.problems) == (("t0", "t1", "t2"), ())
 
@@ -215,7 +215,7 @@ class OnAFullDisk(MelFromImage):
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
 def test_an_array_is_written_whole_or_not_at_all(store: Store, tracks: list[Track]) -> None:
-    with pytest.raises(GenrescopeError, match=r"(?s)the store cannot be written.*--store"):
+    with pytest.raises(GenrescopeError, match=r"(?s)the store cannot be written.*--cache-dir"):
         store.collect(OnAFullDisk(), tracks)
     assert stored(store) == {}
     assert len(store.collect(MEL, tracks).ids) == 3
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     tmp_path: Path, tracks: list[Track], blocked: str
 ) -> None:
     (tmp_path / "store").write_text("a file stands in the way")
-    with pytest.raises(InputError, match=r"the store cannot be written .*--store") as caught:
+    with pytest.raises(InputError, match=r"the store cannot be written .*--cache-dir") as caught:
         Store(tmp_path / blocked).collect(MEL, tracks)
     assert caught.value.path == tmp_path / blocked
 
@@ -288,7 +288,7 @@ def test_a_folder_that_cannot_be_written_is_told(
 def test_tracks_without_a_fit_source_are_left_out_silently(
     store: Store, tracks: list[Track]
 ) -> None:
-    unfit = [Track("none", "pop"), replace(tracks[0], id="part", extent="excerpt")]
+    unfit = [Track("none", "pop"), replace(tracks[0], id="part", audio_variant="excerpt")]
     found = store.collect(MEL, [*unfit, tracks[1]])
     assert (found.ids, found.problems) == (("t1",), ())
 
@@ -305,14 +305,14 @@ def test_nothing_gives_an_empty_collection_of_the_right_kind(
     assert found.packed.dtype == representation.pack(row).dtype
 
 
-def test_altered_versions_follow_the_plain_one(store: Store, tracks: list[Track]) -> None:
-    loud, fast = get_alterations(["loud", "fast"])
+def test_transformed_versions_follow_the_plain_one(store: Store, tracks: list[Track]) -> None:
+    loud, fast = get_transforms(["loud", "fast"])
     mfcc = make_representation("mfcc", {"seconds": 0.3})
     plain = store.collect(mfcc, tracks)
     first = stored(store)
     seen: list[tuple[int, int]] = []
     both = store.collect(
-        mfcc, tracks, alterations=[loud, fast], progress=lambda *done: seen.append(done)
+        mfcc, tracks, transforms=[loud, fast], progress=lambda *done: seen.append(done)
     )
     assert seen[-1] == (6, 6)
     assert first.items() <= stored(store).items()
@@ -330,17 +330,17 @@ def test_a_bad_clip_is_one_problem_however_many_its_versions(
 ) -> None:
     assert tracks[1].audio is not None
     tracks[1].audio.write_bytes(b"no music")
-    found = store.collect(MEL, tracks, alterations=get_alterations(["loud", "fast"]))
+    found = store.collect(MEL, tracks, transforms=get_transforms(["loud", "fast"]))
     assert [problem.path for problem in found.problems] == [tracks[1].audio]
     assert found.ids == ("t0", "t2")
     assert len(found.packed) == 6
 
 
-def test_only_audio_can_be_altered(store: Store) -> None:
+def test_only_audio_can_be_augmented(store: Store) -> None:
     track = Track("t", "pop", descriptors=(0.0,) * 57)
-    with pytest.raises(GenrescopeError, match="only audio can be altered"):
+    with pytest.raises(GenrescopeError, match="only audio can be augmented"):
         store.collect(
-            make_representation("descriptors"), [track], alterations=get_alterations(["loud"])
+            make_representation("descriptors"), [track], transforms=get_transforms(["loud"])
         )
 
 
@@ -348,7 +348,7 @@ def test_pictures_and_published_rows_are_collected_too(
     store: Store, tracks: list[Track], tmp_path: Path, music: MakeMusic
 ) -> None:
     png = tmp_path / "a.png"
-    pixels = picture.draw(music(1.0), RATE)
+    pixels = picture.draw(music(1.0), SAMPLING_RATE)
     Image.fromarray(pixels).save(png)
     found = store.collect(MEL, [replace(tracks[0], image=png), tracks[1]])
     assert found.sources == {"audio": 1, "image": 1}
@@ -376,7 +376,7 @@ def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatc
 
 def alive(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
     return state != "Z"  # ended, though nobody has asked how
@@ -390,7 +390,7 @@ def test_workers_end_with_a_parent_that_is_killed(music: MakeMusic, tmp_path: Pa
         "import multiprocessing, pathlib, sys\n"
         "from genrescope.representations import make_representation\n"
         "from genrescope.representations.store import Store\n"
-        "from genrescope.tracks.track import Track\n"
+        "from genrescope.datasets.track import Track\n"
         "def told(done, total):\n"
         "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
         "if __name__ == '__main__':\n"
@@ -417,7 +417,7 @@ def test_workers_end_with_a_parent_that_is_killed(music: MakeMusic, tmp_path: Pa
 def cut_off(track: Track, share: float, music: MakeMusic) -> None:
     """Make a track of 3 s of which a share is there."""
     assert track.audio is not None
-    soundfile.write(track.audio, music(3.0), RATE)
+    soundfile.write(track.audio, music(3.0), SAMPLING_RATE)
     content = track.audio.read_bytes()
     track.audio.write_bytes(content[: round(share * len(content))])
 
@@ -456,10 +456,10 @@ def test_a_damaged_clip_is_used_where_that_is_allowed_and_only_there(
 class Fatal(MelFromImage):
     """Kills the process that makes the array of a quiet clip, as a decoder might."""
 
-    def compute(self, waveform: Samples, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Samples, sampling_rate: int) -> NDArray[np.float32]:
         if np.abs(waveform).max() < 0.01:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().compute(waveform, rate)
+        return super().compute(waveform, sampling_rate)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -468,7 +468,7 @@ def test_a_file_that_crashes_its_decoder_costs_itself(
 ) -> None:
     tracks = make_tracks(tmp_path / "music", music, 6)
     for track in tracks[1:3]:
-        soundfile.write(track.audio, 0.001 * music(0.3), RATE)
+        soundfile.write(track.audio, 0.001 * music(0.3), SAMPLING_RATE)
     found = store.collect(Fatal(), tracks, workers=workers)
     assert found.ids == ("t0", "t3", "t4", "t5")
     assert [problem.path for problem in found.problems] == [track.audio for track in tracks[1:3]]

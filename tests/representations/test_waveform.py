@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation, waveform
-from genrescope.tracks.track import Track
 
 Samples = NDArray[np.float32]
 
 
-@pytest.mark.parametrize(("rate", "seconds"), [(16000, 0.5), (44100, 2.0), (8000, 1.0)])
-def test_any_clip_becomes_one_second_at_16_khz(rate: int, seconds: float) -> None:
-    time = np.arange(round(seconds * rate)) / rate
+@pytest.mark.parametrize(("sampling_rate", "seconds"), [(16000, 0.5), (44100, 2.0), (8000, 1.0)])
+def test_any_clip_becomes_one_second_at_16_khz(sampling_rate: int, seconds: float) -> None:
+    time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     clip = np.sin(2 * np.pi * 440 * time).astype(np.float32) / 2
-    found = waveform.compute(clip, rate, seconds=1.0)
+    found = waveform.compute(clip, sampling_rate, seconds=1.0)
     assert (found.shape, found.dtype) == ((16000,), np.float32)
     kept = min(16000, round(seconds * 16000))
     wanted = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000) / 2
@@ -73,7 +73,7 @@ def test_a_short_clip_is_repeated_from_start_to_end() -> None:
 
 
 def test_excerpts_will_do_where_they_are_repeated() -> None:
-    excerpt = Track("a", "pop", audio=Path("a.wav"), extent="excerpt")
+    excerpt = Track("a", "pop", audio=Path("a.wav"), audio_variant="excerpt")
     assert make_representation("waveform", {"loop": True}).source(excerpt) is not None
     assert make_representation("waveform").source(excerpt) is None
 

@@ -15,8 +15,9 @@ import tiny_backbones
 from genrescope.classifier import Classifier
 from genrescope.models.classical import Temperature
 from genrescope.representations import Representation
+from genrescope.training.data import PackedTracks
 from genrescope.training.export import export
-from genrescope.training.fit import PackedTracks, fit
+from genrescope.training.fit import fit
 from genrescope.training.recipe import Ensemble, Recipe, bundled_recipes, load_entry, load_recipe
 
 GENRES = 4
@@ -60,7 +61,7 @@ def tracks(
 
 def check(recipe: Recipe, folder: Path) -> None:
     representation = recipe.make_representation()
-    versions = 1 + len(recipe.alterations)
+    versions = 1 + len(recipe.augmentations)
     train, valid, test = (
         tracks(representation, count, seed, versions) for seed, count in enumerate((80, 60, 120))
     )
@@ -122,7 +123,7 @@ def test_where_a_network_is_surer_it_is_more_often_right(name: str, tmp_path: Pa
         "epochs": 12,
         "optimiser": {"lr": 3e-3},
         "precision": "32-true",
-        "alterations": [],
+        "augmentations": [],
     }
     if recipe.normalise == "l2-rows":
         settings["epochs"] = 60

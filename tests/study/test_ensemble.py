@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genrescope.datasets.splits import Split
 from genrescope.study.cell import PREDICTIONS, CellTask
 from genrescope.study.ensemble import ensemble_task, fit_weights, pool, run_ensemble
-from genrescope.tracks.splits import Split
 from genrescope.training.recipe import Ensemble, load_recipe
 
 GENRES = ("a", "b", "c")
@@ -72,7 +72,7 @@ def task(folder: Path, name: str, ids: tuple[str, ...], splits: tuple[Split, ...
     made = CellTask(
         key=f"{name} · report · seed 0",
         recipe=load_recipe(name),
-        protocol="report",
+        protocol="random",
         seed=0,
         splits=splits,
         packed=folder / "none.npy",
@@ -82,7 +82,7 @@ def task(folder: Path, name: str, ids: tuple[str, ...], splits: tuple[Split, ...
         dataset="invented",
         recipe_hash=load_recipe(name).hash,
         data_checksum=name,
-        folder=folder / "runs" / f"{name}-{load_recipe(name).hash}" / "report" / "seed-0",
+        folder=folder / "runs" / f"{name}-{load_recipe(name).hash}" / "random" / "seed-0",
         model_folder=None,
         threads=1,
     )

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genrescope.study import figures
-from genrescope.study.results import Cell, Outcome, Row
+from genrescope.study.results import Cell, ResultRow, TrackPrediction
 
 SEGMENTS = "leaky-segments"
 GENRES = ("blues", "jazz", "metal")
-HONEST = {"filtered": True, "grouped": True, "report": False, SEGMENTS: False}
+HONEST = {"filtered": True, "grouped": True, "random": False, SEGMENTS: False}
 MANY = [f"recipe-{i} (of a long kind)" if i % 5 == 0 else f"recipe-{i}" for i in range(25)]
 
 
@@ -43,8 +43,10 @@ def make_cell(
             wrong = GENRES[(i + 1 + rng.integers(2)) % len(GENRES)]
             predicted = genre if rng.random() < accuracy else wrong
             name = f"{genre}.{i // 4:05d}#{i % 4}" if protocol == SEGMENTS else f"{genre}.{i:05d}"
-            outcomes.append(Outcome(name, genre, predicted, rng.uniform(0.34, 1), i % folds))
-        row = Row(
+            outcomes.append(
+                TrackPrediction(name, genre, predicted, rng.uniform(0.34, 1), i % folds)
+            )
+        row = ResultRow(
             recipe=recipe,
             protocol=protocol,
             seed=seed,
@@ -71,7 +73,7 @@ def make_cell(
 
 def study_cells() -> list[Cell]:
     """As many as a large study has: better by every step, and inflated where tracks leak."""
-    inflated = {"filtered": 0.0, "grouped": 0.02, "report": 0.15, SEGMENTS: 0.35}
+    inflated = {"filtered": 0.0, "grouped": 0.02, "random": 0.15, SEGMENTS: 0.35}
     return [
         make_cell(recipe, protocol, min(0.97, 0.25 + 0.015 * i + more), chance=i, seeds=1)
         for protocol, more in inflated.items()
@@ -126,9 +128,9 @@ def test_accuracies_has_a_panel_for_each_protocol_best_first() -> None:
     figure = figures.accuracies(CELLS, HONEST, "Test accuracy")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
-        "filtered: honest",
-        "grouped: honest",
-        "report: optimistic",
+        "filtered: leakage-free",
+        "grouped: leakage-free",
+        "random: optimistic",
         "leaky-segments: LEAKS",
     ]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -149,30 +151,30 @@ def test_one_protocol_is_one_panel_and_three_leave_none_empty() -> None:
 
 
 def test_gap_sets_random_and_filtered_on_one_line_and_writes_the_gap() -> None:
-    honest, random = make_cell("a", accuracy=0.5), make_cell("a", "report", accuracy=0.8)
+    leakage_free, random = make_cell("a", accuracy=0.5), make_cell("a", "random", accuracy=0.8)
     best = make_cell("b", accuracy=0.9)
-    cells = [honest, best, random]
+    cells = [leakage_free, best, random]
     figure = figures.gap(cells, HONEST, "Gap")
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]
     pairs = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
     assert [(list(p.get_xdata()), list(p.get_ydata())) for p in pairs] == [
-        ([honest.mean, random.mean], [1, 1])
+        ([leakage_free.mean, random.mean], [1, 1])
     ]
-    assert f"{random.mean - honest.mean:+.2f}" in texts(axes)
+    assert f"{random.mean - leakage_free.mean:+.2f}" in texts(axes)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["report: random split, artists leak", "filtered: honest"]
+    assert legend == ["random: random split, artists leak", "filtered: leakage-free"]
     marks = {line.get_label(): line for line in axes.get_lines()}
     assert marks[legend[0]].get_markerfacecolor() == "white"
     assert marks[legend[0]].get_marker() == "D"
-    assert list(marks[legend[1]].get_xdata()) == [best.mean, honest.mean]
+    assert list(marks[legend[1]].get_xdata()) == [best.mean, leakage_free.mean]
 
 
 def test_gap_marks_grouped_and_says_what_leaks() -> None:
     figure = figures.gap(CELLS, HONEST, "Gap")
     (axes,) = figure.axes
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"grouped: honest, too", "leaky-segments: LEAKS"} <= set(legend)
+    assert {"grouped: also leakage-free", "leaky-segments: LEAKS"} <= set(legend)
     leaking = [cell for cell in CELLS if cell.protocol == SEGMENTS]
     assert texts(axes).count("LEAKS") == len(leaking)
     (cross,) = [line for line in axes.get_lines() if line.get_label() == "leaky-segments: LEAKS"]
@@ -181,11 +183,11 @@ def test_gap_marks_grouped_and_says_what_leaks() -> None:
 
 
 def test_gap_takes_kfold_where_there_is_no_other_random_split() -> None:
-    honest = {**HONEST, "kfold": False}
+    leakage_free = {**HONEST, "kfold": False}
     kfold, grouped = make_cell("a", "kfold", folds=10), make_cell("a", "grouped", folds=5)
     segments = make_cell("a", SEGMENTS)
-    assert figures.gap_protocols([segments, grouped, kfold], honest) == ("grouped", "kfold")
-    assert figures.gap_protocols([segments, grouped], honest) == ("grouped", "")
+    assert figures.gap_protocols([segments, grouped, kfold], leakage_free) == ("grouped", "kfold")
+    assert figures.gap_protocols([segments, grouped], leakage_free) == ("grouped", "")
 
 
 def test_learning_has_a_line_for_each_recipe_by_size() -> None:
@@ -221,7 +223,7 @@ def test_calibration_names_the_error_and_draws_the_bins() -> None:
     right = [True, False, True, False, True, True]
     cell = make_cell("sure", seeds=1)
     outcomes = [
-        Outcome(str(i), "jazz", "jazz" if hit else "blues", share, 0)
+        TrackPrediction(str(i), "jazz", "jazz" if hit else "blues", share, 0)
         for i, (share, hit) in enumerate(zip(confidence, right, strict=True))
     ]
     rows = [cell.rows[0].model_copy(update={"ece": 0.117})]
@@ -240,6 +242,6 @@ def test_calibration_has_a_panel_for_each_recipe() -> None:
     shown = [axes for axes in figures.calibration(FILTERED[:7], "").axes if axes.get_visible()]
     names = [" ".join(axes.get_title().split("\n")[:-1]) for axes in shown]
     assert names == [cell.recipe for cell in FILTERED[:7]]
-    bare = [[Outcome("x", "jazz", "jazz", math.nan)]]
+    bare = [[TrackPrediction("x", "jazz", "jazz", math.nan)]]
     with pytest.raises(ValueError, match="probability"):
         figures.calibration([Cell("r", "filtered", FILTERED[0].rows, [], bare)], "")

@@ -37,7 +37,7 @@ def test_a_model_is_replaced_only_by_force_and_nothing_else_goes(tmp_path: Path)
     old = model(tmp_path / "old", "old", "model.safetensors", "transformers/config.json")
     (old / "transformers" / "notes.txt").write_text("mine")
     (old / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"there is a model already.*replace.*with --force"):
+    with pytest.raises(InputError, match=r"it contains a model.*replace.*with --force"):
         check_place(old)
     check_place(old, force=True)
     put_model(model(tmp_path / "made", "new"), old)
@@ -52,7 +52,7 @@ def test_a_model_is_replaced_only_by_force_and_nothing_else_goes(tmp_path: Path)
 
 def test_other_files_stay_beside_a_model(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"no model folder.*--force"):
+    with pytest.raises(InputError, match=r"not a model folder.*--force"):
         check_place(tmp_path)
     check_place(tmp_path, force=True)
     (tmp_path / "README.md").write_text("mine, too")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from test_figures import GENRES, SEGMENTS, learning_cells, make_cell
 
-from genrescope.study.plan import Plan
+from genrescope.datasets.track import Dataset, Track
+from genrescope.study.config import StudyConfig
 from genrescope.study.report import NO_AUDIO, summary, write_report
 from genrescope.study.results import Cell, Unavailable
 from genrescope.study.run import NO_WEIGHTS, Study
-from genrescope.tracks.track import Dataset, Track
-from genrescope.training.fit import CURVE_COLUMNS
+from genrescope.training.loggers import CURVE_COLUMNS
 from genrescope.training.recipe import Ensemble, load_recipe
 
 TRACKS = tuple(Track(f"{GENRES[i % 3]}.{i:05d}", GENRES[i % 3]) for i in range(60))
@@ -22,11 +22,11 @@ HEARD = frozenset(track.id for track in TRACKS[:20])
 
 def make_study(cells: list[Cell], **more: object) -> Study:
     names = list(dict.fromkeys(cell.recipe for cell in cells))
-    recipes = [load_recipe({"extends": "report-mlp", "name": name}) for name in names]
+    recipes = [load_recipe({"extends": "original-mlp", "name": name}) for name in names]
     protocols = list(dict.fromkeys(cell.protocol for cell in cells))
-    plan = Plan(recipes=recipes, protocols=protocols, seeds=2)
+    config = StudyConfig(recipes=recipes, protocols=protocols, seeds=2)
     study = Study(
-        plan=plan,
+        config=config,
         dataset=Dataset("made-up", TRACKS),
         cells=cells,
         unavailable=[],
@@ -54,7 +54,7 @@ READS = make_cell("reads", accuracy=0.4, seeds=2)  # a table or a picture of eve
 HEARS = make_cell("hears", accuracy=0.7, tracks=20, seeds=2, chance=1)
 
 
-def test_recipes_that_hear_and_others_are_set_on_the_same_tracks(tmp_path: Path) -> None:
+def test_recipes_with_and_without_audio_are_compared_on_the_same_tracks(tmp_path: Path) -> None:
     study = make_study([READS, HEARS], audio=HEARD)
     text, page = written(study, tmp_path)
     whole = section(text, "Test accuracy")
@@ -66,7 +66,7 @@ def test_recipes_that_hear_and_others_are_set_on_the_same_tracks(tmp_path: Path)
     assert f"{left.mean:.3f} ±" in lines[0]
     assert "100 / 20 / 20" in lines[0]
     assert lines[1] == whole[1]
-    assert "among the 20 that have audio" in text
+    assert "among the 20 with audio" in text
     assert "On the tracks that have audio" in page
     with (tmp_path / "summary.csv").open() as file:
         found = [(line["recipe"], line["scope"], line["n_test"]) for line in csv.DictReader(file)]
@@ -82,7 +82,7 @@ def test_recipes_that_hear_and_others_are_set_on_the_same_tracks(tmp_path: Path)
     ("cells", "audio"),
     [
         ([READS, HEARS], frozenset(track.id for track in TRACKS)),  # all tracks have audio
-        ([READS], HEARD),  # nobody hears
+        ([READS], HEARD),  # no recipe uses audio
         ([HEARS], HEARD),  # everybody does
         ([READS, HEARS], frozenset()),  # there is no audio
     ],
@@ -102,14 +102,14 @@ def test_a_recipe_with_no_test_track_with_audio_is_marked(tmp_path: Path) -> Non
     assert last.startswith(f"| `filtered` | elsewhere | {NO_AUDIO} |")
 
 
-def test_honest_protocols_lead_and_leaks_come_last_and_are_marked(tmp_path: Path) -> None:
-    protocols = (SEGMENTS, "report", "filtered")
+def test_leakage_free_protocols_lead_and_leaks_come_last_and_are_marked(tmp_path: Path) -> None:
+    protocols = (SEGMENTS, "random", "filtered")
     cells = [make_cell(recipe, name) for name in protocols for recipe in ("a", "b")]
     study = make_study(cells)
     text, page = written(study, tmp_path)
     order = [line.split(" | ")[0] for line in section(text, "Test accuracy")]
     leaking = f"| `{SEGMENTS}` **LEAKS**"
-    assert order == ["| `filtered`"] * 2 + ["| `report`"] * 2 + [leaking] * 2
+    assert order == ["| `filtered`"] * 2 + ["| `random`"] * 2 + [leaking] * 2
     # Wherever it stands, it says so.
     for line in text.splitlines():
         if f"`{SEGMENTS}`" in line:
@@ -127,7 +127,7 @@ def test_honest_protocols_lead_and_leaks_come_last_and_are_marked(tmp_path: Path
 
 
 def test_nothing_is_said_to_leak_where_nothing_does(tmp_path: Path) -> None:
-    text, page = written(make_study([READS, make_cell("reads", "report")]), tmp_path)
+    text, page = written(make_study([READS, make_cell("reads", "random")]), tmp_path)
     assert "LEAKS" not in text + page
 
 
@@ -139,10 +139,10 @@ def test_a_protocol_that_is_only_for_some_has_no_line_for_the_others(tmp_path: P
 
 def test_missing_weights_stay_in_the_table_with_their_mark(tmp_path: Path) -> None:
     study = make_study([READS, HEARS], audio=HEARD)
-    lacking = load_recipe({"extends": "report-wav2vec2", "name": "lacking"})
-    plan = study.plan.model_copy(update={"recipes": [*study.plan.recipes, lacking]})
+    lacking = load_recipe({"extends": "original-wav2vec2", "name": "lacking"})
+    config = study.config.model_copy(update={"recipes": [*study.config.recipes, lacking]})
     missing = Unavailable(recipe="lacking", protocol=None, mark=NO_WEIGHTS, reason="No network.")
-    text, page = written(replace(study, plan=plan, unavailable=[missing]), tmp_path)
+    text, page = written(replace(study, config=config, unavailable=[missing]), tmp_path)
     for title in ("Test accuracy", "On the tracks that have audio"):
         assert section(text, title)[-1].startswith("| `filtered` | lacking | weights not available")
     assert page.count("weights not available") == 3
@@ -156,7 +156,8 @@ def test_every_recipe_is_compared_with_the_best(tmp_path: Path) -> None:
         make_cell("apart", accuracy=0.5, tracks=10, offset=50),
     ]
     text, page = written(make_study(cells), tmp_path)
-    lines = [line.strip("| ").split(" | ") for line in section(text, "Against the best")]
+    compared = section(text, "Comparison with the best model")
+    lines = [line.strip("| ").split(" | ") for line in compared]
     assert [line[1] for line in lines] == ["middling", "bad", "apart"]
     assert {line[2] for line in lines} == {"good"}
     good, bad, *_ = cells
@@ -169,7 +170,7 @@ def test_every_recipe_is_compared_with_the_best(tmp_path: Path) -> None:
 
 def test_a_recipe_alone_is_compared_with_nothing(tmp_path: Path) -> None:
     text, page = written(make_study([READS]), tmp_path)
-    assert "Against the best" not in text + page
+    assert "Comparison with the best model" not in text + page
     assert len((tmp_path / "comparisons.csv").read_text().splitlines()) == 1
 
 
@@ -196,10 +197,10 @@ def test_an_ensemble_stands_in_the_table_with_its_weights(tmp_path: Path) -> Non
     ensemble = make_cell("all", weights={"a": 0.75, "b": 0.25})
     cells = [make_cell("a"), make_cell("b")]
     study = make_study(cells)
-    plan = study.plan.model_copy(update={"ensembles": [Ensemble(name="all", of=("a", "b"))]})
+    config = study.config.model_copy(update={"ensembles": [Ensemble(name="all", of=("a", "b"))]})
     used = {**study.used, "all": study.used["a"]}
     sources = {**study.sources, "all": {}}
-    study = replace(study, plan=plan, cells=[*cells, ensemble], used=used, sources=sources)
+    study = replace(study, config=config, cells=[*cells, ensemble], used=used, sources=sources)
     text, page = written(study, tmp_path)
     assert [line.split(" | ")[1] for line in section(text, "Test accuracy")] == ["a", "b", "all"]
     assert "a 0.75, b 0.25" in text
@@ -211,12 +212,12 @@ def test_gap_learning_and_calibration_are_there_when_there_is_something_to_show(
 ) -> None:
     learnt = learning_cells(["a", "b"])
     cells = [c for c in learnt if c.train_share == 1]
-    cells += [make_cell(recipe, "report", accuracy=0.8) for recipe in ("a", "b")]
+    cells += [make_cell(recipe, "random", accuracy=0.8) for recipe in ("a", "b")]
     study = make_study(cells, learning=[c for c in learnt if c.train_share < 1])
     text, page = written(study, tmp_path / "full")
     drawn = {path.stem for path in (tmp_path / "full" / "figures").glob("*.png")}
     assert {"gap", "learning", "calibration", "accuracy", "class-balance"} <= drawn
-    head, *_ = section(text, "With fewer training tracks")
+    head, *_ = section(text, "Learning curves")
     assert "10 % | 25 % | 50 % | 100 %" in text
     assert (
         head
@@ -224,13 +225,13 @@ def test_gap_learning_and_calibration_are_there_when_there_is_something_to_show(
         + " | ".join(f"{c.mean:.3f} ({c.n_train} tracks)" for c in learnt if c.recipe == "a")
         + " |"
     )
-    assert "What a random split promises" in page
+    assert "Leakage-free and random splits" in page
 
     bare = [replace(READS, rows=[row.model_copy(update={"ece": None}) for row in READS.rows])]
     text, page = written(make_study(bare), tmp_path / "bare")
     drawn = {path.stem for path in (tmp_path / "bare" / "figures").glob("*.png")}
     assert drawn == {"accuracy", "class-balance", "confusion-reads-filtered"}
-    for title in ("random split promises", "fewer training tracks", "Calibration"):
+    for title in ("Leakage-free and random", "Learning curves", "Calibration"):
         assert title not in text + page
 
 
@@ -238,7 +239,7 @@ def test_pictures_of_cells_are_folded_away_on_the_page_and_linked_in_the_text(
     tmp_path: Path,
 ) -> None:
     curves = [[dict.fromkeys(CURVE_COLUMNS, 1.0)] * 2]
-    cells = [replace(make_cell(r, p), curves=curves) for p in ("filtered", "report") for r in "ab"]
+    cells = [replace(make_cell(r, p), curves=curves) for p in ("filtered", "random") for r in "ab"]
     text, page = written(make_study(cells), tmp_path)
     files = {path.name for path in (tmp_path / "figures").glob("*.png")}
     assert len(files) == 4 + 2 * 4
@@ -259,8 +260,8 @@ def test_pictures_of_cells_are_folded_away_on_the_page_and_linked_in_the_text(
 
 def test_names_do_not_break_the_page(tmp_path: Path) -> None:
     study = make_study([READS])
-    plan = study.plan.model_copy(update={"about": "<b>5 < 6</b>"})
-    _, page = written(replace(study, plan=plan), tmp_path)
+    config = study.config.model_copy(update={"about": "<b>5 < 6</b>"})
+    _, page = written(replace(study, config=config), tmp_path)
     assert "&lt;b&gt;5 &lt; 6" in page
 
 

@@ -18,8 +18,8 @@ from genrescope.study import statistics
 from genrescope.study.results import (
     SUMMARY_COLUMNS,
     Cell,
-    Outcome,
-    Row,
+    ResultRow,
+    TrackPrediction,
     compare,
     read_tested,
     write_comparisons,
@@ -72,7 +72,7 @@ def test_wilson_contains_the_share_and_stays_in_bounds(case: tuple[float, int]) 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 0), (-1, 5), (6, 5), (math.nan, 5)])
 def test_wilson_refuses_what_cannot_be(right: float, n: int) -> None:
-    with pytest.raises(ValueError, match=r"at least one track|cannot be"):
+    with pytest.raises(ValueError, match=r"at least one track|is impossible"):
         wilson(right, n)
 
 
@@ -145,7 +145,7 @@ def test_bootstrap_is_the_same_with_and_without_kept_draws(
 ) -> None:
     right, count = [1, 0, 2, 1, 3], [1, 1, 3, 2, 3]
     kept = bootstrap(right, count)
-    monkeypatch.setattr(statistics, "_KEPT", 0)
+    monkeypatch.setattr(statistics, "_MAX_CACHED", 0)
     assert bootstrap(right, count) == kept
     drawn = np.random.default_rng(0).integers(5, size=(2000, 5))
     shares = np.array(right)[drawn].sum(axis=1) / np.array(count)[drawn].sum(axis=1)
@@ -200,9 +200,11 @@ def test_interval_is_wilsons_on_one_split_and_resampled_elsewhere() -> None:
     assert fixed.interval_method == "Wilson"
     assert fixed.interval() == wilson(right / 3, 50)
     redrawn = Cell(
-        "r", "report", fixed.rows[:2], [], [fixed.tested[0], make_cell("r", offset=30).tested[0]]
+        "r", "random", fixed.rows[:2], [], [fixed.tested[0], make_cell("r", offset=30).tested[0]]
     )
-    unknown = Cell("r", "p", [], [], [[Outcome("1", "a", "a"), Outcome("2", "a", "b")]])
+    unknown = Cell(
+        "r", "p", [], [], [[TrackPrediction("1", "a", "a"), TrackPrediction("2", "a", "b")]]
+    )
     for cell in (
         redrawn,
         unknown,
@@ -210,14 +212,14 @@ def test_interval_is_wilsons_on_one_split_and_resampled_elsewhere() -> None:
         make_cell("r", SEGMENTS, seeds=1),
     ):
         assert cell.interval_method == "bootstrap"
-    alone = Cell("r", "report", fixed.rows[:1], [], fixed.tested[:1])
+    alone = Cell("r", "random", fixed.rows[:1], [], fixed.tested[:1])
     assert alone.interval_method == "Wilson"
 
 
 def test_segments_are_resampled_by_track() -> None:
     # Four equal segments of each track are one track's worth of evidence.
-    by_track = [[Outcome(f"t{i // 4}#{i % 4}", "a", "ab"[i // 4 % 2]) for i in range(160)]]
-    whole = [[Outcome(f"t{i}", "a", "ab"[i % 2]) for i in range(40)]]
+    by_track = [[TrackPrediction(f"t{i // 4}#{i % 4}", "a", "ab"[i // 4 % 2]) for i in range(160)]]
+    whole = [[TrackPrediction(f"t{i}", "a", "ab"[i % 2]) for i in range(40)]]
     assert Cell("r", SEGMENTS, [], [], by_track).interval() == pytest.approx(
         Cell("r", "p", [], [], whole).interval()
     )
@@ -253,7 +255,7 @@ def test_a_restricted_cell_is_measured_anew(seed: int, kept: int) -> None:
 def test_restricting_leaves_out_seeds_without_tracks() -> None:
     first, second = make_cell("r", seeds=1, tracks=10), make_cell("r", seeds=2, offset=10)
     cell = Cell(
-        "r", "report", [first.rows[0], second.rows[1]], [], [*first.tested, second.tested[1]]
+        "r", "random", [first.rows[0], second.rows[1]], [], [*first.tested, second.tested[1]]
     )
     found = cell.restricted({outcome.id for outcome in second.tested[1]})
     assert found is not None
@@ -263,7 +265,7 @@ def test_restricting_leaves_out_seeds_without_tracks() -> None:
 
 def test_restricting_without_confidences_tells_no_calibration() -> None:
     cell = make_cell("r", seeds=1)
-    bare = [[Outcome(o.id, o.genre, o.predicted) for o in cell.tested[0]]]
+    bare = [[TrackPrediction(o.id, o.genre, o.predicted) for o in cell.tested[0]]]
     found = Cell("r", "filtered", cell.rows, [], bare).restricted(cell.tracks())
     assert found is not None
     assert found.ece is None
@@ -277,17 +279,17 @@ def test_comparing_takes_the_tracks_that_both_tested_in_the_same_seed() -> None:
         base = make_cell(recipe, seeds=1).rows[0]
         rows = [base.model_copy(update={"seed": seed}) for seed in seeds]
         tested = [
-            [Outcome(i, genre, genre if right else GENRES[1]) for i, right in seed.items()]
+            [TrackPrediction(i, genre, genre if right else GENRES[1]) for i, right in seed.items()]
             for seed in seeds.values()
         ]
-        return Cell(recipe, "report", rows, [], tested)
+        return Cell(recipe, "random", rows, [], tested)
 
     a = cell("a", {0: {"x": True, "y": True, "z": False}, 1: {"w": False, "x": True}})
     b = cell("b", {1: {"x": False, "q": True}, 0: {"y": False, "x": True, "u": True}})
     found = compare(a, b)
     assert found is not None
     # Pairs: x and y of seed 0, x of seed 1; a is right in all three, b in one.
-    assert (found.recipe_a, found.recipe_b, found.protocol) == ("a", "b", "report")
+    assert (found.recipe_a, found.recipe_b, found.protocol) == ("a", "b", "random")
     assert found.n_tracks == 2
     assert found.difference == pytest.approx(2 / 3)
     assert found.low <= found.difference <= found.high
@@ -311,15 +313,15 @@ def test_every_pair_within_a_protocol_is_written(tmp_path: Path) -> None:
     cells = [
         make_cell(recipe, protocol, chance=i)
         for i, recipe in enumerate("abc")
-        for protocol in ("filtered", "report")
+        for protocol in ("filtered", "random")
     ]
-    cells.append(make_cell("far", "report", offset=900))  # no track in common with any
+    cells.append(make_cell("far", "random", offset=900))  # no track in common with any
     write_comparisons(tmp_path / "comparisons.csv", cells)
     with (tmp_path / "comparisons.csv").open() as file:
         lines = list(csv.DictReader(file))
     pairs = [(line["protocol"], line["recipe_a"], line["recipe_b"]) for line in lines]
     assert sorted(pairs) == sorted(
-        (protocol, *pair) for protocol in ("filtered", "report") for pair in ("ab", "ac", "bc")
+        (protocol, *pair) for protocol in ("filtered", "random") for pair in ("ab", "ac", "bc")
     )
     for line in lines:
         a, b = (
@@ -364,7 +366,7 @@ def test_results_of_older_versions_are_read() -> None:
     told = make_cell("a", seeds=1).rows[0].model_dump()
     for later in ("train_share", "segment_accuracy", "weights", "ece"):
         del told[later]
-    row = Row.model_validate(told)
+    row = ResultRow.model_validate(told)
     assert (row.train_share, row.segment_accuracy, row.weights, row.ece) == (1.0, None, None, None)
     cell = Cell("a", "filtered", [row, make_cell("a", seeds=1).rows[0]], [], [])
     assert cell.ece is None  # one seed of two tells nothing of the mean

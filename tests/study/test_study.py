@@ -12,13 +12,15 @@ import pytest
 from PIL import Image
 
 from genrescope.classifier import Classifier
+from genrescope.datasets.demo import make
+from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import GenrescopeError
 from genrescope.io import markdown_text
-from genrescope.representations.alteration import ALTERATIONS, Alteration
 from genrescope.representations.mel_image import MelImage
-from genrescope.study.plan import Plan, bundled_plans, load_plan
+from genrescope.representations.transform import TRANSFORMS, AudioTransform
+from genrescope.study.config import StudyConfig, bundled_studies, load_study
 from genrescope.study.report import write_report
-from genrescope.study.results import COLUMNS, Cell, Outcome, Row
+from genrescope.study.results import COLUMNS, Cell, ResultRow, TrackPrediction
 from genrescope.study.run import (
     NO_SPLIT,
     NO_TRACKS,
@@ -28,12 +30,10 @@ from genrescope.study.run import (
     run_study,
     worker_context,
 )
-from genrescope.tracks.demo import make
-from genrescope.tracks.track import Dataset, Track
 from genrescope.training.recipe import load_recipe
 
 MLP = {
-    "extends": "report-mlp",
+    "extends": "original-mlp",
     "name": "small-mlp",
     "representation": {"name": "mel-image", "size": 32},
     "model": {"name": "cnn", "channels": [4, 8], "hidden": 8},
@@ -64,7 +64,7 @@ class Log:
     def epoch(self, key: str, row: dict[str, Any]) -> None:
         self.epochs += 1
 
-    def finished(self, key: str, row: Row) -> None:
+    def finished(self, key: str, row: ResultRow) -> None:
         self.fits.append(key)
 
 
@@ -78,9 +78,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-def plan(*recipes: dict, **settings: Any) -> Plan:
+def plan(*recipes: dict, **settings: Any) -> StudyConfig:
     chosen = [load_recipe(recipe) for recipe in recipes or (MLP, CNN)]
-    return Plan(recipes=chosen, **{"seeds": 2, **settings})
+    return StudyConfig(recipes=chosen, **{"seeds": 2, **settings})
 
 
 def options(store: Path, **more: Any) -> Options:
@@ -90,7 +90,7 @@ def options(store: Path, **more: Any) -> Options:
 @pytest.fixture(scope="session")
 def finished(demo: Dataset, store: Path, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("report")
-    wav2vec2 = {"extends": "report-wav2vec2", "model": {"weights": "nobody/has-this"}}
+    wav2vec2 = {"extends": "original-wav2vec2", "model": {"weights": "nobody/has-this"}}
     study = run_study(plan(MLP, CNN, wav2vec2), demo, out, options(store), Log())
     write_report(study, out)
     return study, out
@@ -112,7 +112,7 @@ def test_results_have_a_row_for_each_recipe_protocol_and_seed(finished) -> None:
     assert tuple(reader.fieldnames or ()) == COLUMNS
     keys = {(row["recipe"], row["protocol"], row["seed"]) for row in rows}
     assert len(rows) == len(keys) == 2 * 2 * 2
-    assert {row["protocol"] for row in rows} == {"filtered", "report"}
+    assert {row["protocol"] for row in rows} == {"filtered", "random"}
     content = json.loads((out / "results.json").read_text())
     assert [row["accuracy"] for row in content["rows"]] == [float(r["accuracy"]) for r in rows]
     for row in content["rows"]:
@@ -141,9 +141,9 @@ def test_filtered_leads_and_missing_weights_are_marked(finished) -> None:
     study, out = finished
     assert [entry.mark for entry in study.unavailable] == [NO_WEIGHTS]
     text = (out / "report.md").read_text()
-    lines = [line for line in text.splitlines() if line.startswith(("| `filtered`", "| `report`"))]
+    lines = [line for line in text.splitlines() if line.startswith(("| `filtered`", "| `random`"))]
     assert lines[0].startswith("| `filtered` | small-mlp")
-    assert "| `filtered` | report-wav2vec2 | weights not available |" in text
+    assert "| `filtered` | original-wav2vec2 | weights not available |" in text
     assert "Demo data." in text
     assert "not comparable" not in text or "0.27" in text
 
@@ -175,7 +175,10 @@ def test_kept_models_classify_files_as_the_study_did(finished) -> None:
     card = (out / "models" / "small-cnn-filtered" / "README.md").read_text()
     assert f"{cell.rows[0].accuracy:.3f} on {cell.n_test} test tracks" in card
     # By the validation tracks, not by those that it was tested on.
-    assert f"{classifier.config.unsure_below:g} is marked unsure: of {cell.n_valid} tracks" in card
+    assert (
+        f"{classifier.config.unsure_below:g} is marked unsure: of {cell.n_valid} held-out tracks"
+        in card
+    )
     assert "`filtered`" in card
 
 
@@ -192,7 +195,7 @@ def test_running_again_fits_nothing_and_changes_nothing(finished, demo, store) -
 class _Stop(Log):
     """Pull the plug after so many fits."""
 
-    def finished(self, key: str, row: Row) -> None:
+    def finished(self, key: str, row: ResultRow) -> None:
         super().finished(key, row)
         if len(self.fits) == 1:
             raise KeyboardInterrupt
@@ -212,7 +215,7 @@ def test_a_study_that_was_stopped_ends_with_the_same_figures(
 def test_what_a_first_fold_has_come_to_is_gone_on_with(
     demo: Dataset, store: Path, tmp_path: Path
 ) -> None:
-    one = plan({**MLP, "epochs": 1}, protocols=["report"], seeds=1)
+    one = plan({**MLP, "epochs": 1}, protocols=["random"], seeds=1)
     run_study(one, demo, tmp_path, options(store, jobs=1), Log())
     (folder,) = tmp_path.glob("runs/*/*/*/fold-0")
     shutil.rmtree(tmp_path / "models")
@@ -240,7 +243,7 @@ def test_fits_keep_their_memory_unless_told_otherwise(monkeypatch: pytest.Monkey
 def test_other_labels_are_not_mixed_with_what_was_done(
     demo: Dataset, store: Path, tmp_path: Path
 ) -> None:
-    one = plan(MLP, protocols=["report"], seeds=1)
+    one = plan(MLP, protocols=["random"], seeds=1)
     first = run_study(one, demo, tmp_path, options(store), Log())
     swap = {"drone": "waltz", "waltz": "drone"}
     tracks = tuple(
@@ -251,17 +254,17 @@ def test_other_labels_are_not_mixed_with_what_was_done(
     assert len(checksums) == 2
 
 
-@pytest.mark.parametrize("change", ["version", "alteration"])
-def test_what_was_heard_otherwise_is_fitted_again(
+@pytest.mark.parametrize("change", ["version", "augmentation"])
+def test_changed_input_is_fitted_again(
     demo: Dataset, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    recipe = {**MLP, "epochs": 1, "alterations": ["loud"] if change == "alteration" else []}
-    one = plan(recipe, protocols=["report"], seeds=1)
+    recipe = {**MLP, "epochs": 1, "augmentations": ["loud"] if change == "augmentation" else []}
+    one = plan(recipe, protocols=["random"], seeds=1)
     first = run_study(one, demo, tmp_path, options(store, jobs=1), Log())
     if change == "version":
         monkeypatch.setattr(MelImage, "version", MelImage.version + 1)
     else:
-        monkeypatch.setitem(ALTERATIONS, "loud", Alteration(gain_db=3))
+        monkeypatch.setitem(TRANSFORMS, "loud", AudioTransform(gain_db=3))
     second = run_study(one, demo, tmp_path, options(store, jobs=1), Log())
     checksums = {study.cells[0].rows[0].data_checksum for study in (first, second)}
     assert len(checksums) == 2
@@ -296,17 +299,17 @@ def test_a_protocol_that_cannot_be_had_is_said_and_the_rest_runs(
     nameless = Dataset("mine", tracks)
     study = run_study(plan(MLP, seeds=1), nameless, tmp_path, options(store), Log())
     assert [(u.protocol, u.mark) for u in study.unavailable] == [("filtered", NO_SPLIT)]
-    assert [cell.protocol for cell in study.cells] == ["report"]
+    assert [cell.protocol for cell in study.cells] == ["random"]
     write_report(study, tmp_path)
     assert "protocol not possible" in (tmp_path / "report.md").read_text()
 
 
 def test_a_recipe_without_tracks_is_said(demo: Dataset, store: Path, tmp_path: Path) -> None:
     tracks = tuple(
-        Track(t.id, t.genre, t.audio, extent="excerpt", group=t.group) for t in demo.tracks
+        Track(t.id, t.genre, t.audio, audio_variant="excerpt", group=t.group) for t in demo.tracks
     )
     study = run_study(
-        plan(MLP, protocols=["report"]), Dataset("x", tracks), tmp_path, options(store), Log()
+        plan(MLP, protocols=["random"]), Dataset("x", tracks), tmp_path, options(store), Log()
     )
     assert [(u.recipe, u.mark) for u in study.unavailable] == [("small-mlp", NO_TRACKS)]
     assert not study.cells
@@ -317,21 +320,27 @@ def test_only_audio_of_the_wanted_extent_is_used(
     demo: Dataset, store: Path, tmp_path: Path
 ) -> None:
     whole = [track for i, track in enumerate(demo.tracks) if i % 5]
-    tracks = tuple(replace(t, extent="full" if t in whole else "excerpt") for t in demo.tracks)
+    tracks = tuple(
+        replace(t, audio_variant="full" if t in whole else "excerpt") for t in demo.tracks
+    )
     dataset = replace(demo, tracks=tracks, lists={})
-    wanted = plan(MLP, protocols=["report"], seeds=1, extents=["full"])
+    wanted = plan(MLP, protocols=["random"], seeds=1, audio_variants=["full"])
     study = run_study(wanted, dataset, tmp_path, options(store), Log())
     assert sum(study.used["small-mlp"].values()) == len(whole)
     assert any(str(len(whole)) in note and "full" in note for note in study.dataset.notes)
     with pytest.raises(GenrescopeError, match="full-16k"):
         run_study(
-            plan(MLP, extents=["full-16k"]), dataset, tmp_path / "none", options(store), Log()
+            plan(MLP, audio_variants=["full-16k"]),
+            dataset,
+            tmp_path / "none",
+            options(store),
+            Log(),
         )
 
 
 def cell_of(outcomes: list[list[bool]]) -> Cell:
     tested = [
-        [Outcome(str(i), "a", "a" if right else "b") for i, right in enumerate(seed)]
+        [TrackPrediction(str(i), "a", "a" if right else "b") for i, right in enumerate(seed)]
         for seed in outcomes
     ]
     return Cell("r", "p", [], [], tested)
@@ -348,42 +357,42 @@ def test_interval_counts_tracks_not_seeds() -> None:
     assert cell_of([[True] * 10]).interval() == (1.0, 1.0)
 
 
-@pytest.mark.parametrize("name", sorted(bundled_plans()))
+@pytest.mark.parametrize("name", sorted(bundled_studies()))
 def test_every_bundled_study_is_valid(name: str) -> None:
-    loaded = load_plan(name)
+    loaded = load_study(name)
     assert loaded.protocols[0] == "filtered"
-    assert loaded.made_quick().quick
+    assert loaded.quick_version().quick
 
 
 def test_faults_of_a_study_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(GenrescopeError, match="why-so-low"):
-        load_plan("no-such-study")
+        load_study("no-such-study")
     with pytest.raises(GenrescopeError, match="'whole'; there are: full"):
-        load_plan("report", extents=["full", "whole"])
+        load_study("original", audio_variants=["full", "whole"])
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\n")
     with pytest.raises(GenrescopeError, match=r"mine.yaml.*recipes"):
-        load_plan(str(file))
-    file.write_text("recipes: [report-mlp, report-mlp]\n")
-    with pytest.raises(GenrescopeError, match="report-mlp"):
-        load_plan(str(file))
-    file.write_text("recipes: [report-mlp]\nprotocols: [random]\n")
-    with pytest.raises(GenrescopeError, match="'random'"):
-        load_plan(str(file))
-    file.write_text("recipes: [report-mlp]\nseed: 3\n")
+        load_study(str(file))
+    file.write_text("recipes: [original-mlp, original-mlp]\n")
+    with pytest.raises(GenrescopeError, match="original-mlp"):
+        load_study(str(file))
+    file.write_text("recipes: [original-mlp]\nprotocols: [shuffled]\n")
+    with pytest.raises(GenrescopeError, match="'shuffled'"):
+        load_study(str(file))
+    file.write_text("recipes: [original-mlp]\nseed: 3\n")
     with pytest.raises(GenrescopeError, match="seed"):
-        load_plan(str(file))
+        load_study(str(file))
 
 
 def test_what_takes_too_long_is_left_out_and_said_to_be(
     demo: Dataset, store: Path, tmp_path: Path
 ) -> None:
-    chosen = plan(protocols=["report", "filtered"], seeds=1, skip={"small-mlp": ["report"]})
-    done = run_study(chosen.made_quick(), demo, tmp_path, options(store), Log())
+    chosen = plan(protocols=["random", "filtered"], seeds=1, skip={"small-mlp": ["random"]})
+    done = run_study(chosen.quick_version(), demo, tmp_path, options(store), Log())
     ran = {(cell.recipe, cell.protocol) for cell in done.cells}
-    assert ran == {("small-cnn", "report"), ("small-cnn", "filtered"), ("small-mlp", "filtered")}
+    assert ran == {("small-cnn", "random"), ("small-cnn", "filtered"), ("small-mlp", "filtered")}
     (entry,) = done.unavailable
-    assert (entry.recipe, entry.protocol, entry.mark) == ("small-mlp", "report", SKIPPED)
+    assert (entry.recipe, entry.protocol, entry.mark) == ("small-mlp", "random", SKIPPED)
     write_report(done, tmp_path)
     assert "| small-mlp | left out |" in (tmp_path / "report.md").read_text()
 
@@ -391,21 +400,21 @@ def test_what_takes_too_long_is_left_out_and_said_to_be(
 def test_more_seeds_or_protocols_leave_what_is_done_as_it_is(
     demo: Dataset, store: Path, tmp_path: Path
 ) -> None:
-    small = plan(MLP, protocols=["report"], seeds=1).made_quick()
+    small = plan(MLP, protocols=["random"], seeds=1).quick_version()
     run_study(small, demo, tmp_path, options(store), Log())
     log = Log()
-    larger = small.model_copy(update={"protocols": ["filtered", "report"], "seeds": 2})
+    larger = small.model_copy(update={"protocols": ["filtered", "random"], "seeds": 2})
     run_study(larger, demo, tmp_path, options(store), log)
     assert log.before == 1
     assert sorted(log.fits) == [
         "small-mlp · filtered · seed 0",
         "small-mlp · filtered · seed 1",
-        "small-mlp · report · seed 1",
+        "small-mlp · random · seed 1",
     ]
 
 
 def test_learning_curves_are_not_of_segments(demo: Dataset, store: Path, tmp_path: Path) -> None:
-    chosen = plan(MLP, protocols=["leaky-segments", "report"], seeds=1, train_shares=[0.5])
-    done = run_study(chosen.made_quick(), demo, tmp_path, options(store), Log())
-    assert [(cell.recipe, cell.protocol) for cell in done.cells] == [("small-mlp", "report")]
+    chosen = plan(MLP, protocols=["leaky-segments", "random"], seeds=1, train_shares=[0.5])
+    done = run_study(chosen.quick_version(), demo, tmp_path, options(store), Log())
+    assert [(cell.recipe, cell.protocol) for cell in done.cells] == [("small-mlp", "random")]
     assert done.learning == []

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 import tiny_backbones
+from genrescope.datasets.demo import make
+from genrescope.datasets.track import Dataset
 from genrescope.models.classical import ESTIMATORS
 from genrescope.representations.store import Store
-from genrescope.study.plan import Plan, load_plan
+from genrescope.study.config import StudyConfig, load_study
 from genrescope.study.report import write_report
 from genrescope.study.run import Options, Study, run_study
-from genrescope.tracks.demo import make
-from genrescope.tracks.track import Dataset
-from genrescope.training.fit import PackedTracks, fit
+from genrescope.training.data import PackedTracks
+from genrescope.training.fit import fit
 from genrescope.training.recipe import Ensemble, Recipe, bundled_recipes, load_entry, load_recipe
 from silent import Silent
 
@@ -77,16 +78,16 @@ def study(
         )
         for recipe in small.values()
     ]
-    plan = Plan(
+    config = StudyConfig(
         recipes=recipes,
         ensembles=ENSEMBLES,
-        protocols=["report", "leaky-segments"],
+        protocols=["random", "leaky-segments"],
         seeds=1,
         train_shares=[0.5],
     )
     out = tmp_path_factory.mktemp("study")
     options = Options(jobs=1, store=kept, download=False, trainer_flags={"devices": 1})
-    done = run_study(plan, clips, out, options, Silent())
+    done = run_study(config, clips, out, options, Silent())
     write_report(done, out)
     return done, out
 
@@ -95,7 +96,7 @@ def study(
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_recipe_fits_on_the_demo(study: tuple[Study, Path], name: str) -> None:
     done, _ = study
-    (cell,) = [c for c in done.cells if c.recipe == name and c.protocol == "report"]
+    (cell,) = [c for c in done.cells if c.recipe == name and c.protocol == "random"]
     assert cell.n_test == 14
     if not (RECIPES.get(name) and RECIPES[name].optimiser):
         assert cell.mean > 0.3  # of ten styles; two epochs teach a network little
@@ -113,7 +114,7 @@ def test_segments_are_tested_one_by_one_where_they_leak(study: tuple[Study, Path
     # A clip of 3 s is ten times the same segment: knowing one is knowing all.
     assert leaking["knn-3s"].mean > 0.95
     assert leaking["knn-3s"].n_test == 140
-    apart = {c.recipe: c for c in study[0].cells if c.protocol == "report"}
+    apart = {c.recipe: c for c in study[0].cells if c.protocol == "random"}
     assert apart["knn-3s"].mean < leaking["knn-3s"].mean
     assert apart["knn-3s"].segment_accuracy == pytest.approx(apart["knn-3s"].mean)
     assert apart["knn"].segment_accuracy is None
@@ -132,7 +133,7 @@ def test_ensembles_tell_their_weights(study: tuple[Study, Path]) -> None:
 @one_process
 def test_learning_curves_are_of_fewer_tracks_and_the_same_test(study: tuple[Study, Path]) -> None:
     done, out = study
-    whole = {c.recipe: c for c in done.cells if c.protocol == "report"}
+    whole = {c.recipe: c for c in done.cells if c.protocol == "random"}
     some = {c.recipe: c for c in done.learning}
     assert set(some) == set(whole)
     for name, cell in some.items():
@@ -151,8 +152,8 @@ def test_the_report_holds_every_line(study: tuple[Study, Path]) -> None:
 
 
 def test_the_study_of_every_system_lists_every_recipe() -> None:
-    plan = load_plan("systems")
-    assert {entry.name for entry in plan.entries} == set(ENTRIES)
+    config = load_study("systems")
+    assert {entry.name for entry in config.entries} == set(ENTRIES)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

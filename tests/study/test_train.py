@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from genrescope.classifier import Classifier
+from genrescope.datasets.track import Dataset, Track
 from genrescope.study.run import Options
 from genrescope.study.train import Trained, train_classifier
-from genrescope.tracks.track import Dataset, Track
 from genrescope.training.recipe import load_recipe
 from silent import Silent
 
@@ -101,7 +101,9 @@ def test_what_is_unsure_is_set_by_tracks_that_were_held_back(train: Any, recipe:
     right = (shares[0] * (found["right_unsure"] or 0) + shares[1] * found["right_sure"]) / 120
     assert right == pytest.approx(trained.row.accuracy)
     assert found["right_sure"] > 0.5 > (found["right_unsure"] or 0)
-    assert f"less confidence than {found['below']:g} is marked unsure: of 120 tracks" in card
+    assert (
+        f"less confidence than {found['below']:g} is marked unsure: of 120 held-out tracks" in card
+    )
 
 
 @pytest.mark.parametrize(("each", "held"), [(3, 3), (2, 3), (1, None)])

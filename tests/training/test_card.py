@@ -54,13 +54,13 @@ def test_every_card_has_metadata_protocol_accuracy_limits_and_licence(tmp_path: 
     assert licence.startswith("Licence\n")
 
 
-def test_the_licence_is_told_or_said_to_be_unknown(tmp_path: Path) -> None:
+def test_the_licence_is_stated_or_unknown(tmp_path: Path) -> None:
     head, sections = card(tmp_path, license="cc-by-4.0")
     assert head["license"] == "cc-by-4.0"
     assert "This model: cc-by-4.0." in sections[-1]
     head, sections = card(tmp_path)
     assert head["license"] == "unknown"
-    assert "has not said under which licence" in sections[-1]
+    assert "The licence of this model is not stated." in sections[-1]
     assert "my-music" in sections[-1]
 
 
@@ -70,9 +70,9 @@ def test_only_a_model_that_can_be_unsure_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(30.0, "It hears 30 s at 16 kHz at a time:"), (5.0, "It hears 5 s")]
+    ("seconds", "words"), [(30.0, "Its input is 30 s at 16 kHz:"), (5.0, "Its input is 5 s")]
 )
-def test_only_a_model_with_a_transformers_folder_speaks_of_it(
+def test_only_a_model_with_a_transformers_folder_mentions_it(
     seconds: float, words: str, tmp_path: Path
 ) -> None:
     assert "transformers" not in card(tmp_path)[1][1]
@@ -114,6 +114,6 @@ def test_a_figure_that_leaks_is_marked_wherever_it_is(tmp_path: Path) -> None:
 def test_a_card_says_what_the_unsure_mark_is_worth(tmp_path: Path) -> None:
     found = {"count": 50, "unsure": 10, "right_unsure": 0.3, "right_sure": 0.9, "below": 0.4}
     limits = card(tmp_path, 0.4, unsure=found)[1][2]
-    assert "of 50 tracks that were held back, 10 (30% of them right); not so 40 (90% of" in limits
+    assert "of 50 held-out tracks, 10 (30% of them right); the others, 40 (90% of" in limits
     never = {**found, "unsure": 0, "right_unsure": None}
-    assert "held back, 0; not so 50 (90% of" in card(tmp_path, 0.4, unsure=never)[1][2]
+    assert "held-out tracks, 0; the others, 50 (90% of" in card(tmp_path, 0.4, unsure=never)[1][2]

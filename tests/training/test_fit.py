@@ -8,13 +8,16 @@ from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from genrescope.classifier import Classifier
+from genrescope.datasets.gtzan import read
 from genrescope.errors import GenrescopeError
 from genrescope.models import make_model
 from genrescope.representations import make_representation
-from genrescope.tracks.gtzan import read
-from genrescope.training import fit as fit_module
+from genrescope.training import data as data_module
+from genrescope.training.data import PackedTracks
 from genrescope.training.export import export
-from genrescope.training.fit import PackedTracks, fit, precision_here, rate_factor, read_curves
+from genrescope.training.fit import fit, precision_here
+from genrescope.training.loggers import read_curves
+from genrescope.training.module import rate_factor
 from genrescope.training.recipe import Augment, Optimiser, Recipe, Schedule, load_recipe
 
 GENRES = 3
@@ -38,7 +41,7 @@ def tracks(count: int, seed: int = 0) -> PackedTracks:
 def small(**settings: object) -> Recipe:
     return load_recipe(
         {
-            "extends": "report-mlp",
+            "extends": "original-mlp",
             "model": {"widths": [16]},
             "epochs": 6,
             "calibrate": False,
@@ -172,7 +175,7 @@ def test_versions_are_learnt_from_and_not_validated_on(tmp_path) -> None:
     values, labels = rows(60)
     valid, truth = rows(20, seed=1)
     nonsense = np.concatenate([valid, np.full_like(valid, 7)])
-    heard = []
+    fits = []
     for versions in (1, 2):
         train = np.concatenate([values, 0.5 * values])[: 60 * versions]
         descriptors = make_representation("descriptors")
@@ -189,13 +192,13 @@ def test_versions_are_learnt_from_and_not_validated_on(tmp_path) -> None:
         with torch.no_grad():
             right = fitted.network(torch.from_numpy(valid)).argmax(dim=1).numpy() == truth
         assert fitted.curves[-1]["valid_accuracy"] == pytest.approx(right.mean(), abs=1e-6)
-        heard.append(weights(fitted.network))
-    assert not np.array_equal(*heard)
+        fits.append(weights(fitted.network))
+    assert not np.array_equal(*fits)
 
 
 def test_classical_models_learn_from_every_version(tmp_path) -> None:
     values, labels = rows(60)
-    lda = load_recipe({"extends": "default", "name": "x", "alterations": ["loud"]})
+    lda = load_recipe({"extends": "default", "name": "x", "augmentations": ["loud"]})
     pack = [np.concatenate([values, values + shift]) for shift in (0, 1)]
     networks = [
         fit(
@@ -235,7 +238,7 @@ def test_the_losses_are_those_of_a_plain_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
     """However many batches Lightning is handed at once; with one row over, which is left out."""
-    monkeypatch.setattr(fit_module, "_TOGETHER", together)
+    monkeypatch.setattr(data_module, "_VALUES_PER_LOAD", together)
     schedule = {"name": "cosine", "warmup": 0.2}
     recipe = small(
         double_softmax=False, epochs=4, accumulate=2, schedule=schedule, normalise="none"
@@ -303,7 +306,7 @@ def test_wav2vec2_recipe_overfits_a_handful_of_real_clips(gtzan: Path, tmp_path)
     # The recipe as it is, but for the checkpoint (made here, random), the length and the rate.
     recipe = load_recipe(
         {
-            "extends": "report-wav2vec2",
+            "extends": "original-wav2vec2",
             "model": {"weights": str(tiny_wav2vec2(tmp_path / "weights"))},
             "representation": {"seconds": 5},
             "double_softmax": False,
@@ -315,7 +318,9 @@ def test_wav2vec2_recipe_overfits_a_handful_of_real_clips(gtzan: Path, tmp_path)
     wanted = ("classical", "metal", "hiphop", "blues")
     dataset = read(gtzan)
     chosen = [
-        [t for t in dataset.tracks if t.genre == genre and t.extent == "full" and t.audio][:2]
+        [t for t in dataset.tracks if t.genre == genre and t.audio_variant == "full" and t.audio][
+            :2
+        ]
         for genre in wanted
     ]
     packed = np.stack(

@@ -1,4 +1,4 @@
-"""A frozen encoder hears each clip once in a fit, and the fit is the same."""
+"""A frozen encoder encodes each clip once in a fit, and the fit is the same."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import transformers
 
 from genrescope.models.encoder import Encoder
 from genrescope.representations import make_representation
-from genrescope.training.fit import Fitted, PackedTracks, fit
-from genrescope.training.frozen import hears_once
+from genrescope.training.data import PackedTracks
+from genrescope.training.fit import Fitted, fit
+from genrescope.training.frozen import encodes_once
 from genrescope.training.recipe import Recipe, load_recipe
 from tiny_backbones import SPEECH
 
-SECONDS, RATE, GENRES = 0.5, 16000, 3
+SECONDS, SAMPLING_RATE, GENRES = 0.5, 16000, 3
 WINDOW, COUNT = 4000, 4
 TRAIN, VALID = 12, 6
 
@@ -32,16 +33,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many waveforms the encoder has heard, each time."""
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many waveforms the encoder has encoded, each time."""
     counts: list[int] = []
-    hear = Encoder.hear
+    encode = Encoder.encode
 
     def counted(self: Encoder, waveforms: torch.Tensor) -> torch.Tensor:
         counts.append(len(waveforms))
-        return hear(self, waveforms)
+        return encode(self, waveforms)
 
-    monkeypatch.setattr(Encoder, "hear", counted)
+    monkeypatch.setattr(Encoder, "encode", counted)
     return counts
 
 
@@ -63,11 +64,11 @@ def recipe(checkpoint: Path, **settings: Any) -> Recipe:
 
 def tracks(count: int, seed: int) -> PackedTracks:
     """Tones in noise; a genre has its own."""
-    lots = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     labels = np.arange(count) % GENRES
-    time = np.arange(int(SECONDS * RATE)) / RATE
+    time = np.arange(int(SECONDS * SAMPLING_RATE)) / SAMPLING_RATE
     tones = np.sin(2 * np.pi * (300 * 3.0 ** labels[:, None]) * time)
-    arrays = (tones + 0.1 * lots.normal(size=tones.shape)).astype(np.float32)
+    arrays = (tones + 0.1 * rng.normal(size=tones.shape)).astype(np.float32)
     representation = make_representation("waveform", {"seconds": SECONDS})
     return PackedTracks(representation, arrays, np.arange(count), labels.astype(np.int64))
 
@@ -77,7 +78,7 @@ def run(chosen: Recipe, folder: Path, **more: Any) -> Fitted:
         chosen,
         tracks(TRAIN, 0),
         tracks(VALID, 1),
-        shape=(int(SECONDS * RATE),),
+        shape=(int(SECONDS * SAMPLING_RATE),),
         genres=GENRES,
         seed=3,
         folder=folder,
@@ -91,17 +92,17 @@ def weights(network: torch.nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("windows", [{"length": WINDOW, "count": COUNT}, None])
-def test_each_clip_is_heard_once_however_many_epochs(
-    checkpoint: Path, tmp_path: Path, heard: list[int], windows: dict[str, int] | None
+def test_each_clip_is_encoded_once_however_many_epochs(
+    checkpoint: Path, tmp_path: Path, encoded: list[int], windows: dict[str, int] | None
 ) -> None:
     run(recipe(checkpoint, windows=windows, epochs=5), tmp_path)
     each = COUNT if windows else 1
-    # A clip of each part tells the arrays' shape, and the network that comes out hears the
+    # A clip of each part tells the arrays' shape, and the fitted network encodes the
     # validation clips anew.
-    assert sum(heard) == each * (TRAIN + 1 + VALID + 1 + VALID)
-    heard.clear()
+    assert sum(encoded) == each * (TRAIN + 1 + VALID + 1 + VALID)
+    encoded.clear()
     run(recipe(checkpoint, windows=windows, epochs=5), tmp_path)
-    assert sum(heard) == each * (1 + 1 + VALID)
+    assert sum(encoded) == each * (1 + 1 + VALID)
 
 
 @pytest.mark.parametrize("layers", ["last", "weighted"])
@@ -125,26 +126,26 @@ def test_it_learns(checkpoint: Path, tmp_path: Path) -> None:
     assert fitted.curves[-1]["valid_accuracy"] == 1
 
 
-def test_a_fit_stopped_while_it_hears_goes_on_and_ends_the_same(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: list[int]
+def test_a_fit_stopped_while_it_encodes_resumes_and_ends_the_same(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: list[int]
 ) -> None:
     whole = run(recipe(checkpoint), tmp_path / "whole")
-    in_all = sum(heard)
-    heard.clear()
-    hear = Encoder.hear
+    in_all = sum(encoded)
+    encoded.clear()
+    encode = Encoder.encode
 
     def stopped(self: Encoder, waveforms: torch.Tensor) -> torch.Tensor:
-        if sum(heard) >= COUNT * (1 + 8):  # after two batches
+        if sum(encoded) >= COUNT * (1 + 8):  # after two batches
             raise KeyboardInterrupt
-        return hear(self, waveforms)
+        return encode(self, waveforms)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Encoder, "hear", stopped)
+        patched.setattr(Encoder, "encode", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(recipe(checkpoint), tmp_path / "broken")
-    heard.clear()
+    encoded.clear()
     resumed = run(recipe(checkpoint), tmp_path / "broken")
-    assert sum(heard) == in_all - COUNT * 8
+    assert sum(encoded) == in_all - COUNT * 8
     assert torch.equal(weights(resumed.network), weights(whole.network))
     assert np.array_equal(resumed.valid_logits, whole.valid_logits)
 
@@ -152,7 +153,7 @@ def test_a_fit_stopped_while_it_hears_goes_on_and_ends_the_same(
 @pytest.mark.parametrize("kept", ["nothing", "half a row", "another shape", "no array"])
 def test_what_was_kept_is_taken_if_it_is_whole(checkpoint: Path, tmp_path: Path, kept: str) -> None:
     wanted = run(recipe(checkpoint), tmp_path).valid_logits
-    path = tmp_path / "train.heard.npy"
+    path = tmp_path / "train-encoder-outputs.npy"
     content = path.read_bytes()
     other = np.ones((TRAIN, 2, 3), np.float32)
     if kept == "another shape":
@@ -170,20 +171,20 @@ def test_what_was_kept_is_taken_if_it_is_whole(checkpoint: Path, tmp_path: Path,
     assert path.read_bytes() == content
 
 
-def test_how_much_has_been_heard_is_told(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_progress_of_encoding_is_reported(checkpoint: Path, tmp_path: Path) -> None:
     rows: list[dict[str, float]] = []
     run(recipe(checkpoint, epochs=2), tmp_path, on_epoch=rows.append)
-    told = [row["heard"] for row in rows if "heard" in row]
+    told = [row["encoded"] for row in rows if "encoded" in row]
     assert told == [0, 4, 8, 12, 12, 16, 18]
-    assert {row["clips"] for row in rows if "heard" in row} == {TRAIN + VALID}
-    assert [row["epoch"] for row in rows if "heard" not in row] == [1, 2]
+    assert {row["clips"] for row in rows if "encoded" in row} == {TRAIN + VALID}
+    assert [row["epoch"] for row in rows if "encoded" not in row] == [1, 2]
 
 
-def test_other_versions_of_validation_clips_are_heard_only_to_learn_from(
-    checkpoint: Path, tmp_path: Path, heard: list[int]
+def test_other_versions_of_validation_clips_are_encoded_only_for_training(
+    checkpoint: Path, tmp_path: Path, encoded: list[int]
 ) -> None:
     for refit in (False, True):
-        heard.clear()
+        encoded.clear()
         train, valid = (
             PackedTracks(
                 make_representation("waveform", {"seconds": SECONDS}),
@@ -198,16 +199,16 @@ def test_other_versions_of_validation_clips_are_heard_only_to_learn_from(
             recipe(checkpoint, epochs=1, refit=refit),
             train,
             valid,
-            shape=(int(SECONDS * RATE),),
+            shape=(int(SECONDS * SAMPLING_RATE),),
             genres=GENRES,
             seed=0,
             folder=tmp_path / str(refit),
             accelerator="cpu",
         )
-        assert sum(heard) == COUNT * (2 * TRAIN + 1 + VALID * (1 + refit) + 1 + VALID)
+        assert sum(encoded) == COUNT * (2 * TRAIN + 1 + VALID * (1 + refit) + 1 + VALID)
 
 
-def test_segments_are_heard_in_each_epoch(checkpoint: Path, tmp_path: Path) -> None:
+def test_segments_are_encoded_in_each_epoch(checkpoint: Path, tmp_path: Path) -> None:
     given = {"name": "segments", "of": {"name": "waveform", "seconds": SECONDS / 2}}
     chosen = recipe(checkpoint, windows=None, representation=given, epochs=2)
     whole = tracks(TRAIN, 0)
@@ -226,7 +227,7 @@ def test_segments_are_heard_in_each_epoch(checkpoint: Path, tmp_path: Path) -> N
         accelerator="cpu",
     )
     assert fitted.valid_logits.shape == (TRAIN, GENRES)
-    assert not list(tmp_path.rglob("*.heard.npy"))
+    assert not list(tmp_path.rglob("*encoder-outputs.npy"))
 
 
 @pytest.mark.parametrize(
@@ -240,8 +241,8 @@ def test_segments_are_heard_in_each_epoch(checkpoint: Path, tmp_path: Path) -> N
     ],
     ids=["learns", "sequence", "mixed", "normalised", "segments"],
 )
-def test_what_differs_between_epochs_is_heard_in_each(
+def test_what_differs_between_epochs_is_encoded_in_each(
     checkpoint: Path, settings: dict[str, Any], segmented: bool
 ) -> None:
-    assert hears_once(recipe(checkpoint), segmented=False)
-    assert not hears_once(recipe(checkpoint, **settings), segmented=segmented)
+    assert encodes_once(recipe(checkpoint), segmented=False)
+    assert not encodes_once(recipe(checkpoint, **settings), segmented=segmented)

@@ -11,12 +11,13 @@ import pytest
 
 from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation
-from genrescope.training.fit import Fitted, PackedTracks, fit
+from genrescope.training.data import PackedTracks
+from genrescope.training.fit import Fitted, fit
 from genrescope.training.recipe import Recipe, load_recipe
 
 pytest.importorskip("mlflow")
 
-RECIPE = {"extends": "report-mlp", "name": "tiny", "model": {"widths": [8]}, "epochs": 3}
+RECIPE = {"extends": "original-mlp", "name": "tiny", "model": {"widths": [8]}, "epochs": 3}
 
 
 def run(folder: Path, seed: int = 0) -> tuple[Fitted, Recipe]:
@@ -92,5 +93,5 @@ def test_without_mlflow_the_extra_is_named(
 ) -> None:
     forget_mlflow(monkeypatch)
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(GenrescopeError, match=r"pip install 'genrescope\[mlflow\]', or unset it"):
+    with pytest.raises(GenrescopeError, match=r"Unset it, or run pip install '\.\[mlflow\]'"):
         run(tmp_path)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.study.plan import load_plan
+from genrescope.study.config import load_study
 from genrescope.training.recipe import (
     Ensemble,
     bundled_recipes,
@@ -16,13 +16,13 @@ from genrescope.training.recipe import (
 
 
 def test_the_studys_recipes_are_as_it_gives_them() -> None:
-    mlp, cnn, wav2vec2 = (load_recipe(f"report-{name}") for name in ("mlp", "cnn", "wav2vec2"))
+    mlp, cnn, wav2vec2 = (load_recipe(f"original-{name}") for name in ("mlp", "cnn", "wav2vec2"))
     assert mlp.normalise == "l2-rows"
     assert mlp.model.parameters == {"widths": [512, 128], "dropout": 0.5}
     assert cnn.model.parameters["channels"] == [8, 16, 32, 64, 128]
     assert cnn.make_representation().shape == (3, 224, 224)
     assert wav2vec2.model.parameters["weights"] == "facebook/wav2vec2-base"
-    assert wav2vec2.make_representation().rate == 16000
+    assert wav2vec2.make_representation().sampling_rate == 16000
     for recipe, lr, batch in ((mlp, 1e-4, 16), (cnn, 1e-4, 16), (wav2vec2, 5e-5, 8)):
         assert recipe.optimiser.name == "adam"
         assert recipe.optimiser.lr == pytest.approx(lr)
@@ -42,31 +42,31 @@ def test_every_bundled_recipe_says_what_it_is_and_is_named_like_its_file(name: s
 
 
 def test_hash_follows_the_settings_and_nothing_else() -> None:
-    base = load_recipe("report-mlp")
-    renamed = load_recipe({"extends": "report-mlp", "name": "other", "about": "else"})
-    changed = load_recipe({"extends": "report-mlp", "double_softmax": False})
-    deeper = load_recipe({"extends": "report-mlp", "model": {"dropout": 0.4}})
+    base = load_recipe("original-mlp")
+    renamed = load_recipe({"extends": "original-mlp", "name": "other", "about": "else"})
+    changed = load_recipe({"extends": "original-mlp", "double_softmax": False})
+    deeper = load_recipe({"extends": "original-mlp", "model": {"dropout": 0.4}})
     assert renamed.hash == base.hash
     assert len({base.hash, changed.hash, deeper.hash}) == 3
     assert deeper.model.parameters == {"widths": [512, 128], "dropout": 0.4}
 
 
 def test_another_model_does_not_inherit_parameters() -> None:
-    recipe = load_recipe({"extends": "report-cnn", "model": {"name": "mlp"}})
+    recipe = load_recipe({"extends": "original-cnn", "model": {"name": "mlp"}})
     assert recipe.model.parameters == {}
 
 
 def test_a_recipe_file_may_extend_a_file_beside_it(tmp_path) -> None:
-    (tmp_path / "base.yaml").write_text("extends: report-mlp\nname: base\nepochs: 7\n")
+    (tmp_path / "base.yaml").write_text("extends: original-mlp\nname: base\nepochs: 7\n")
     (tmp_path / "mine.yaml").write_text("extends: base.yaml\nname: mine\n")
     recipe = load_recipe(str(tmp_path / "mine.yaml"))
     assert (recipe.name, recipe.epochs) == ("mine", 7)
 
 
 def test_quick_keeps_two_epochs_at_least_and_never_adds_any() -> None:
-    assert load_recipe("report-mlp").quick().epochs == 17
-    assert load_recipe({"extends": "report-mlp", "epochs": 30}).quick().epochs == 2
-    assert load_recipe({"extends": "report-mlp", "epochs": 1}).quick().epochs == 1
+    assert load_recipe("original-mlp").quick().epochs == 17
+    assert load_recipe({"extends": "original-mlp", "epochs": 30}).quick().epochs == 2
+    assert load_recipe({"extends": "original-mlp", "epochs": 1}).quick().epochs == 1
 
 
 @pytest.mark.parametrize(
@@ -83,20 +83,25 @@ def test_quick_keeps_two_epochs_at_least_and_never_adds_any() -> None:
 )
 def test_wrong_settings_are_named(settings: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        load_recipe({"extends": "report-mlp", **settings})
+        load_recipe({"extends": "original-mlp", **settings})
 
 
-def test_a_wrong_alteration_is_named_though_the_weights_are_not_there() -> None:
+def test_a_wrong_augmentation_is_named_though_the_weights_are_not_there() -> None:
     backbones = ["transformers:nobody/has-this"]
     representation = {"name": "embedding", "backbones": backbones, "layers": ["last"]}
     settings = {"extends": "default", "representation": representation}
-    assert load_recipe({**settings, "alterations": ["loud"]}).alterations == ("loud",)
+    assert load_recipe({**settings, "augmentations": ["loud"]}).augmentations == ("loud",)
     with pytest.raises(GenrescopeError, match="'loudest'"):
-        load_recipe({**settings, "alterations": ["loudest"]})
+        load_recipe({**settings, "augmentations": ["loudest"]})
+
+
+def test_the_former_name_of_augmentations_is_named() -> None:
+    with pytest.raises(InputError, match="`alterations` is now named `augmentations`"):
+        load_recipe({"extends": "default", "alterations": ["loud"]})
 
 
 def test_faults_of_files_are_named(tmp_path) -> None:
-    with pytest.raises(GenrescopeError, match="report-cnn"):
+    with pytest.raises(GenrescopeError, match="original-cnn"):
         load_recipe("no-such")
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [unclosed")
@@ -108,7 +113,7 @@ def test_faults_of_files_are_named(tmp_path) -> None:
         load_recipe(str(listing))
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
-    with pytest.raises(InputError, match="circle"):
+    with pytest.raises(InputError, match="circular"):
         load_recipe(str(tmp_path / "a.yaml"))
 
 
@@ -117,9 +122,9 @@ def test_the_hashes_of_what_was_measured_stay_what_they_were() -> None:
     known = {
         "default": "a93d5dd4f8fe",
         "musicnn-head": "d62c2d066c3f",
-        "report-cnn": "84837b770783",
-        "report-mlp": "fed74f67d6f9",
-        "report-wav2vec2": "cc8687240f47",
+        "original-cnn": "84837b770783",
+        "original-mlp": "fed74f67d6f9",
+        "original-wav2vec2": "cc8687240f47",
     }
     assert {name: load_recipe(name).hash for name in known} == known
 
@@ -139,18 +144,20 @@ def test_the_hashes_of_what_was_measured_stay_what_they_were() -> None:
     ],
 )
 def test_every_later_setting_changes_the_hash(change: dict) -> None:
-    assert load_recipe({"extends": "report-mlp", **change}).hash != load_recipe("report-mlp").hash
+    assert (
+        load_recipe({"extends": "original-mlp", **change}).hash != load_recipe("original-mlp").hash
+    )
 
 
 def test_what_is_not_for_a_kind_of_model_is_refused() -> None:
     with pytest.raises(GenrescopeError, match=r"search: not for a network"):
-        load_recipe({"extends": "report-mlp", "search": {"dropout": [0.1, 0.5]}})
+        load_recipe({"extends": "original-mlp", "search": {"dropout": [0.1, 0.5]}})
     with pytest.raises(GenrescopeError, match=r"members, refit: not for a classical model"):
         load_recipe({"extends": "svm", "members": 2, "refit": True})
     with pytest.raises(GenrescopeError, match="patience"):
-        load_recipe({"extends": "report-mlp", "refit": True, "patience": 3})
+        load_recipe({"extends": "original-mlp", "refit": True, "patience": 3})
     with pytest.raises(GenrescopeError, match="patience"):
-        load_recipe({"extends": "report-mlp", "validate_every": 2, "patience": 3})
+        load_recipe({"extends": "original-mlp", "validate_every": 2, "patience": 3})
 
 
 def test_an_ensemble_is_no_recipe_to_train() -> None:
@@ -165,7 +172,7 @@ def test_an_ensemble_is_no_recipe_to_train() -> None:
 def refused(path: Path, text: str, words: str) -> None:
     """By a recipe's and by a study's reader, with the file's name, and at once."""
     path.write_text(text, encoding="utf-8")
-    for read in (load_entry, load_plan):
+    for read in (load_entry, load_study):
         begun = time.process_time()
         with pytest.raises(InputError, match=words) as refusal:
             read(str(path))
@@ -202,18 +209,18 @@ def test_what_stands_for_too_much_is_refused_at_once(
         ("? " * 30_000, "more than 20 deep"),
         ("\n".join(" " * i + "a:" for i in range(300)), "more than 20 deep"),
         (chained(60, "y: @"), "more than 20 deep"),
-        ("a: &a [*a]", "within what it names"),
-        ("a: &a {<<: *a}", "within what it names"),
+        ("a: &a [*a]", "within its own target"),
+        ("a: &a {<<: *a}", "within its own target"),
         ("name: mine\nextends: knn\nname: other", r"'name' is given twice \(line 3\)"),
         ("name: mine\nsearch: {neighbours: [1], 'neighbours': [3]}", "given twice"),
         ("epochs: " + "9" * 5000, "4300 digits"),
-        ("epochs: " + "9" * 400, "beyond all bounds"),
-        ("epochs: 1e999", "beyond all bounds"),
-        ("epochs: .nan", "beyond all bounds"),
+        ("epochs: " + "9" * 400, "a number beyond ±9,007"),
+        ("epochs: 1e999", "a number beyond ±9,007"),
+        ("epochs: .nan", "a number beyond ±9,007"),
         ("about: " + "a" * 2**16, "more than 65,536"),
-        ("a: !!set {b}", "is no text"),
+        ("a: !!set {b}", "is not text"),
         ("a: !!python/object/apply:os.getcwd []", "readable YAML"),
-        ("2024: a", "2024' is no text"),
+        ("2024: a", "2024' is not text"),
     ],
     ids=map(str, range(17)),
 )
@@ -273,7 +280,7 @@ def test_merge_keys_and_aliases_are_for_what_is_short(tmp_path: Path) -> None:
         "- &base {extends: svm, name: one, search: &values {c: [1], gamma: [1e-2]}}\n"
         "- {<<: *base, name: two, search: {<<: *values, c: [3.0]}}\n"
     )
-    one, two = load_plan(str(path)).recipes
+    one, two = load_study(str(path)).recipes
     assert one.search == {"c": (1,), "gamma": (0.01,)}
     assert (two.name, two.search) == ("two", {"c": (3.0,), "gamma": (0.01,)})
 
@@ -310,8 +317,8 @@ def test_what_is_read_twice_is_not_shared(tmp_path: Path) -> None:
 def test_a_study_of_very_many_recipes_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(f"recipes: [{','.join(['svm'] * 10_000)}]")
-    with pytest.raises(InputError, match=r"lists 10,000 recipes.*200 at most"):
-        load_plan(str(path))
+    with pytest.raises(InputError, match=r"lists 10,000 recipes.*1 to 200"):
+        load_study(str(path))
 
 
 def test_a_message_names_a_few_faults_and_counts_the_rest(tmp_path: Path) -> None:
@@ -330,7 +337,7 @@ def test_a_message_names_a_few_faults_and_counts_the_rest(tmp_path: Path) -> Non
             "search: {gama: [1], c: [-1]}",
             "search.c: .*greater than 0; search.gama: Model svm has no",
         ),
-        ("search: {c: []}", "search.c: it lists no value"),
+        ("search: {c: []}", "search.c: it has no values"),
         ("search: {c: 1}", "search.c: Input should be a list"),
         ("search: {c: [1, '3']}", "search.c: Model svm: c is '3': Input should be a valid number"),
         ("search: {c: [yes]}", "search.c: Model svm: c is True"),
@@ -350,7 +357,7 @@ def test_a_message_names_a_few_faults_and_counts_the_rest(tmp_path: Path) -> Non
         ("extends: mlp\nmodel: {widths: 3}", "widths is 3: Input should be a list"),
         ("extends: mlp\nmodel: {widths: [3, 0]}", "widths.1 is 0"),
         ("extends: mlp\nmodel: {dropout: 2}", "dropout is 2"),
-        ("extends: mlp\nmodel: {name: svm}", "svm is no network"),
+        ("extends: mlp\nmodel: {name: svm}", "svm is not a network"),
         (
             "extends: wav2vec2\nmodel: {freeze: some}",
             "freeze must be one of none, features, all, not 'some'",
@@ -367,7 +374,7 @@ def test_wrong_parameters_are_named_with_their_file_before_anything_is_fitted(
     path = tmp_path / "mine.yaml"
     base = "" if "extends" in settings else "extends: svm\n"
     path.write_text(f"{base}{settings}\n", encoding="utf-8")
-    for read in (load_recipe, lambda text: load_plan("report", recipes=[text])):
+    for read in (load_recipe, lambda text: load_study("original", recipes=[text])):
         with pytest.raises(InputError, match=rf"mine\.yaml: .*{words}"):
             read(str(path))
 
@@ -376,4 +383,4 @@ def test_of_a_studys_recipes_the_wrong_one_is_named(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("recipes: [svm, {extends: knn, name: near, search: {k: [1]}}]")
     with pytest.raises(InputError, match=r"study\.yaml: recipe 'near': .*search\.k"):
-        load_plan(str(path))
+        load_study(str(path))

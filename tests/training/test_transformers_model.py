@@ -16,7 +16,7 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 import genrescope
-from genrescope.cli import app
+from genrescope.cli.app import app
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.models import make_model
 from genrescope.models.classical import Temperature
@@ -27,7 +27,7 @@ from genrescope.training.export import export, export_transformers
 from genrescope.training.recipe import load_encoder_recipe, load_recipe
 from tiny_backbones import save_checkpoint
 
-RATE = 16000
+SAMPLING_RATE = 16000
 GENRES = ("blues", "jazz", "pop")
 SAME = 1e-4
 
@@ -53,9 +53,9 @@ def genres(music: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFa
     for genre in ("noise", "tune"):
         (folder / genre).mkdir()
         for number in range(6):
-            noise = np.random.default_rng(number).uniform(-0.3, 0.3, 2 * RATE)
-            clip = noise if genre == "noise" else music(2.0, RATE, seed=number)
-            soundfile.write(folder / genre / f"{number}.wav", clip, RATE)
+            noise = np.random.default_rng(number).uniform(-0.3, 0.3, 2 * SAMPLING_RATE)
+            clip = noise if genre == "noise" else music(2.0, SAMPLING_RATE, seed=number)
+            soundfile.write(folder / genre / f"{number}.wav", clip, SAMPLING_RATE)
     return folder
 
 
@@ -76,7 +76,7 @@ def test_train_with_another_encoder_and_use_it_through_transformers(
     )
     made = train(
         *("--encoder", tmp_path / "tiny", "--recipe", short, "--data", genres, "--out", out),
-        *("--store", tmp_path / "store", "--jobs", 1, "--force"),
+        *("--cache-dir", tmp_path / "store", "--jobs", 1, "--force"),
     )
     assert made.exit_code == 0, made.output
     assert f"For transformers.pipeline: {out / 'transformers'}" in made.stderr
@@ -88,11 +88,14 @@ def test_train_with_another_encoder_and_use_it_through_transformers(
     assert trained["recipe"] == "short (tiny)"
     assert trained["transformers_s"] == 5
     assert str(tmp_path) not in (out / "README.md").read_text()
-    assert "It hears 5 s at 16 kHz at a time: for so much" in (out / "README.md").read_text()
+    assert "Its input is 5 s at 16 kHz: for audio of this length" in (out / "README.md").read_text()
 
     classifier = genrescope.load(out)
-    for clip in (music(5.0, RATE, seed=9), music(5.0, RATE, seed=10) * 3):  # beyond [-1, 1]
-        told = classifier.predict(clip, RATE).probabilities
+    for clip in (
+        music(5.0, SAMPLING_RATE, seed=9),
+        music(5.0, SAMPLING_RATE, seed=10) * 3,
+    ):  # beyond [-1, 1]
+        told = classifier.predict(clip, SAMPLING_RATE).probabilities
         assert agree(probabilities(out / "transformers", clip), told)
 
     classifier.save_pretrained(tmp_path / "copy")
@@ -113,8 +116,11 @@ def test_the_recipe_of_another_encoder_differs_in_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--encoder", "AST"), "audio-spectrogram-transformer is no encoder of waveforms. Give wa"),
-        (("--encoder", "nowhere/to-be-found"), "nowhere/to-be-found cannot be had"),
+        (
+            ("--encoder", "AST"),
+            "audio-spectrogram-transformer is not an encoder of waveforms. Give wa",
+        ),
+        (("--encoder", "nowhere/to-be-found"), "nowhere/to-be-found cannot be fetched"),
         (("--encoder", "AST", "--recipe", "mlp"), "mlp fine-tunes no encoder"),
     ],
 )
@@ -148,12 +154,14 @@ def fitted(
 def test_every_kind_of_encoder_agrees(
     kind: str, norm: str, standardise: bool, music: Callable[..., np.ndarray], tmp_path: Path
 ) -> None:
-    network = fitted(kind, tmp_path, RATE, {"feat_extract_norm": norm}, standardise=standardise)
+    network = fitted(
+        kind, tmp_path, SAMPLING_RATE, {"feat_extract_norm": norm}, standardise=standardise
+    )
     network = nn.Sequential(network, Temperature(1.7)).eval()
     assert export_transformers(tmp_path, network, GENRES)
     export(tmp_path, network, make_representation("waveform", {"seconds": 1}), GENRES, {})
-    clip = music(1.0, RATE)
-    told = genrescope.load(tmp_path).predict(clip, RATE).probabilities
+    clip = music(1.0, SAMPLING_RATE)
+    told = genrescope.load(tmp_path).predict(clip, SAMPLING_RATE).probabilities
     assert max(told.values()) > 0.4  # they do differ
     assert agree(probabilities(tmp_path / "transformers", clip), told)
 
@@ -161,20 +169,20 @@ def test_every_kind_of_encoder_agrees(
 def test_of_a_recipe_with_windows_it_is_the_network_of_a_window(
     music: Callable[..., np.ndarray], tmp_path: Path
 ) -> None:
-    network = fitted("wav2vec2", tmp_path, RATE // 2, {}, standardise=True)
-    whole = nn.Sequential(Windows(network, RATE // 2, 3), Temperature(0.8)).eval()
+    network = fitted("wav2vec2", tmp_path, SAMPLING_RATE // 2, {}, standardise=True)
+    whole = nn.Sequential(Windows(network, SAMPLING_RATE // 2, 3), Temperature(0.8)).eval()
     assert export_transformers(tmp_path, whole, GENRES)
     export(tmp_path, whole, make_representation("waveform", {"seconds": 1}), GENRES, {})
-    clip = np.tile(music(0.25, RATE), 4)  # of which every window hears the same
-    told = genrescope.load(tmp_path).predict(clip, RATE).probabilities
-    assert agree(probabilities(tmp_path / "transformers", clip[: RATE // 2]), told)
+    clip = np.tile(music(0.25, SAMPLING_RATE), 4)  # of which every window has the same input
+    told = genrescope.load(tmp_path).predict(clip, SAMPLING_RATE).probabilities
+    assert agree(probabilities(tmp_path / "transformers", clip[: SAMPLING_RATE // 2]), told)
 
 
 @pytest.mark.parametrize("model", [{"head": "batchnorm"}, {"pool": "lstm"}, {"layers": "weighted"}])
 def test_what_transformers_has_no_form_for_is_not_written(
     model: dict[str, str], tmp_path: Path
 ) -> None:
-    network = fitted("wav2vec2", tmp_path, RATE, {}, **model)
+    network = fitted("wav2vec2", tmp_path, SAMPLING_RATE, {}, **model)
     assert not export_transformers(tmp_path, network, GENRES)
     assert not (tmp_path / "transformers").exists()
 
@@ -182,11 +190,13 @@ def test_what_transformers_has_no_form_for_is_not_written(
 def test_a_checkpoint_in_half_precision_is_read_in_full(tmp_path: Path) -> None:
     folder = save_checkpoint("hubert", tmp_path / "whole")
     transformers.HubertModel.from_pretrained(folder).half().save_pretrained(tmp_path / "half")
-    encoder = make_model("encoder", (RATE,), 3, {"weights": str(tmp_path / "half"), "hidden": 6})
-    assert encoder.eval()(torch.zeros(1, RATE)).dtype == torch.float32
+    encoder = make_model(
+        "encoder", (SAMPLING_RATE,), 3, {"weights": str(tmp_path / "half"), "hidden": 6}
+    )
+    assert encoder.eval()(torch.zeros(1, SAMPLING_RATE)).dtype == torch.float32
 
 
 def test_a_folder_of_no_network_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "no-such-thing"}')
-    with pytest.raises(InputError, match="of no known network"):
+    with pytest.raises(InputError, match="describes no known network"):
         encoder_config(tmp_path)

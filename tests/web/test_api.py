@@ -64,7 +64,7 @@ def test_it_answers_as_the_library_does(ask: httpx.Client) -> None:
     assert [tag["label"] for tag in answer["tags"]] == list(expected.tags)[:3]
     assert answer["timeline"]["genres"][0] in expected.probabilities
     assert len(answer["timeline"]["genres"]) == 3
-    assert answer["sentence"].startswith("Probably " if not expected.unsure else "Hard to tell")
+    assert answer["sentence"].startswith("Probably " if not expected.unsure else "Low confidence")
     assert answer["similar"] is None
 
 
@@ -269,7 +269,7 @@ def test_fifty_at_once_are_all_answered_in_bounded_memory(
 
 def test_too_many_are_told_to_come_back(serve: Callable[..., Any]) -> None:
     path = genrescope.sample()
-    with serve("--workers", 1, "--waiting", 2) as server, ThreadPoolExecutor(12) as pool:
+    with serve("--workers", 1, "--max-queue", 2) as server, ThreadPoolExecutor(12) as pool:
         content = path.read_bytes()
         answers = list(
             pool.map(
@@ -316,7 +316,7 @@ def test_a_foreign_name_is_refused_where_only_this_machine_may_ask(server: Serve
 
 
 def test_it_listens_to_this_machine_alone(server: Server) -> None:
-    listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    listening = Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]
     local = [line.split()[1] for line in listening if line.split()[3] == "0A"]
     assert f"0100007F:{server.port:04X}" in local
     assert f"00000000:{server.port:04X}" not in local
@@ -428,7 +428,7 @@ def test_of_gradio_only_what_the_page_needs_is_open(ask: httpx.Client, path: str
 
 def test_what_is_sent_and_never_heard_is_bounded(serve: Callable[..., Any]) -> None:
     with (
-        serve("--max-mb", 0.1, "--waiting", 4) as server,
+        serve("--max-mb", 0.1, "--max-queue", 4) as server,
         httpx.Client(base_url=server.address) as client,
     ):
         sent = {"files": ("clip.mp3", b"x" * 60_000)}

@@ -22,9 +22,9 @@ from starlette.websockets import WebSocketDisconnect
 
 import genrescope
 from genrescope.web.clients import client_of
-from genrescope.web.guard import Guard
+from genrescope.web.middleware import RequestGuard
+from genrescope.web.queue import FairQueue, FullError
 from genrescope.web.temporary import ServerFolder
-from genrescope.web.turns import FullError, Turns
 from web_server import Server, running
 
 pytestmark = pytest.mark.xdist_group("web-attacks")
@@ -36,7 +36,7 @@ SIZE = 100_000  # bytes that the server takes in a request
 
 @pytest.fixture(scope="module")
 def server(serve: Callable[..., Any]) -> Iterator[Server]:
-    with serve("--max-mb", SIZE / 1e6, "--waiting", 16, "--timeout", 8) as server:
+    with serve("--max-mb", SIZE / 1e6, "--max-queue", 16, "--timeout", 8) as server:
         yield server
 
 
@@ -173,7 +173,7 @@ def test_sites_that_are_named_may_frame_it() -> None:
         "sec-fetch-dest": "iframe",
     }
     app = PlainTextResponse("page")
-    guard = Guard(app, size=100, upload_s=1, framers=("https://huggingface.co",))
+    guard = RequestGuard(app, size=100, upload_s=1, framers=("https://huggingface.co",))
     asking = TestClient(guard)
     answer = asking.get("/", headers=frame)
     assert answer.status_code == 200
@@ -184,7 +184,7 @@ def test_sites_that_are_named_may_frame_it() -> None:
 
 
 def test_websockets_are_refused() -> None:
-    asking = TestClient(Guard(PlainTextResponse("page"), size=100, upload_s=1))
+    asking = TestClient(RequestGuard(PlainTextResponse("page"), size=100, upload_s=1))
     with pytest.raises(WebSocketDisconnect), asking.websocket_connect("/"):
         pass
 
@@ -193,10 +193,10 @@ def test_a_fault_is_one_line_and_an_answer(caplog: pytest.LogCaptureFixture) -> 
     async def broken(*_: object) -> None:
         raise ValueError("line 1\nline 2\x1b[2J")
 
-    answer = TestClient(Guard(broken, size=100, upload_s=1)).get("/a%0Ab")
+    answer = TestClient(RequestGuard(broken, size=100, upload_s=1)).get("/a%0Ab")
     assert (answer.status_code, answer.json()["detail"]) == (
         500,
-        "The server failed at this request.",
+        "Internal server error.",
     )
     (record,) = caplog.records
     assert "ValueError at test_attacks.py:" in record.getMessage()
@@ -262,7 +262,7 @@ def test_uploads_on_their_way_have_a_share_of_the_room(server: Server, begun: by
 def test_one_client_does_not_fill_the_room_for_all(serve: Callable[..., Any]) -> None:
     sent = {"files": ("clip.mp3", b"x" * 60_000)}
     with (
-        serve("--max-mb", SIZE / 1e6, "--waiting", 16) as server,
+        serve("--max-mb", SIZE / 1e6, "--max-queue", 16) as server,
         client(server) as greedy,
         client(server, "127.0.0.2") as other,
     ):
@@ -274,19 +274,19 @@ def test_one_client_does_not_fill_the_room_for_all(serve: Callable[..., Any]) ->
 
 
 def test_some_places_are_never_the_same_clients() -> None:
-    turns = Turns(1, 8)
+    queue = FairQueue(1, 8)
     with contextlib.ExitStack() as stack:
         for _ in range(6):
-            stack.enter_context(turns.place("greedy"))
+            stack.enter_context(queue.place("greedy"))
         with pytest.raises(FullError):
-            stack.enter_context(turns.place("greedy"))
+            stack.enter_context(queue.place("greedy"))
         for name in ("modest", "other"):
-            stack.enter_context(turns.place(name))
+            stack.enter_context(queue.place(name))
         with pytest.raises(FullError):
-            stack.enter_context(turns.place("late"))
-        assert turns.inside == 8
-    with turns.place("greedy"):
-        assert turns.inside == 1
+            stack.enter_context(queue.place("late"))
+        assert queue.inside == 8
+    with queue.place("greedy"):
+        assert queue.inside == 1
 
 
 @pytest.mark.parametrize(
@@ -363,28 +363,31 @@ BEAT = b"GET /gradio_api/heartbeat/a HTTP/1.1\r\n" + HOST
 @pytest.mark.parametrize(
     ("cause", "pieces"),
     [
-        ("went away", [post(CLASSIFY, FILE % b"file", 90_000)]),
-        ("went away", [post(UPLOAD, FILE % b"files", 90_000)]),
-        ("went away", [post(JOIN, b'{"data', 1000)]),
-        ("went away", [post("/gradio_api/cancel", b'{"event', 1000)]),
-        ("went away", [post(CLASSIFY, FILE % b"file", 90_000).replace(b"HTTP/1.1", b"HTTP/1.0")]),
+        ("disconnected", [post(CLASSIFY, FILE % b"file", 90_000)]),
+        ("disconnected", [post(UPLOAD, FILE % b"files", 90_000)]),
+        ("disconnected", [post(JOIN, b'{"data', 1000)]),
+        ("disconnected", [post("/gradio_api/cancel", b'{"event', 1000)]),
         (
-            "no session",
+            "disconnected",
+            [post(CLASSIFY, FILE % b"file", 90_000).replace(b"HTTP/1.1", b"HTTP/1.0")],
+        ),
+        (
+            "unknown session",
             [b"GET /gradio_api/queue/data?session_hash=x HTTP/1.1\r\n" + HOST + b"\r\n"],
         ),
-        ("no session", [b"GET /gradio_api/queue/data HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("unknown session", [b"GET /gradio_api/queue/data HTTP/1.1\r\n" + HOST + b"\r\n"]),
         (
-            "no session",
+            "unknown session",
             [
                 b"GET /gradio_api/queue/data?session_hash=%1b%0aa%ed%a0%80 HTTP/1.1\r\n"
                 + HOST
                 + b"\r\n"
             ],
         ),
-        ("no such file", [b"GET /gradio_api/file=/x%0a HTTP/1.1\r\n" + HOST + b"\r\n"]),
-        ("no such session", [b"GET /gradio_api/heartbeat/%00 HTTP/1.1\r\n" + HOST + b"\r\n"]),
-        ("no event", [post("/gradio_api/cancel", json.dumps(EVENT).encode())]),
-        ("no event", [post("/gradio_api/reset", json.dumps({"event_id": "0"}).encode())]),
+        ("unknown file", [b"GET /gradio_api/file=/x%0a HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("unknown session", [b"GET /gradio_api/heartbeat/%00 HTTP/1.1\r\n" + HOST + b"\r\n"]),
+        ("unknown event", [post("/gradio_api/cancel", json.dumps(EVENT).encode())]),
+        ("unknown event", [post("/gradio_api/reset", json.dumps({"event_id": "0"}).encode())]),
         ("boundary", [post(CLASSIFY, b"garbage")]),
         ("Invalid HTTP", [bytes(range(256))]),
         ("Invalid HTTP", [BEAT + b"Transfer-Encoding: chunked\r\n\r\n", b"no length\r\n"]),
@@ -398,7 +401,7 @@ def test_what_is_broken_off_or_unknown_is_one_line(
     server: Server, cause: str, pieces: list[bytes]
 ) -> None:
     before = len(server.log.read_text().splitlines())
-    talk(server, *pieces, half=cause == "went away")
+    talk(server, *pieces, half=cause == "disconnected")
     found = lines(server, before, 1)
     assert len(found) == 1, found
     assert cause in found[0]
@@ -475,7 +478,7 @@ def test_no_answer_stays_in_memory(server: Server, ask: httpx.Client) -> None:
             assert "gs-sentence" in listen(ask, session)
 
     def memory() -> int:  # without the processes that decode, which keep no answers
-        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
         return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
     answers(15)

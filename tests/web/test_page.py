@@ -18,11 +18,11 @@ import soundfile
 from rich.console import Console
 
 import genrescope
-from genrescope.study.plan import load_plan
-from genrescope.study.progress import StudyProgress
+from genrescope.cli.progress import StudyProgress
+from genrescope.datasets.demo import make
+from genrescope.study.config import load_study
 from genrescope.study.report import write_report
 from genrescope.study.run import Options, run_study
-from genrescope.tracks.demo import make
 from web_server import Server
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -64,12 +64,12 @@ def missing(what: str) -> None:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the report of a real study of a classical model, on a second of each demo clip."""
     folder = tmp_path_factory.mktemp("study")
-    plan = load_plan(
-        "report",
+    plan = load_study(
+        "original",
         recipes=["knn"],
-        protocols=["grouped", "report"],
+        protocols=["grouped", "random"],
         seeds=1,
-        extents=None,
+        audio_variants=None,
     )
     demo = make(folder / "demo", tracks_per_style=7, seconds=1.0)
     options = Options(jobs=1, store=folder / "store", download=False)
@@ -250,7 +250,7 @@ def test_the_study_and_the_programs_have_their_tabs(
     page = visit()
     page.get_by_role("tab", name="Study").click()
     page.get_by_role("heading", name="Test accuracy").first.wait_for()
-    for name in ("knn", "grouped", "report"):
+    for name in ("knn", "grouped", "random"):
         assert page.locator(".gs-report table").first.get_by_text(name).count() >= 1
     images = page.locator(".gs-report img")
     assert images.count() == report.joinpath("report.md").read_text().count("![")

@@ -1,4 +1,4 @@
-"""Audio files: which they are, where they lie, and what is decoded from them."""
+"""Audio files: recognising, finding and decoding them."""
 
 from genrescope.audio.decode import (
     AudioWarning,
@@ -12,8 +12,8 @@ from genrescope.audio.decode import (
 )
 from genrescope.audio.formats import EXTENSIONS, is_audio
 from genrescope.audio.waveform import (
-    LOUDEST,
-    QUIETEST,
+    MAX_AMPLITUDE,
+    SILENCE_PEAK,
     Waveform,
     fit_length,
     is_silent,
@@ -23,8 +23,8 @@ from genrescope.audio.waveform import (
 
 __all__ = [
     "EXTENSIONS",
-    "LOUDEST",
-    "QUIETEST",
+    "MAX_AMPLITUDE",
+    "SILENCE_PEAK",
     "AudioWarning",
     "Clip",
     "Excerpts",

@@ -1,9 +1,9 @@
 """Audio files to waveforms: decode, mix to mono, resample.
 
-`load` gives a whole clip; `excerpts` gives parts of a track that may be hours long, in time and
-memory that do not grow with it; `pieces` gives all of it, piece by piece.
+`load` returns a whole clip; `excerpts` returns parts of a track of any length in bounded time and
+memory; `pieces` yields all of it in bounded memory.
 
-What can be decoded of a damaged file is used, with a warning. It is refused if that is less than
+Of a damaged file, what can be decoded is used, with a warning. It is refused if that is less than
 half of it, or less than a second.
 """
 
@@ -18,28 +18,28 @@ from pathlib import Path
 import numpy as np
 
 from genrescope.audio.source import REPLACE, View, open_source
-from genrescope.audio.tracks import (
+from genrescope.audio.streams import (
     AUDIBLE_S,
     PADDING_S,
     CannotSeekError,
-    Track,
+    SoundStream,
     at_rate,
-    open_track,
+    open_stream,
 )
 from genrescope.audio.waveform import Waveform, fault_of, fit_length, resample
 from genrescope.errors import InputError
 
-_CONTEXT_S = 0.02  # read on both sides of a span, so that resampling meets no edge
-_SHORTEST_S = 1.0  # that a damaged file must give
+_CONTEXT_S = 0.02  # read on both sides of a span, to avoid edge effects of resampling
+_SHORTEST_S = 1.0  # minimum that must be decodable of a damaged file
 _LONGEST_S, _ABSURD = 172_800.0, 1000
-_CANCELLED = 0.05  # of a track, from which on it is worth a word
-_LEAST_SHARE = 0.1  # of audio among bytes that are none, below which it is taken for none
-_FOREIGN_S = 1.0  # of bytes around the audio, from which on they are worth a word
+_CANCELLED = 0.05  # minimum share of a track that is reported
+_MIN_SHARE = 0.1  # of audio among other bytes, below which a file is not audio
+_FOREIGN_S = 1.0  # minimum of other bytes, in s of audio, that is reported
 
 
 @dataclass(frozen=True, slots=True)
 class AudioWarning:
-    """What is to be known of a file that was decoded all the same.
+    """A note about a file that was decoded.
 
     Attributes
     ----------
@@ -61,33 +61,33 @@ class Clip:
     ----------
     waveform
         float32 (samples,), mono.
-    rate
+    sampling_rate
         In Hz.
     warnings
-        What is to be known of it.
+        Notes about it.
     """
 
     waveform: Waveform
-    rate: int
+    sampling_rate: int
     warnings: tuple[AudioWarning, ...] = ()
 
 
-def load(path: Path, rate: int | None = None) -> tuple[Waveform, int]:
+def load(path: Path, sampling_rate: int | None = None) -> tuple[Waveform, int]:
     """Decode a file to mono and, if asked, resample it: ``decode`` without its warnings.
 
     Returns
     -------
     waveform
         float32 (samples,), mono.
-    rate
+    sampling_rate
         In Hz.
     """
-    clip = decode(path, rate)
-    return clip.waveform, clip.rate
+    clip = decode(path, sampling_rate)
+    return clip.waveform, clip.sampling_rate
 
 
 def length(path: Path) -> float:
-    """Give how many seconds of audio a file holds, without decoding it; 0 if that is unknown.
+    """Return the duration of a file in s, without decoding it; 0 if that is unknown.
 
     Raises
     ------
@@ -98,28 +98,27 @@ def length(path: Path) -> float:
         return track.seconds()
 
 
-def decode(path: Path, rate: int | None = None) -> Clip:
+def decode(path: Path, sampling_rate: int | None = None) -> Clip:
     """Decode a file to mono and, if asked, resample it.
 
     Parameters
     ----------
     path
-        Any format that libsndfile or FFmpeg reads. Of several sound tracks the default one is
-        taken; files joined end to end give all their parts.
-    rate
-        The wanted sample rate in Hz; None keeps the file's own.
+        Any format that libsndfile or FFmpeg reads. Of several audio streams the default one is
+        decoded; of files joined end to end, all parts.
+    sampling_rate
+        Target sampling rate in Hz; None keeps the file's own.
 
     Raises
     ------
     InputError
-        If the file is missing, is not a regular file, is not audio, is empty, holds values that
-        are no sound, or so damaged that less than half of it, or less than a second, can be
-        decoded.
+        If the file is missing, not a regular file, not audio, empty, holds invalid samples, or is
+        so damaged that less than half of it, or less than a second, can be decoded.
     """
     with _open(path) as track:
-        target = rate or track.rate
-        report = _Report(path, track)
-        blocks = list(at_rate(report.checked(), track.rate, target))
+        target = sampling_rate or track.sampling_rate
+        report = _DecodeReport(path, track)
+        blocks = list(at_rate(report.checked(), track.sampling_rate, target))
         return Clip(np.concatenate(blocks), target, report.warnings())
 
 
@@ -134,11 +133,11 @@ class Excerpts:
     starts
         Where each waveform starts, in s.
     waveforms
-        float32 (samples,) each, mono, at the rate that was asked for.
+        float32 (samples,) each, mono, at the requested rate.
     whole
         Whether they cover the whole track; then there is one.
     warnings
-        What is to be known of the track, as far as it was decoded.
+        Notes about the decoded parts.
     """
 
     seconds: float
@@ -148,58 +147,57 @@ class Excerpts:
     warnings: tuple[AudioWarning, ...] = ()
 
 
-def excerpts(path: Path, rate: int, *, span_s: float, most: int) -> Excerpts:
-    """Decode spans spread evenly over a track, or all of a track that is no longer than they are.
+def excerpts(path: Path, sampling_rate: int, *, span_s: float, max_spans: int) -> Excerpts:
+    """Decode spans spread evenly over a track, or all of a short track.
 
-    The track falls into ``most`` equal shares; a span lies in the middle of each. It is sought,
-    not decoded up to: time and memory depend on the spans and hardly on the track. Only formats
-    that do not tell their length are read through (AAC without a container, MP3 without a Xing
-    header, what was written to a pipe), and only what cannot be sought is decoded through, both in
-    bounded memory.
+    The track is divided into ``max_spans`` equal parts, with a span in the middle of each. Spans
+    are reached by seeking: time and memory hardly depend on the track's length. Only formats
+    without a stated length are read through (AAC without a container, MP3 without a Xing header,
+    output of a pipe), and only files without seeking are decoded through, both in bounded memory.
 
     Parameters
     ----------
     path
         Any format that libsndfile or FFmpeg reads.
-    rate
-        The wanted sample rate in Hz.
+    sampling_rate
+        Target sampling rate in Hz.
     span_s
         Length of a span in s.
-    most
-        Number of spans. A track of up to ``most * span_s`` seconds comes whole, as from `load`.
+    max_spans
+        Number of spans. A track of up to ``max_spans * span_s`` seconds is returned whole.
 
     Returns
     -------
     excerpts
-        Spans of ``round(span_s * rate)`` samples. They start where they say to the sample in
-        formats that libsndfile reads, to about a tenth of a second in others.
+        Spans of ``round(span_s * sampling_rate)`` samples. Their starts are exact in formats that
+        libsndfile reads, and within about 0.1 s in others.
 
     Raises
     ------
     ValueError
-        If ``span_s`` or ``most`` is not positive.
+        If ``span_s`` or ``max_spans`` is not positive.
     InputError
-        As `decode`; but faults between the spans of a long track go unseen.
+        As `decode`, but not for faults between the spans of a long track.
     """
-    if span_s <= 0 or most < 1:
-        raise ValueError(f"span_s = {span_s} and most = {most} must be positive")
+    if span_s <= 0 or max_spans < 1:
+        raise ValueError(f"span_s = {span_s} and max_spans = {max_spans} must be positive")
     with _open(path) as track:
-        return _excerpts(path, track, rate, span_s, most)
+        return _excerpts(path, track, sampling_rate, span_s, max_spans)
 
 
-def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Waveform]:
-    """Decode all of a track piece by piece, in memory that does not grow with it.
+def pieces(path: Path, sampling_rate: int, length: int, margin: int = 0) -> Iterator[Waveform]:
+    """Decode all of a track piece by piece, in bounded memory.
 
     Parameters
     ----------
     path
         Any format that libsndfile or FFmpeg reads.
-    rate
-        The wanted sample rate in Hz.
+    sampling_rate
+        Target sampling rate in Hz.
     length
         Of a piece, in samples.
     margin
-        How many samples of both neighbours each piece has, too.
+        Samples of either neighbour that each piece includes.
 
     Yields
     ------
@@ -210,15 +208,15 @@ def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Wave
     Raises
     ------
     InputError
-        As `decode`; of a fault late in the track, only then.
+        As `decode`, when the fault is reached.
     """
     held = np.empty(0, np.float32)
-    lead = 0  # samples of ``held`` that come before its piece
+    lead = 0  # samples of ``held`` before its piece
     with _open(path) as track:
-        report = _Report(path, track)
-        for block in at_rate(report.checked(), track.rate, rate):
+        report = _DecodeReport(path, track)
+        for block in at_rate(report.checked(), track.sampling_rate, sampling_rate):
             held = np.concatenate([held, block])
-            # Strictly more, so that the last piece is not made of its margins alone.
+            # Strictly more, so that the last piece does not consist of margins only.
             while len(held) > lead + length + margin:
                 yield held[: lead + length + margin]
                 held, lead = held[lead + length - margin :], margin
@@ -227,25 +225,25 @@ def pieces(path: Path, rate: int, length: int, margin: int = 0) -> Iterator[Wave
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Track]:
-    with open_source(path) as source, open_track(View(source)) as track:
+def _open(path: Path) -> Iterator[SoundStream]:
+    with open_source(path) as source, open_stream(View(source)) as track:
         yield track
 
 
-class _Report:
-    # What comes of a file that is decoded from start to end.
+class _DecodeReport:
+    # Checks and counts the blocks of a file that is decoded from start to end.
 
-    def __init__(self, path: Path, track: Track) -> None:
+    def __init__(self, path: Path, track: SoundStream) -> None:
         self._path, self._track, self.seconds = path, track, 0.0
 
     def checked(self) -> Iterator[Waveform]:
-        # By blocks, as a corrupt header may promise more than memory holds.
+        # In blocks, as a corrupt header may state more than fits into memory.
         count = 0
         for block in self._track.blocks():
             _check_samples(self._path, block)
             count += len(block)
             yield block
-        self.seconds = count / self._track.rate
+        self.seconds = count / self._track.sampling_rate
         if count == 0:
             raise InputError(self._path, "no samples can be decoded from it", REPLACE)
 
@@ -253,14 +251,14 @@ class _Report:
         return _warnings(self._path, self._track, self.seconds)
 
 
-def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...]:
-    # Of so many seconds that were decoded. A header that promises days, or a thousand times what
-    # there is, is wrong; then the file says nothing of what is missing.
+def _warnings(path: Path, track: SoundStream, found: float) -> tuple[AudioWarning, ...]:
+    # For ``found`` decoded seconds. A header that states days, or a thousand times the decoded
+    # length, is wrong; then it is unknown how much is missing.
     absurd = track.promised > max(_LONGEST_S, _ABSURD * found)
     missing = 0.0 if absurd else track.promised - found
     lost = max(track.lost, missing if missing > PADDING_S else 0.0)
     whole = found + lost
-    if found < max(whole / 2, _LEAST_SHARE * track.foreign) or (
+    if found < max(whole / 2, _MIN_SHARE * track.foreign) or (
         lost >= AUDIBLE_S and found < _SHORTEST_S
     ):
         cause = f"it is damaged or cut off ({found:.1f} s of {whole:.1f} s can be decoded)"
@@ -280,31 +278,33 @@ def _warnings(path: Path, track: Track, found: float) -> tuple[AudioWarning, ...
     return tuple(warnings)
 
 
-def _excerpts(path: Path, track: Track, rate: int, span_s: float, most: int) -> Excerpts:
+def _excerpts(
+    path: Path, track: SoundStream, sampling_rate: int, span_s: float, max_spans: int
+) -> Excerpts:
     def finish(part: _Part, source: Waveform) -> Waveform:
         _check_samples(path, source)
-        resampled = resample(source, track.rate, rate)[part.skip :]
-        return fit_length(resampled, round(span_s * rate)).copy()
+        resampled = resample(source, track.sampling_rate, sampling_rate)[part.skip :]
+        return fit_length(resampled, round(span_s * sampling_rate)).copy()
 
     seconds, waveforms = track.seconds(), None
-    if seconds > most * span_s:
-        plan = _plan(seconds, span_s, most, track.rate, rate)
+    if seconds > max_spans * span_s:
+        plan = _plan(seconds, span_s, max_spans, track.sampling_rate, sampling_rate)
         waveforms = _seek(track, plan, seconds, finish)
         warnings = _warnings(path, track, seconds) if waveforms is not None else ()
     if waveforms is None:
         track.lost = track.foreign = 0.0
-        report = _Report(path, track)
+        report = _DecodeReport(path, track)
         blocks, count = [], 0
-        for block in at_rate(report.checked(), track.rate, rate):
+        for block in at_rate(report.checked(), track.sampling_rate, sampling_rate):
             count += len(block)
             blocks.append(block)
-            if count > most * span_s * rate + 1:
+            if count > max_spans * span_s * sampling_rate + 1:
                 blocks.clear()
         warnings, seconds = report.warnings(), report.seconds
-        if seconds <= most * span_s:
+        if seconds <= max_spans * span_s:
             whole = np.concatenate(blocks)
             return Excerpts(seconds, (0.0,), [whole], whole=True, warnings=warnings)
-        plan = _plan(seconds, span_s, most, track.rate, rate)
+        plan = _plan(seconds, span_s, max_spans, track.sampling_rate, sampling_rate)
         waveforms = _cut(track.blocks(), plan, finish)
     starts = tuple(part.start for part in plan)
     return Excerpts(seconds, starts, waveforms, whole=False, warnings=warnings)
@@ -320,19 +320,19 @@ class _Part:
     skip: int
 
 
-def _plan(seconds: float, span_s: float, most: int, source: int, target: int) -> list[_Part]:
-    # Both clocks tick together every ``step`` samples of the file (at most 1 s): starting there,
-    # a part falls on the very grid of the whole resampled waveform.
+def _plan(seconds: float, span_s: float, max_spans: int, source: int, target: int) -> list[_Part]:
+    # Both sampling grids coincide every ``step`` samples of the file (at most 1 s): parts starting
+    # there equal those of the whole resampled waveform.
     step = source // math.gcd(source, target)
     context = 0 if source == target else round(_CONTEXT_S * source)
     end = round(seconds * source)
     parts = []
-    for share in range(most):
-        start = (share + 0.5) * seconds / most - span_s / 2
-        wanted = round(start * target)
-        first = max(0, wanted * source // target - context) // step * step
-        stop = math.ceil((wanted + round(span_s * target)) * source / target) + context
-        parts.append(_Part(start, first, min(stop, end) - first, wanted - first * target // source))
+    for i in range(max_spans):
+        start = (i + 0.5) * seconds / max_spans - span_s / 2
+        offset = round(start * target)
+        first = max(0, offset * source // target - context) // step * step
+        stop = math.ceil((offset + round(span_s * target)) * source / target) + context
+        parts.append(_Part(start, first, min(stop, end) - first, offset - first * target // source))
     return parts
 
 
@@ -340,11 +340,11 @@ _Finish = Callable[[_Part, Waveform], Waveform]
 
 
 def _seek(
-    track: Track, plan: list[_Part], seconds: float, finish: _Finish
+    track: SoundStream, plan: list[_Part], seconds: float, finish: _Finish
 ) -> list[Waveform] | None:
-    # None if a part or the track's end is not where it should be: the file is cut off or goes on,
-    # its length was a guess, or its format cannot be sought. Reading through tells which.
-    slack = PADDING_S * track.rate
+    # None if a part or the track's end is not at its expected place: the file is cut off or longer,
+    # its length was estimated, or its format has no seeking. Decoding it all resolves that.
+    slack = PADDING_S * track.sampling_rate
     try:
         waveforms = []
         for part in plan:
@@ -352,7 +352,7 @@ def _seek(
             if len(source) < part.count - slack:
                 return None
             waveforms.append(finish(part, source))
-        if len(track.stretch(math.floor(seconds * track.rate - slack), 1)) != 1:
+        if len(track.stretch(math.floor(seconds * track.sampling_rate - slack), 1)) != 1:
             return None
     except CannotSeekError:
         return None
@@ -360,7 +360,7 @@ def _seek(
 
 
 def _cut(blocks: Iterable[Waveform], plan: list[_Part], finish: _Finish) -> list[Waveform]:
-    # Copies, as a view would keep its whole block in memory; and no more parts than overlap.
+    # Copies, as a view would keep its whole block in memory. Only overlapping parts are held.
     waveforms: list[Waveform] = []
     held: dict[int, list[Waveform]] = {}
     at = 0

@@ -1,8 +1,8 @@
-"""Which files are audio: by their names, and by what FFmpeg may open. One table for all commands.
+"""Which files are audio: file name extensions, and the demuxers that FFmpeg may use.
 
-FFmpeg's demuxers include playlists, lists of other files, devices and image sequences. A file of a
-stranger that looks like one of these would make FFmpeg open other files and addresses. So FFmpeg
-may use the demuxers below and no others: containers of audio and film that hold their own samples.
+FFmpeg's demuxers include playlists, lists of other files, devices and image sequences, through
+which an untrusted file could make FFmpeg open other files and addresses. So FFmpeg may use only
+the demuxers below: audio and video containers that hold their own samples.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from pathlib import PurePath
 
 _BY_DEMUXER: dict[str, str] = {
-    # The demuxer's name in FFmpeg: endings of the files that it reads.
+    # FFmpeg's name of the demuxer: extensions of the files that it reads.
     "aac": "aac adts",
     "ac3": "ac3",
     "aea": "aea",
@@ -69,37 +69,36 @@ _BY_DEMUXER: dict[str, str] = {
     "xwma": "xwma",
 }
 _NOT_AUDIO = {"ram", "aax", "bit", "mac", "nut", "ts", "iff", "sf", "snd"}
-# Endings that more often are something else: a text with addresses, an encrypted book, source code.
+# Extensions that usually mean something else: a list of addresses, an encrypted book, source code.
 
 DEMUXERS = ",".join(_BY_DEMUXER)
-"""What FFmpeg may open a file with, as its option ``format_whitelist`` takes it."""
+"""Value of FFmpeg's option ``format_whitelist``."""
 
 EXTENSIONS = frozenset(
     f".{ending}" for endings in _BY_DEMUXER.values() for ending in endings.split()
 ) - {f".{ending}" for ending in _NOT_AUDIO}
-"""File name endings, in lower case, that are taken for audio."""
+"""Audio file name extensions, in lower case."""
 
 _MAGIC = re.compile(
     rb"ID3[\x02-\x04]|fLaC|OggS\0|RIFF....WAVE|RF64....WAVE|BW64....WAVE|FORM....AIF[FC]|"
     rb"wvpk|MAC |MPCK|MP\+|TTA1|tBaK|OFR |caff\0\x01|\.snd\0\0|#!AMR|DSD |"
     rb"....ftyp(?:M4[ABP]|mp4|isom|3g|qt)|\x30\x26\xb2\x75\x8e\x66\xcf\x11|"
-    # Two MPEG headers say little by themselves; 11 bits of one and what may follow say enough to
-    # name a file that would otherwise be passed over.
+    # MPEG frame headers: weak evidence, but enough to report a file that would be skipped.
     rb"\xff[\xfa\xfb\xf3\xf2][\x10-\xef][\x00-\xff]|\xff[\xf1\xf9][\x40-\x6f]",
     re.DOTALL,
 )
 
 
 def is_audio(path: PurePath) -> bool:
-    """Tell by its name whether a file is audio; hidden files never are."""
+    """Return whether a file is audio by its name; hidden files are not."""
     return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
 def may_be_audio(path: PurePath, head: bytes) -> bool:
-    """Tell by its name, or by its first 16 bytes, whether a file may be audio; hidden ones, too."""
+    """Return whether a file may be audio by its name or its first 16 bytes; hidden ones, too."""
     return path.suffix.lower() in EXTENSIONS or looks_like_audio(head)
 
 
 def looks_like_audio(head: bytes) -> bool:
-    """Tell by its first 16 bytes whether a file may be audio, whatever its name is."""
+    """Return whether a file may be audio by its first 16 bytes, whatever its name."""
     return _MAGIC.match(head) is not None

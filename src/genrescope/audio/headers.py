@@ -1,9 +1,8 @@
-"""Where the recordings in a file begin and end, by its own structure.
+"""Where the recordings in a file begin and end, by its structure.
 
-Recorders that were killed leave headers with zeros, placeholders or old sizes; programs count a
-few bytes too many; people join files with ``cat``. Players play all that there is, and so do we:
-the samples decide, not the header. Where a header promises more than there is, that is kept, so
-that it can be said how much is missing.
+Killed recorders leave headers with zeros, placeholders or old sizes; programs count a few bytes
+too many; people join files with ``cat``. As in players, the samples present decide, not the
+header. If a header states more than is present, that is kept, to report how much is missing.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from typing import Literal
 
 from genrescope.audio.source import View
 
-MOST_RECORDINGS = 10_000
-"""That may be joined in a file; where there are more, one more is given."""
+MAX_RECORDINGS = 10_000
+"""Maximum number of recordings joined in a file; of more, one more is returned."""
 
-_CHUNKS = 10_000  # of a recording; more are none
-_STALE = 2**16  # bytes behind the samples, from which on they are samples, too
-_NEAR = 2**16  # a size this near to one of these is a placeholder
-_ABSURD = 2**40  # bytes: no recording is as large, so whatever a header means by it is not a size
+_CHUNKS = 10_000  # maximum of a recording
+_STALE = 2**16  # this many bytes behind the samples are samples, too
+_NEAR = 2**16  # a size this close to one of _PLACEHOLDERS is one
+_ABSURD = 2**40  # bytes; a larger size is a placeholder
 _PLACEHOLDERS = (2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 _TAGS = (b"TAG", b"ID3", b"3DI", b"APETAGEX", b"LYRICSBEGIN")
 _RECORDING = re.compile(
@@ -34,7 +33,7 @@ _MATROSKA = b"\x1aE\xdf\xa3"
 _FLAC = re.compile(rb"fLaC[\x00\x80]\0\0\x22", re.DOTALL)
 _TAG_BYTES = 2**16  # read at once
 _LYRICS_BYTES = 5200
-_LEAST = 256  # bytes of a recording
+_MIN_BYTES = 256  # bytes of a recording
 _INNER = re.compile(
     rb"ID3[\x02-\x04]\0[\x00-\xf0][\x00-\x7f]{4}|APETAGEX[\xd0\xe8]\x07\0\0|"
     rb"(?:Xing|Info)\0\0\0[\x00-\x0f]"
@@ -47,22 +46,22 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording in a file; mostly there is one, and it is all of the file.
+    """One recording in a file; usually the only one, and the whole file.
 
     Attributes
     ----------
     view
         Its bytes, with the sizes in its header corrected.
     promised
-        How many times as long as the samples that there are its header says it is: 1, or more
-        where the file is cut off; 0 if it does not say.
+        Length stated in its header, relative to the samples present: 1, or more if the file is
+        cut off; 0 if unknown.
     known
-        What its header says of the share that there is: less than 1 where the header is older than
-        the samples.
+        The part of the samples present that the header covers: less than 1 if the header is
+        outdated.
     damaged
-        Whether some of it is damaged for certain.
+        Whether it is certainly damaged.
     ended
-        Whether it has an end, in formats that mark it.
+        Whether it has an end mark, in formats with one.
     """
 
     view: View
@@ -73,7 +72,7 @@ class Recording:
 
 
 def recordings(view: View) -> list[Recording]:
-    """Find the recordings in a file of a format that tells where they end.
+    """Find the recordings in a file, in formats that state where they end.
 
     Parameters
     ----------
@@ -83,32 +82,27 @@ def recordings(view: View) -> list[Recording]:
     Returns
     -------
     recordings
-        In order: of WAV, RF64, W64, AIFF, CAF, AU, FLAC and Ogg; empty for other formats, which
-        FFmpeg reads on its own.
+        In order, for WAV, RF64, W64, AIFF, CAF, AU, FLAC and Ogg; empty for other formats, which
+        FFmpeg handles.
     """
     found: list[Recording] = []
     rest: View | None = view.of(behind_id3(view))
-    while rest is not None and len(found) <= MOST_RECORDINGS:
+    while rest is not None and len(found) <= MAX_RECORDINGS:
         parts, behind = _read(rest)
-        # The last of several may be of a format that does not tell where it ends.
+        # The last of several may be of a format that does not state where it ends.
         found += parts or ([Recording(rest)] if found else [])
         rest = behind
     return found
 
 
 def _read(view: View) -> tuple[list[Recording], View | None]:
-    # The recordings at the front of a file, and the file from the next one on, if there is one.
+    # The recordings at the start of a file, and the rest of the file if there is another one.
     head = view.read_at(0, 16)
     if head.startswith(b"OggS\0"):
         return _ogg(view), None
     if head.startswith(b"fLaC"):
         return [Recording(part) for part in _split(view, _FLAC)], None
-    for mark, reader in (
-        (b".snd", _au),
-        (b"dns.", _au),
-        (_MATROSKA, _matroska),
-        (b"ftyp", _mp4),
-    ):
+    for mark, reader in ((b".snd", _au), (b"dns.", _au), (_MATROSKA, _matroska), (b"ftyp", _mp4)):
         if head.startswith(mark, 4 if mark == b"ftyp" else 0):
             return reader(view)
     for kind in _KINDS:
@@ -118,7 +112,7 @@ def _read(view: View) -> tuple[list[Recording], View | None]:
 
 
 def _matroska(view: View) -> tuple[list[Recording], View | None]:
-    # Others are joined to it if its one segment ends where another head begins.
+    # Another file is joined to it if its one segment ends where another header begins.
     at = 0
     for name in (_MATROSKA, b"\x18\x53\x80\x67"):
         head = view.read_at(at, 12)
@@ -133,7 +127,7 @@ def _matroska(view: View) -> tuple[list[Recording], View | None]:
 
 
 def _mp4(view: View) -> tuple[list[Recording], View | None]:
-    # Others are joined to it if another file's first box comes behind its index.
+    # Another file is joined to it if a first box follows its index.
     at, complete = 0, False
     for _ in range(_CHUNKS):
         head = view.read_at(at, 16).ljust(16, b"\0")
@@ -149,7 +143,7 @@ def _mp4(view: View) -> tuple[list[Recording], View | None]:
 
 
 def behind_id3(view: View) -> int:
-    """Give the byte at which a file begins behind its ID3v2 tags; 0 if they do not end in it."""
+    """Return the offset behind a file's leading ID3v2 tags; 0 if they do not end in it."""
     at = 0
     for _ in range(_CHUNKS):
         head = view.read_at(at, 10)
@@ -160,10 +154,9 @@ def behind_id3(view: View) -> int:
 
 
 def claimed_size(view: View) -> int:
-    """Give how many bytes a file has by its own header; 0 if that is not known.
+    """Return a file's size in bytes as stated in its header; 0 if unknown.
 
-    Of AVI, QCP, ASF, SoX, DSF and VOC: formats that FFmpeg reads, and whose length it takes from
-    what there is where they are cut off.
+    For AVI, QCP, ASF, SoX, DSF and VOC, whose length FFmpeg takes from the bytes present.
     """
     head = view.read_at(0, 2**16)
     size = 0
@@ -195,9 +188,9 @@ def _voc_size(view: View) -> int:
 
 
 def between_tags(view: View) -> View:
-    """Give a file without the tags, and the zeros, in front of its audio, and the tags behind it.
+    """Return a file without leading tags and zeros and trailing tags.
 
-    Decoders take them for sound, or look behind large ones for more of it.
+    Decoders would decode them as audio, or search behind large ones for more.
     """
     start = behind_id3(view)
     if start and not view.read_at(start, 16).strip(b"\0"):
@@ -212,16 +205,16 @@ def between_tags(view: View) -> View:
 
 
 def without_tags(view: View) -> list[View]:
-    """Give the parts of a bare stream between the tags in it, and from one MP3's start to the next.
+    """Return the parts of a bare stream between tags, and between the starts of MP3 files.
 
-    Files that are joined end to end bring their tags along, with pictures larger than their sound.
+    Joined files keep their tags, with pictures that may be larger than the audio.
     """
     parts: list[View] = []
     start = 0
     for place, content in view.search(_INNER, _INNER_BYTES):
         if place < start:  # within a tag
             continue
-        if len(parts) > MOST_RECORDINGS:
+        if len(parts) > MAX_RECORDINGS:
             break
         if content[:4] in {b"Xing", b"Info"}:
             stop = behind = _mp3_frame(view, place)
@@ -231,12 +224,12 @@ def without_tags(view: View) -> list[View]:
             parts.append(between_tags(view.of(start, stop)))
         start = max(start, behind)
     parts.append(between_tags(view.of(start)))
-    whole = [part for part in parts if part.size > _LEAST]
+    whole = [part for part in parts if part.size > _MIN_BYTES]
     return whole or [view]
 
 
 def _mp3_frame(view: View, mark: int) -> int:
-    # Where the frame begins that holds such a mark: behind its header and what it says of channels.
+    # Where the frame with such a mark begins, before its header and side information.
     for distance in (36, 21, 13):
         head = view.read_at(mark - distance, 2) if mark >= distance else b""
         if head[:1] == b"\xff" and head[1:] >= b"\xe0":
@@ -249,7 +242,7 @@ def _tag_size(head: bytes) -> int:
         footer = 10 if head[5] & 0x10 else 0
         return 10 + _syncsafe(head[6:10]) + footer
     size, _, flags = struct.unpack("<III", head[12:24])
-    # Of the two that a tag may have, this may be the one in front or the one behind.
+    # A tag may have a header and a footer; this may be either.
     return int(32 + size if flags & 0x20000000 else 32)
 
 
@@ -258,7 +251,7 @@ def _syncsafe(number: bytes) -> int:
 
 
 def _front_of_tag(view: View, stop: int) -> int:
-    # Where the tag begins that ends there; ``stop`` if none does.
+    # Where the tag that ends at ``stop`` begins; ``stop`` if none does.
     tail = view.read_at(max(0, stop - 128), min(128, stop)).rjust(128, b"\0")
     size = 0
     if tail.startswith(b"TAG"):
@@ -278,14 +271,14 @@ def _front_of_tag(view: View, stop: int) -> int:
 
 
 def is_tag(view: View, at: int) -> bool:
-    """Check whether a tag begins at a place of a file: bytes that are no sound, and no damage."""
+    """Return whether a tag begins at an offset."""
     return view.read_at(at, 16).startswith(_TAGS)
 
 
 def _split(view: View, pattern: re.Pattern[bytes]) -> list[View]:
-    # At every place of the pattern, which is 8 bytes long. No recording is shorter than a header.
+    # At every match of the pattern, which is 8 bytes long. No recording is shorter than a header.
     starts, at = [0], 42
-    while len(starts) <= MOST_RECORDINGS and (at := view.find(b"fLaC", at)) >= 0:
+    while len(starts) <= MAX_RECORDINGS and (at := view.find(b"fLaC", at)) >= 0:
         if pattern.match(view.read_at(at, 8)):
             starts.append(at)
         at += 4
@@ -293,7 +286,7 @@ def _split(view: View, pattern: re.Pattern[bytes]) -> list[View]:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _HeaderFormat:
     """A format of chunks.
 
     Parameters
@@ -305,15 +298,15 @@ class _Kind:
     name
         Bytes of a chunk's name.
     size
-        How a chunk's size is written, as of ``struct``.
+        Format of a chunk's size, as of ``struct``.
     whole
-        Whether a chunk's size counts its head, too.
+        Whether a chunk's size includes its header.
     align
         Chunks begin at multiples of this.
     samples
         Name of the chunk of samples.
     outer
-        Where the size of the whole is written; None if nowhere.
+        Offset of the size of the whole file; None if there is none.
     """
 
     magic: re.Pattern[bytes]
@@ -329,7 +322,7 @@ class _Kind:
         return self.magic.match(head) is not None
 
     def read(self, view: View) -> tuple[list[Recording], View | None]:
-        """Give the recording, and the file from the next one on if there is one."""
+        """Return the recording, and the rest of the file if there is another one."""
         head = self.name + struct.calcsize(self.size)
         at, large, counts = self.first, None, {}
         for _ in range(_CHUNKS):
@@ -373,7 +366,7 @@ class _Kind:
         )
         if is_right and claimed > 0:
             used, promised, known = claimed, 1.0, 1.0
-        elif is_right and end > first + claimed:  # other chunks follow: it is really empty
+        elif is_right and end > first + claimed:  # other chunks follow, so it is empty
             return [Recording(view)], None
         else:
             used = there
@@ -413,19 +406,19 @@ class _Kind:
         return at, None
 
     def _sizes(self, at: int, head: int, used: int, stop: int) -> dict[int, bytes]:
-        most = 2 ** (8 * struct.calcsize(self.size) - (self.size[-1] == "q")) - 1
+        limit = 2 ** (8 * struct.calcsize(self.size) - (self.size[-1] == "q")) - 1
         patches = {
-            at + self.name: struct.pack(self.size, min(most, used + (head if self.whole else 0)))
+            at + self.name: struct.pack(self.size, min(limit, used + (head if self.whole else 0)))
         }
         if self.outer is not None:
             whole = stop if self.whole else stop - 8
-            patches[self.outer] = struct.pack(self.size, min(most, whole))
+            patches[self.outer] = struct.pack(self.size, min(limit, whole))
         return patches
 
     def _counts(
         self, view: View, counts: dict[bytes, int], used: int, known: float, promised: float
     ) -> dict[int, bytes]:
-        # Where chunks in front of the samples count them.
+        # Corrects the numbers of samples in earlier chunks.
         patches = {}
         if (comm := counts.get(b"COMM")) is not None:
             channels, _, bits = struct.unpack(">hIh", view.read_at(comm, 8).ljust(8, b"\0"))
@@ -447,11 +440,11 @@ def _magic(pattern: bytes) -> re.Pattern[bytes]:
 
 
 _KINDS = (
-    _Kind(_magic(rb"(RIFF|RF64|BW64)....WAVE"), 12, 4, "<I", False, 2, b"data", 4),
-    _Kind(_magic(rb"RIFX....WAVE"), 12, 4, ">I", False, 2, b"data", 4),
-    _Kind(_magic(rb"FORM....AIF[FC]"), 12, 4, ">I", False, 2, b"SSND", 4),
-    _Kind(_magic(rb"caff\0\x01"), 8, 4, ">q", False, 1, b"data", None),
-    _Kind(
+    _HeaderFormat(_magic(rb"(RIFF|RF64|BW64)....WAVE"), 12, 4, "<I", False, 2, b"data", 4),
+    _HeaderFormat(_magic(rb"RIFX....WAVE"), 12, 4, ">I", False, 2, b"data", 4),
+    _HeaderFormat(_magic(rb"FORM....AIF[FC]"), 12, 4, ">I", False, 2, b"SSND", 4),
+    _HeaderFormat(_magic(rb"caff\0\x01"), 8, 4, ">q", False, 1, b"data", None),
+    _HeaderFormat(
         _magic(rb"riff\x2e\x91\xcf\x11"),
         40,
         16,
@@ -480,7 +473,7 @@ def _au(view: View) -> tuple[list[Recording], View | None]:
         return [Recording(view)], None
     placeholder = claimed == 0 or any(abs(claimed - size) <= _NEAR for size in _PLACEHOLDERS)
     promised = 0.0 if placeholder else max(1.0, claimed / there)
-    if promised < 1.01:  # old programs counted loosely
+    if promised < 1.01:  # old programs miscounted slightly
         promised = min(promised, 1.0)
     patch = {8: struct.pack(f"{order}I", min(there, 2**32 - 1))}
     known = 1.0 if placeholder else min(1.0, claimed / there)
@@ -497,7 +490,7 @@ class _Link:
 
 
 def _ogg(view: View) -> list[Recording]:
-    # Streams that are joined end to end ("chained"): each begins with the first pages of its own.
+    # Chained streams: each begins with first pages of its own.
     links: list[_Link] = []
     begins = False
     gap = False
@@ -508,7 +501,7 @@ def _ogg(view: View) -> list[Recording]:
         at, flags, serial, number, intact = page
         first = bool(flags & 2)
         if first and not begins:
-            if len(links) > MOST_RECORDINGS:
+            if len(links) > MAX_RECORDINGS:
                 break
             if links:
                 links[-1].stop = at
@@ -530,8 +523,8 @@ def _ogg(view: View) -> list[Recording]:
 
 
 def _pages(view: View) -> Iterator[tuple[int, int, int, int, bool] | None]:
-    # Place, flags, serial and sequence number of each page, and whether its sum is right;
-    # None for what lies between pages and is none.
+    # Offset, flags, serial and sequence number of each page, and whether its checksum is right;
+    # None for other bytes between pages.
     at = 0
     while at < view.size:
         head = view.read_at(at, 282)
@@ -554,7 +547,6 @@ def _pages(view: View) -> Iterator[tuple[int, int, int, int, bool] | None]:
 
 
 def _ogg_sum(page: bytes) -> int:
-    # Ogg's CRC has the polynomial of zlib's with the bits of every byte the other way round, and
-    # neither begins nor ends with ones.
+    # Ogg's CRC has zlib's polynomial with reversed bits, and no inversion at start and end.
     turned = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int.from_bytes(turned.to_bytes(4, "little").translate(_REVERSED), "big")

@@ -1,7 +1,7 @@
-"""Opened files: regular ones and no others, read at any place without a position of their own.
+"""Open regular files, read at any offset without a file position.
 
-Decoders are given an opened file, never a path. So none of them can look for another file beside
-it, and no name can be taken for an address or be one that they cannot spell.
+Decoders get an open file, never a path: they cannot open other files, and cannot mistake a name
+for an address or fail on its encoding.
 """
 
 from __future__ import annotations
@@ -18,30 +18,24 @@ from typing import Any
 
 from genrescope.errors import InputError
 from genrescope.reading import check_regular, not_regular, unreadable
+from genrescope.system import READ_FLAGS
 
 REPLACE = "Replace the file with an intact copy or remove it"
 
-_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # if a pipe has taken the file's place meanwhile
-)
 _BLOCK = 2**20
 
 
-class Source:
+class OpenedFile:
     """An open regular file.
 
     Attributes
     ----------
     path
-        Under which it was opened: for messages.
+        For messages.
     size
         In bytes.
     descriptor
-        Of the operating system.
+        File descriptor of the operating system.
     """
 
     def __init__(self, path: Path, descriptor: int, size: int) -> None:
@@ -51,25 +45,25 @@ class Source:
     def read_at(self, offset: int, count: int) -> bytes:
         """Read up to ``count`` bytes from ``offset`` on."""
         if hasattr(os, "pread"):
-            return os.pread(self.descriptor, count, offset)
+            return bytes(os.pread(self.descriptor, count, offset))
         with self._lock:
             os.lseek(self.descriptor, offset, os.SEEK_SET)
             return os.read(self.descriptor, count)
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """Open a file that is to be decoded.
+def open_source(path: Path) -> Iterator[OpenedFile]:
+    """Open a file for decoding.
 
     Raises
     ------
     InputError
-        If it is not there, is not a regular file (a folder, pipe, socket or device is not even
-        opened), is empty or cannot be read.
+        If it is missing, not a regular file (folders, pipes, sockets and devices are not opened),
+        empty or not readable.
     """
     check_regular(path)
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, READ_FLAGS)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     try:
@@ -79,7 +73,7 @@ def open_source(path: Path) -> Iterator[Source]:
         if status.st_size == 0:
             raise InputError(path, "the file is empty (0 bytes)", REPLACE)
         try:
-            yield Source(path, descriptor, status.st_size)
+            yield OpenedFile(path, descriptor, status.st_size)
         except OSError as error:
             raise unreadable(path, error) from error
     finally:
@@ -88,22 +82,22 @@ def open_source(path: Path) -> Iterator[Source]:
 
 
 class View(io.RawIOBase):
-    """Some bytes of a source as a file of their own, with a position of its own.
+    """A range of bytes of a source, as a file with a position of its own.
 
     Parameters
     ----------
     source
         The file.
     start, stop
-        The bytes from ``start`` up to ``stop``; by default all.
+        The range; by default all bytes.
     patches
-        Bytes to read in the place of those in the file, by their offset in the view: a header whose
-        sizes are wrong is corrected so, without touching the file.
+        Bytes that replace those of the file, by offset in the view: they correct wrong sizes in a
+        header without changing the file.
     """
 
     def __init__(
         self,
-        source: Source,
+        source: OpenedFile,
         start: int = 0,
         stop: int | None = None,
         patches: dict[int, bytes] | None = None,
@@ -120,17 +114,17 @@ class View(io.RawIOBase):
 
     @property
     def name(self) -> str:
-        """No more than the ending of the file's name: FFmpeg looks at it where bytes say little."""
+        """``audio`` with the file's extension, which FFmpeg uses to recognise some formats."""
         ending = self.source.path.suffix.lower()
         return f"audio{ending if ending[1:].isalnum() and ending.isascii() else ''}"
 
     def of(self, start: int, stop: int | None = None) -> View:
-        """Give a part of this view as a view, without patches."""
+        """Return a part of this view, without patches."""
         last = self.stop if stop is None else min(self.stop, self.start + stop)
         return View(self.source, self.start + start, last)
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Read up to ``count`` bytes from ``offset`` on; fewer than there are at the end only."""
+        """Read ``count`` bytes from ``offset`` on; fewer only at the end."""
         count = max(0, min(count, self.size - offset))
         pieces = []
         at = self.start + offset
@@ -146,7 +140,7 @@ class View(io.RawIOBase):
         return content
 
     def find(self, pattern: bytes, start: int, stop: int | None = None) -> int:
-        """Find the first place of some bytes at or after ``start``; -1 if there is none."""
+        """Return the first offset of a pattern at or after ``start``; -1 if there is none."""
         last = self.size if stop is None else min(stop, self.size)
         while start < last:
             block = self.read_at(start, min(_BLOCK, last - start))
@@ -163,7 +157,7 @@ class View(io.RawIOBase):
         Yields
         ------
         place, content
-            Where it is, and the ``length`` bytes from there on.
+            Its offset, and the ``length`` bytes from there on.
         """
         for start in range(0, self.size, _BLOCK):
             block = self.read_at(start, _BLOCK + length)
@@ -172,21 +166,21 @@ class View(io.RawIOBase):
                     yield start + at, block[at : at + length].ljust(length, b"\0")
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Give the position in the view."""
+        """Return the position in the view."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position, as of every file."""
+        """Set the position, as for every file."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        # Not an error, which would be printed where libsndfile asks, with all of its traceback.
+        # No error for negative offsets: in libsndfile's callback it would print a traceback.
         self._at = max(0, base + offset)
         return self._at
 

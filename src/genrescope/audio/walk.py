@@ -1,9 +1,9 @@
-"""Folders of music: what lies in them, in one way for all commands.
+"""Find the audio files in folders, in the same way for all commands.
 
-Hidden files and folders, and those that systems make for themselves, are left out. Links to files
-are followed; links to folders are not, as they may lead in circles or out, but they are named. What
-cannot be looked into is named and costs itself alone. Nothing is opened but regular files of
-unknown endings, to see whether they are audio that is passed over.
+Hidden files and folders, and those of the system, are skipped. Links to files are followed; links
+to folders are reported but not followed, as they may form cycles or lead outside. Unreadable
+folders are reported, and the walk continues. Only regular files with unknown extensions are
+opened, to report those that look like audio.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path, PurePath
 
 from genrescope.audio.formats import EXTENSIONS, looks_like_audio
 from genrescope.errors import InputError
+from genrescope.system import READ_FLAGS
 
-# What lies beside music. Files of other endings are looked into, which takes a while each.
+# Extensions of files that are not opened. Opening every other file takes time.
 _NEVER_AUDIO = re.compile(
     r"(jpe?g|png|gif|webp|bmp|tiff?|svg|ico|pdf|txt|nfo|log|cue|m3u8?|pls|xspf|wpl|md|rst|html?|xml|"
     r"jsonl?|csv|tsv|ya?ml|toml|ini|db|db-wal|db-shm|sqlite|lock|url|lnk|docx?|odt|rtf|accurip|sfv|"
@@ -39,13 +40,13 @@ class FoundFile:
     Attributes
     ----------
     path
-        Where it lies.
+        Path of the file.
     name
-        The last part of that.
+        Its last part.
     size
-        In bytes; -1 if it could not be had, as of a link that leads nowhere.
+        In bytes; -1 if unknown, as for a broken link.
     mtime_ns
-        Time of its last change in ns; 0 if it could not be had.
+        Modification time in ns; 0 if unknown.
     """
 
     path: str
@@ -56,20 +57,20 @@ class FoundFile:
 
 @dataclass(slots=True)
 class FoundFolder:
-    """What lies in a folder.
+    """Contents of a folder.
 
     Attributes
     ----------
     path
         Of the folder.
     files
-        Audio by their names, sorted by them.
+        Audio files by their names, sorted by name.
     passed_over
-        Paths of files that begin like audio and have no ending of it.
+        Paths of files that look like audio but have no audio extension.
     links
         Paths of links to folders, which are not followed.
     fault
-        Why it could not be looked into; then all else is empty.
+        Why it could not be read; then all else is empty.
     """
 
     path: str
@@ -80,14 +81,14 @@ class FoundFolder:
 
 
 def walk(top: str | os.PathLike[str], *, recursive: bool = True) -> Iterator[FoundFolder]:
-    """Look into a folder and, if asked, all below: a folder before those in it, sorted by name.
+    """List a folder and, optionally, its subfolders, in preorder and sorted by name.
 
     Parameters
     ----------
     top
         A folder, or a link to one.
     recursive
-        Whether to look into subfolders.
+        Whether to recurse into subfolders.
     """
     waiting = [os.fspath(top)]
     while waiting:
@@ -109,7 +110,7 @@ def walk(top: str | os.PathLike[str], *, recursive: bool = True) -> Iterator[Fou
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or one that a system makes for itself."""
+    """Return whether a file or folder is hidden, or belongs to the system."""
     return name.startswith(".") or name in _SYSTEM
 
 
@@ -122,7 +123,7 @@ def _sort(item: os.DirEntry[str], found: FoundFolder, below: list[str]) -> None:
         return
     try:
         status = item.stat()
-    except OSError:  # a link that leads nowhere, in a circle, or where one may not look
+    except OSError:  # a broken or cyclic link, or no permission
         status = None
     if status is not None and stat.S_ISDIR(status.st_mode):
         found.links.append(item.path)
@@ -135,7 +136,7 @@ def _sort(item: os.DirEntry[str], found: FoundFolder, below: list[str]) -> None:
 
 def _begins_like_audio(path: str) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, READ_FLAGS)
     except OSError:
         return False
     try:

@@ -1,7 +1,7 @@
 """Waveforms: arrays of samples, without files.
 
-A waveform is everywhere a float32 array (samples,), mono, nominally in [-1, 1]; a rate is an int
-in Hz. What goes beyond 1 is kept as it is; beyond `LOUDEST` it is no sound.
+A waveform is a float32 array (samples,), mono, nominally in [-1, 1]; a sampling rate is an int in
+Hz. Samples beyond 1 are kept; samples beyond `MAX_AMPLITUDE` are invalid.
 """
 
 from __future__ import annotations
@@ -13,77 +13,99 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from genrescope.errors import WaveformError
+
 Waveform = NDArray[np.float32]
 
-LOUDEST = 2.0**31
-"""As far as a sample may go: what a file of floats holds that was made of integers unscaled.
+MAX_AMPLITUDE = 2.0**31
+"""Maximum of a sample: that of unscaled integers in a file of floats.
 
-Up to here no representation overflows.
+No representation overflows up to here.
 """
 
-QUIETEST = 2.0**-14
-"""Two of the steps of 16-bit audio: what never goes further is silence, dithered at most."""
+SILENCE_PEAK = 2.0**-14
+"""Two quantisation steps of 16-bit audio: a lower peak is silence, possibly with dither."""
 
 # A mix with less than this share of the power of uncorrelated channels: a correlation of -0.8.
 _ANTIPHASE = 0.2
-_WINDOW = 2**13  # samples that are mixed alike
+_WINDOW = 2**13  # samples that are mixed in the same way
 
 
 def to_waveform(samples: NDArray[Any]) -> Waveform:
-    """Check an array that is meant to be a waveform, and make it float32.
+    """Convert an array to a waveform.
 
     Parameters
     ----------
     samples
-        Floats (samples,), mono, in [-1, 1].
+        Floats in [-1, 1]: (samples,), (samples, channels) as from soundfile, or
+        (channels, samples) as from librosa. The shorter axis holds the channels, the second one
+        if both are equal; their mean is taken.
+
+    Returns
+    -------
+    waveform
+        float32 (samples,).
 
     Raises
     ------
-    ValueError
-        If it has another number of dimensions, is not of floats, or holds values that are not
-        finite or beyond `LOUDEST`.
+    WaveformError
+        If it is empty, has another number of dimensions, is not of floats, or holds values that
+        are not finite or beyond `MAX_AMPLITUDE`. Integers are refused, as by librosa: their type
+        does not say how large their full scale is (24-bit samples are stored as int32).
     """
-    if samples.ndim != 1:
-        raise ValueError(f"a waveform is mono, of shape (samples,), not {samples.shape}")
     if samples.dtype.kind != "f":
-        raise ValueError(f"a waveform is of floats in [-1, 1], not of {samples.dtype}")
+        message = f"a waveform must be of floats in [-1, 1], not of {samples.dtype}"
+        if samples.dtype.kind in "iu":
+            full_scale = -np.iinfo(samples.dtype).min or 2 ** (8 * samples.itemsize - 1)
+            offset = " - 1" if samples.dtype.kind == "u" else ""
+            message += f"; scale it first (full-scale audio: samples / {full_scale}.0{offset})"
+        raise WaveformError(message)
+    if samples.ndim not in {1, 2}:
+        raise WaveformError(
+            "a waveform must be of shape (samples,), (samples, channels) or (channels, samples), "
+            f"not {samples.shape}"
+        )
+    if samples.size == 0:
+        raise WaveformError("the waveform is too short: it has no samples")
     if (fault := fault_of(samples)) is not None:
-        raise ValueError(fault)
+        raise WaveformError(fault)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=0 if samples.shape[0] < samples.shape[1] else 1)
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
 def fault_of(samples: NDArray[Any]) -> str | None:
-    """Say why samples cannot be sound, as a clause; None if they can."""
-    # Where there is one NaN, both ends are.
+    """Return why samples are invalid, as a clause; None if they are valid."""
+    # A single NaN makes both extremes NaN.
     peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
     if not math.isfinite(peak):
         return "it holds samples that are not finite numbers"
-    return f"it holds samples of {peak:.0e}, where 1 is loud" if peak > LOUDEST else None
+    return f"it holds samples of {peak:.0e}, but full scale is 1" if peak > MAX_AMPLITUDE else None
 
 
 def is_silent(waveform: Waveform) -> bool:
-    """Tell whether float32 (samples,) is silent: samples, but none beyond `QUIETEST`."""
-    return bool(len(waveform)) and float(np.abs(waveform).max()) <= QUIETEST
+    """Return whether float32 (samples,) is silent: not empty, with no peak above `SILENCE_PEAK`."""
+    return bool(len(waveform)) and float(np.abs(waveform).max()) <= SILENCE_PEAK
 
 
-def resample(waveform: Waveform, rate: int, target: int) -> Waveform:
-    """Resample with soxr's high quality (what librosa does by default).
+def resample(waveform: Waveform, sampling_rate: int, target: int) -> Waveform:
+    """Resample with soxr's high quality (librosa's default).
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono.
-    rate, target
-        Present and wanted sample rate in Hz.
+    sampling_rate, target
+        Source and target sampling rate in Hz.
 
     Returns
     -------
     waveform
         float32 (samples,) at ``target``.
     """
-    if rate == target:
+    if sampling_rate == target:
         return waveform
-    out: Waveform = soxr.resample(waveform, rate, target, quality="HQ").astype(np.float32)
+    out: Waveform = soxr.resample(waveform, sampling_rate, target, quality="HQ").astype(np.float32)
     return out
 
 
@@ -95,17 +117,16 @@ def fit_length(waveform: Waveform, samples: int) -> Waveform:
 
 
 class Mixer:
-    """Mixes channels to mono: their mean, or one of them where the mean would cancel out.
+    """Mixes channels to mono: their mean, or the loudest one where the mean would cancel out.
 
-    A channel that was inverted (a cable, a tape) sounds normal in a room; in the mean both are
-    gone, and what is left of them is noise. Such a stretch is replaced by its loudest channel.
+    The mean of a channel and its inverted copy (miswired cables, tapes) holds only noise.
 
     Attributes
     ----------
     cancelled
-        Samples of which one channel was used.
+        Samples for which one channel was used.
     total
-        Samples that were mixed.
+        Samples mixed.
     """
 
     def __init__(self) -> None:
@@ -118,16 +139,16 @@ class Mixer:
         channels = samples.shape[1]
         if channels == 1:
             return np.ascontiguousarray(samples[:, 0])
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused
+        with np.errstate(over="ignore", invalid="ignore"):  # the result is checked
             mixed = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))
             for start in range(0, len(samples), _WINDOW):
                 window, left = samples[start : start + _WINDOW], mixed[start : start + _WINDOW]
                 power = np.einsum("sc,sc->c", window, window, dtype=np.float64)
                 rest = np.einsum("s,s->", left, left, dtype=np.float64)
-                audible = power.sum() > len(window) * QUIETEST**2
+                audible = power.sum() > len(window) * SILENCE_PEAK**2
                 if audible and rest < _ANTIPHASE * power.sum() / channels**2:
                     if power[min(self._channel, channels - 1)] < power.max() / 2:
-                        self._channel = int(power.argmax())  # no other for a little more
+                        self._channel = int(power.argmax())  # switch for a clear difference only
                     left[:] = window[:, min(self._channel, channels - 1)]
                     self.cancelled += len(window)
         return mixed

@@ -1,8 +1,8 @@
-"""The catalogue: what is known of every audio file of a library, in one SQLite file.
+"""The catalogue: the analysis of every audio file of a library, in one SQLite file.
 
-A row is a file: where it lies, its size and time, a fingerprint of its audio, and what a model made
-of it. Rows are written as results come and are safe from a kill; of a file that is gone the row
-stays, so that a renamed file, or a drive that was not there, need not be heard again.
+A row is a file: its path, size and time, a fingerprint of its audio, and a model's prediction and
+embedding. Rows are written as results come and survive a kill. The row of a file that is gone is
+kept, so that a renamed file, or one on a drive that was not connected, is not analysed again.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import platformdirs
+from numpy.typing import NDArray
 
 from genrescope.classifier import Classifier, Prediction
+from genrescope.database import Database, DatabaseKind, from_integer, text, texts, to_integer
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.database import Database, Kind, from_integer, text, texts, to_integer
 
 _PAGE = 256  # rows read at once
 _COMMIT_S = 1.0
@@ -55,32 +56,47 @@ CREATE TABLE tracks (
     tags BLOB,
     error TEXT,
     warnings TEXT,
+    embedding BLOB,
     UNIQUE (folder, name)
 );
 CREATE INDEX tracks_by_fingerprint ON tracks (fingerprint, gone) WHERE fingerprint IS NOT NULL;
 """
-# Paths are TEXT, or the bytes of those that are no UTF-8. A row is stale when its file has changed
-# since. Times are as of `to_integer`; warnings are a list, as JSON.
+# Paths are TEXT, or the bytes of those that are not UTF-8. A row is stale if its file has changed
+# since. Times are as of `to_integer`; warnings are a JSON list; probabilities, tags and embeddings
+# are little-endian float16. Rows of version 2 and before have no embedding.
 
-_KIND = Kind(
+_KIND = DatabaseKind(
     name="catalogue",
     option="--db",
     busy="is writing to this catalogue",
     application=0x67656E72,  # "genr"
-    version=2,
+    version=3,
     schema=_SCHEMA,
     synchronous="NORMAL",
-    migrations=("ALTER TABLE tracks ADD COLUMN warnings TEXT",),
+    migrations=(
+        "ALTER TABLE tracks ADD COLUMN warnings TEXT",
+        "ALTER TABLE tracks ADD COLUMN embedding BLOB",
+    ),
 )
 
-_COLUMNS = (
-    "tracks.id, folders.path, tracks.name, size, mtime_ns, fingerprint, model, genre, confidence, "
-    "probabilities, tracks.tags, warnings, error"
+_KNOWN = (
+    "folders.path, tracks.name, size, mtime_ns, fingerprint, model, genre, confidence, "
+    "probabilities, tracks.tags, warnings, error, embedding"
 )
+_EMBEDDED = "folders.path, tracks.name, model, genre, confidence, embedding"
+_FROM = "FROM tracks JOIN folders ON folders.id = tracks.folder"
+_IS_CURRENT = "gone = 0 AND stale = 0"
+_IS_EMBEDDED = (
+    f"{_IS_CURRENT} AND embedding IS NOT NULL AND model = (SELECT id FROM models WHERE key = ?)"
+)
+_RESULT = "model, genre, confidence, probabilities, tags, warnings, error, embedding"
+# A row of an old catalogue, without an embedding, is analysed again.
+_LACKS_EMBEDDING = "error IS NULL AND embedding IS NULL"
+_WAITS = f"gone = 0 AND (stale = 1 OR model IS NOT ? OR ({_LACKS_EMBEDDING}))"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogueEntry:
     """A file as it lies in its folder: name, size in bytes, time of its last change in ns."""
 
     name: str
@@ -90,16 +106,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A file that must be heard.
+    """A file that waits to be analysed.
 
     Attributes
     ----------
     row
         Its number in the catalogue.
     path
-        Where it lies.
+        Absolute.
     fingerprint
-        Of its audio when it was last heard by the same model; None if it was not, or failed.
+        Of its audio at the last analysis by the same model; None if there was none or it failed.
     """
 
     row: int
@@ -107,24 +123,26 @@ class Waiting:
     fingerprint: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """What the catalogue knows of a file.
+    """The catalogue's record of a file.
 
     Attributes
     ----------
     path
         Absolute.
     size, mtime_ns
-        In bytes and ns, as the file was when it was heard.
+        In bytes and ns, at the time of the analysis.
     fingerprint
-        16 bytes that tell its audio from other audio; None if it could not be had.
+        16 bytes that identify its audio; None if it could not be computed.
     model
-        Key of the model that heard it.
+        Key of the model that analysed it.
     prediction
-        What came of it; probabilities and tags are kept to 3 digits.
+        Probabilities and tags are rounded to float16.
     error
-        Why nothing came of it.
+        Why there is no prediction.
+    embedding
+        float16 (columns,), of ``Classifier.analyse``; None if there is none.
     """
 
     path: Path
@@ -134,6 +152,15 @@ class Known:
     model: str
     prediction: Prediction | None
     error: str | None
+    embedding: NDArray[np.float16] | None = None
+
+
+class Summary(NamedTuple):
+    """The absolute path of a track, its most probable genre and that genre's probability."""
+
+    path: str
+    genre: str
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +185,7 @@ class _Model:
 
 
 def default_path() -> Path:
-    """Give the place of the user's own catalogue."""
+    """Give the path of the user's default catalogue."""
     return platformdirs.user_data_path("genrescope") / "library.db"
 
 
@@ -170,14 +197,14 @@ class Catalogue(Database):
     path
         Of the file.
     write
-        Whether it is made if need be, and locked, so that one process writes at a time. Without, it
-        must be there.
+        Whether to create it if need be and lock it, so that one process writes at a time. Without,
+        it must exist.
 
     Raises
     ------
     InputError
-        If it is not there, is something else, was made by a newer genrescope, cannot be opened or
-        is locked.
+        If it does not exist, is another kind of file, was created by a newer genrescope, cannot be
+        opened or is locked.
     """
 
     def __init__(self, path: Path, *, write: bool = False) -> None:
@@ -187,15 +214,15 @@ class Catalogue(Database):
         self._committed = time.monotonic()
 
     def commit(self, *, now: bool = True) -> None:
-        """Keep what has been written; with ``now`` false, at most once a second."""
+        """Commit what has been written; with ``now`` false, at most once a second."""
         if now or time.monotonic() - self._committed > _COMMIT_S:
-            with self._told():
+            with self._access():
                 self._connection.commit()
             self._committed = time.monotonic()
 
     def model(self, classifier: Classifier) -> int:
-        """Give the number of a model, under which its results are kept."""
-        with self._told():
+        """Register a model if need be; give its number in the catalogue."""
+        with self._access():
             self._connection.execute(
                 "INSERT OR IGNORE INTO models (key, name, genres, unsure_below) "
                 "VALUES (?, ?, ?, ?)",
@@ -211,30 +238,30 @@ class Catalogue(Database):
             )
             return int(found.fetchone()[0])
 
-    # The walk: what lies in the folders.
+    # The walk through the folders.
 
     def begin_walk(self) -> int:
         """Give a number for a walk through a library."""
-        with self._told():
+        with self._access():
             newest = self._connection.execute(
                 "SELECT coalesce(max(walk), 0) FROM folders"
             ).fetchone()
-        with self._decoded():
+        with self._validated():
             return int(newest[0]) + 1
 
-    def see(self, folder: str, entries: Iterable[Entry], walk: int) -> Changes:
-        """Note what lies in one folder; files that are new or changed then wait to be heard.
+    def see(self, folder: str, entries: Iterable[CatalogueEntry], walk: int) -> Changes:
+        """Register one folder's files; those that are new or changed then wait for analysis.
 
         Parameters
         ----------
         folder
             Absolute path.
         entries
-            Its audio files, all of them.
+            All of its audio files.
         walk
             Number of the walk.
         """
-        with self._told():
+        with self._access():
             number = self._folder(folder, walk)
             known = {
                 name: (size, mtime_ns, gone)
@@ -266,14 +293,14 @@ class Catalogue(Database):
             return Changes(len(new), len(changed), len(lost))
 
     def spare(self, folder: str, walk: int) -> None:
-        """Note that a folder could not be looked into: what lies in it is not taken for gone."""
-        with self._told():
+        """Mark an unreadable folder as visited: its files are not taken for gone."""
+        with self._access():
             where, values = _under(folder)
             self._connection.execute(f"UPDATE folders SET walk = ? WHERE {where}", (walk, *values))
 
     def end_walk(self, library: str, walk: int) -> int:
-        """Take for gone what lay in folders that the walk did not come to; give how many."""
-        with self._told():
+        """Mark files as gone that lie in folders which the walk did not visit; give how many."""
+        with self._access():
             where, values = _under(library)
             done = self._connection.execute(
                 "UPDATE tracks SET gone = 1 WHERE gone = 0 AND folder IN "
@@ -282,11 +309,11 @@ class Catalogue(Database):
             )
             return done.rowcount
 
-    # The hearing.
+    # The analysis.
 
     def retry(self, library: str) -> None:
-        """Let what failed wait again."""
-        with self._told():
+        """Let files that failed wait for analysis again."""
+        with self._access():
             where, values = _under(library)
             self._connection.execute(
                 "UPDATE tracks SET stale = 1 WHERE error IS NOT NULL AND folder IN "
@@ -294,60 +321,50 @@ class Catalogue(Database):
                 values,
             )
 
-    def count_waiting(self, library: str, model: int) -> int:
-        """Count the files that a model has not heard as they are now."""
-        where, values = _under(library)
-        with self._told():
-            found = self._connection.execute(
-                "SELECT count(*) FROM tracks JOIN folders ON folders.id = tracks.folder "
-                f"WHERE {where} AND {_WAITS}",
-                (*values, model),
-            )
-            return int(found.fetchone()[0])
+    def count_waiting(self, library: str, model: int, *, recursive: bool = True) -> int:
+        """Count the files that wait for a model."""
+        return self._count(_WAITS, (model,), library, recursive=recursive)
 
-    def waiting(self, library: str, model: int) -> Iterator[Waiting]:
+    def count_old(self, library: str, model: int) -> int:
+        """Count the files that a model has analysed without keeping the embedding."""
+        current = f"{_IS_CURRENT} AND model = ? AND {_LACKS_EMBEDDING}"
+        return self._count(current, (model,), library)
+
+    def waiting(self, library: str, model: int, *, recursive: bool = True) -> Iterator[Waiting]:
         """Give the files that wait for a model, in the order they were found."""
-        where, values = _under(library)
-        last = 0
-        while True:
-            with self._told():
-                page = self._connection.execute(
-                    "SELECT tracks.id, folders.path, name, "
-                    "CASE WHEN model = ? AND error IS NULL THEN fingerprint END "
-                    "FROM tracks JOIN folders ON folders.id = tracks.folder "
-                    f"WHERE tracks.id > ? AND {where} AND {_WAITS} "
-                    f"ORDER BY tracks.id LIMIT {_PAGE}",
-                    (model, last, *values, model),
-                ).fetchall()
-            if not page:
-                return
-            with self._decoded():
+        columns = "folders.path, name, model, error, fingerprint, embedding IS NULL"
+        inside, values = _under(library, recursive=recursive)
+        for page in self._rows(columns, f"{inside} AND {_WAITS}", (*values, model)):
+            with self._validated():
                 found = [
-                    Waiting(row, _path(folder, name), _bytes(fingerprint))
-                    for row, folder, name, fingerprint in page
+                    Waiting(
+                        row,
+                        _path(folder, name),
+                        _bytes(mark) if known == model and error is None and not bare else None,
+                    )
+                    for row, folder, name, known, error, mark, bare in page
                 ]
             yield from found
-            last = page[-1][0]
 
     def keep(self, row: int, stat: os.stat_result, fingerprint: bytes | None) -> None:
-        """Note that a file's audio is what it was: its tags have changed, or only its time."""
-        with self._told():
+        """Register that a file's audio is unchanged: only its tags or its time have changed."""
+        with self._access():
             self._connection.execute(
                 "UPDATE tracks SET size = ?, mtime_ns = ?, fingerprint = ?, stale = 0 WHERE id = ?",
                 (stat.st_size, to_integer(stat.st_mtime_ns), fingerprint, row),
             )
 
     def copy_twin(self, row: int, stat: os.stat_result, fingerprint: bytes, model: int) -> bool:
-        """Give a file the result of another with the same audio, if there is one.
+        """Copy the result of another file with the same audio, if there is one.
 
-        If that other file is gone, this is the same one under a new name, and the old row goes.
+        If that other file is gone, this is the same one under a new name: the old row is deleted.
         """
-        with self._told():
-            # One that is gone comes first. A sort would read thousands of copies each time. It may
-            # be stale: its result still is that of the audio its fingerprint tells.
+        with self._access():
+            # One that is gone comes first; a sort would read thousands of copies each time. It may
+            # be stale: its result is still that of the audio with its fingerprint.
             select = (
                 "SELECT id, gone FROM tracks WHERE fingerprint = ? AND gone = ? AND model = ? "
-                "AND error IS NULL AND id != ? LIMIT 1"
+                "AND error IS NULL AND embedding IS NOT NULL AND id != ? LIMIT 1"
             )
             twin = None
             for gone in (1, 0):
@@ -358,9 +375,8 @@ class Catalogue(Database):
             if twin is None:
                 return False
             self._connection.execute(
-                "UPDATE tracks SET (model, genre, confidence, probabilities, tags, warnings) = "
-                "(SELECT model, genre, confidence, probabilities, tags, warnings FROM tracks "
-                "WHERE id = ?), error = NULL WHERE id = ?",
+                f"UPDATE tracks SET ({_RESULT}) = (SELECT {_RESULT} FROM tracks WHERE id = ?) "
+                "WHERE id = ?",
                 (twin[0], row),
             )
             self.keep(row, stat, fingerprint)
@@ -374,39 +390,45 @@ class Catalogue(Database):
         stat: os.stat_result | None,
         fingerprint: bytes | None,
         model: int,
-        result: Prediction | GenrescopeError,
+        result: tuple[Prediction, NDArray[np.float16]] | GenrescopeError,
     ) -> None:
-        """Write what a model made of a file.
+        """Write the result of an analysis.
 
         Parameters
         ----------
         row
             Of a ``Waiting``.
         stat
-            Of the file, taken before it was heard; None if it could not be had.
+            Of the file, taken before the analysis; None if it could not be read.
         fingerprint
-            Of its audio, if it could be had.
+            Of its audio; None if it could not be computed.
         model
             Number of the model.
         result
-            A prediction, or what went wrong.
+            Of ``Classifier.analyse``, or its error.
         """
-        answer: tuple[Any, ...]
-        if isinstance(result, Prediction):
-            known = self._model(model)
-            shares = _packed(known.genres, result.probabilities)
-            tags = _packed(self._tag_names(known, result.tags), result.tags)
-            best = known.genres.index(result.genre)
-            warnings = json.dumps(result.warnings, ensure_ascii=False) if result.warnings else None
-            answer = (best, result.confidence, shares, tags, warnings, None)
-        else:
+        columns: tuple[Any, ...]
+        if isinstance(result, GenrescopeError):
             cause = f"{result.cause}. {result.remedy}." if isinstance(result, InputError) else ""
-            answer = (None, None, None, None, None, cause or str(result))
-        with self._told():
+            columns = (model, None, None, None, None, None, cause or str(result), None)
+        else:
+            found, embedding = result
+            known = self._model(model)
+            columns = (
+                model,
+                known.genres.index(found.genre),
+                found.confidence,
+                _packed(known.genres, found.probabilities),
+                _packed(self._tag_names(known, found.tags), found.tags),
+                json.dumps(found.warnings, ensure_ascii=False) if found.warnings else None,
+                None,
+                embedding.astype("<f2").tobytes(),
+            )
+        with self._access():
             self._connection.execute(
-                "UPDATE tracks SET model = ?, fingerprint = ?, genre = ?, confidence = ?, "
-                "probabilities = ?, tags = ?, warnings = ?, error = ?, stale = 0 WHERE id = ?",
-                (model, fingerprint, *answer, row),
+                f"UPDATE tracks SET ({_RESULT}) = (?, ?, ?, ?, ?, ?, ?, ?), "
+                "fingerprint = ?, stale = 0 WHERE id = ?",
+                (*columns, fingerprint, row),
             )
             if stat is not None:
                 self._connection.execute(
@@ -414,69 +436,150 @@ class Catalogue(Database):
                     (stat.st_size, to_integer(stat.st_mtime_ns), row),
                 )
 
-    # What is known.
+    # The results.
 
     def tracks(self, library: str | None = None) -> Iterator[Known]:
-        """Give what is known of every file that has been heard and is there, as they were found.
+        """Give the record of every analysed file that is there, in the order they were found.
 
         Parameters
         ----------
         library
             Absolute path of a folder; None for every library.
         """
-        where, values = _under(library) if library is not None else ("1", ())
-        last = 0
-        while True:
-            with self._told():
-                page = self._connection.execute(
-                    f"SELECT {_COLUMNS} FROM tracks JOIN folders ON folders.id = tracks.folder "
-                    f"WHERE tracks.id > ? AND {where} AND gone = 0 AND stale = 0 "
-                    f"ORDER BY tracks.id LIMIT {_PAGE}",
-                    (last, *values),
-                ).fetchall()
-            if not page:
-                return
-            with self._decoded():
+        where, values = _under(library)
+        for page in self._rows(_KNOWN, f"{where} AND {_IS_CURRENT}", values):
+            with self._validated():
                 known = [self._known(row) for row in page]
             yield from known
-            last = page[-1][0]
+
+    def embeddings(
+        self, library: str, classifier: Classifier, *, recursive: bool = True
+    ) -> Iterator[tuple[list[Summary], NDArray[np.float16]]]:
+        """Give the tracks of a folder that a model has analysed, some at a time.
+
+        Yields
+        ------
+        tracks
+            Their paths, first genres and confidences.
+        embeddings
+            float16 (tracks, embedding_width), of ``Classifier.analyse``.
+        """
+        where, values = _under(library, recursive=recursive)
+        where, values = f"{where} AND {_IS_EMBEDDED}", (*values, classifier.key)
+        for page in self._rows(_EMBEDDED, where, values):
+            with self._validated():
+                found = self._embedded([row[1:] for row in page], classifier.embedding_width)
+            yield found
+
+    def find(
+        self, path: Path, classifier: Classifier
+    ) -> tuple[Summary, NDArray[np.float16]] | None:
+        """Look up a file that a model has analysed, if it has not changed since.
+
+        Parameters
+        ----------
+        path
+            Absolute.
+        classifier
+            The model.
+
+        Returns
+        -------
+        found
+            Summary and embedding, or None.
+        """
+        try:
+            stat = path.stat()
+        except (OSError, ValueError):  # its analysis reports why
+            return None
+        size, mtime_ns = stat.st_size, to_integer(stat.st_mtime_ns)
+        place = _stored(str(path.parent)), _stored(path.name)
+        with self._access():
+            rows = self._connection.execute(
+                f"SELECT {_EMBEDDED} {_FROM} WHERE folders.path = ? AND tracks.name = ? "
+                f"AND size = ? AND mtime_ns = ? AND {_IS_EMBEDDED}",
+                (*place, size, mtime_ns, classifier.key),
+            ).fetchall()
+        if not rows:
+            return None
+        with self._validated():
+            (summary,), (embedding,) = self._embedded(rows, classifier.embedding_width)
+        return summary, embedding
 
     def counts(self, library: str | None = None) -> dict[str, int]:
-        """Count files: ``heard``, ``failed``, ``waiting`` and ``gone``."""
-        where, values = _under(library) if library is not None else ("1", ())
-        with self._told():
-            row = self._connection.execute(
-                "SELECT total(gone = 0 AND stale = 0 AND error IS NULL), "
-                "total(gone = 0 AND stale = 0 AND error IS NOT NULL), "
-                "total(gone = 0 AND stale = 1), total(gone = 1) "
-                f"FROM tracks JOIN folders ON folders.id = tracks.folder WHERE {where}",
-                values,
-            ).fetchone()
-        return {
-            name: int(count)
-            for name, count in zip(("heard", "failed", "waiting", "gone"), row, strict=True)
+        """Count files: ``analysed``, ``failed``, ``waiting`` and ``gone``."""
+        conditions = {
+            "analysed": f"{_IS_CURRENT} AND error IS NULL",
+            "failed": f"{_IS_CURRENT} AND error IS NOT NULL",
+            "waiting": "gone = 0 AND stale = 1",
+            "gone": "gone = 1",
         }
+        totals = ", ".join(f"total({condition})" for condition in conditions.values())
+        where, values = _under(library)
+        with self._access():
+            row = self._connection.execute(
+                f"SELECT {totals} {_FROM} WHERE {where}", values
+            ).fetchone()
+        return {name: int(count) for name, count in zip(conditions, row, strict=True)}
+
+    def _count(
+        self, condition: str, values: tuple[Any, ...], library: str, *, recursive: bool = True
+    ) -> int:
+        where, inside = _under(library, recursive=recursive)
+        with self._access():
+            found = self._connection.execute(
+                f"SELECT count(*) {_FROM} WHERE {where} AND {condition}", (*inside, *values)
+            )
+            return int(found.fetchone()[0])
+
+    def _rows(
+        self, columns: str, where: str, values: tuple[Any, ...]
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        query = (
+            f"SELECT tracks.id, {columns} {_FROM} WHERE tracks.id > ? AND {where} "
+            f"ORDER BY tracks.id LIMIT {_PAGE}"
+        )
+        return self._pages(query, values)
 
     def _known(self, row: tuple[Any, ...]) -> Known:
-        _, folder, name, size, mtime_ns, fingerprint, model, genre, sure, *packed, said, error = row
+        _, folder, name, size, mtime_ns, mark, model, genre, sure = row[:9]
+        *packed, said, error, vector = row[9:]
         known = self._model(model)
         prediction = None
         if genre is not None:
-            if not 0 <= sure <= 1:
-                raise ValueError(f"{sure} is no probability")
-            shares, tags = map(_unpacked, (known.genres, known.tags), packed)
-            unsure = sure < known.unsure_below
+            first, confidence = _first(known, genre, sure)
+            probabilities, tags = map(_unpacked, (known.genres, known.tags), packed)
+            unsure = confidence < known.unsure_below
             warnings = texts(said) if said is not None else ()
-            prediction = Prediction(known.genres[genre], sure, unsure, shares, tags, warnings)
+            prediction = Prediction(first, confidence, unsure, probabilities, tags, warnings)
         if not (isinstance(size, int) and isinstance(mtime_ns, int)):
-            raise TypeError(f"{size!r} and {mtime_ns!r} are no size and time")
-        told = None if error is None else text(error)
-        path, mtime_ns = _path(folder, name), from_integer(mtime_ns)
-        return Known(path, size, mtime_ns, _bytes(fingerprint), known.key, prediction, told)
+            raise TypeError(f"{size!r} and {mtime_ns!r} are not a size and a time")
+        return Known(
+            _path(folder, name),
+            size,
+            from_integer(mtime_ns),
+            _bytes(mark),
+            known.key,
+            prediction,
+            None if error is None else text(error),
+            None if vector is None else _floats(vector),
+        )
+
+    def _embedded(
+        self, rows: Sequence[tuple[Any, ...]], width: int
+    ) -> tuple[list[Summary], NDArray[np.float16]]:
+        packed = [_bytes(row[-1]) or b"" for row in rows]
+        if any(len(one) != 2 * width for one in packed):
+            raise ValueError(f"an embedding has another width than {width}")
+        summaries = [
+            Summary(_join(folder, name), *_first(self._model(model), genre, sure))
+            for folder, name, model, genre, sure, _ in rows
+        ]
+        return summaries, _floats(b"".join(packed)).reshape(len(rows), width)
 
     def _model(self, number: int) -> _Model:
         if number not in self._models:
-            with self._told():
+            with self._access():
                 key, genres, tags, unsure_below = (
                     self._connection.execute(
                         "SELECT key, genres, tags, unsure_below FROM models WHERE id = ?", (number,)
@@ -489,7 +592,7 @@ class Catalogue(Database):
 
     def _tag_names(self, model: _Model, tags: Mapping[str, float]) -> tuple[str, ...]:
         # The names are learned from the first result; several threads may come with one at once.
-        with self._told():
+        with self._access():
             known = self._model(model.number)
             if tags and not known.tags:
                 names = json.dumps(sorted(tags), ensure_ascii=False)
@@ -507,7 +610,10 @@ class Catalogue(Database):
         return int(found.fetchone()[0])
 
 
-_WAITS = "gone = 0 AND (stale = 1 OR model IS NOT ?)"
+def _first(model: _Model, genre: Any, confidence: Any) -> tuple[str, float]:
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"{confidence} is not a probability")
+    return model.genres[genre], float(confidence)
 
 
 def _stored(text: str) -> str | bytes:
@@ -519,37 +625,50 @@ def _stored(text: str) -> str | bytes:
 
 
 def _path(folder: str | bytes, name: str | bytes) -> Path:
-    path = Path(os.fsdecode(folder), os.fsdecode(name))
-    if "\0" in str(path):
-        raise ValueError(f"{path} is no file's name")
+    return Path(_join(folder, name))
+
+
+def _join(folder: str | bytes, name: str | bytes) -> str:
+    path = os.path.join(os.fsdecode(folder), os.fsdecode(name))  # noqa: PTH118  faster
+    if "\0" in path:
+        raise ValueError(f"{path!r} cannot be a path")
     return path
 
 
 def _bytes(value: Any) -> bytes | None:
     if not isinstance(value, bytes | None):
-        raise TypeError(f"{value!r} are no bytes")
+        raise TypeError(f"{value!r} is not bytes")
     return value
 
 
-def _under(folder: str) -> tuple[str, tuple[Any, ...]]:
-    # A condition on folders.path: this one or any below.
+def _under(folder: str | None, *, recursive: bool = True) -> tuple[str, tuple[Any, ...]]:
+    # A condition on folders.path: this one, or any below; None is every folder.
+    if folder is None:
+        return "1", ()
+    if not recursive:
+        return "folders.path = ?", (_stored(folder),)
     inside = folder if folder.endswith(os.sep) else folder + os.sep
     beyond = inside[:-1] + chr(ord(os.sep) + 1)
     condition = "(folders.path = ? OR (folders.path >= ? AND folders.path < ?)"
     values: list[Any] = [_stored(text) for text in (folder, inside, beyond)]
-    # Those that are no UTF-8 are kept as bytes, which SQLite never takes for equal to text.
+    # Paths that are not UTF-8 are kept as bytes, which SQLite never compares equal to text.
     condition += " OR (folders.path >= ? AND folders.path < ?))"
     values += [os.fsencode(inside), os.fsencode(beyond)]
     return condition, tuple(values)
 
 
-def _packed(names: tuple[str, ...], shares: Mapping[str, float]) -> bytes:
-    return np.array([shares.get(name, 0.0) for name in names], dtype="<f2").tobytes()
+def _packed(names: tuple[str, ...], probabilities: Mapping[str, float]) -> bytes:
+    return np.array([probabilities.get(name, 0.0) for name in names], dtype="<f2").tobytes()
 
 
 def _unpacked(names: tuple[str, ...], packed: bytes | None) -> dict[str, float]:
-    shares = np.frombuffer(packed or b"", dtype="<f2").astype(float)
-    if not np.isfinite(shares).all():
-        raise ValueError("its shares are not all finite numbers")
-    order = np.argsort(-shares, kind="stable")
-    return {names[i]: float(shares[i]) for i in order}
+    probabilities = _floats(packed or b"").astype(float)
+    order = np.argsort(-probabilities, kind="stable")
+    return {names[i]: float(probabilities[i]) for i in order}
+
+
+def _floats(packed: Any) -> NDArray[np.float16]:
+    values = np.frombuffer(packed, dtype="<f2").astype(np.float16, copy=False)
+    if not np.isfinite(values).all():
+        raise ValueError("some values are not finite numbers")
+    return values

@@ -1,4 +1,4 @@
-"""Write what a catalogue knows for other programs: CSV, JSON lines, Parquet, playlists, JAMS."""
+"""Export a catalogue to other programs: CSV, JSON lines, Parquet, playlists, JAMS."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from genrescope import __version__, audio
 from genrescope.audio.formats import may_be_audio
 from genrescope.classifier import Prediction
+from genrescope.database import to_integer
+from genrescope.datasets import gtzan
 from genrescope.errors import InputError, one_line
 from genrescope.io import (
     CsvWriter,
@@ -27,30 +31,28 @@ from genrescope.io import (
     written,
 )
 from genrescope.library.catalogue import Known
-from genrescope.library.database import to_integer
-from genrescope.tracks import gtzan
+from genrescope.system import is_device_name
 
-_TAGS = 5  # that are named where a file has no room, or no use, for all of them
+_TAGS = 5  # the most probable, in formats that do not hold all of them
 _NAME_BYTES = 150
-_ROWS = 10_000  # of a Parquet row group
+_ROWS = 4096  # of a Parquet row group
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"/\\|?*]+')
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)
 
 
 _NO_GENRE = "there is no genre, as the file could not be read"
-_NO_LINE = "control characters, or bytes that are no text, are in the path"
+_NO_LINE = "control characters, or bytes that are not text, are in the path"
 
 
 @dataclass
 class Written:
-    """What came of an export to a folder.
+    """The result of an export to a folder.
 
     Attributes
     ----------
     counts
-        Tracks by the name of the file's content: a playlist's genre; ``tracks`` for JAMS.
+        Number of tracks by playlist (its genre); for JAMS, of ``tracks``.
     left_out
-        Tracks that a file of this form cannot hold, by the reason: how many, and the first one.
+        For each reason, how many tracks the format cannot hold, and the first one.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -63,14 +65,14 @@ class Written:
 
 
 def to_row(known: Known) -> dict[str, Any]:
-    """Give what is known of a file as JSON values.
+    """Give the record of a file as JSON values.
 
     Returns
     -------
     row
         ``path``, ``genre``, ``confidence``, ``unsure``, ``probabilities``, ``tags``, ``model``,
-        ``size`` (bytes), ``mtime_ns``, ``fingerprint`` (hex), ``warnings`` (what is to be known of
-        the file) and ``error``; what there is not is None.
+        ``size`` (bytes), ``mtime_ns``, ``fingerprint`` (hex), ``warnings`` (notes about the file)
+        and ``error``; missing values are None.
     """
     found = known.prediction
     return {
@@ -90,7 +92,7 @@ def to_row(known: Known) -> dict[str, Any]:
 
 
 def write_csv(tracks: Iterable[Known], out: IO[str]) -> int:
-    """Write ``path, genre, confidence, unsure, tags, warnings, error``; give how many lines."""
+    """Write ``path, genre, confidence, unsure, tags, warnings, error``; return the row count."""
     writer = CsvWriter(out)
     writer.row("path", "genre", "confidence", "unsure", "tags", "warnings", "error")
     count = 0
@@ -100,15 +102,15 @@ def write_csv(tracks: Iterable[Known], out: IO[str]) -> int:
             writer.row(known.path, None, None, None, None, None, known.error)
         else:
             tags = "; ".join(list(found.tags)[:_TAGS])
-            shares = round(Decimal(found.confidence), 4), str(found.unsure).lower()
+            sure = round(Decimal(found.confidence), 4), str(found.unsure).lower()
             warnings = "; ".join(found.warnings) or None
-            writer.row(known.path, found.genre, *shares, tags, warnings, None)
+            writer.row(known.path, found.genre, *sure, tags, warnings, None)
         count += 1
     return count
 
 
 def write_jsonl(tracks: Iterable[Known], out: IO[str]) -> int:
-    """Write a JSON object a line, as of ``to_row``; give how many."""
+    """Write one JSON object per line, as of ``to_row``; return their number."""
     count = 0
     for known in tracks:
         out.write(to_json(to_row(known), None, getattr(out, "encoding", "utf-8")) + "\n")
@@ -117,28 +119,30 @@ def write_jsonl(tracks: Iterable[Known], out: IO[str]) -> int:
 
 
 def write_parquet(tracks: Iterable[Known], path: Path) -> int:
-    """Write a Parquet file, whole or not at all; give how many rows. Needs pyarrow.
+    """Write a Parquet file, whole or not at all; return the row count. Needs pyarrow.
 
-    Probabilities and tags are maps from names to numbers; the rest is as of ``to_row``.
+    Probabilities and tags are maps from names to numbers; ``embedding`` is a list of float32, of
+    ``Classifier.analyse``; the rest is as of ``to_row``.
     """
     import pyarrow as pa  # noqa: PLC0415  an extra
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    shares = pa.map_(pa.string(), pa.float32())
+    probabilities = pa.map_(pa.string(), pa.float32())
     schema = pa.schema(
         {
             "path": pa.string(),
             "genre": pa.dictionary(pa.int32(), pa.string()),
             "confidence": pa.float32(),
             "unsure": pa.bool_(),
-            "probabilities": shares,
-            "tags": shares,
+            "probabilities": probabilities,
+            "tags": probabilities,
             "model": pa.string(),
             "size": pa.int64(),
             "mtime_ns": pa.int64(),
             "fingerprint": pa.string(),
             "warnings": pa.list_(pa.string()),
             "error": pa.string(),
+            "embedding": pa.list_(pa.float32()),
         }
     )
     count = 0
@@ -158,15 +162,15 @@ def write_playlists(tracks: Iterable[Known], folder: Path) -> Written:
     Parameters
     ----------
     tracks
-        Those without a prediction are left out, and those whose path is no line of text.
+        Those without a prediction are left out, and those whose path is not one line of text.
     folder
-        Made if need be. Playlists are named after genres and replace those of that name. Of genres
-        whose names would become that of one file, on any system, each gets one of its own.
+        Created if need be. Playlists are named after genres and replace files of the same name.
+        Genres whose names would give the same file name, on any system, get different ones.
 
     Returns
     -------
     written
-        Tracks of each genre, and what is left out.
+        Number of tracks by genre, and what is left out.
     """
     done = Written()
     _make(folder)
@@ -193,12 +197,12 @@ def write_playlists(tracks: Iterable[Known], folder: Path) -> Written:
 
 
 def _playlist_name(genre: str, taken: set[str]) -> str:
-    # Without case and accents' forms, for file systems that tell none apart. A name that changed,
-    # or is taken, gets digits of the genre's own: the same in every export, whatever else is there.
+    # Names are compared without case and Unicode form, as some file systems do. A name that was
+    # changed, or is taken, gets digits of the genre's hash, which are the same in every export.
     name = _short(_NOT_IN_NAMES.sub("_", genre).strip(". ")) or "_"
-    if name != genre or _DEVICES.match(name) or _folded(name) in taken:
+    if name != genre or is_device_name(name) or _folded(name) in taken:
         digits = hashlib.sha256(genre.encode(errors="surrogatepass")).hexdigest()[:8]
-        name = f"_{name} ({digits})" if _DEVICES.match(name) else f"{name} ({digits})"
+        name = f"_{name} ({digits})" if is_device_name(name) else f"{name} ({digits})"
     taken.add(_folded(name))
     return name
 
@@ -214,19 +218,19 @@ def _folded(name: str) -> str:
 def write_jams(tracks: Iterable[Known], folder: Path) -> Written:
     """Write a JAMS file for each track. Needs jams.
 
-    Genres are observations of ``tag_gtzan``, if the model knows only GTZAN's ten, else of
+    Genres are observations of ``tag_gtzan``, if the model has only GTZAN's ten, else of
     ``tag_open``: those at least half as probable as the first, with their probability as
-    confidence. The five likeliest tags of the backbone are another annotation, of ``tag_open``.
-    All probabilities stand in the annotations' sandboxes.
+    confidence. The five most probable tags of the backbone are another annotation, of ``tag_open``.
+    The annotations' sandboxes hold all probabilities.
 
     Parameters
     ----------
     tracks
-        Those without a prediction are left out, and those whose length cannot be read (JAMS asks
-        for it): of files that are gone, say.
+        Those without a prediction are left out, and those whose length, which JAMS requires, cannot
+        be read.
     folder
-        Made if need be. Files are named after the track's file and, as names repeat, 8 hex digits
-        of its path; they replace those of the same track.
+        Created if need be. Files are named after the track's file and, as names repeat, 8 hex
+        digits of its path's hash; they replace those of the same track.
 
     References
     ----------
@@ -265,8 +269,8 @@ def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
         annotation_tools=f"genrescope {__version__}",
         data_source="program",
     )
-    made = jams.JAMS(
-        file_metadata=jams.FileMetadata(title=_told_name(known.path.name), duration=seconds),
+    document = jams.JAMS(
+        file_metadata=jams.FileMetadata(title=_format_name(known.path.name), duration=seconds),
         sandbox={"path": written(str(known.path)), "unsure": found.unsure},
     )
     for namespace, some, every in parts:
@@ -278,12 +282,13 @@ def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
         )
         for name, share in some.items():
             annotation.append(time=0.0, duration=seconds, value=name, confidence=round(share, 4))
-        made.annotations.append(annotation)
-    return made
+        document.annotations.append(annotation)
+    return document
 
 
 def _jams_name(path: Path) -> str:
-    short = _short(_NOT_IN_NAMES.sub("_", _told_name(path.stem)).strip(". ") or "_")
+    short = _short(_NOT_IN_NAMES.sub("_", _format_name(path.stem)).strip(". ") or "_")
+    short = f"_{short}" if is_device_name(short) else short
     return f"{short}.{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}.jams"
 
 
@@ -295,8 +300,8 @@ def _seconds(path: Path) -> float | None:
     return seconds if seconds > 0 else None
 
 
-def _told_name(name: str) -> str:
-    # Names that are no UTF-8 cannot be written as text.
+def _format_name(name: str) -> str:
+    # Names that are not UTF-8 cannot be written as text.
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -325,13 +330,14 @@ def _parquet_row(known: Known) -> dict[str, Any]:
     row["mtime_ns"] = to_integer(known.mtime_ns)  # of 64 bits; see there
     row["path"] = written(row["path"])
     row["error"] = row["error"] and written(row["error"])
-    for shares in ("probabilities", "tags"):
-        row[shares] = row[shares] and list(row[shares].items())
+    row["embedding"] = None if known.embedding is None else known.embedding.astype(np.float32)
+    for column in ("probabilities", "tags"):
+        row[column] = row[column] and list(row[column].items())
     return row
 
 
-def _rounded(shares: dict[str, float]) -> dict[str, float]:
-    return {name: round(share, 4) for name, share in shares.items()}
+def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in probabilities.items()}
 
 
 FORMS: dict[str, Callable[..., Any]] = {
@@ -341,4 +347,4 @@ FORMS: dict[str, Callable[..., Any]] = {
     "m3u": write_playlists,
     "jams": write_jams,
 }
-"""How each form is written: the first two into an open file, the others to a path."""
+"""The writer of each format: the first two write to an open file, the others to a path."""

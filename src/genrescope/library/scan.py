@@ -1,23 +1,27 @@
-"""Scan a library: find what is new, hear it with every core, and keep what came of it.
+"""Scan a library: find new files, analyse them on every core, and keep the results.
 
-First the folders are walked and compared with the catalogue, which takes seconds; then what waits
-is heard. Both go on where they were after a kill, in memory that does not grow with the library.
+First the folders are walked and compared with the catalogue, which takes seconds; then the files
+that wait are analysed. Both resume after a kill, and their memory does not grow with the library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from genrescope import load
+from genrescope.audio.ranges import fingerprint
 from genrescope.audio.walk import FoundFile, walk
 from genrescope.classifier import Classifier, Prediction
+from genrescope.classifier.batch import folder_fault
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.catalogue import Catalogue, Changes, Entry, Waiting
-from genrescope.library.payload import fingerprint
+from genrescope.library.catalogue import Catalogue, CatalogueEntry, Changes, Waiting
 from genrescope.reading import no_folder, unreadable
 from genrescope.workers import ClosedError, WorkerPool, parallel_map
 
@@ -25,19 +29,19 @@ _SETTLE_S = 2.0  # a file that is still being copied changes more often than tha
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a walk through a library came upon.
+class LibrarySurvey:
+    """The result of a walk through a library.
 
     Attributes
     ----------
     files
-        Audio files, in all.
+        Number of audio files.
     changes
-        How many of them are new, changed and gone since the last walk.
+        How many files are new, changed and gone since the last walk.
     unreadable
-        Folders that could not be looked into; what lies in them is left as it was.
+        Folders that could not be read; the records of their files are kept.
     passed_over
-        Paths of files that look like audio and have no ending of it, and of links to folders.
+        Paths of files that look like audio but have another extension, and of links to folders.
     """
 
     files: int = 0
@@ -47,15 +51,15 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of one file that waited.
+class ScanResult:
+    """The result of one file that waited.
 
     Attributes
     ----------
     path
         Of the file.
     result
-        A prediction; an error; or None where the audio was known and had not to be heard.
+        A prediction; an error; or None if the audio was known and needed no analysis.
     """
 
     path: Path
@@ -63,12 +67,12 @@ class Outcome:
 
 
 def open_library(folder: Path) -> Path:
-    """Give the one path of a library's folder, without links.
+    """Give the absolute path of a library's folder, with links resolved.
 
     Raises
     ------
     InputError
-        If it is no folder or cannot be read.
+        If it is not a folder or cannot be read.
     """
     if not folder.is_dir():
         raise InputError(folder, no_folder(folder), "Give the folder of a music library")
@@ -79,13 +83,14 @@ def open_library(folder: Path) -> Path:
     return folder.resolve()
 
 
-def look(
+def survey(
     catalogue: Catalogue,
     library: Path,
     *,
+    recursive: bool = True,
     progress: Callable[[int], None] | None = None,
-) -> Found:
-    """Walk a library and note in the catalogue what is new, changed or gone.
+) -> LibrarySurvey:
+    """Walk a library and register new, changed and removed files in the catalogue.
 
     Hidden files and folders are left out, and links to folders are not followed.
 
@@ -95,14 +100,16 @@ def look(
         Open for writing.
     library
         As ``open_library`` gives it.
+    recursive
+        Whether to walk subfolders.
     progress
-        Told the number of files found so far.
+        Called with the number of files found so far.
     """
     number = catalogue.begin_walk()
     files, changes = 0, Changes()
     unreadable: list[InputError] = []
     passed_over: list[str] = []
-    for folder in walk(library):
+    for folder in walk(library, recursive=recursive):
         if folder.fault is not None:
             unreadable.append(folder.fault)
             catalogue.spare(folder.path, number)
@@ -113,61 +120,69 @@ def look(
         catalogue.commit(now=False)
         if progress is not None:
             progress(files)
-    gone = catalogue.end_walk(str(library), number)
+    if recursive:
+        changes += Changes(gone=catalogue.end_walk(str(library), number))
     catalogue.commit()
-    return Found(files, changes + Changes(gone=gone), tuple(unreadable), tuple(passed_over))
+    return LibrarySurvey(files, changes, tuple(unreadable), tuple(passed_over))
 
 
-def hear(
-    catalogue: Catalogue, classifier: Classifier, library: Path, workers: int | None = None
-) -> Iterator[Outcome]:
-    """Hear every file that waits, and keep what comes of it.
+def analyse(
+    catalogue: Catalogue,
+    classifier: Classifier,
+    library: Path,
+    workers: int | None = None,
+    *,
+    recursive: bool = True,
+) -> Generator[ScanResult]:
+    """Classify and embed every file that waits, and keep the results.
 
-    A file whose audio is known, under another name or with other tags, is not heard again. Each is
-    decoded in a process of its own, so that it cannot end this one.
+    A file whose audio is known, under another name or with other tags, is not analysed again. Files
+    are decoded in worker processes, so that a crash of a decoder does not end this process.
 
     Parameters
     ----------
     catalogue
-        Open for writing; ``look`` tells it what waits.
+        Open for writing, after ``survey``.
     classifier
         Opened with one thread.
     library
         As ``open_library`` gives it, or a folder in it.
     workers
-        Files side by side; by default one per core.
+        Files analysed in parallel; by default one per core.
+    recursive
+        Whether to include subfolders.
 
-    Returns
-    -------
-    outcomes
-        As they come. Results are on the disk a second later, or when this ends or is closed.
+    Yields
+    ------
+    result
+        As it arrives. Results are on disk a second later, or when this ends or is closed.
     """
     model = catalogue.model(classifier)
     with WorkerPool(workers, load, classifier.folder) as pool:
-        if catalogue.count_waiting(str(library), model):
-            pool.start_one()  # if none can be started, that is no fault of any file
+        if catalogue.count_waiting(str(library), model, recursive=recursive):
+            pool.start_one()  # if no process can be started, that is no fault of any file
         every = parallel_map(
-            partial(_hear, catalogue, pool, model),
-            catalogue.waiting(str(library), model),
+            partial(_update, catalogue, pool, model),
+            catalogue.waiting(str(library), model, recursive=recursive),
             pool.count,
             in_order=False,
             stop=pool.close,
         )
         try:
             with closing(every):
-                for outcome in every:
+                for result in every:
                     catalogue.commit(now=False)
-                    yield outcome
+                    yield result
         finally:
             catalogue.commit()
 
 
 def watch(
     catalogue: Catalogue, classifier: Classifier, library: Path, workers: int | None = None
-) -> Iterator[Outcome]:
-    """Keep up with a library that changes, without end; parameters as of ``hear``.
+) -> Generator[ScanResult]:
+    """Follow the changes of a library, without end; parameters as of ``analyse``.
 
-    Needs watchfiles. A folder is looked into when nothing in it has changed for two seconds.
+    Needs watchfiles. A folder is walked once nothing in it has changed for two seconds.
 
     Raises
     ------
@@ -191,17 +206,17 @@ def watch(
             changed |= {Path(path) for _, path in batch}
             if batch or not changed:
                 continue
-            look_again(catalogue, library, changed)
+            survey_changes(catalogue, library, changed)
             changed.clear()
-            yield from hear(catalogue, classifier, library, workers)
+            yield from analyse(catalogue, classifier, library, workers)
     except OSError as error:
         cause = f"it cannot be watched ({error.strerror or error})"
         remedy = "Let the system watch more folders (on Linux fs.inotify.max_user_watches), or scan"
         raise InputError(library, cause, f"{remedy} from time to time") from error
 
 
-def look_again(catalogue: Catalogue, library: Path, changed: Iterable[Path]) -> Changes:
-    """Note what is new, changed or gone where something has changed, without a walk through all.
+def survey_changes(catalogue: Catalogue, library: Path, changed: Iterable[Path]) -> Changes:
+    """Register new, changed and removed files near given paths, without a walk through all.
 
     Parameters
     ----------
@@ -210,57 +225,50 @@ def look_again(catalogue: Catalogue, library: Path, changed: Iterable[Path]) -> 
     library
         As ``open_library`` gives it.
     changed
-        Files and folders in it that have come, changed or gone.
+        Files and folders in it that were added, changed or removed.
     """
-    deep: dict[Path, bool] = {}
+    folders: dict[Path, bool] = {}  # and whether to walk their subfolders
     for path in changed:
         if not any(part.startswith(".") for part in path.relative_to(library).parts):
             if path != library:
-                deep.setdefault(path.parent, False)
+                folders.setdefault(path.parent, False)
             if not path.is_file():
-                deep[path] = True  # it may have been moved here with all that is in it, or away
+                folders[path] = True  # it may have been moved here with its content, or away
     changes = Changes()
     number = catalogue.begin_walk()
-    for folder, deeper in sorted(deep.items()):
+    for folder, recursive in sorted(folders.items()):
         if not folder.is_dir():
             changes += Changes(gone=catalogue.end_walk(str(folder), number))
             continue
-        for found in walk(folder, recursive=deeper):
+        for found in walk(folder, recursive=recursive):
             if found.fault is None:
                 changes += catalogue.see(found.path, map(_entry, found.files), number)
     catalogue.commit()
     return changes
 
 
-def _entry(file: FoundFile) -> Entry:
-    return Entry(file.name, file.size, file.mtime_ns)
+def analyse_file(
+    pool: WorkerPool, path: Path
+) -> tuple[Prediction, NDArray[np.float16]] | GenrescopeError:
+    """Classify and embed a file in a worker process; any fault of the file is returned.
 
+    Parameters
+    ----------
+    pool
+        Whose processes have opened the model with ``genrescope.load``.
+    path
+        Of the file.
 
-def _hear(catalogue: Catalogue, pool: WorkerPool, model: int, file: Waiting) -> Outcome:
-    # Errors of the file are its result; those of the catalogue end the scan.
+    Raises
+    ------
+    ClosedError
+        If the pool is closed meanwhile.
+    """
     try:
-        stat = file.path.stat()  # before it is heard: if it changes meanwhile, it is heard again
-        mark = _mark(file.path)
-    except OSError as error:
-        fault = unreadable(file.path, error)
-        catalogue.save(file.row, None, None, model, fault)
-        return Outcome(file.path, fault)
-    if mark is not None and mark == file.fingerprint:
-        catalogue.keep(file.row, stat, mark)
-        return Outcome(file.path, None)
-    if mark is not None and catalogue.copy_twin(file.row, stat, mark, model):
-        return Outcome(file.path, None)
-    result = _result(pool, file.path)
-    catalogue.save(file.row, stat, mark, model, result)
-    return Outcome(file.path, result)
-
-
-def _result(pool: WorkerPool, path: Path) -> Prediction | GenrescopeError:
-    try:
-        return pool.do_file(Classifier.predict, path)
+        return folder_fault(path) if path.is_dir() else pool.do_file(Classifier.analyse, path)
     except GenrescopeError as error:
         return error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return unreadable(path, error)
     except ClosedError:
         raise
@@ -269,8 +277,31 @@ def _result(pool: WorkerPool, path: Path) -> Prediction | GenrescopeError:
         return InputError(path, cause, "Convert it, replace it or remove it")
 
 
+def _entry(file: FoundFile) -> CatalogueEntry:
+    return CatalogueEntry(file.name, file.size, file.mtime_ns)
+
+
+def _update(catalogue: Catalogue, pool: WorkerPool, model: int, file: Waiting) -> ScanResult:
+    # Errors of the file are its result; those of the catalogue end the scan.
+    try:
+        stat = file.path.stat()  # first: a change during the analysis is seen by the next scan
+        mark = _mark(file.path)
+    except OSError as error:
+        fault = unreadable(file.path, error)
+        catalogue.save(file.row, None, None, model, fault)
+        return ScanResult(file.path, fault)
+    if mark is not None and mark == file.fingerprint:
+        catalogue.keep(file.row, stat, mark)
+        return ScanResult(file.path, None)
+    if mark is not None and catalogue.copy_twin(file.row, stat, mark, model):
+        return ScanResult(file.path, None)
+    result = analyse_file(pool, file.path)
+    catalogue.save(file.row, stat, mark, model, result)
+    return ScanResult(file.path, result if isinstance(result, GenrescopeError) else result[0])
+
+
 def _mark(path: Path) -> bytes | None:
     try:
         return fingerprint(path)
-    except InputError:  # a damaged container; a decoder may make something of it all the same
+    except InputError:  # a damaged container, which a decoder may still be able to read
         return None

@@ -1,18 +1,15 @@
 """Find the tracks of a folder that sound most like others.
 
-Tracks are compared by the cosine between what the classifier's network makes of them; nothing is
-fitted on the folder, so that a similarity stays the same when tracks are added. What has been heard
-is kept in an index (``genrescope.library.index``).
+Tracks are compared by the cosine between their embeddings, which the catalogue holds. Nothing is
+fitted on the folder, so a similarity stays the same when tracks are added.
 """
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib.resources import files
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,39 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope import load
-from genrescope.audio.walk import walk
+from genrescope.backbones.backbone import make_backbone_config, open_backbone
 from genrescope.classifier import Classifier
-from genrescope.errors import GenrescopeError, InputError
-from genrescope.library import index
-from genrescope.library.many import folder_fault
-from genrescope.reading import no_folder, unreadable
-from genrescope.representations.backbone import make_reference, open_backbone
+from genrescope.errors import GenrescopeError, InputError, install
+from genrescope.library.catalogue import Catalogue
+from genrescope.library.scan import analyse_file
 from genrescope.representations.embedding import Embedding
 from genrescope.workers import WorkerPool, parallel_map
 
 LAYER = "penultimate"
-"""Of an embedding that has it, the only layer that is compared: `tools/similar.py` measured it."""
+"""The only layer of an embedding that is compared, if it has it: `tools/similar.py` measured it."""
 
-MANY = 100_000
-"""With more tracks asked about, in a folder of more tracks, a graph is quicker than comparing."""
+MIN_GRAPH = 100_000
+"""For more queries than this, among more tracks than this, a graph is faster than brute force."""
 
-_LEAST = 1e-12  # length; silence of some networks is nothing but zeros
+_MIN_LENGTH = 1e-12  # some networks give nothing but zeros for silence
 _DIGITS = 6  # so that copies are equally near, whatever order their values were summed in
-_TRACKS, _ROWS = 128, 65536  # tracks asked about and tracks compared at once: some 50 MB each
-_SAVE_EVERY_S = 30.0
+_QUERIES, _ROWS = 128, 65536  # queries and rows in one block: some 50 MB each
 
 Vectors = NDArray[np.float16] | NDArray[np.float32]
 Nearest = tuple[NDArray[np.intp], NDArray[np.float32]]
 """Rows and their cosines, nearest first."""
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What came of hearing one file: its row of the index, or the error."""
-
-    path: Path
-    row: index.Row | None = None
-    error: GenrescopeError | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,7 @@ class Neighbour:
     similarity
         Cosine, in [-1, 1].
     genre, confidence
-        The most likely genre and its probability, in [0, 1].
+        The most probable genre and its probability, in [0, 1].
     """
 
     path: Path
@@ -78,7 +63,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Similar:
-    """What came of one track: the tracks nearest to it, nearest first, or the error."""
+    """The tracks nearest to one track, nearest first, or the error of that track."""
 
     path: Path
     genre: str = ""
@@ -87,55 +72,40 @@ class Similar:
     error: GenrescopeError | None = None
 
 
-def comparable(classifier: Classifier, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make what tracks are compared by from what a classifier's representation made of them.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Query:
+    genre: str
+    confidence: float
+    vector: NDArray[np.float16]
+
+
+def comparable(classifier: Classifier, embeddings: Vectors) -> NDArray[np.float32]:
+    """Turn embeddings into the vectors whose cosines are similarities.
 
     Of an embedding: its penultimate layer, or all of it if it has none, with logarithms of the
     magnitudes, as a few columns are far larger than the others. Of other representations: the
-    classifier's logits less their mean.
+    logits less their mean.
 
     Parameters
     ----------
     classifier
-        That the arrays are for.
-    arrays
-        float32 (tracks, *shape).
+        Whose ``analyse`` gave the embeddings.
+    embeddings
+        float16 or float32 (tracks, columns).
 
     Returns
     -------
     vectors
-        float32 (tracks, width), of length 1 or, where there is nothing, 0.
+        float32 (tracks, width), of length 1, or 0 if all values are 0.
     """
     if isinstance(classifier.representation, Embedding):
-        columns = arrays[:, _columns(classifier.representation)]
-        values = np.sign(columns) * np.log1p(np.abs(columns))
+        columns = embeddings[:, _columns(classifier.representation)].astype(np.float32)
+        values = np.copysign(np.log1p(np.abs(columns)), columns)
     else:
-        logits = classifier.logits(arrays)
+        logits = embeddings.astype(np.float32)
         values = logits - logits.mean(axis=1, keepdims=True)
     length = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(values / np.maximum(length, _LEAST), dtype=np.float32)
-
-
-def hear_track(classifier: Classifier, path: Path) -> index.Row:
-    """Hear a file: what it is compared by, and its genre.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    stat = path.stat()  # before it is heard: if it changes meanwhile, it will be heard again
-    analysis = classifier.representation.analyse_file(path)
-    mean = analysis.arrays.mean(axis=0, keepdims=True)
-    shares = classifier.probabilities(mean)[0]
-    best = int(shares.argmax())
-    return index.Row(
-        size=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
-        vector=comparable(classifier, mean)[0].astype(np.float16),
-        genre=classifier.genres[best],
-        confidence=float(shares[best]),
-    )
+    return np.asarray(values / np.maximum(length, _MIN_LENGTH), dtype=np.float32)
 
 
 def nearest(
@@ -144,18 +114,18 @@ def nearest(
     count: int,
     left_out: Sequence[Sequence[int]],
 ) -> list[Nearest]:
-    """Find the rows of greatest cosine by comparing every pair.
+    """Find the rows of greatest cosine, by brute force.
 
     Parameters
     ----------
     vectors
         float16 or float32 (rows, width), of length 1.
     asked
-        float32 (tracks, width), of length 1.
+        float32 (queries, width), of length 1.
     count
-        Rows to find for each.
+        Rows to find for each query.
     left_out
-        For each, rows that are not to be found.
+        For each, rows to leave out.
 
     Returns
     -------
@@ -177,7 +147,7 @@ def nearest(
 
 def _first(rows: NDArray[np.intp], cosines: NDArray[np.float32], count: int) -> Nearest:
     near = cosines > -np.inf
-    if len(rows) > count:  # sorting a few is quicker than sorting all
+    if len(rows) > count:  # sorting a few is faster than sorting all
         near &= cosines >= np.partition(cosines, -count)[-count]
     rows, cosines = rows[near], cosines[near]
     order = np.lexsort((rows, -cosines))[:count]
@@ -185,12 +155,12 @@ def _first(rows: NDArray[np.intp], cosines: NDArray[np.float32], count: int) -> 
 
 
 class Graph:
-    """Finds nearly what ``nearest`` finds, and quickly once it is built; needs usearch.
+    """An approximate ``nearest``, fast once it is built; needs usearch.
 
     Parameters
     ----------
     vectors
-        As of ``nearest``. With 200,000 rows it takes a core about a minute to build.
+        As of ``nearest``. With 200,000 rows one core builds it in about a minute.
 
     Raises
     ------
@@ -201,8 +171,8 @@ class Graph:
     def __init__(self, vectors: Vectors) -> None:
         if not has_graph():
             raise GenrescopeError(
-                "Comparing approximately needs more than the base install: "
-                "pip install 'genrescope[similar]'"
+                "Comparing approximately needs more than the base install. "
+                f"Run {install('similar')}."
             )
         from usearch.index import Index  # noqa: PLC0415  an extra
 
@@ -213,7 +183,7 @@ class Graph:
     def nearest(
         self, asked: NDArray[np.float32], count: int, left_out: Sequence[Sequence[int]]
     ) -> list[Nearest]:
-        """As the function ``nearest``; now and then a row is missing that it would find."""
+        """As the function ``nearest``, but it may miss some rows."""
         if not len(asked):
             return []
         wanted = min(count + max(map(len, left_out)), len(self._vectors))
@@ -233,113 +203,47 @@ def has_graph() -> bool:
 
 
 class Library:
-    """A folder of music whose tracks can be compared.
+    """The analysed tracks of a folder of music, in memory, to compare others with.
 
     Parameters
     ----------
-    folder
-        With at least one audio file.
+    catalogue
+        Open; holds the embeddings. Only ``similar`` uses it later.
     classifier
-        That hears them; opened with one thread.
-    index_file
-        Where the index lies; by default in the folder itself.
+        Whose embeddings are compared; opened with one thread.
+    folder
+        The folder of music.
     recursive
-        Whether to look into folders' folders, too.
-    rebuild
-        Whether to hear every track again.
-
-    Attributes
-    ----------
-    note
-        Why an index that was there is made anew, as a sentence; mostly empty.
-    missing
-        Files that the index did not hold, or not as they are now: ``update`` hears them.
-    unreadable
-        Folders that could not be looked into.
-    passed_over
-        Paths of files that look like audio and have no ending of it, and of links to folders.
+        Whether to include subfolders.
 
     Raises
     ------
     InputError
-        If there is no such folder or no audio in it, or the index is another folder's, is some
-        other file or cannot be read.
+        If the catalogue holds no track of the folder, or is damaged.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        classifier: Classifier,
-        index_file: Path | None = None,
-        *,
-        recursive: bool = True,
-        rebuild: bool = False,
+        self, catalogue: Catalogue, classifier: Classifier, folder: Path, *, recursive: bool = True
     ) -> None:
         self.folder = folder
-        self.note = ""
-        self.passed_over: list[str] = []
-        paths, self.unreadable = _audio(folder, recursive, self.passed_over.append)
-        self._names = {path.relative_to(folder).as_posix(): path for path in paths}
-        self._classifier = classifier
-        self._model = _model_key(classifier)
-        self.index_file = index_file or folder / _index_name(classifier, self._model)
-        inside = self.index_file.resolve().is_relative_to(folder.resolve())
-        self._elsewhere = None if inside else str(folder.resolve())
-        self._rows = {} if rebuild else self._read()
-        dropped = [name for name in self._rows if not self._is_kept(name, recursive=recursive)]
-        for name in dropped:
-            del self._rows[name]
-        self._changed = rebuild or bool(dropped)
-        self._matrix: tuple[list[str], NDArray[np.float16]] | None = None
-        self.missing = [path for name, path in self._names.items() if name not in self._rows]
+        self._catalogue, self._classifier = catalogue, classifier
+        root = str(folder.resolve())
+        start = len(root.rstrip(os.sep)) + 1
+        tracks: list[tuple[str, str, float]] = []  # by their paths below the folder
+        vectors: list[NDArray[np.float16]] = []
+        for page, embeddings in catalogue.embeddings(root, classifier, recursive=recursive):
+            tracks += [(path[start:], genre, confidence) for path, genre, confidence in page]
+            vectors.append(self._vectors_of(embeddings))
+        if not tracks:
+            cause = "none of its audio files has been analysed, so there is nothing to compare with"
+            raise InputError(folder, cause, "Give another folder with --library")
+        order = sorted(range(len(tracks)), key=lambda i: tracks[i][0])
+        self._tracks = [tracks[i] for i in order]
+        self._vectors = np.concatenate(vectors)[order]
 
     def __len__(self) -> int:
         """Tracks that can be compared."""
-        return sum(name in self._rows for name in self._names)
-
-    def update(self, workers: int | None = None) -> Generator[Heard]:
-        """Hear the missing tracks, and keep the index.
-
-        What has been heard is kept every half minute and at the end, also when this is closed or
-        interrupted.
-
-        Parameters
-        ----------
-        workers
-            Files side by side; by default one per core.
-
-        Returns
-        -------
-        heard
-            What came of each of ``missing``, in its order. Those with an error are not compared.
-
-        Raises
-        ------
-        InputError
-            If the index cannot be written; before anything is heard, if that can be told.
-        """
-        if not self.missing and not self._changed:
-            return
-        self._write()  # hours of hearing should not end in an error that could be had at once
-        saved, unsaved = time.monotonic(), 0
-        names = {path: name for name, path in self._names.items()}
-        try:
-            with WorkerPool(workers, load, self._classifier.folder) as pool:
-                if self.missing:
-                    pool.start_one()  # if none can be started, that is no fault of any file
-                work = partial(_hear, pool)
-                for heard in parallel_map(work, self.missing, pool.count, stop=pool.close):
-                    if heard.row is not None:
-                        self._rows[names[heard.path]] = heard.row
-                        self._matrix = None
-                        unsaved += 1
-                    if unsaved and time.monotonic() - saved > _SAVE_EVERY_S:
-                        self._write()
-                        saved, unsaved = time.monotonic(), 0
-                    yield heard
-        finally:
-            if unsaved:
-                self._write()
+        return len(self._tracks)
 
     def similar(
         self,
@@ -355,190 +259,122 @@ class Library:
         Parameters
         ----------
         tracks
-            Audio files, in the folder or not. A track is never among its own neighbours, copies of
-            it may be.
+            Audio files, in the folder or not. Those that the catalogue does not hold are analysed.
+            A track is never among its own neighbours; copies of it may be.
         count
             Neighbours of each.
         other_folders
-            Whether to leave out what lies in the same folder as the track: the same album.
+            Whether to leave out tracks in the same folder as the track: the same album.
         approximate
-            Whether to find them with a ``Graph``.
+            Whether to search with a ``Graph``.
         workers
-            Files side by side, of those that must be heard; by default one per core.
+            Files analysed in parallel; by default one per core.
 
-        Returns
-        -------
+        Yields
+        ------
         similar
-            What came of each track, in their order.
+            The result of each track, in their order.
 
         Raises
         ------
         GenrescopeError
             If it needs usearch, and that is not installed.
         """
-        names, vectors = self._compared()
-        places = _Places(self.folder, names)
+        places = _Places(self.folder, [name for name, _, _ in self._tracks])
+        vectors = self._vectors
         search = Graph(vectors).nearest if approximate else partial(nearest, vectors)
-
         with WorkerPool(workers, load, self._classifier.folder) as pool:
+            query = partial(self._query, places, pool)
+            for first in range(0, len(tracks), _QUERIES):
+                some = tracks[first : first + _QUERIES]
+                every = list(parallel_map(query, some, pool.count, stop=pool.close))
+                asked = [
+                    (path, one)
+                    for path, one in zip(some, every, strict=True)
+                    if isinstance(one, _Query)
+                ]
+                matrix = np.array([one.vector for _, one in asked], dtype=np.float32)
+                left_out = [places.left_out(path, album=other_folders) for path, _ in asked]
+                found = iter(search(matrix.reshape(-1, vectors.shape[1]), count, left_out))
+                for path, one in zip(some, every, strict=True):
+                    if isinstance(one, GenrescopeError):
+                        yield Similar(path, error=one)
+                    else:
+                        neighbours = self._neighbours(next(found))
+                        yield Similar(path, one.genre, one.confidence, neighbours)
 
-            def known(track: Path) -> Heard:
-                itself = places.itself(track)
-                return Heard(track, self._rows[names[itself[0]]]) if itself else _hear(pool, track)
+    def near(self, embedding: NDArray[np.float16], count: int = 10) -> tuple[Neighbour, ...]:
+        """Find the tracks nearest to an embedding of ``Classifier.analyse``, by brute force."""
+        asked = self._vectors_of(embedding[np.newaxis]).astype(np.float32)
+        (found,) = nearest(self._vectors, asked, count, [()])
+        return self._neighbours(found)
 
-            for first in range(0, len(tracks), _TRACKS):
-                some = tracks[first : first + _TRACKS]
-                every = list(parallel_map(known, some, pool.count, stop=pool.close))
-                heard = [(one.path, one.row) for one in every if one.row is not None]
-                asked = np.array([row.vector for _, row in heard], dtype=np.float32)
-                left_out = [places.left_out(path, album=other_folders) for path, _ in heard]
-                found = iter(search(asked.reshape(-1, vectors.shape[1]), count, left_out))
-                for one in every:
-                    if one.row is None:
-                        yield Similar(one.path, error=one.error)
-                        continue
-                    near = zip(*next(found), strict=True)
-                    neighbours = tuple(self._neighbour(names[i], cosine) for i, cosine in near)
-                    yield Similar(one.path, one.row.genre, one.row.confidence, neighbours)
+    def _query(self, places: _Places, pool: WorkerPool, track: Path) -> _Query | GenrescopeError:
+        for row in places.rows_of(track):
+            _, genre, confidence = self._tracks[row]
+            return _Query(genre, confidence, self._vectors[row])
+        for path in places.spellings(track):
+            if (found := self._catalogue.find(path, self._classifier)) is not None:
+                (_, genre, confidence), embedding = found
+                break
+        else:
+            result = analyse_file(pool, track)
+            if isinstance(result, GenrescopeError):
+                return result
+            prediction, embedding = result
+            genre, confidence = prediction.genre, prediction.confidence
+        return _Query(genre, confidence, self._vectors_of(embedding[np.newaxis])[0])
 
-    def near(self, vector: NDArray[np.float16], count: int = 10) -> tuple[Neighbour, ...]:
-        """Find the tracks nearest to one that has been heard already, by comparing every pair.
+    def _vectors_of(self, embeddings: NDArray[np.float16]) -> NDArray[np.float16]:
+        return comparable(self._classifier, embeddings).astype(np.float16)
 
-        Parameters
-        ----------
-        vector
-            float16 (width,), as ``hear_track`` makes it.
-        count
-            Neighbours.
-
-        Raises
-        ------
-        InputError
-            If there is nothing to compare with.
-        """
-        names, vectors = self._compared()
-        ((rows, cosines),) = nearest(vectors, vector.astype(np.float32)[np.newaxis], count, [()])
-        return tuple(self._neighbour(names[i], c) for i, c in zip(rows, cosines, strict=True))
-
-    def _compared(self) -> tuple[list[str], NDArray[np.float16]]:
-        if self._matrix is None:
-            names = [name for name in self._names if name in self._rows]
-            if not names:
-                cause = "none of its audio files can be read, so there is nothing to compare with"
-                raise InputError(self.folder, cause, "Give another folder with --in")
-            self._matrix = names, np.stack([self._rows[name].vector for name in names])
-        return self._matrix
-
-    def _neighbour(self, name: str, cosine: np.float32) -> Neighbour:
-        row = self._rows[name]
-        return Neighbour(self._names[name], float(cosine), row.genre, row.confidence)
-
-    def _read(self) -> dict[str, index.Row]:
-        try:
-            return index.read(self.index_file, self._model, self._elsewhere)
-        except index.StaleIndexError as error:
-            self.note = f"{self.index_file}: {error}. Every track is heard again."
-            return {}
-
-    def _write(self) -> None:
-        index.write(self.index_file, self._rows, self._model, self._elsewhere)
-
-    def _is_kept(self, name: str, *, recursive: bool) -> bool:
-        if name not in self._names:
-            return not recursive and "/" in name  # out of sight this time, not removed
-        row = self._rows[name]
-        try:
-            stat = self._names[name].stat()
-        except OSError:
-            return False  # hearing it will tell
-        return (row.size, row.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-
-
-def _hear(pool: WorkerPool, path: Path) -> Heard:
-    try:
-        if path.is_dir():
-            raise folder_fault(path)
-        return Heard(path, pool.do_file(hear_track, path))
-    except GenrescopeError as error:
-        return Heard(path, error=error)
-    except (OSError, ValueError) as error:
-        return Heard(path, error=unreadable(path, error))
+    def _neighbours(self, found: Nearest) -> tuple[Neighbour, ...]:
+        return tuple(
+            Neighbour(self.folder / name, float(cosine), genre, confidence)
+            for row, cosine in zip(*found, strict=True)
+            for name, genre, confidence in [self._tracks[row]]
+        )
 
 
 class _Places:
-    # Where tracks that are asked about stand among the rows, by whatever path they are named.
+    # The rows of tracks, by whatever path they are named.
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._roots = (folder.absolute(), folder.resolve())
         self._rows = {name: i for i, name in enumerate(names)}
         self._albums: dict[str, list[int]] = {}
         for name, i in self._rows.items():
-            self._albums.setdefault(_album(name), []).append(i)
+            self._albums.setdefault(os.path.dirname(name), []).append(i)  # noqa: PTH120  fast
 
-    def itself(self, track: Path) -> list[int]:
-        return [self._rows[name] for name in self._within(track) if name in self._rows]
+    def rows_of(self, track: Path) -> list[int]:
+        return [self._rows[name] for name in self._names_of(track) if name in self._rows]
 
     def left_out(self, track: Path, *, album: bool) -> list[int]:
-        names = self._within(track) if album else []
-        others = [i for name in names for i in self._albums.get(_album(name), ())]
-        return self.itself(track) + others
+        names = self._names_of(track) if album else []
+        others = [i for name in names for i in self._albums.get(os.path.dirname(name), ())]  # noqa: PTH120
+        return self.rows_of(track) + others
 
-    def _within(self, track: Path) -> list[str]:
-        # A link in the folder is the track, and so is what it leads to.
-        ways = {track.absolute(), track.resolve()}
+    def spellings(self, track: Path) -> set[Path]:
+        # A link in a library is a track of it, and so is the file that it leads to.
+        return {track.absolute(), track.parent.resolve() / track.name, track.resolve()}
+
+    def _names_of(self, track: Path) -> list[str]:
         return sorted(
             {
-                way.relative_to(root).as_posix()
-                for way in ways
+                str(path.relative_to(root))
+                for path in self.spellings(track)
                 for root in self._roots
-                if way.is_relative_to(root)
+                if path.is_relative_to(root)
             }
         )
 
 
-def _album(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
+@cache
 def _columns(embedding: Embedding) -> NDArray[np.bool_]:
     widths = [
-        (layer, open_backbone(make_reference(backbone)).widths[layer])
+        (layer, open_backbone(make_backbone_config(backbone)).widths[layer])
         for backbone in embedding.backbones
         for layer in embedding.layers
     ]
     only = LAYER in embedding.layers
     return np.concatenate([np.full(width, not only or layer == LAYER) for layer, width in widths])
-
-
-def _audio(
-    folder: Path, recursive: bool, passed_over: Callable[[str], None]
-) -> tuple[list[Path], list[InputError]]:
-    if not folder.is_dir():
-        remedy = "Give the folder to look for similar tracks with --in"
-        raise InputError(folder, no_folder(folder), remedy)
-    paths: list[Path] = []
-    unreadable: list[InputError] = []
-    for found in walk(folder, recursive=recursive):
-        if found.fault is not None:
-            unreadable.append(found.fault)
-        paths += (Path(file.path) for file in found.files)
-        for other in (*found.passed_over, *found.links):
-            passed_over(other)
-    if not paths:
-        if unreadable:
-            raise unreadable[0]
-        deeper = "" if recursive else ", or look deeper with --recursive"
-        raise InputError(folder, "no audio files in this folder", f"Give another{deeper}")
-    return paths, unreadable
-
-
-def _index_name(classifier: Classifier, model: str) -> str:
-    # Models do not write over each other's index; the package's own goes on under one name.
-    default = Path(str(files("genrescope") / "weights" / "default"))
-    which = "" if classifier.folder == default else f"-{model}"
-    return f"{index.PREFIX}{which}.npz"
-
-
-def _model_key(classifier: Classifier) -> str:
-    # 16 hex digits that change with anything that vectors or genres depend on.
-    return hashlib.sha256(f"{classifier.key} {LAYER}".encode()).hexdigest()[:16]

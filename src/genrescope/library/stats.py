@@ -1,4 +1,4 @@
-"""What a library is made of: genres, how sure the model is of them, and what failed."""
+"""Statistics of a library: genres, their confidences, and failures."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ BINS = 20
 
 @dataclass(frozen=True, eq=False)
 class Genre:
-    """The tracks that a model takes for one genre.
+    """The tracks with the same first genre.
 
     Attributes
     ----------
     tracks
-        How many.
+        Their number.
     unsure
-        How many of them the model is unsure of.
+        How many of them have a low confidence.
     confidences
         int64 (BINS,): histogram from 0 to 1.
     mean_confidence
@@ -46,18 +46,18 @@ class Genre:
 
 @dataclass(frozen=True, eq=False)
 class Stats:
-    """What a library is made of.
+    """Statistics of a library.
 
     Attributes
     ----------
     counts
-        Of files ``heard``, ``failed``, ``waiting`` and ``gone``.
+        Of files ``analysed``, ``failed``, ``waiting`` and ``gone``.
     genres
         By name, the most frequent first.
     failures
         How many files failed for each cause, the most frequent first.
     with_warnings
-        How many have an answer with a warning, as of a damaged file.
+        How many have a prediction with a warning, such as damaged files.
     """
 
     counts: dict[str, int]
@@ -66,7 +66,7 @@ class Stats:
     with_warnings: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON values."""
+        """Return JSON values."""
         return {
             **self.counts,
             "genres": {
@@ -84,7 +84,7 @@ class Stats:
 
 
 def summarise(catalogue: Catalogue, library: Path | None = None) -> Stats:
-    """Summarise a library, or every one of a catalogue."""
+    """Summarise a library, or the whole catalogue."""
     where = None if library is None else str(library)
     genres, failures, with_warnings = _tally(catalogue.tracks(where))
     counts = catalogue.counts(where)
@@ -121,7 +121,7 @@ def _kind(error: str) -> str:
 
 
 def draw(stats: Stats, title: str) -> Figure:
-    """Draw the genres and how sure the model is of them. Needs matplotlib."""
+    """Draw the genres and their confidences. Needs matplotlib."""
     from matplotlib.figure import Figure  # noqa: PLC0415  an extra
 
     figure = Figure(figsize=(9, 1.6 + 0.34 * max(4, len(stats.genres))), layout="constrained")

@@ -1,4 +1,4 @@
-"""Floor 1: the networks, from arrays to logits. Importing this package fills the registry."""
+"""The models, from arrays to logits. Importing this package fills the registry."""
 
 from genrescope.models import cnn, cnn_1d, encoder, mlp, recurrent
 from genrescope.models.model import MODELS, check_model, make_model, plain_fault

@@ -1,11 +1,14 @@
-"""Classical models, fitted by scikit-learn at one go and turned into torch modules.
+"""Classical models, fitted by scikit-learn and converted to torch modules.
 
-As modules they are exported and run like every other model.
+So they are exported and run like every other model. skl2onnx does not replace this: it has no
+counterpart of the logits of ``knn``, ``svm`` and ``decision-tree``, and its version 1.20.0 fails on
+gradient boosting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
@@ -19,42 +22,47 @@ from genrescope.errors import GenrescopeError
 from genrescope.models.model import Count, Positive, check_parameters
 from genrescope.models.normalise import Standardise
 
+Rows = NDArray[np.float32]
+Labels = NDArray[np.int64]
 Fit = Callable[..., nn.Module]
 
 ESTIMATORS: dict[str, Fit] = {}
-"""From name to a function of arrays (tracks, columns), labels and parameters to logits' module."""
-
+"""By the names that recipes use; see ``estimator``."""
 
 ESTIMATOR_VERSIONS = {"decision-tree": 2, "knn": 2, "svm": 2}
-"""Raised when an estimator's logits change, so that older results are not taken for its own; 1 if
-it is not listed."""
+"""Incremented when an estimator's logits change, so that older results are not reused."""
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-def estimator(name: str) -> Callable[[Fit], Fit]:
-    """Register a function under the name that recipes use."""
+def estimator(name: str, *, scaled: bool = True) -> Callable[[Fit], Fit]:
+    """Register a function of rows, labels, a seed and parameters.
+
+    It takes float32 (tracks, columns), standardised if ``scaled``, and int64 (tracks,). It gives a
+    module from such rows to the logits of the genres in the labels, in ascending order.
+    """
 
     def register(fit: Fit) -> Fit:
-        ESTIMATORS[name] = fit
+        @wraps(fit)
+        def fit_all(rows: Rows, labels: Labels, seed: int, genres: int, **own: Any) -> nn.Module:
+            tensor = torch.from_numpy(rows)
+            scale = Standardise(tensor) if scaled else nn.Identity()
+            model = fit(scale(tensor).numpy(), labels, seed, **own)
+            return nn.Sequential(scale, model, Spread(np.unique(labels), genres))
+
+        ESTIMATORS[name] = fit_all
         return fit
 
     return register
 
 
 def check_estimator(name: str, parameters: dict[str, Any]) -> None:
-    """Raise GenrescopeError if a parameter of a classical model is unknown or of a wrong type."""
-    given = frozenset({"arrays", "labels", "genres", "seed"})
-    check_parameters(name, ESTIMATORS[name], parameters, given)
+    """Raise GenrescopeError if a parameter is unknown or of a wrong type."""
+    check_parameters(name, ESTIMATORS[name], parameters, frozenset({"rows", "labels", "seed"}))
 
 
 def fit_estimator(
-    name: str,
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    parameters: dict[str, Any],
+    name: str, arrays: Rows, labels: Labels, genres: int, seed: int, parameters: dict[str, Any]
 ) -> nn.Module:
     """Fit a classical model.
 
@@ -69,7 +77,7 @@ def fit_estimator(
     genres
         Number of logits; a genre without tracks is never predicted.
     seed
-        Decides what is drawn by lot, if anything is.
+        Of random choices, if there are any.
     parameters
         The estimator's own.
 
@@ -81,150 +89,110 @@ def fit_estimator(
     Raises
     ------
     GenrescopeError
-        If the arrays are not rows of columns, or a parameter is unknown or senseless.
+        If the arrays are not rows of columns, or a parameter is wrong.
     """
     if arrays.ndim != 2:
         raise GenrescopeError(
-            f"Model {name} takes a row of columns a track, not arrays of shape {arrays.shape[1:]}."
+            f"Model {name} takes rows of columns, not arrays of shape {arrays.shape[1:]}."
         )
     try:
-        return ESTIMATORS[name](arrays, labels, genres, seed, **parameters).eval()
+        return ESTIMATORS[name](arrays, labels, seed, genres, **parameters).eval()
     except (TypeError, ValueError) as error:
         raise GenrescopeError(f"Model {name}: {error}.") from error
 
 
 @estimator("logistic-regression")
-def logistic_regression(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    c: Positive = 0.01,
-) -> nn.Module:
+def logistic_regression(rows: Rows, labels: Labels, seed: int, c: Positive = 0.01) -> nn.Module:
     """Multinomial logistic regression on standardised columns; ``c`` is scikit-learn's C."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
-    scale = Standardise(torch.from_numpy(arrays))
-    model = LogisticRegression(C=c, max_iter=2000, random_state=seed)
-    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
-    return nn.Sequential(scale, _linear(model, genres))
+    return _linear(LogisticRegression(C=c, max_iter=2000, random_state=seed).fit(rows, labels))
 
 
 @estimator("lda")
 def lda(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.8,
+    rows: Rows, labels: Labels, seed: int, shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.8
 ) -> nn.Module:
     """Linear discriminant analysis with shrunk covariance, on standardised columns.
 
-    All genres are taken for equally likely beforehand, however many tracks each has.
+    All genres have the same prior, whatever their numbers of tracks.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: PLC0415
 
-    del seed  # nothing is drawn by lot
-    scale = Standardise(torch.from_numpy(arrays))
+    del seed  # deterministic
     count = len(np.unique(labels))
     priors = np.full(count, 1 / count)
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors)
-    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
-    return nn.Sequential(scale, _linear(model, genres))
+    return _linear(model.fit(rows, labels))
 
 
 @estimator("knn")
-def knn(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    neighbours: Count = 5,
-) -> nn.Module:
+def knn(rows: Rows, labels: Labels, seed: int, neighbours: Count = 5) -> nn.Module:
     """Votes of the nearest tracks by Euclidean distance, on standardised columns.
 
-    Between genres of as many votes, and in how sure it is, the nearer tracks count more.
+    Nearer tracks decide between genres with equal votes, and raise the confidence.
     """
-    from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415
-
-    del seed  # nothing is drawn by lot
-    scale = Standardise(torch.from_numpy(arrays))
-    rows = scale(torch.from_numpy(arrays)).numpy()
-    model = KNeighborsClassifier(min(neighbours, len(rows))).fit(rows, labels)
-    return nn.Sequential(scale, Neighbours(model), Spread(model.classes_, genres))
+    del seed  # deterministic
+    _, places = np.unique(labels, return_inverse=True)
+    count = min(neighbours, len(rows))
+    return Neighbours(torch.from_numpy(rows), torch.from_numpy(places), count)
 
 
 @estimator("naive-bayes")
 def naive_bayes(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    smoothing: Annotated[float, Field(ge=0, le=1e9)] = 1e-9,
+    rows: Rows, labels: Labels, seed: int, smoothing: Annotated[float, Field(ge=0, le=1e9)] = 1e-9
 ) -> nn.Module:
     """Gaussian naive Bayes on standardised columns; ``smoothing`` is scikit-learn's."""
     from sklearn.naive_bayes import GaussianNB  # noqa: PLC0415
 
-    del seed  # nothing is drawn by lot
-    scale = Standardise(torch.from_numpy(arrays))
-    model = GaussianNB(var_smoothing=smoothing)
-    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
-    return nn.Sequential(scale, Gaussians(model), Spread(model.classes_, genres))
+    del seed  # deterministic
+    return Gaussians(GaussianNB(var_smoothing=smoothing).fit(rows, labels))
 
 
-@estimator("decision-tree")
-def decision_tree(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    leaf: Count = 1,
-) -> nn.Module:
-    """A single tree; ``leaf`` is the least number of tracks in a leaf.
+@estimator("decision-tree", scaled=False)
+def decision_tree(rows: Rows, labels: Labels, seed: int, leaf: Count = 1) -> nn.Module:
+    """A single tree; ``leaf`` is the minimum number of tracks in a leaf.
 
-    A leaf of few tracks is less sure than one of many: one more track of every genre is counted
-    (Laplace's correction; F. Provost and P. Domingos, "Tree Induction for Probability-Based
-    Ranking", Machine Learning 52, 2003).
+    Leaves have Laplace's correction, one more track of every genre, so that small ones give less
+    confidence (F. Provost and P. Domingos, "Tree Induction for Probability-Based Ranking", Machine
+    Learning 52, 2003).
     """
     from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415
 
-    model = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=seed).fit(arrays, labels)
-    return nn.Sequential(Forest([model.tree_], extra=1), Spread(model.classes_, genres))
+    model = DecisionTreeClassifier(min_samples_leaf=leaf, random_state=seed).fit(rows, labels)
+    return Forest([model.tree_], extra=1)
 
 
-@estimator("random-forest")
+@estimator("random-forest", scaled=False)
 def random_forest(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
+    rows: Rows,
+    labels: Labels,
     seed: int,
     trees: Count = 300,
     leaf: Count = 1,
-    share: Share | Literal["sqrt", "log2"] = "sqrt",
+    share: Fraction | Literal["sqrt", "log2"] = "sqrt",
 ) -> nn.Module:
-    """Many trees; ``share`` of the columns is looked at for every branch (``max_features``)."""
+    """Many trees; ``share`` of the columns is tried for every split (``max_features``)."""
     from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
 
     model = RandomForestClassifier(
         trees, min_samples_leaf=leaf, max_features=share, random_state=seed
-    ).fit(arrays, labels)
-    grown = [tree.tree_ for tree in model.estimators_]
-    return nn.Sequential(Forest(grown), Spread(model.classes_, genres))
+    ).fit(rows, labels)
+    return Forest([tree.tree_ for tree in model.estimators_])
 
 
-@estimator("gradient-boosting")
+@estimator("gradient-boosting", scaled=False)
 def gradient_boosting(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
+    rows: Rows,
+    labels: Labels,
     seed: int,
     lr: Positive = 0.1,
     rounds: Count = 100,
     leaves: Annotated[int, Field(ge=2, le=2**16)] = 31,
     leaf: Count = 20,
-    share: Share = 1.0,
+    share: Fraction = 1.0,
 ) -> nn.Module:
-    """Histogram gradient boosting; ``share`` of the columns is looked at for every branch."""
+    """Histogram gradient boosting; ``share`` of the columns is tried for every split."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
 
     model = HistGradientBoostingClassifier(
@@ -235,48 +203,39 @@ def gradient_boosting(
         max_features=share,
         early_stopping=False,
         random_state=seed,
-    ).fit(arrays, labels)
-    return nn.Sequential(Boosted(model), Spread(model.classes_, genres))
+    )
+    return Boosted(model.fit(rows, labels))
 
 
 @estimator("svm")
 def svm(
-    arrays: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    genres: int,
-    seed: int,
-    c: Positive = 10.0,
-    gamma: Positive = 0.01,
+    rows: Rows, labels: Labels, seed: int, c: Positive = 10.0, gamma: Positive = 0.01
 ) -> nn.Module:
-    """Support vectors with a Gaussian kernel, one genre against one, on standardised columns.
+    """Support vectors with a Gaussian kernel, one against one, on standardised columns.
 
-    What a pair decides counts by how far a track is from the line between the two, so that a
-    prediction is as sure as its pairs are.
+    A pair's decision is weighted by the distance from its boundary, which gives confidences.
     """
     from sklearn.svm import SVC  # noqa: PLC0415
 
-    scale = Standardise(torch.from_numpy(arrays))
-    model = SVC(C=c, gamma=gamma, random_state=seed)
-    model.fit(scale(torch.from_numpy(arrays)).numpy(), labels)
-    return nn.Sequential(scale, SupportVectors(model), Spread(model.classes_, genres))
+    return SupportVectors(SVC(C=c, gamma=gamma, random_state=seed).fit(rows, labels), gamma)
 
 
-_NEVER = -1e4  # a logit that leaves nothing, and no infinity that would make a NaN
-_LEAST = 1e-6  # probability, so that its logarithm stays finite
-_CIRCLE = 15  # rows at least, whose distances are looked at beside the nearest's votes
-_FALL = 10.0  # what the nearest row counts above the circle's last is exp of this at most
+_NEVER = -1e4  # the logit of an absent genre; an infinity would give NaN
+_MIN_PROBABILITY = 1e-6  # so that its logarithm stays finite
+_CIRCLE = 15  # minimum number of rows whose distances are used beside the votes
+_FALL = 10.0  # the weight of the nearest row is at most exp of this times that of the last
 _SLOPE = 2.0  # of the sigmoid over a pair's decision, 1 being the margin
 
 
 class Spread(nn.Module):
-    """From the logits of the genres that there were tracks of to those of all.
+    """From the logits of the genres with training tracks to those of all.
 
     Parameters
     ----------
     present
-        Which genres there were tracks of.
+        int (genres with tracks,): their labels.
     genres
-        How many there are.
+        Number of all genres.
     """
 
     present: Tensor
@@ -294,33 +253,40 @@ class Spread(nn.Module):
 
 
 class Neighbours(nn.Module):
-    """Logarithms of the share that each genre has of a ``KNeighborsClassifier``'s nearest rows.
+    """Logarithms of each genre's share of the nearest rows' votes.
 
-    To the votes of the nearest, half a vote is added that is shared out among the genres of a wider
-    circle, the nearer the more. It never outweighs a vote; without it a prediction would be one of
-    a few, and by a single neighbour always as sure as any other.
+    Half a vote is added, distributed over the genres of a wider circle by distance. It never
+    outweighs a vote; without it there would be few distinct confidences, with one neighbour one.
+
+    Parameters
+    ----------
+    rows
+        float32 (tracks, columns).
+    places
+        int64 (tracks,): indices of the logits.
+    count
+        Neighbours that vote.
     """
 
     rows: Tensor
     votes: Tensor
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, rows: Tensor, places: Tensor, count: int) -> None:
         super().__init__()
-        self._count = int(model.n_neighbors)
-        self._circle = min(max(3 * self._count, _CIRCLE), len(model._fit_X))
-        self.register_buffer("rows", torch.from_numpy(model._fit_X))
-        places = torch.from_numpy(model._y)
-        self.register_buffer("votes", nn.functional.one_hot(places, len(model.classes_)).float())
+        self._count = count
+        self._circle = min(max(3 * count, _CIRCLE), len(rows))
+        self.register_buffer("rows", rows)
+        self.register_buffer("votes", nn.functional.one_hot(places).float())
 
     def forward(self, rows: Tensor) -> Tensor:
         """float32 (batch, columns) → logits (batch, genres)."""
         squares = (self.rows**2).sum(dim=1) - 2 * rows @ self.rows.T + (rows**2).sum(1, True)
         found = squares.topk(self._circle, dim=1, largest=False)
         votes = self.votes[found.indices]
-        apart = found.values.clamp(min=0) / found.values[:, -1:].clamp(min=_LEAST)
-        near = (votes * torch.softmax(-_FALL * apart, dim=1)[..., None]).sum(dim=1)
+        distances = found.values.clamp(min=0) / found.values[:, -1:].clamp(min=1e-6)
+        near = (votes * torch.softmax(-_FALL * distances, dim=1)[..., None]).sum(dim=1)
         shares = votes[:, : self._count].mean(dim=1) + near / (2 * self._count)
-        return (shares / (1 + 1 / (2 * self._count))).clamp(min=_LEAST).log()
+        return (shares / (1 + 1 / (2 * self._count))).clamp(min=_MIN_PROBABILITY).log()
 
 
 class Gaussians(nn.Module):
@@ -339,18 +305,18 @@ class Gaussians(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """float32 (batch, columns) → logits (batch, genres)."""
-        apart = (rows[:, None] - self.mean) ** 2 / self.variance
-        return self.bias - 0.5 * apart.sum(dim=2)
+        distances = (rows[:, None] - self.mean) ** 2 / self.variance
+        return self.bias - 0.5 * distances.sum(dim=2)
 
 
 class Trees(nn.Module):
-    """Binary trees of scikit-learn's kind, walked down side by side.
+    """Binary trees of scikit-learn's kind, evaluated in parallel.
 
     Parameters
     ----------
     trees
-        Of each: the column that a node looks at, its threshold, and its left and right child
-        (a leaf is its own children), each (nodes,); and the values (nodes, …) that leaves give.
+        Of each: its nodes' columns, thresholds, left and right children (a leaf is its own child),
+        each (nodes,); and the values (nodes, …) of the leaves.
     """
 
     column: Tensor
@@ -387,14 +353,14 @@ class Trees(nn.Module):
 
 
 class Forest(Trees):
-    """Logarithms of the mean of the shares that each genre has in the trees' leaves.
+    """Logarithms of the mean of the trees' leaf probabilities.
 
     Parameters
     ----------
     grown
         scikit-learn's trees.
     extra
-        Tracks of every genre that each leaf is counted to have besides its own.
+        Tracks of every genre added to each leaf.
     """
 
     def __init__(self, grown: Sequence[Any], extra: int = 0) -> None:
@@ -402,7 +368,7 @@ class Forest(Trees):
 
     def forward(self, rows: Tensor) -> Tensor:
         """float32 (batch, columns) → logits (batch, genres)."""
-        return super().forward(rows).mean(dim=1).clamp(min=_LEAST).log()
+        return super().forward(rows).mean(dim=1).clamp(min=_MIN_PROBABILITY).log()
 
 
 class Boosted(Trees):
@@ -411,7 +377,8 @@ class Boosted(Trees):
     start: Tensor
 
     def __init__(self, model: Any) -> None:
-        # scikit-learn has no other way to its trees.
+        # scikit-learn has no public interface to these trees: see its upper bound in
+        # pyproject.toml, which tests/models/test_classical.py allows to raise.
         rounds = model._predictors
         super().__init__([_tree_of_nodes(tree.nodes) for each in rounds for tree in each])
         self._each = len(rounds[0])
@@ -429,8 +396,7 @@ class Boosted(Trees):
 class SupportVectors(nn.Module):
     """The decisions of a fitted ``SVC``, from one against one to one for each genre.
 
-    A genre's logit is the sum, over the pairs that it is in, of the logarithms of how likely the
-    pair takes it: the product of the pairs' probabilities.
+    A genre's logit is the sum of the logarithms of its pairs' probabilities.
     """
 
     vectors: Tensor
@@ -438,7 +404,7 @@ class SupportVectors(nn.Module):
     bias: Tensor
     sides: Tensor
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, gamma: float) -> None:
         super().__init__()
         genres = len(model.classes_)
         pairs = list(combinations(range(genres), 2))
@@ -448,12 +414,12 @@ class SupportVectors(nn.Module):
             for mine, theirs in ((one, other - 1), (other, one)):
                 own = slice(ends[mine], ends[mine + 1])
                 weights[own, pair] = model.dual_coef_[theirs, own]
-        # scikit-learn turns the only decision of two genres about.
+        # scikit-learn negates the only decision of two genres.
         bias = model.intercept_ if genres > 2 else -model.intercept_
         sides = np.zeros((2, len(pairs), genres))
         for pair, (one, other) in enumerate(pairs):
             sides[0, pair, one], sides[1, pair, other] = 1, 1
-        self._gamma = float(model._gamma)
+        self._gamma = gamma
         self.register_buffer("vectors", torch.from_numpy(model.support_vectors_).float())
         self.register_buffer(
             "weights", torch.from_numpy(weights if genres > 2 else -weights).float()
@@ -464,9 +430,9 @@ class SupportVectors(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """float32 (batch, columns) → logits (batch, genres)."""
         squares = (rows**2).sum(dim=1, keepdim=True) + (self.vectors**2).sum(dim=1)
-        apart = (squares - 2 * rows @ self.vectors.T).clamp(min=0)
-        decisions = torch.exp(-self._gamma * apart) @ self.weights + self.bias
-        # Each vote softened: the logarithm of how likely a pair takes the one, or the other.
+        distances = (squares - 2 * rows @ self.vectors.T).clamp(min=0)
+        decisions = torch.exp(-self._gamma * distances) @ self.weights + self.bias
+        # The logarithms of a pair's two probabilities.
         one, other = (nn.functional.logsigmoid(sign * _SLOPE * decisions) for sign in (1, -1))
         return one @ self.sides[0] + other @ self.sides[1]
 
@@ -475,7 +441,7 @@ Tree = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any
 
 
 def _tree_of(tree: Any, extra: int) -> Tree:
-    counts = tree.value[:, 0, :]  # or shares, as newer scikit-learn has it
+    counts = tree.value[:, 0, :]  # fractions in newer versions of scikit-learn
     shares = counts / counts.sum(axis=1, keepdims=True)
     sizes = tree.weighted_n_node_samples[:, None]
     shares = (shares * sizes + extra) / (sizes + extra * shares.shape[1])
@@ -507,23 +473,19 @@ def _depth(left: NDArray[Any], right: NDArray[Any]) -> int:
     return depth
 
 
-def _linear(model: Any, genres: int) -> nn.Linear:
-    # scikit-learn tells two classes apart by one row, and knows only those it has seen.
+def _linear(model: Any) -> nn.Linear:
     coefficients, intercept = np.asarray(model.coef_), np.asarray(model.intercept_)
-    if len(coefficients) == 1:
+    if len(coefficients) == 1:  # scikit-learn has one row for two classes
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercept = np.concatenate([-intercept, intercept]) / 2
-    layer = nn.Linear(coefficients.shape[1], genres)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.bias.fill_(_NEVER)
-        layer.weight[model.classes_] = torch.from_numpy(coefficients).float()
-        layer.bias[model.classes_] = torch.from_numpy(intercept).float()
-    return layer.requires_grad_(requires_grad=False)
+    layer = nn.Linear(coefficients.shape[1], len(coefficients)).requires_grad_(requires_grad=False)
+    layer.weight.copy_(torch.from_numpy(coefficients))
+    layer.bias.copy_(torch.from_numpy(intercept))
+    return layer
 
 
 class Temperature(nn.Module):
-    """Logits divided by a temperature, so that their softmax is calibrated.
+    """Divide logits by a temperature, so that their softmax is calibrated.
 
     C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On Calibration of Modern Neural Networks", ICML
     2017.
@@ -531,7 +493,7 @@ class Temperature(nn.Module):
     Parameters
     ----------
     temperature
-        Above 1 for a model that is too sure of itself.
+        Above 1 for an overconfident model.
     """
 
     temperature: Tensor
@@ -546,28 +508,28 @@ class Temperature(nn.Module):
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Find the temperature of least cross-entropy, between 0.05 and 20.
+    """Find the temperature with the lowest cross-entropy, between 0.05 and 20.
 
-    One track that may be of any genre is counted to the others: where all are right, nothing else
-    would keep a model from being sure of everything.
+    One more track, of any genre with the same probability, is added: otherwise the best
+    temperature of a model without errors would be 0.
 
     Parameters
     ----------
     logits
-        float32 (tracks, genres), of tracks that the model was not fitted on; at least one.
+        float32 (tracks, genres), of at least one track that the model was not fitted on.
     labels
         (tracks,).
     """
     from scipy.optimize import minimize_scalar  # noqa: PLC0415
 
     scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
-    # A genre that the model has no tracks of is none that the other track could be of.
+    # The added track is of no genre without training tracks.
     known = (scores > _NEVER / 2).any(dim=0)
 
     def loss(log_temperature: float) -> float:
-        shares = (scores / np.exp(log_temperature)).log_softmax(dim=1)
-        wrong = nn.functional.nll_loss(shares, truth, reduction="sum")
-        any_genre = -shares[:, known].mean(dim=1).median()  # of a track like the others
+        logs = (scores / np.exp(log_temperature)).log_softmax(dim=1)
+        wrong = nn.functional.nll_loss(logs, truth, reduction="sum")
+        any_genre = -logs[:, known].mean(dim=1).median()  # the loss of the added track
         return float(wrong + any_genre) / (len(truth) + 1)
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")

@@ -45,8 +45,10 @@ class Cnn(nn.Module):
         shrink = 2 ** len(channels)
         rows, columns = shape[1] // shrink, shape[2] // shrink
         if rows < 1 or columns < 1:
-            raise ValueError(f"{len(channels)} poolings leave nothing of {shape[1]} × {shape[2]}")
-        self.blocks = nn.Sequential(*(_Block(a, b) for a, b in pairwise((shape[0], *channels))))
+            raise ValueError(f"{len(channels)} poolings are too many for {shape[1]} × {shape[2]}")
+        self.blocks = nn.Sequential(
+            *(_ConvPoolBlock(a, b) for a, b in pairwise((shape[0], *channels)))
+        )
         self.head = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear((shape[0], *channels)[-1] * rows * columns, hidden),
@@ -65,7 +67,7 @@ class Cnn(nn.Module):
         return logits
 
 
-class _Block(nn.Sequential):
+class _ConvPoolBlock(nn.Sequential):
     # ReLU and max-pool commute; pooling first leaves a quarter of the values to rectify.
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(
@@ -86,7 +88,7 @@ class _Block(nn.Sequential):
 
 @model("resnet")
 class ResNet(nn.Module):
-    """Residual blocks, pooled over frequency and then over time, so that any length will do.
+    """Residual blocks, pooled over frequency and then over time, for any length.
 
     K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; the BatchNorm of each
     band before the first layer and the pooling are those of Q. Kong et al., "PANNs", 2020.
@@ -98,7 +100,7 @@ class ResNet(nn.Module):
     genres
         Number of logits.
     width
-        Channels of the first block; each of the three that follow doubles them.
+        Channels of the first block; each of the following three doubles them.
     dropout
         Probability, before the last layer.
     """
@@ -110,7 +112,7 @@ class ResNet(nn.Module):
         if len(shape) != 2:
             raise ValueError(f"takes spectrograms (bands, columns), not arrays of {shape}")
         if min(shape) < 16:
-            raise ValueError(f"four halvings leave nothing of {shape[0]} × {shape[1]}")
+            raise ValueError(f"too small for four halvings: {shape[0]} × {shape[1]}")
         self.scale = nn.BatchNorm1d(shape[0])
         channels = [width * 2**i for i in range(4)]
         self.stem = nn.Sequential(*_convolution(1, width, kernel=5, stride=2), nn.ReLU())

@@ -16,9 +16,9 @@ class Cnn1d(nn.Module):
     """Convolutions along time, with the coefficients as channels; pooled over time.
 
     BatchNorm of each coefficient, then blocks of convolution → BatchNorm → ReLU → max-pool by 2,
-    then the mean and the maximum over time side by side → dropout → linear. Neighbouring MFCCs
-    have nothing in common that a filter could slide over, so none slides along them (S. Dieleman
-    and B. Schrauwen, "End-to-end Learning for Music Audio", ICASSP 2014).
+    then the mean and the maximum over time, concatenated → dropout → linear. Filters do not slide
+    along coefficients, as neighbouring MFCCs have no common local patterns (S. Dieleman and B.
+    Schrauwen, "End-to-end Learning for Music Audio", ICASSP 2014).
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Cnn1d(nn.Module):
         if len(shape) != 2:
             raise ValueError(f"takes (coefficients, frames), not arrays of shape {shape}")
         if shape[1] < 2 ** len(channels):
-            raise ValueError(f"{len(channels)} poolings leave nothing of {shape[1]} frames")
+            raise ValueError(f"{len(channels)} poolings are too many for {shape[1]} frames")
         if kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, not {kernel}")
         widths = (shape[0], *channels)

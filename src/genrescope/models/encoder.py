@@ -1,7 +1,7 @@
 """A pretrained audio encoder from the Hugging Face hub (wav2vec2, HuBERT, …) with a head.
 
-It must read 16 kHz waveforms and be built as a convolutional feature encoder below a transformer:
-wav2vec2, HuBERT with its distilled kin, and WavLM are.
+It takes 16 kHz waveforms and consists of a convolutional feature encoder and a transformer, like
+wav2vec2, HuBERT, DistilHuBERT and WavLM.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from genrescope.errors import InputError
 from genrescope.hub import resolve_weights
 from genrescope.models.model import Count, model
 
-RATE = 16000  # Hz
+SAMPLING_RATE = 16000  # Hz
 Freeze = Literal["none", "features", "all"]
 Layers = Literal["last", "weighted"]
 Pool = Literal["mean", "lstm"]
@@ -36,7 +36,7 @@ class Encoder(nn.Module):
     genres
         Number of logits.
     weights
-        A checkpoint folder, or the hub id of one that is on this machine.
+        A checkpoint folder, or the hub id of a downloaded one.
     hidden
         Width of the head's layer.
     gradient_checkpointing
@@ -45,21 +45,20 @@ class Encoder(nn.Module):
         Bring each waveform to zero mean and unit variance first, as the feature extractors of
         checkpoints with ``do_normalize`` do.
     freeze
-        ``none``; ``features``: the convolutional feature encoder stays as it was pretrained, as
-        in A. Baevski et al., "wav2vec 2.0", NeurIPS 2020; ``all``: the whole encoder does, and is
+        ``none``; ``features``: the convolutional feature encoder is not trained, as in A. Baevski
+        et al., "wav2vec 2.0", NeurIPS 2020; ``all``: nor is the transformer, and the encoder is
         always in evaluation mode.
     layers
-        ``last``: the last hidden state; ``weighted``: the sum of what enters the transformer and
-        what leaves each of its layers, by weights that are learned and sum to one (S. Yang et al.,
-        "SUPERB: Speech Processing Universal PERformance Benchmark", Interspeech 2021). No layer is
-        then skipped at random (layerdrop).
+        ``last``: the last hidden state; ``weighted``: the sum of the transformer's input and its
+        layers' outputs, with learned weights that sum to one (S. Yang et al., "SUPERB: Speech
+        Processing Universal PERformance Benchmark", Interspeech 2021), without layerdrop.
     pool
-        ``mean``: over time; ``lstm``: of what a bidirectional LSTM makes of the sequence.
+        ``mean``: over time; ``lstm``: the mean of a bidirectional LSTM's outputs.
     lstm_width
         Of the LSTM, in each direction.
     head
         ``batchnorm``: linear → BatchNorm → ReLU → linear; ``projector``: linear → linear, as
-        ``AutoModelForAudioClassification`` has, fit for batches of any size.
+        in ``AutoModelForAudioClassification``, for batches of any size.
     masking
         Whether stretches of time (and channels) are masked in training as the checkpoint's
         settings say (SpecAugment, on the features); False never masks.
@@ -88,14 +87,14 @@ class Encoder(nn.Module):
         self.encoder = _load(resolve_weights(weights, download=False))
         config = self.encoder.config
         if gradient_checkpointing:
-            # transformers 5 has a new name for it. Reentrant checkpoints, which older ones make
-            # unless told otherwise, complain of what comes from frozen features.
+            # transformers 5 has a new name for it. Reentrant checkpoints, the default of older
+            # versions, warn about frozen features.
             old = self.encoder.gradient_checkpointing_enable
             enable = getattr(self.encoder, "activation_checkpointing_enable", old)
             enable({"use_reentrant": False})
         self.layer_weights = None
         if layers == "weighted":
-            config.layerdrop = 0.0  # a layer that is skipped would have no state to weigh
+            config.layerdrop = 0.0  # a skipped layer has no state
             self.layer_weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1))
         if not masking:
             self._mask_nothing()
@@ -110,29 +109,23 @@ class Encoder(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """float32 (batch, samples) → logits (batch, genres)."""
         if self.lstm is None:
-            means = _summed(self.hear(waveforms), self.layer_weights)
+            means = _summed(self.encode(waveforms), self.layer_weights)
         else:
             states = torch.stack(self._states(waveforms), dim=1)
             means = self.lstm(_summed(states, self.layer_weights))[0].mean(dim=1)
         logits: Tensor = self.head(means)
         return logits
 
-    def hear(self, waveforms: Tensor) -> Tensor:
-        """float32 (batch, samples) → the layers' states, averaged over time; see ``probe``.
-
-        Returns
-        -------
-        Tensor
-            float32 (batch, layers, width), of as many layers as are used.
-        """
+    def encode(self, waveforms: Tensor) -> Tensor:
+        """float32 (batch, samples) → the used layers' means over time (batch, layers, width)."""
         return torch.stack([states.mean(dim=1) for states in self._states(waveforms)], dim=1)
 
     def probe(self) -> LayerProbe:
-        """All that learns where the encoder is frozen; its parameters are this network's."""
+        """The trainable part if the encoder is frozen; it shares this network's parameters."""
         return LayerProbe(self.layer_weights, self.head)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of all that learns; a frozen encoder stays in evaluation mode."""
+        """Set the mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self._frozen:
             self.encoder.eval()
@@ -144,8 +137,8 @@ class Encoder(nn.Module):
         Returns
         -------
         groups
-            Each trainable parameter once. Depth 0 is all above the encoder, 1 its top layer, and
-            so on; the deepest is all that lies below its layers. What is frozen is left out.
+            Each trainable parameter once. Depth 0 is everything above the encoder, 1 its top
+            layer, and so on; the deepest is everything below its layers.
         """
         blocks = [list(layer.parameters()) for layer in reversed(self.encoder.encoder.layers)]
         encoder = {id(parameter) for parameter in self.encoder.parameters()}
@@ -158,11 +151,11 @@ class Encoder(nn.Module):
     def save_transformers(
         self, folder: Path, genres: Sequence[str], temperature: float = 1.0
     ) -> bool:
-        """Write the same function as a ``transformers`` model, if it can be written as one.
+        """Write the same function as a ``transformers`` model, where possible.
 
-        It can with ``layers: last``, ``pool: mean`` and ``head: projector``: a projection before
-        the mean over time, as ``AutoModelForAudioClassification`` has it, is the same as one after
-        it. A BatchNorm with a ReLU, an LSTM and an encoder's adapter have no counterpart there.
+        It is with ``layers: last``, ``pool: mean`` and ``head: projector``: the projection of
+        ``AutoModelForAudioClassification`` comes before the mean over time, which is equivalent. A
+        BatchNorm with a ReLU, an LSTM and an encoder's adapter have no counterpart there.
 
         Parameters
         ----------
@@ -171,16 +164,16 @@ class Encoder(nn.Module):
         genres
             In the order of the logits.
         temperature
-            What the logits are to be divided by.
+            Divides the logits.
 
         Returns
         -------
         written
-            Whether it was.
+            False if there is no counterpart.
         """
         import transformers  # noqa: PLC0415
 
-        hf: Any = transformers  # these classes' methods bear no types
+        hf: Any = transformers  # these classes' methods are not typed
         config = deepcopy(self.encoder.config)
         if not self._as_theirs or getattr(config, "add_adapter", False):
             return False
@@ -196,7 +189,7 @@ class Encoder(nn.Module):
         theirs.classifier.load_state_dict(scaled)
         theirs.save_pretrained(folder)
         hf.Wav2Vec2FeatureExtractor(
-            sampling_rate=RATE,
+            sampling_rate=SAMPLING_RATE,
             do_normalize=self._standardise,
             return_attention_mask=config.feat_extract_norm == "layer",  # as the checkpoints do
         ).save_pretrained(folder)
@@ -208,31 +201,31 @@ class Encoder(nn.Module):
             waveforms = _standardised(waveforms)
         every = self.layer_weights is not None
         found = self.encoder(waveforms, output_hidden_states=every, return_dict=True)
-        # Whether the last of the hidden states is normalised as last_hidden_state is depends on
-        # the version of transformers.
+        # Depending on transformers' version, the last of the hidden states is not normalised like
+        # last_hidden_state.
         return [*(found.hidden_states[:-1] if every else ()), found.last_hidden_state]
 
     def _mask_nothing(self) -> None:
         self.encoder.config.apply_spec_augment = False
         filler = getattr(self.encoder, "masked_spec_embed", None)
         if filler is not None:
-            filler.requires_grad_(requires_grad=False)  # it has no use, so nothing to learn
+            filler.requires_grad_(requires_grad=False)  # unused
 
     def _freeze(self, freeze: Freeze) -> None:
         if freeze != "none":
-            # Also keeps it from asking for gradients of its input.
+            # Also disables gradients of its input.
             self.encoder.feature_extractor._freeze_parameters()
         if freeze == "all":
             self.encoder.requires_grad_(requires_grad=False)
 
 
 class LayerProbe(nn.Module):
-    """The part of an ``Encoder`` that lies above its layers' averaged states.
+    """The part of an ``Encoder`` above its layers' averaged states.
 
     Parameters
     ----------
     layer_weights
-        (layers,), of which a softmax is taken; None if there is one layer.
+        (layers,), the logits of the weights; None for one layer.
     head
         From the weighted sum (batch, width) to logits (batch, genres).
     """
@@ -247,28 +240,28 @@ class LayerProbe(nn.Module):
         return logits
 
     def parameter_depths(self) -> list[tuple[list[nn.Parameter], int]]:
-        """As of an ``Encoder``: all is above."""
+        """As in ``Encoder``: everything has depth 0."""
         return [(list(self.parameters()), 0)]
 
 
 def encoder_config(folder: Path) -> Any:
-    """Read a checkpoint's settings, and refuse it if it is not of the kind that this module is for.
+    """Read a checkpoint's settings.
 
     Raises
     ------
     InputError
-        If it is not, or its settings cannot be read.
+        If they cannot be read, or it is not an encoder of waveforms.
     """
     from transformers import AutoConfig  # noqa: PLC0415
 
-    remedy = "Give wav2vec2, HuBERT, WavLM or one of their kin"
+    remedy = "Give wav2vec2, HuBERT, WavLM or a similar encoder"
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RecursionError) as error:
-        cause = f"its config.json is of no known network ({str(error).splitlines()[0]})"
+        cause = f"its config.json describes no known network ({str(error).splitlines()[0]})"
         raise InputError(folder, cause, remedy) from error
     if not hasattr(config, "conv_stride") or not hasattr(config, "feat_extract_norm"):
-        cause = f"{config.model_type} is no encoder of waveforms"
+        cause = f"{config.model_type} is not an encoder of waveforms"
         raise InputError(folder, cause, remedy)
     return config
 
@@ -278,16 +271,16 @@ def _load(folder: Path) -> Any:
 
     config = encoder_config(folder)
     kind = Wav2Vec2Model if config.model_type == "wav2vec2" else AutoModel
-    # Some checkpoints are kept in half precision, which waveforms and the head are not in.
-    # Many are kept as pickles, of which nothing but tensors is then read: no code of theirs runs.
+    # Some checkpoints are in half precision, unlike waveforms and the head. Many are pickles, of
+    # which only tensors are read: none of their code runs.
     safe: dict[str, Any] = {"local_files_only": True, "weights_only": True}
     try:
         return kind.from_pretrained(folder, trust_remote_code=False, **safe).float()
     except OSError:
         raise
     except Exception as error:
-        told = " ".join(str(error).split())[:200]
-        raise ValueError(f"the weights in {folder} cannot be read ({told})") from error
+        cause = " ".join(str(error).split())[:200]
+        raise ValueError(f"the weights in {folder} cannot be read ({cause})") from error
 
 
 def _summed(states: Tensor, weights: Tensor | None) -> Tensor:
@@ -299,5 +292,5 @@ def _summed(states: Tensor, weights: Tensor | None) -> Tensor:
 
 def _standardised(waveforms: Tensor) -> Tensor:
     centred = waveforms - waveforms.mean(dim=1, keepdim=True)
-    # What transformers' feature extractors add, so that silence stays silent.
+    # The same constant as in transformers' feature extractors; silence stays silent.
     return centred / (centred.square().mean(dim=1, keepdim=True) + 1e-7).sqrt()

@@ -35,7 +35,7 @@ class Mlp(nn.Module):
     ) -> None:
         super().__init__()
         if len(shape) != 1:
-            raise ValueError(f"takes one row of columns a track, not arrays of shape {shape}")
+            raise ValueError(f"takes a row of columns per track, not arrays of shape {shape}")
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise((shape[0], *widths)):
             layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]

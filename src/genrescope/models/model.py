@@ -1,8 +1,8 @@
-"""The contract of a model, and the registry of those there are.
+"""The interface of a model, and the registry of models.
 
 A model is a ``torch.nn.Module`` from a batch of one representation to logits, float32
 (batch, genres). It is built from the shape of one track's array, the number of genres and the
-parameters that the recipe gives.
+recipe's parameters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 """A probability."""
 
-_MOST_LETTERS = 100  # of a wrong value that a message shows
+_MAX_CHARS = 100  # of a wrong value in a message
 
 M = TypeVar("M", bound=type[nn.Module])
 
@@ -61,8 +61,8 @@ def make_model(
     Raises
     ------
     GenrescopeError
-        If the name or a parameter is unknown, the shape is not one that the model takes, or its
-        pretrained weights cannot be read.
+        If the name or a parameter is unknown, the model does not take the shape, or its pretrained
+        weights cannot be read.
     """
     check_model(name, parameters)
     try:
@@ -81,27 +81,27 @@ def check_model(name: str, parameters: Mapping[str, Any]) -> None:
 
 
 def check_parameters(
-    name: str, made_by: Callable[..., Any], parameters: Mapping[str, Any], given: frozenset[str]
+    name: str, factory: Callable[..., Any], parameters: Mapping[str, Any], given: frozenset[str]
 ) -> None:
-    """Hold a model's parameters against the signature of what makes it.
+    """Check a model's parameters against the signature that builds it.
 
     Parameters
     ----------
     name
         Of the model, for messages.
-    made_by
-        A class, or a function.
+    factory
+        The class or function that builds the model.
     parameters
         By name.
     given
-        Names in the signature that are no parameters of the model.
+        Names in the signature that are not parameters of the model.
 
     Raises
     ------
     GenrescopeError
-        If one is unknown, lacks, or is not of the type that is annotated.
+        If one is unknown, missing, or not of the annotated type.
     """
-    signature = inspect.signature(made_by).parameters
+    signature = inspect.signature(factory).parameters
     known = {key: value for key, value in signature.items() if key not in given}
     if unknown := set(parameters) - set(known):
         raise GenrescopeError(
@@ -110,28 +110,28 @@ def check_parameters(
         )
     needed = {key for key, value in known.items() if value.default is value.empty}
     if missing := needed - set(parameters):
-        raise GenrescopeError(f"Model {name}: it needs {', '.join(map(repr, sorted(missing)))}.")
-    function = made_by.__init__ if inspect.isclass(made_by) else made_by
+        raise GenrescopeError(f"Model {name} needs {', '.join(map(repr, sorted(missing)))}.")
+    function = factory.__init__ if inspect.isclass(factory) else factory
     hints = get_type_hints(function, include_extras=True)
     for key, value in parameters.items():
         try:
             kind = TypeAdapter(hints.get(key, Any), config=ConfigDict(strict=True))
             kind.validate_python(value)
         except PydanticUserError:
-            continue  # somebody's own model, with a type that pydantic does not know
+            continue  # a type of a user's model that pydantic does not support
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(map(str, (key, *fault["loc"])))
             message = plain_fault(fault)
             if message.startswith("Input"):
-                message = f"is {fault['input']!r}"[:_MOST_LETTERS] + f": {message}"
+                message = f"is {fault['input']!r}"[:_MAX_CHARS] + f": {message}"
             raise GenrescopeError(f"Model {name}: {place} {message}.") from error
 
 
 def plain_fault(fault: Mapping[str, Any]) -> str:
-    """Say what pydantic found wrong in the words of whoever writes YAML, who knows no tuples."""
+    """Format a fault that pydantic found in the terms of YAML, which has no tuples."""
     if fault["type"] == "literal_error":
         known = fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"must be one of {known}, not {fault['input']!r}"[:_MOST_LETTERS]
+        return f"must be one of {known}, not {fault['input']!r}"[:_MAX_CHARS]
     message = str(fault["msg"]).removeprefix("Value error, ")
     return message.replace("valid tuple", "list").replace("an instance of Sequence", "a list")

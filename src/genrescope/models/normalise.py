@@ -20,7 +20,7 @@ class Standardise(nn.Module):
     Parameters
     ----------
     training
-        float32 (tracks, *shape); a column that never varies is only shifted.
+        float32 (tracks, *shape); a constant column is only shifted.
     """
 
     mean: Tensor
@@ -31,7 +31,7 @@ class Standardise(nn.Module):
         rows = training.double()
         deviation = rows.std(dim=0, correction=0)
         self.register_buffer("mean", rows.mean(dim=0).float())
-        # What varies by less than float32 resolves is rounding, and would be blown up.
+        # Variation below the resolution of float32 is rounding; do not amplify it.
         constant = deviation <= 1e-6 * rows.abs().amax(dim=0)
         self.register_buffer("scale", torch.where(constant, 1.0, deviation).float())
 
@@ -41,7 +41,7 @@ class Standardise(nn.Module):
 
 
 class SignedLog(nn.Module):
-    """Draw in long tails: ``sign(x) · log(1 + |x|)`` of every value."""
+    """Compress long tails: ``sign(x) · log(1 + |x|)`` of every value."""
 
     def forward(self, rows: Tensor) -> Tensor:
         """float32, any shape → the same shape."""
@@ -49,7 +49,7 @@ class SignedLog(nn.Module):
 
 
 def make_normaliser(name: str, training: Tensor) -> nn.Module:
-    """Make the layer; ``training`` (tracks, *shape) are the rows that a fitted one learns from."""
+    """Make the layer; ``training`` (tracks, *shape) are the rows for its statistics."""
     if name == "standardise":
         return Standardise(training)
     return {"l2-rows": L2Rows, "signed-log": SignedLog, "none": nn.Identity}[name]()

@@ -12,11 +12,11 @@ _WINDOW = [2, 2]
 
 
 def pooled_norm(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Normalise by the batch's statistics, which ``norm`` keeps, then rectify and pool.
+    """Normalise by the batch's statistics, update those of ``norm``, then rectify and pool.
 
-    BatchNorm multiplies by what is above zero here, so it, ReLU and pooling may change places:
-    only a quarter of the values is normalised and rectified; all of them are read for statistics
-    and gradients alone. S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015.
+    BatchNorm's factors are positive here, so it commutes with ReLU and pooling: only a quarter of
+    the values is normalised and rectified. S. Ioffe and C. Szegedy, "Batch Normalization", ICML
+    2015.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def pooled_norm(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     """
     maps = maps.contiguous(memory_format=torch.channels_last)
     variance, mean = _statistics(maps.detach())
-    _remember(norm, mean, variance, maps.numel() // maps.shape[1])
+    _update_running(norm, mean, variance, maps.numel() // maps.shape[1])
     pooled: Tensor = _PooledNorm.apply(  # type: ignore[no-untyped-call]
         maps, norm.weight, norm.bias, mean, (variance + norm.eps).rsqrt()
     )
@@ -40,10 +40,10 @@ def pooled_norm(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 
 def can_pool_first(maps: Tensor, norm: nn.BatchNorm2d) -> bool:
-    """Tell whether ``pooled_norm`` may stand for the three layers.
+    """Tell whether ``pooled_norm`` may replace the three layers.
 
-    Elsewhere than on a CPU the layers are quick as they are; a channel that is multiplied by less
-    than zero would need its smallest values, and by zero its first.
+    It is faster on a CPU only. A channel with a negative factor would need its minimum, with a
+    factor of zero its first value.
     """
     return (
         norm.training
@@ -54,8 +54,8 @@ def can_pool_first(maps: Tensor, norm: nn.BatchNorm2d) -> bool:
 
 
 def _statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
-    # Variance and mean of each channel. Over all places at once, as BatchNorm does it, sums of a
-    # million float32 lose four digits; so over the rows of each column first.
+    # Variance and mean of each channel, over the rows of each column first: a float32 sum over all
+    # places at once, as in BatchNorm, loses four digits.
     batch, channels, rows, columns = maps.shape
     flat = maps.permute(0, 2, 3, 1).reshape(batch * rows, columns * channels)
     found = torch.batch_norm_update_stats(flat, None, None, 0.0)
@@ -65,7 +65,7 @@ def _statistics(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _remember(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
+def _update_running(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked.add_(1)
@@ -92,8 +92,8 @@ class _PooledNorm(torch.autograd.Function):
         gradient = torch.ops.aten.threshold_backward(gradient, result, 0)  # that of ReLU
         to_bias = gradient.sum((0, 2, 3))
         to_weight = scale * (gradient * (highest - _wide(mean))).sum((0, 2, 3))
-        # Through the statistics every place has a gradient, a line in its value; the highest of a
-        # window has its own beside.
+        # Through the statistics, every place has a gradient linear in its value; the maximum of a
+        # window has its own as well.
         share = weight * scale / (maps.numel() // maps.shape[1])
         slope = -share * scale * to_weight
         to_maps = torch.addcmul(_wide(-share * to_bias - slope * mean), maps, _wide(slope))

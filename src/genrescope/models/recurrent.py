@@ -28,11 +28,11 @@ class Lstm(nn.Module):
     width
         Of each layer, in each direction.
     layers
-        How many.
+        Number of LSTM layers.
     dropout
         Probability, between the layers and before the logits.
     pool
-        ``mean-max``: the mean and the maximum of the outputs over time, side by side; ``last``:
+        ``mean-max``: the mean and the maximum of the outputs over time, concatenated; ``last``:
         the last output of each direction.
     """
 
@@ -54,7 +54,7 @@ class Lstm(nn.Module):
             shape[0],
             width,
             layers,
-            dropout=dropout if layers > 1 else 0.0,  # torch warns of what has no place to act
+            dropout=dropout if layers > 1 else 0.0,  # torch warns if it has no effect
             batch_first=True,
             bidirectional=True,
         )

@@ -1,7 +1,7 @@
-"""Layers around a network that hears a part of a track at a time, and that put parts together.
+"""Layers that split a track into parts for a network, and average over parts or networks.
 
-Inside one of these a network still gives logits; what they give are the logarithms of averaged
-probabilities, which are logits, too.
+They take a network's logits and give the logarithms of averaged probabilities, which are logits
+again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Windows(nn.Module):
-    """One random stretch of each track in training; the average over stretches evenly spread else.
+    """A random window of each track in training; otherwise the average over evenly spread windows.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Windows(nn.Module):
     length
         Columns of the last axis.
     count
-        Stretches that are averaged; fewer where the whole has no room for so many places.
+        Windows that are averaged; fewer if some would start at the same column.
     """
 
     def __init__(self, network: nn.Module, length: int, count: int) -> None:
@@ -45,7 +45,7 @@ class Windows(nn.Module):
 
 
 class Segments(nn.Module):
-    """A random segment of each track in training; the average over all of them else.
+    """A random segment of each track in training; otherwise the average over all segments.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Segments(nn.Module):
 
 
 class Average(nn.Module):
-    """Several networks that see the same.
+    """The average of several networks on the same arrays.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Average(nn.Module):
 
 
 class Masks(nn.Module):
-    """Hide stretches of time and of frequency in training, filled with the array's mean.
+    """Mask ranges of time and of frequency in training with the array's mean.
 
     D. S. Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
     Recognition", Interspeech 2019.
@@ -94,7 +94,7 @@ class Masks(nn.Module):
     Parameters
     ----------
     time, frequency
-        How many stretches of the last axis and of the one before, and how wide each is at most.
+        Number of masks on the last axis and on the one before, and their maximum width.
     """
 
     def __init__(self, time: tuple[int, int], frequency: tuple[int, int]) -> None:
@@ -121,7 +121,7 @@ class Masks(nn.Module):
 
 
 def evenly_spread(arrays: Tensor, length: int, count: int) -> list[Tensor]:
-    """Cut stretches (batch, …, length), the first at the start and the last at the end."""
+    """Cut windows (batch, …, length), the first at the start and the last at the end."""
     spare = int(arrays.shape[-1]) - length
     places = sorted({round(spare * i / max(count - 1, 1)) for i in range(count)})
     return [arrays[..., start : start + length] for start in places]
@@ -135,5 +135,5 @@ def mean_of_logits(logits: Sequence[Tensor]) -> Tensor:
 
 
 def _log_mean(logarithms: Tensor, axis: int) -> Tensor:
-    # The sum, normalised: then how many there are need not be known when the model is exported.
+    # A normalised sum, so that the number of parts can stay dynamic in the exported model.
     return torch.logsumexp(logarithms, dim=axis).log_softmax(dim=-1)

@@ -1,16 +1,14 @@
-"""Floor 2: what a model sees of a track. Importing this package fills the registry."""
+"""Representations: arrays that models take as input. Importing it fills the registry."""
 
+import genrescope.backbones  # noqa: F401  fills the registry that some of these use
 from genrescope.representations import (
     descriptors,
     embedding,
     mel_from_image,
     mel_image,
     mfcc,
-    musicnn_backbone,
-    onnx_backbone,
     picture_embedding,
     segments,
-    transformers_backbone,
     waveform,
 )
 from genrescope.representations.representation import (
@@ -28,10 +26,7 @@ __all__ = [
     "mel_from_image",
     "mel_image",
     "mfcc",
-    "musicnn_backbone",
-    "onnx_backbone",
     "picture_embedding",
     "segments",
-    "transformers_backbone",
     "waveform",
 ]

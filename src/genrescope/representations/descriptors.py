@@ -1,8 +1,8 @@
 """The 57 columns of GTZAN's public descriptor table, from audio.
 
-Each column is the mean or variance over time of a feature of the whole clip, as librosa up to 0.7
-computed it: spectra padded by reflection, and inverse transforms that dropped what did not fill a
-hop. librosa itself is not needed: every feature is made from one STFT, and so in a fraction of the
+Each column is the mean or variance over time of a feature of the whole clip, as computed by
+librosa up to 0.7: spectra padded by reflection, and inverse transforms without the last
+incomplete hop. librosa itself is not needed: one STFT serves all features, in a fraction of the
 time.
 """
 
@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, resample
-from genrescope.representations.alteration import PLAIN, Alteration
+from genrescope.audio.spectral import cosines, hann, log_power, mel_filters, spectra
+from genrescope.datasets.gtzan import TABLE_COLUMNS
+from genrescope.datasets.track import Track
 from genrescope.representations.median import moving_median
 from genrescope.representations.representation import Representation, Source, representation
-from genrescope.representations.spectral import cosines, hann, log_power, mel_filters, spectra
-from genrescope.tracks.gtzan import TABLE_COLUMNS
-from genrescope.tracks.track import Track
+from genrescope.representations.transform import PLAIN, AudioTransform
 
-RATE = 22050
+SAMPLING_RATE = 22050
 _N_FFT, _HOP, _BANDS, _MFCCS = 2048, 512, 128, 20
 _BINS = 1 + _N_FFT // 2
-_HZ = np.arange(_BINS) * (RATE / _N_FFT)  # of the bins
+_HZ = np.arange(_BINS) * (SAMPLING_RATE / _N_FFT)  # of the bins
 _OVERLAP = _N_FFT // _HOP  # frames that a sample is in
 _BLOCK = 128  # frames inverted at once
 _TINY = np.finfo(np.float32).tiny
@@ -35,14 +35,14 @@ COLUMNS = TABLE_COLUMNS
 """The 57 column names, in the table's order (``perceptr`` is the percussive wave)."""
 
 
-def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
+def compute(waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
     """Compute the 57 descriptors of one clip.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz; resampled to 22,050.
 
     Returns
@@ -55,9 +55,9 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     ValueError
         If the clip is shorter than 2,048 samples at 22,050 Hz.
     """
-    y = resample(waveform, rate, RATE)
+    y = resample(waveform, sampling_rate, SAMPLING_RATE)
     if len(y) < _N_FFT:
-        raise ValueError(f"the clip is too short for descriptors ({len(y) / RATE:.3f} s)")
+        raise ValueError(f"the clip is too short for descriptors ({len(y) / SAMPLING_RATE:.3f} s)")
     frames = 1 + len(y) // _HOP
     spectrum = np.empty((frames, _BINS), np.complex64)
     magnitude = np.empty((frames, _BINS), np.float32)
@@ -66,7 +66,7 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
     for some, exact in spectra(y, _N_FFT, _HOP):
         spectrum[some] = block = exact.astype(np.complex64)
         magnitude[some] = sizes = np.abs(block)
-        mel[some] = np.square(sizes) @ mel_filters(RATE, _N_FFT, _BANDS)
+        mel[some] = np.square(sizes) @ mel_filters(SAMPLING_RATE, _N_FFT, _BANDS)
         centroid[some], bandwidth[some] = _centroid_and_bandwidth(sizes)
         rolloff[some] = _rolloff(sizes)
     level = log_power(mel)
@@ -83,8 +83,8 @@ def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
         *(level @ cosines(_BANDS, _MFCCS).astype(np.float32)).T,
     ]
     moments = [(np.mean(column), np.var(column)) for column in columns]
-    told = [float(moment) for pair in moments for moment in pair]
-    return np.array([*told[:16], _tempo(level), *told[16:]], dtype=np.float32)
+    values = [float(moment) for pair in moments for moment in pair]
+    return np.array([*values[:16], _tempo(level), *values[16:]], dtype=np.float32)
 
 
 def _centroid_and_bandwidth(
@@ -126,7 +126,7 @@ def _tuning(power: NDArray[np.float32]) -> float:
     slope, bend = (after - before) / 2, after + before - 2 * peak
     flat = np.abs(slope) >= np.abs(bend)
     shift = -slope / np.where(flat, np.float32(np.inf), bend)
-    pitch = ((bins + low + shift) * (RATE / _N_FFT)).astype(np.float32)
+    pitch = ((bins + low + shift) * (SAMPLING_RATE / _N_FFT)).astype(np.float32)
     size = peak + np.float32(0.5) * slope * shift
     if not len(pitch):
         return 0.0
@@ -140,7 +140,7 @@ def _tuning(power: NDArray[np.float32]) -> float:
 @lru_cache(maxsize=128)
 def _chroma_filters(tuning: float) -> NDArray[np.float32]:
     # (bins, 12): each bin's weight in each pitch class from C, by Ellis' chromagram (2007).
-    hz = np.arange(1, _N_FFT) * (RATE / _N_FFT)
+    hz = np.arange(1, _N_FFT) * (SAMPLING_RATE / _N_FFT)
     semitones = 12 * np.log2(hz / (440 * 2 ** (tuning / 12) / 16))
     semitones = np.concatenate([[semitones[0] - 18], semitones])  # 0 Hz: 1½ octaves below
     width = np.concatenate([np.maximum(np.diff(semitones), 1), [1]])[:_BINS, None]
@@ -158,7 +158,7 @@ def _rms(y: Waveform) -> NDArray[np.float32]:
 
 
 def _zero_crossings(y: Waveform) -> NDArray[np.float64]:
-    # Changes of sign inside a frame, per sample; what is nearly zero has none.
+    # Sign changes inside a frame, per sample; values near zero count as positive.
     below = np.pad(y, _N_FFT // 2, mode="edge") < -1e-10
     changes = np.concatenate([[0], below[1:] != below[:-1]], dtype=np.int32)
     sums = _frame_sums(changes)
@@ -173,9 +173,9 @@ def _frame_sums(values: NDArray[Any]) -> NDArray[Any]:
 def _waves(
     y: Waveform, spectrum: NDArray[np.complex64], magnitude: NDArray[np.float32]
 ) -> tuple[Waveform, Waveform]:
-    # Harmonic and percussive, (samples,) each, by Fitzgerald (DAFx 2010): what lasts is the
-    # median over time, what strikes the median over frequency. The two masks' sum is one, so that
-    # the percussive wave is what the harmonic one leaves.
+    # Harmonic and percussive waveforms, (samples,) each, by Fitzgerald (DAFx 2010): medians over
+    # time and over frequency. The two masks sum to one, so the percussive waveform is the
+    # remainder of the harmonic one.
     harmonics = moving_median(magnitude, 31)
     strokes = moving_median(np.ascontiguousarray(magnitude.T), 31).T
     frames, window = len(spectrum), hann(_N_FFT).astype(np.float32)
@@ -191,7 +191,7 @@ def _waves(
             at = slice(some.start + i, some.stop + i)
             hops[at] += pieces[:, i]
             weights[at] += squares[i]
-    # Without the padding, and without what did not fill a hop, as it once was.
+    # Without the padding and the incomplete last hop, as librosa 0.7 did.
     inside = slice(_N_FFT // 2, _N_FFT // 2 + (frames - 1) * _HOP)
     harmonic, percussive = np.zeros_like(y), np.zeros_like(y)
     found = hops.ravel()[inside] / weights.ravel()[inside]
@@ -209,17 +209,17 @@ def _tempo(level: NDArray[np.float32]) -> float:
     onsets[lag:] = rises[:, _BANDS // 2 - 1 : _BANDS // 2 + 1].mean(axis=1)[: len(level) - lag]
     if not onsets.any():
         return 0.0
-    length = 8 * RATE // _HOP
+    length = 8 * SAMPLING_RATE // _HOP
     padded = np.pad(onsets, length // 2, mode="linear_ramp")
     windows = np.lib.stride_tricks.sliding_window_view(padded, length)[: len(onsets)]
     windows = windows * hann(length)
     energy = np.einsum("ij,ij->i", windows, windows)
     energy[energy < np.finfo(np.float64).tiny] = 1
-    padded_length = 720  # no less than 2 · length - 1, and quick to transform
+    padded_length = 720  # at least 2 · length - 1, and fast to transform
     transformed = np.fft.rfft(windows, padded_length)
     powers = np.square(transformed.real) + np.square(transformed.imag)
     likeness = np.fft.irfft((1 / energy) @ powers / len(energy), padded_length)[1:length]
-    bpm = 60 * RATE / (_HOP * np.arange(1, length))
+    bpm = 60 * SAMPLING_RATE / (_HOP * np.arange(1, length))
     score = np.log1p(1e6 * likeness) - 0.5 * np.square(np.log2(bpm / 120))
     return float(bpm[np.argmax(np.where(bpm < 320, score, -np.inf))])
 
@@ -229,25 +229,25 @@ def _tempo(level: NDArray[np.float32]) -> float:
 class Descriptors(Representation):
     """The 57 descriptors, from the published table or from audio."""
 
-    rate: ClassVar[int] = RATE
+    sampling_rate: ClassVar[int] = SAMPLING_RATE
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Columns."""
         return (len(COLUMNS),)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate)
+        return compute(waveform, sampling_rate)
 
     def source(self, track: Track) -> Source | None:
         """The published row, or else the audio."""
         return Source("table", None) if track.descriptors else super().source(track)
 
     def of_track(
-        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """From the published row, or else from the audio."""
         if track.descriptors is None:
-            return super().of_track(track, alteration, allow_damaged=allow_damaged)
+            return super().of_track(track, transform, allow_damaged=allow_damaged)
         return np.array(track.descriptors, dtype=np.float32)

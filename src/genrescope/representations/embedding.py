@@ -1,4 +1,4 @@
-"""Embeddings: what pretrained networks make of a clip, averaged over its windows."""
+"""Embeddings: layers of pretrained networks, averaged over a clip's windows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import AudioWarning, Waveform, excerpts, is_silent, pieces, resample
-from genrescope.errors import GenrescopeError
-from genrescope.representations.backbone import (
+from genrescope.backbones.backbone import (
     Backbone,
-    Reference,
-    make_reference,
+    BackboneConfig,
+    make_backbone_config,
     open_backbone,
     tag_ranking,
 )
+from genrescope.datasets.track import AudioVariant
+from genrescope.errors import GenrescopeError
 from genrescope.representations.representation import Analysis, Representation, representation
-from genrescope.tracks.track import Extent
 
 _PIECE = 32  # windows of a long track that are in memory at once
 
@@ -28,38 +28,38 @@ _PIECE = 32  # windows of a long track that are in memory at once
 @representation("embedding")
 @dataclass(frozen=True)
 class Embedding(Representation):
-    """Layers of pretrained networks, averaged over windows of a few seconds, side by side.
+    """Concatenated layers of pretrained networks, averaged over windows of a few seconds.
 
     Attributes
     ----------
     backbones
         Such as ``MSD_musicnn``, ``transformers:USER/NAME``, ``onnx:FILE``, or a mapping of a kind
-        and its settings; see ``genrescope.representations.backbone.make_reference``.
+        and its settings; see ``genrescope.backbones.backbone.make_backbone_config``.
     layers
         Of each of them. musicnn's have ``penultimate``, ``pooled`` and ``tags`` (log-odds).
     windows
-        A file of more windows than these is sampled: so many, spread evenly, stand for it.
+        Maximum number of windows of a file: of longer ones as many are sampled, evenly spread.
     """
 
-    backbones: Sequence[str | Mapping[str, Any] | Reference] = ("MSD_musicnn",)
+    backbones: Sequence[str | Mapping[str, Any] | BackboneConfig] = ("MSD_musicnn",)
     layers: Sequence[str] = ("penultimate",)
     windows: int = 40
 
     version: ClassVar[int] = 2
-    extents: ClassVar[frozenset[Extent]] = frozenset({"full", "full-16k", "excerpt"})
+    audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k", "excerpt"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.backbones, str | Mapping):
             raise TypeError("backbones must be a list")
-        object.__setattr__(self, "backbones", tuple(map(make_reference, self.backbones)))
+        object.__setattr__(self, "backbones", tuple(map(make_backbone_config, self.backbones)))
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.backbones or not self.layers:
             raise ValueError("name at least one backbone and one layer")
         opened = self._opened()
-        object.__setattr__(self, "rate", opened[0].rate)
-        if len({(backbone.rate, backbone.window_s, backbone.margin) for backbone in opened}) > 1:
-            raise ValueError("backbones side by side must take the same rate and windows")
+        object.__setattr__(self, "sampling_rate", opened[0].sampling_rate)
+        if len({(one.sampling_rate, one.window_s, one.margin) for one in opened}) > 1:
+            raise ValueError("all backbones must have the same sampling rate and window length")
         for backbone in opened:
             if unknown := set(self.layers) - set(backbone.widths):
                 known = ", ".join(backbone.widths)
@@ -74,47 +74,47 @@ class Embedding(Representation):
         return (sum(backbone.widths[layer] for backbone in opened for layer in self.layers),)
 
     def to_json(self) -> dict[str, Any]:
-        """As of every representation; what the backbones were is pinned."""
-        told = [make_reference(backbone).to_json() for backbone in self.backbones]
-        return {**super().to_json(), "backbones": told}
+        """As of every representation, with the backbones' checksums."""
+        backbones = [make_backbone_config(backbone).to_json() for backbone in self.backbones]
+        return {**super().to_json(), "backbones": backbones}
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Average the columns over windows; float32 (columns,)."""
-        return np.asarray(self.analyse(waveform, rate).arrays.mean(axis=0))
+        return np.asarray(self.analyse(waveform, sampling_rate).arrays.mean(axis=0))
 
-    def analyse(self, waveform: Waveform, rate: int) -> Analysis:
-        """Columns of every window, and the first backbone's tags."""
-        return self._hear(resample(waveform, rate, self.rate))
+    def analyse(self, waveform: Waveform, sampling_rate: int) -> Analysis:
+        """Encode every window; the tags are the first backbone's."""
+        return self._encode(resample(waveform, sampling_rate, self.sampling_rate))
 
-    def _listen(self, path: Path, rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
-        # A span is a whole number of frames, so end to end each is a window; where frames overlap,
-        # the last looks a little across the seam.
-        span_s = self._opened()[0].window_s * self.rate / rate
-        found = excerpts(path, rate, span_s=span_s, most=self.windows)
+    def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
+        # A span is a whole number of frames, so each of the concatenated spans is one window; where
+        # frames overlap, the last one crosses the seam.
+        span_s = self._opened()[0].window_s * self.sampling_rate / sampling_rate
+        found = excerpts(path, sampling_rate, span_s=span_s, max_spans=self.windows)
         return np.concatenate(found.waveforms), found.warnings
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         first, *_ = self._opened()
-        length = _PIECE * round(first.window_s * first.rate)
-        for index, piece in enumerate(pieces(path, first.rate, length, first.margin)):
-            yield self._hear(piece, goes_on=index > 0)
+        length = _PIECE * round(first.window_s * first.sampling_rate)
+        for index, piece in enumerate(pieces(path, first.sampling_rate, length, first.margin)):
+            yield self._encode(piece, is_continuation=index > 0)
 
-    def _hear(self, samples: Waveform, *, goes_on: bool = False) -> Analysis:
+    def _encode(self, samples: Waveform, *, is_continuation: bool = False) -> Analysis:
         opened = self._opened()
-        heard = [backbone.hear(samples, goes_on=goes_on) for backbone in opened]
-        columns = [part.layers[layer] for part in heard for layer in self.layers]
+        outputs = [backbone.encode(samples, is_continuation=is_continuation) for backbone in opened]
+        columns = [output.layers[layer] for output in outputs for layer in self.layers]
         arrays = np.concatenate(columns, axis=1)
-        if not goes_on and len(samples) < 2 * opened[0].window_s * opened[0].rate:
-            arrays = arrays.mean(axis=0, keepdims=True)  # it is one window, seen several times
-        window = round(opened[0].window_s * opened[0].rate)
-        first = opened[0].margin if goes_on else 0
+        if not is_continuation and len(samples) < 2 * opened[0].window_s * opened[0].sampling_rate:
+            arrays = arrays.mean(axis=0, keepdims=True)  # overlapping views of one window
+        window = round(opened[0].window_s * opened[0].sampling_rate)
+        first = opened[0].margin if is_continuation else 0
         starts = range(first, first + window * len(arrays), window)
         return Analysis(
             arrays=arrays,
             window_s=opened[0].window_s,
-            tags=tag_ranking(heard[0].tags, opened[0].tag_names) if len(heard[0].tags) else {},
+            tags=tag_ranking(outputs[0].tags, opened[0].tag_names) if len(outputs[0].tags) else {},
             silent=tuple(is_silent(samples[start : start + window]) for start in starts),
         )
 
     def _opened(self) -> list[Backbone]:
-        return [open_backbone(make_reference(backbone)) for backbone in self.backbones]
+        return [open_backbone(make_backbone_config(backbone)) for backbone in self.backbones]

@@ -1,4 +1,4 @@
-"""A moving median, exact and fast: every window of a neighbourhood shares its comparisons."""
+"""An exact moving median that shares comparisons between neighbouring windows."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-# Windows done together: few enough for the processor's cache, and rows that numpy does in one go.
+# Windows per block: few enough for the processor's cache, with long rows for vectorised NumPy.
 _LANES, _ROWS = 256, 1024
 
 
 def moving_median(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """Median of the ``width`` values about each, along the first axis.
 
-    The array is thought to go on beyond its ends as in a mirror, the last value twice (scipy's
-    ``median_filter`` with ``mode="reflect"``). Windows that lie side by side have most of their
-    values in common, which are sorted once for all of them; of those, only the ones that can
-    still be a median are kept as the group is halved, and halved again, until it is one window.
-    So a median of 31 takes some 36 comparisons, each of whole rows at once. The plan is that of
-    Adams, "Fast median filters using separable sorting networks" (ACM TOG 40(4), 2021), for one
-    dimension.
+    The array is padded by reflection (scipy's ``median_filter`` with ``mode="reflect"``).
+    Neighbouring windows share most of their values, which are sorted once per group of windows.
+    The group is then halved repeatedly down to single windows; each step keeps only the values
+    that can still be a median. A median of 31 takes about 36 comparisons of whole rows. One
+    dimension of Adams, "Fast median filters using separable sorting networks" (ACM TOG 40(4),
+    2021).
 
     Parameters
     ----------
     values
-        float32 (n, lanes), not negative and not NaN. Best with many lanes.
+        float32 (n, lanes), not negative and not NaN. Fastest with many lanes.
     width
         Odd, and one less than a power of two.
 
@@ -36,15 +35,15 @@ def moving_median(values: NDArray[np.float32], width: int) -> NDArray[np.float32
     Raises
     ------
     ValueError
-        If the width is another.
+        If the width is not one less than a power of two.
     """
-    group = (width + 1) // 2  # as many windows as are begun with together
+    group = (width + 1) // 2  # windows in a group
     if width < 3 or 2 * group != width + 1 or group & (group - 1):
         raise ValueError(f"the width must be 3, 7, 15, 31, …, not {width}")
     count, lanes = values.shape
     groups = -(-count // group)
-    # Numbers that are not negative are ordered as the integers of the same bits, which are
-    # compared without a thought for NaN. The last group is completed, and a row is never used.
+    # Non-negative floats order like the integers of the same bits, which compare faster, as there
+    # is no NaN. The last group is padded.
     after = group * groups - count + group
     padded = np.pad(values.view(np.int32), ((group - 1, after), (0, 0)), mode="symmetric")
     found = np.empty((groups * group, lanes), np.int32)
@@ -57,8 +56,8 @@ def moving_median(values: NDArray[np.float32], width: int) -> NDArray[np.float32
 
 
 def _medians(rows: NDArray[np.int32], found: NDArray[np.int32], group: int) -> None:
-    # Nodes of a level stand for 2h windows side by side, the first of which starts at row 2h·node.
-    # A node's core are those 2h of the values common to them, sorted, that may be a median.
+    # Each node of a level represents 2h consecutive windows, the first of which starts at row
+    # 2h·node. Its core: the 2h values common to them, sorted, that may be a median.
     lanes = found.shape[1]
     nodes, h = len(found) // group, group // 2
     shape: tuple[int, ...] = group, nodes, lanes
@@ -66,7 +65,7 @@ def _medians(rows: NDArray[np.int32], found: NDArray[np.int32], group: int) -> N
     _compare_exchange(_windows(rows, group - 1, group, nodes, group), core, 1)
     core, spare = _sort(core, spare)
     while h:
-        # Each half's windows share h values more: the left half's before, the right half's after.
+        # Each half's windows share h more values: the left half's before, the right half's after.
         shape = h, nodes, 2, lanes
         new, other, spare = new.reshape(shape), other.reshape(shape), spare.reshape(shape)
         for side, start in enumerate((h - 1, 2 * group - 1)):
@@ -76,7 +75,7 @@ def _medians(rows: NDArray[np.int32], found: NDArray[np.int32], group: int) -> N
             else:
                 new[:, :, side] = values
         new, other = _sort(new, other)
-        # Of these and the core's 2h, the h in the middle may still be medians. The h lowest go …
+        # Of these and the core's 2h, the middle h may still be medians. Drop the h lowest …
         np.maximum(core[:h, :, None], new[::-1], out=other)
         new, other = _merge(other, new, h // 2)
         # … and the h highest.
@@ -101,8 +100,8 @@ def _windows(
 def _sort(
     values: NDArray[np.int32], spare: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    # Along the first axis, pairs being in order. Both arrays are written to; the first returned
-    # has the answer.
+    # Sorts along the first axis; pairs are in order already. Both arrays are overwritten; the first
+    # one returned holds the result.
     run = 2
     while run < len(values):
         _compare_exchange(values, spare, run, mirrored=True)
@@ -114,7 +113,7 @@ def _sort(
 def _merge(
     values: NDArray[np.int32], spare: NDArray[np.int32], step: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    # Runs of twice `step` that rise and then fall, or the other way round, come in order.
+    # Sorts bitonic runs of length 2 · `step`.
     while step:
         _compare_exchange(values, spare, step)
         values, spare = spare, values
@@ -125,7 +124,7 @@ def _merge(
 def _compare_exchange(
     values: NDArray[np.int32], found: NDArray[np.int32], step: int, *, mirrored: bool = False
 ) -> None:
-    # The lesser of each pair of values that are `step` apart goes first.
+    # Orders each pair of values `step` apart.
     low, high = values.reshape(-1, 2, step, *values.shape[1:]).swapaxes(0, 1)
     less, more = found.reshape(-1, 2, step, *found.shape[1:]).swapaxes(0, 1)
     if mirrored:

@@ -1,7 +1,7 @@
-"""The 128 × 336 mel spectrogram that a published picture holds, in dB, or the same from audio.
+"""The 128 × 336 mel spectrogram of a published picture, in dB, or the same from audio.
 
-The colour map is undone, so the values are a clean mel spectrogram of the whole clip to 8 bits
-over 40 dB, one column every 89 ms of a 30 s clip.
+Inverting the colour map gives a mel spectrogram of the whole clip with 8 bits over 40 dB, one
+column every 89 ms of a 30 s clip.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from genrescope.representations.representation import Array, representation
 _STEP_DB = picture.POWER_RANGE_DB / 255
 
 
-def compute(waveform: Waveform, rate: int) -> NDArray[np.float32]:
-    """Make the array from audio.
+def compute(waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
+    """Compute the array from audio.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz; resampled to 22,050.
 
     Returns
     -------
     mel
         float32 (128, 336), mel bin (low first) × column, in dB of power below the clip's maximum:
-        -40 to 0. A clip of less than 40 dB range is stretched to it, as in the pictures.
+        -40 to 0. A range below 40 dB is stretched to it, as in the pictures.
 
     Raises
     ------
     ValueError
         If the clip is shorter than 1,025 samples at 22,050 Hz.
     """
-    return _to_db(picture.grid_of_waveform(waveform, rate))
+    return _to_db(picture.grid_of_waveform(waveform, sampling_rate))
 
 
 def of_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -54,26 +54,26 @@ def _to_db(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
 @representation("mel-from-image")
 @dataclass(frozen=True)
 class MelFromImage(picture.PictureRepresentation):
-    """Mel spectrogram in dB, recovered from the published PNG or made from audio."""
+    """Mel spectrogram in dB, recovered from the published PNG or computed from audio."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Mel bins, columns."""
         return (picture.BINS, picture.COLUMNS)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate)
+        return compute(waveform, sampling_rate)
 
     def of_picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See the module's ``of_picture``."""
         return of_picture(pixels)
 
     def pack(self, array: NDArray[np.float32]) -> Array:
-        """Back to 8 bits, without loss."""
+        """Convert to 8 bits, without loss."""
         levels = np.rint((array + picture.POWER_RANGE_DB) / _STEP_DB)
         return np.asarray(levels, dtype=np.uint8)
 
     def unpack(self, packed: Array) -> NDArray[np.float32]:
-        """To dB again."""
+        """Convert back to dB."""
         return _to_db(packed)

@@ -1,4 +1,4 @@
-"""The mel-spectrogram picture as the study's CNN sees it: cropped, resized, in [-1, 1]."""
+"""The mel-spectrogram picture, the input of the study's CNN: cropped, resized, in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from genrescope.representations.representation import Array, representation
 _CROP = (55, 35, 370, 252)
 
 
-def compute(waveform: Waveform, rate: int, size: int = 224) -> NDArray[np.float32]:
+def compute(waveform: Waveform, sampling_rate: int, size: int = 224) -> NDArray[np.float32]:
     """Draw a clip's picture and crop, resize and scale it.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz; resampled to 22,050.
     size
         Pixels on each side.
@@ -37,7 +37,7 @@ def compute(waveform: Waveform, rate: int, size: int = 224) -> NDArray[np.float3
     ValueError
         If the clip is shorter than 1,025 samples at 22,050 Hz.
     """
-    return of_picture(picture.draw(waveform, rate), size)
+    return of_picture(picture.draw(waveform, sampling_rate), size)
 
 
 def of_picture(pixels: NDArray[np.uint8], size: int = 224) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ def of_picture(pixels: NDArray[np.uint8], size: int = 224) -> NDArray[np.float32
     image
         float32 (3, size, size), in [-1, 1].
     """
-    from PIL import Image  # noqa: PLC0415  what hears audio starts without it
+    from PIL import Image  # noqa: PLC0415  not needed for audio, and slow to import
 
     image = Image.fromarray(pixels).crop(_CROP).resize((size, size), Image.Resampling.BILINEAR)
     return _to_unit(np.asarray(image).transpose(2, 0, 1))
@@ -80,18 +80,18 @@ class MelImage(picture.PictureRepresentation):
         """Channels, rows, columns."""
         return (3, self.size, self.size)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate, self.size)
+        return compute(waveform, sampling_rate, self.size)
 
     def of_picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See the module's ``of_picture``."""
         return of_picture(pixels, self.size)
 
     def pack(self, array: NDArray[np.float32]) -> Array:
-        """Back to 8 bits, without loss."""
+        """Convert to 8 bits, without loss."""
         return np.asarray(np.rint((array + 1) * 127.5), dtype=np.uint8)
 
     def unpack(self, packed: Array) -> NDArray[np.float32]:
-        """To [-1, 1] again."""
+        """Convert back to [-1, 1]."""
         return _to_unit(packed)

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, resample
+from genrescope.audio.spectral import mel_spectrogram, to_db
+from genrescope.datasets.track import Track
 from genrescope.errors import InputError
-from genrescope.representations.alteration import PLAIN, Alteration
 from genrescope.representations.representation import Representation, Source
-from genrescope.representations.spectral import mel_spectrogram, to_db
-from genrescope.tracks.track import Track
+from genrescope.representations.transform import PLAIN, AudioTransform
 
-RATE = 22050
+SAMPLING_RATE = 22050
 WIDTH, HEIGHT = 432, 288
 BINS, COLUMNS = 128, 336
 POWER_RANGE_DB = 40.0
@@ -38,14 +38,14 @@ _CORNER = 19
 Pixels = NDArray[np.uint8]
 
 
-def levels(waveform: Waveform, rate: int) -> Pixels:
+def levels(waveform: Waveform, sampling_rate: int) -> Pixels:
     """Colour indices of a clip's mel spectrogram, by the settings of the published pictures.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz; resampled to 22,050.
 
     Returns
@@ -58,7 +58,13 @@ def levels(waveform: Waveform, rate: int) -> Pixels:
     ValueError
         If the clip is shorter than 1,025 samples at 22,050 Hz.
     """
-    mel = mel_spectrogram(resample(waveform, rate, RATE), RATE, n_fft=2048, hop=512, bands=BINS)
+    mel = mel_spectrogram(
+        resample(waveform, sampling_rate, SAMPLING_RATE),
+        SAMPLING_RATE,
+        n_fft=2048,
+        hop=512,
+        bands=BINS,
+    )
     level = to_db(mel, factor=20)
     low, high = float(level.min()), float(level.max())
     if high == low:  # silence
@@ -66,14 +72,14 @@ def levels(waveform: Waveform, rate: int) -> Pixels:
     return np.asarray(np.minimum((level - low) / (high - low) * 256, 255), dtype=np.uint8)
 
 
-def draw(waveform: Waveform, rate: int) -> Pixels:
+def draw(waveform: Waveform, sampling_rate: int) -> Pixels:
     """Draw the picture of a clip; the same as the published PNG within 1/255 in every pixel.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono, in [-1, 1].
-    rate
+    sampling_rate
         In Hz.
 
     Returns
@@ -81,7 +87,7 @@ def draw(waveform: Waveform, rate: int) -> Pixels:
     picture
         uint8 (288, 432, 3), RGB.
     """
-    shown = levels(waveform, rate)
+    shown = levels(waveform, sampling_rate)
     frame = _frames(np.arange(_LEFT, _RIGHT), len(shown))
     bin_ = _bins(np.arange(_TOP, _BOTTOM))
     picture = np.full((HEIGHT, WIDTH, 3), 255, dtype=np.uint8)
@@ -108,7 +114,7 @@ def read(path: Path) -> Pixels:
     InputError
         If it is not a picture, is damaged, or has another size.
     """
-    from PIL import Image  # noqa: PLC0415  what hears audio starts without it
+    from PIL import Image  # noqa: PLC0415  classifying audio starts without it
 
     try:
         with Image.open(path) as image:
@@ -142,9 +148,9 @@ def grid_of_picture(picture: Pixels) -> Pixels:
     return _nearest_level(picture[_grid_rows()][:, _grid_columns()])
 
 
-def grid_of_waveform(waveform: Waveform, rate: int) -> Pixels:
+def grid_of_waveform(waveform: Waveform, sampling_rate: int) -> Pixels:
     """Make the same grid as ``grid_of_picture`` from audio; uint8 (128, 336)."""
-    shown = levels(waveform, rate)
+    shown = levels(waveform, sampling_rate)
     return np.ascontiguousarray(shown[_frames(_grid_columns(), len(shown))].T)
 
 
@@ -197,7 +203,7 @@ def _nearest_level(colours: Pixels) -> Pixels:
 class PictureRepresentation(Representation):
     """A representation made from the published picture, or from audio drawn as one."""
 
-    rate: ClassVar[int] = RATE
+    sampling_rate: ClassVar[int] = SAMPLING_RATE
 
     @abstractmethod
     def of_picture(self, pixels: Pixels) -> NDArray[np.float32]:
@@ -208,9 +214,9 @@ class PictureRepresentation(Representation):
         return Source("image", track.image) if track.image else super().source(track)
 
     def of_track(
-        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
         """From the published picture, or else from the audio."""
         if track.image is None:
-            return super().of_track(track, alteration, allow_damaged=allow_damaged)
+            return super().of_track(track, transform, allow_damaged=allow_damaged)
         return self.of_picture(read(track.image))

@@ -1,8 +1,8 @@
-"""What a pretrained music tagger hears in a track's published mel-spectrogram picture.
+"""Embeddings of a track's published mel-spectrogram picture by a pretrained music tagger.
 
-The picture holds 128 mel bins of the whole clip every 89 ms. Brought to the bands and frames of the
-network's own input, it is a blurred likeness of what the network was trained on, and of all 30 s:
-so tracks without audio can be heard through it, too.
+The picture holds 128 mel bins of the whole clip every 89 ms. Interpolated to the bands and frames
+of the network's input, it is a blurred version of the clip's log-mel spectrogram, so tracks
+without audio can be embedded, too.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform
-from genrescope.representations import log_mel, picture
-from genrescope.representations.backbone import Backbone, make_reference, open_backbone
+from genrescope.audio.spectral import mel_centres
+from genrescope.backbones import log_mel
+from genrescope.backbones.backbone import Backbone, make_backbone_config, open_backbone
+from genrescope.representations import picture
 from genrescope.representations.representation import representation
-from genrescope.representations.spectral import mel_centres
 
 _PATCHES = 10
 _FRAMES = _PATCHES * log_mel.PATCH  # 29.92 s
@@ -26,20 +27,19 @@ _CLIP_S = 30.0  # as all of GTZAN's are
 
 
 def to_log_mel(grid: NDArray[np.uint8], loudest: float) -> NDArray[np.float32]:
-    """Bring a picture to the bands, the frames and about the level that the taggers expect.
+    """Convert a picture to the bands, frames and approximate level that the taggers expect.
 
     Parameters
     ----------
     grid
         uint8 (128, 336), colour indices: mel bin (low first) × column, of a clip of 30 s.
     loudest
-        What the loudest point becomes, in powers of ten (a picture does not tell how loud its
-        clip was).
+        Level of the loudest point, in powers of ten (a picture does not hold the absolute level).
 
     Returns
     -------
     log_mel
-        float32 (1870, 96), frames of 16 ms, as of ``genrescope.representations.log_mel``.
+        float32 (1870, 96), frames of 16 ms, as of ``genrescope.backbones.log_mel``.
     """
     shown = np.asarray((grid / 255 - 1) * picture.POWER_RANGE_DB, dtype=np.float32)
     decibels = _between(_between(shown, *_band_places()).T, *_column_places())
@@ -49,12 +49,12 @@ def to_log_mel(grid: NDArray[np.uint8], loudest: float) -> NDArray[np.float32]:
 @representation("picture-embedding")
 @dataclass(frozen=True)
 class PictureEmbedding(picture.PictureRepresentation):
-    """Layers of musicnn's networks, heard in the published picture, or in one drawn from audio.
+    """Layers of musicnn's networks for the published picture, or for one drawn from audio.
 
     Attributes
     ----------
     backbones
-        Of musicnn's networks, side by side.
+        Of musicnn's networks; their layers are concatenated.
     layers
         Of each of them, such as ``penultimate``, ``pooled`` and ``tags``; averaged over windows.
     loudest
@@ -76,8 +76,8 @@ class PictureEmbedding(picture.PictureRepresentation):
         if not self.backbones or not self.layers:
             raise ValueError("name at least one backbone and one layer")
         for backbone in self._opened():
-            if backbone.hear_log_mel is None:
-                raise ValueError(f"{backbone.name} does not hear log-mel spectrograms")
+            if backbone.encode_log_mel is None:
+                raise ValueError(f"{backbone.name} does not take log-mel spectrograms")
             if unknown := set(self.layers) - set(backbone.widths):
                 raise ValueError(f"{backbone.name} has no layer {', '.join(sorted(unknown))}")
 
@@ -86,21 +86,21 @@ class PictureEmbedding(picture.PictureRepresentation):
         """Columns."""
         return (sum(b.widths[layer] for b in self._opened() for layer in self.layers),)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
-        """Draw the clip's picture and hear it; float32 (columns,)."""
-        return self._hear(picture.grid_of_waveform(waveform, rate))
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
+        """Draw the clip's picture and encode it; float32 (columns,)."""
+        return self._encode(picture.grid_of_waveform(waveform, sampling_rate))
 
     def of_picture(self, pixels: picture.Pixels) -> NDArray[np.float32]:
-        """Hear a published picture, uint8 (288, 432, 3); float32 (columns,)."""
-        return self._hear(picture.grid_of_picture(pixels))
+        """Encode a published picture, uint8 (288, 432, 3); float32 (columns,)."""
+        return self._encode(picture.grid_of_picture(pixels))
 
-    def _hear(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _encode(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
         patches = log_mel.patches(to_log_mel(grid, self.loudest))
-        heard = [b.hear_log_mel(patches).layers for b in self._opened() if b.hear_log_mel]
-        return np.concatenate([one[layer].mean(axis=0) for one in heard for layer in self.layers])
+        found = [b.encode_log_mel(patches).layers for b in self._opened() if b.encode_log_mel]
+        return np.concatenate([one[layer].mean(axis=0) for one in found for layer in self.layers])
 
     def _opened(self) -> list[Backbone]:
-        return [open_backbone(make_reference(backbone)) for backbone in self.backbones]
+        return [open_backbone(make_backbone_config(backbone)) for backbone in self.backbones]
 
 
 Places = tuple[NDArray[np.int_], NDArray[np.float32]]
@@ -108,28 +108,28 @@ Places = tuple[NDArray[np.int_], NDArray[np.float32]]
 
 @lru_cache(maxsize=1)
 def _band_places() -> Places:
-    wanted = mel_centres(log_mel.RATE, log_mel.BANDS)
-    held = mel_centres(picture.RATE, picture.BINS)
-    return _places(np.interp(wanted, held, np.arange(picture.BINS)))
+    target = mel_centres(log_mel.SAMPLING_RATE, log_mel.BANDS)
+    source = mel_centres(picture.SAMPLING_RATE, picture.BINS)
+    return _places(np.interp(target, source, np.arange(picture.BINS)))
 
 
 @lru_cache(maxsize=1)
 def _column_places() -> Places:
-    seconds = (np.arange(_FRAMES) + 0.5) * log_mel.HOP / log_mel.RATE
+    seconds = (np.arange(_FRAMES) + 0.5) * log_mel.HOP / log_mel.SAMPLING_RATE
     centres = seconds * picture.COLUMNS / _CLIP_S - 0.5
     return _places(np.clip(centres, 0, picture.COLUMNS - 1))
 
 
 def _places(positions: NDArray[np.float64]) -> Places:
     below = np.floor(positions).astype(int)
-    share: NDArray[np.float32] = (positions - below).astype(np.float32)[:, None]
-    return below, share
+    weight: NDArray[np.float32] = (positions - below).astype(np.float32)[:, None]
+    return below, weight
 
 
 def _between(
-    rows: NDArray[np.float32], below: NDArray[np.int_], share: NDArray[np.float32]
+    rows: NDArray[np.float32], below: NDArray[np.int_], weight: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     # Linear interpolation between neighbouring rows.
     above = np.minimum(below + 1, len(rows) - 1)
-    between: NDArray[np.float32] = rows[below] * (1 - share) + rows[above] * share
+    between: NDArray[np.float32] = rows[below] * (1 - weight) + rows[above] * weight
     return between

@@ -1,7 +1,7 @@
 """What a representation is, and the registry of those there are.
 
-A representation is a named, parameterised, pure function from audio to an array. Keeping the
-arrays is the work of ``genrescope.representations.store``.
+A representation is a named, parameterised, pure function from audio to an array.
+``genrescope.representations.store`` caches the arrays.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import AudioWarning, Waveform, decode, is_silent
+from genrescope.datasets.track import AudioVariant, Track
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.representations.alteration import PLAIN, Alteration
-from genrescope.tracks.track import Extent, Track
+from genrescope.representations.transform import PLAIN, AudioTransform
 
 Array = NDArray[Any]
 
-MOST_VALUES = 2**27
-"""That the array of one track may have: half a gigabyte."""
+MAX_VALUES = 2**27
+"""Maximum size of one track's array: half a gigabyte."""
 
-_MOST = {"seconds": 1800, "hz": 96_000, "windows": 10_000, "count": 10_000}
+_MAX = {"seconds": 1800, "hz": 96_000, "windows": 10_000, "count": 10_000}
 
 
 class DamagedError(InputError):
-    """A file of which a part is missing: it can be used where that is allowed."""
+    """A damaged file, of which a part can be decoded; usable with ``allow_damaged``."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a representation makes of a clip, window by window.
+    """Arrays of a clip's windows.
 
     Attributes
     ----------
     arrays
-        float32 (windows, *shape): one window after another without gaps. Their mean is what
-        ``Representation.compute`` gives.
+        float32 (windows, *shape), of consecutive windows. ``Representation.compute`` returns
+        their mean.
     window_s
         Length of a window in s; inf when the clip is taken as one.
     tags
-        Likelihoods in [0, 1] by tag, likeliest first; empty for most representations.
+        Likelihoods in [0, 1] by tag, most likely first; empty for most representations.
     warnings
-        What is to be known of the file that it was made from.
+        Notes about the decoded file.
     silent
-        Of each window, whether it is silent; empty where that was not looked at.
+        Whether each window is silent; empty if that was not checked.
     """
 
     arrays: NDArray[np.float32]
@@ -82,16 +82,18 @@ class Analysis:
 class Representation(ABC):
     """A representation with its parameters; subclasses are frozen dataclasses of them.
 
-    Class attributes: ``name`` (filled by the registry), ``version`` (raised whenever the values
-    change, so that stored arrays are made anew), ``rate`` (Hz, of the audio it is made from) and
-    ``extents`` (which audio of a track will do).
+    Class attributes: ``name`` (set by the registry), ``version`` (raised whenever the values
+    change, so that stored arrays are recomputed), ``sampling_rate`` (of the audio, in Hz),
+    ``audio_variants`` (usable audio of a track) and ``added_later`` (default values of parameters
+    that older models and stored arrays lack).
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
-    rate: ClassVar[int] = 22050
-    extents: ClassVar[frozenset[Extent]] = frozenset({"full"})
+    sampling_rate: ClassVar[int] = 22050
+    audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full"})
     segmented: ClassVar[bool] = False
+    added_later: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -99,8 +101,12 @@ class Representation(ABC):
             if kind in {int, float} and not (isinstance(value, (int, kind)) and 0 < value < inf):
                 whole = "whole " if kind is int else ""
                 raise ValueError(f"{field.name} must be a positive {whole}number, not {value!r}")
-            if field.name in _MOST and value > _MOST[field.name]:
-                raise ValueError(f"{field.name} must be at most {_MOST[field.name]}")
+            if field.name in _MAX and value > _MAX[field.name]:
+                raise ValueError(f"{field.name} must be at most {_MAX[field.name]}")
+            if kind is bool:
+                if value not in (True, False):
+                    raise ValueError(f"{field.name} must be true or false, not {value!r}")
+                object.__setattr__(self, field.name, bool(value))
 
     @property
     @abstractmethod
@@ -108,15 +114,15 @@ class Representation(ABC):
         """The shape of one track's array."""
 
     @abstractmethod
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
-        """Make the array of one clip.
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
+        """Compute the array of one clip.
 
         Parameters
         ----------
         waveform
             float32 (samples,), mono, in [-1, 1].
-        rate
-            In Hz; resampled when it is not the representation's own.
+        sampling_rate
+            In Hz; resampled if it is not the representation's own.
 
         Returns
         -------
@@ -124,23 +130,23 @@ class Representation(ABC):
             float32, of shape ``self.shape``.
         """
 
-    def analyse(self, waveform: Waveform, rate: int) -> Analysis:
-        """Make the arrays of a clip's windows: here, of the clip as one; see ``compute``."""
-        return Analysis(self.compute(waveform, rate)[np.newaxis], inf, {})
+    def analyse(self, waveform: Waveform, sampling_rate: int) -> Analysis:
+        """Compute the arrays of a clip's windows; by default one window. See ``compute``."""
+        return Analysis(self.compute(waveform, sampling_rate)[np.newaxis], inf, {})
 
     def source(self, track: Track) -> Source | None:
-        """Tell what this track's array would be made from, or None if it has nothing fit.
+        """Return what this track's array is computed from; None if it has nothing suitable.
 
-        A published form wins; otherwise the audio, if it holds what the representation looks at.
+        A published form takes precedence over the audio.
         """
-        if track.audio is None or track.extent not in self.extents:
+        if track.audio is None or track.audio_variant not in self.audio_variants:
             return None
         return Source("audio", track.audio)
 
     def of_track(
-        self, track: Track, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, track: Track, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
-        """Make the array of one track from its source; alterations are for audio alone.
+        """Compute the array of one track from its source; ``transform`` applies to audio only.
 
         Raises
         ------
@@ -150,13 +156,13 @@ class Representation(ABC):
         """
         source = self.source(track)
         if source is None or source.path is None:
-            raise GenrescopeError(f"{track.id}: nothing to make {self.name} from")
-        return self.of_file(source.path, alteration, allow_damaged=allow_damaged)
+            raise GenrescopeError(f"{track.id}: it has no source for {self.name}")
+        return self.of_file(source.path, transform, allow_damaged=allow_damaged)
 
     def of_file(
-        self, path: Path, alteration: Alteration = PLAIN, *, allow_damaged: bool = False
+        self, path: Path, transform: AudioTransform = PLAIN, *, allow_damaged: bool = False
     ) -> NDArray[np.float32]:
-        """Make the array of one audio file; float32 of shape ``self.shape``.
+        """Compute the array of one audio file; float32 of shape ``self.shape``.
 
         Raises
         ------
@@ -164,43 +170,45 @@ class Representation(ABC):
             If the file cannot be read, is silent or gives values that are not finite; a
             `DamagedError` if some of it is missing, unless that is allowed.
         """
-        analysis = self.analyse_file(path, alteration)
+        analysis = self.analyse_file(path, transform)
         damage = [warning for warning in analysis.warnings if warning.damage]
         if damage and not allow_damaged:
             remedy = "Replace the file with an intact copy, or use --allow-damaged"
             raise DamagedError(path, damage[0].message, remedy)
         return np.asarray(analysis.arrays.mean(axis=0))
 
-    def analyse_file(self, path: Path, alteration: Alteration = PLAIN) -> Analysis:
-        """Make the arrays of an audio file's windows; errors as of ``of_file``.
+    def analyse_file(self, path: Path, transform: AudioTransform = PLAIN) -> Analysis:
+        """Compute the arrays of an audio file's windows; errors as of ``of_file``.
 
-        A long track may be sampled: ``analyse_windows`` gives every window.
+        A long track may be sampled: ``analyse_windows`` returns every window.
         """
         with self._faults_of(path):
-            waveform, warnings = self._listen(path, alteration.recorded_rate(self.rate))
+            waveform, warnings = self._decode(path, transform.recorded_rate(self.sampling_rate))
             if is_silent(waveform):
                 raise InputError(path, "it is silent", "Leave the file out")
-            analysis = self.analyse(alteration.colour(waveform, self.rate), self.rate)
+            analysis = self.analyse(
+                transform.colour(waveform, self.sampling_rate), self.sampling_rate
+            )
             return replace(self._checked(path, analysis), warnings=warnings)
 
     def analyse_windows(self, path: Path) -> Iterator[Analysis]:
-        """Make the arrays of every window of an audio file, some windows at a time.
+        """Compute the arrays of every window of an audio file, some windows at a time.
 
-        Memory does not grow with the track, if the representation hears it in windows. Errors as
-        of ``of_file``.
+        Memory does not grow with the track for representations with windows. Errors as of
+        ``of_file``.
         """
         with self._faults_of(path):
             for analysis in self._analyse_windows(path):
                 yield self._checked(path, analysis)
 
-    def _listen(self, path: Path, rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
-        clip = decode(path, rate)
+    def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
+        clip = decode(path, sampling_rate)
         return clip.waveform, clip.warnings
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
-        # Most representations see all of a clip.
-        waveform, _ = self._listen(path, self.rate)
-        yield replace(self.analyse(waveform, self.rate), silent=(is_silent(waveform),))
+        # Most representations need the whole clip at once.
+        waveform, _ = self._decode(path, self.sampling_rate)
+        yield replace(self.analyse(waveform, self.sampling_rate), silent=(is_silent(waveform),))
 
     def _checked(self, path: Path, analysis: Analysis) -> Analysis:
         if not np.isfinite(analysis.arrays).all():
@@ -217,16 +225,18 @@ class Representation(ABC):
             raise InputError(path, str(error), remedy) from error
 
     def pack(self, array: NDArray[np.float32]) -> Array:
-        """Make the compact form that is stored; ``unpack`` inverts it."""
+        """Return the compact form that is stored; ``unpack`` inverts it."""
         return array
 
     def unpack(self, packed: Array) -> NDArray[np.float32]:
-        """Make the float32 form again; works on one array or on a stack of them."""
+        """Restore the float32 form; works on one array or on a stack of them."""
         return np.asarray(packed, dtype=np.float32)
 
     def to_json(self) -> dict[str, Any]:
-        """Name, version and parameters: what the array depends on beside the audio."""
-        return {"name": self.name, "version": self.version, **asdict(self)}
+        """Return name, version and parameters: all that the array depends on but the audio."""
+        later = self.added_later
+        values = {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
+        return {"name": self.name, "version": self.version, **values}
 
     @property
     def key(self) -> str:
@@ -251,21 +261,23 @@ def representation(name: str) -> Callable[[R], R]:
 
 
 def make_representation(name: str, parameters: Mapping[str, Any] | None = None) -> Representation:
-    """Make a representation by name.
+    """Create a representation by name.
 
     Raises
     ------
     GenrescopeError
-        If the name or a parameter is unknown, or a parameter's value makes no sense.
+        If the name or a parameter is unknown, or a parameter's value is invalid.
     """
     if name not in REPRESENTATIONS:
         known = ", ".join(sorted(REPRESENTATIONS))
         raise GenrescopeError(f"There is no representation {name!r}; there are: {known}.")
     try:
-        made = REPRESENTATIONS[name](**(parameters or {}))
+        created = REPRESENTATIONS[name](**(parameters or {}))
     except (TypeError, ValueError) as error:
         raise GenrescopeError(f"Representation {name}: {error}.") from error
-    if (values := prod(made.shape)) > MOST_VALUES:
-        told = f"an array would have {values:,} values; at most {MOST_VALUES:,} are made"
-        raise GenrescopeError(f"Representation {name}: {told}.")
-    return made
+    if (values := prod(created.shape)) > MAX_VALUES:
+        raise GenrescopeError(
+            f"Representation {name}: an array would have {values:,} values; at most "
+            f"{MAX_VALUES:,} are allowed."
+        )
+    return created

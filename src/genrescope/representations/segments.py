@@ -1,4 +1,4 @@
-"""Another representation of each of several segments of a clip, such as the descriptors of 3 s."""
+"""Segments of a clip, each with another representation, such as the descriptors of 3 s."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from genrescope.representations.representation import (
 @representation("segments")
 @dataclass(frozen=True)
 class Segments(Representation):
-    """Segments of a clip, spread evenly from its start to its end, each represented for itself.
+    """Segments of a clip, spread evenly over it, each represented separately.
 
     A model sees one segment at a time; a track's prediction is the average over its segments.
 
@@ -32,7 +32,7 @@ class Segments(Representation):
     seconds
         Length of a segment in s. A clip shorter than one is repeated until it fills it.
     count
-        How many. They overlap in a clip shorter than all of them.
+        Number of segments. They overlap in clips shorter than all of them together.
     """
 
     of: str | Mapping[str, Any] | Representation = "descriptors"
@@ -46,16 +46,16 @@ class Segments(Representation):
         super().__post_init__()
         if isinstance(self.of, Representation):
             return
-        told = {"name": self.of} if isinstance(self.of, str) else dict(self.of)
-        told.pop("version", None)
-        if told.get("name") == self.name:
-            raise ValueError("segments have no segments")
-        object.__setattr__(self, "of", make_representation(told.pop("name", ""), told))
-        object.__setattr__(self, "rate", self._inner.rate)
+        settings = {"name": self.of} if isinstance(self.of, str) else dict(self.of)
+        settings.pop("version", None)
+        if settings.get("name") == self.name:
+            raise ValueError("segments cannot be nested")
+        object.__setattr__(self, "of", make_representation(settings.pop("name", ""), settings))
+        object.__setattr__(self, "sampling_rate", self._inner.sampling_rate)
 
     @property
     def _inner(self) -> Representation:
-        assert isinstance(self.of, Representation)  # noqa: S101  made so above
+        assert isinstance(self.of, Representation)  # noqa: S101  set by __post_init__
         return self.of
 
     @property
@@ -65,19 +65,21 @@ class Segments(Representation):
 
     def to_json(self) -> dict[str, Any]:
         """As of every representation; that of a segment with its own name and version."""
-        told = {"name": self.name, "version": self.version}
-        return {**told, "of": self._inner.to_json(), "seconds": self.seconds, "count": self.count}
+        own = {"name": self.name, "version": self.version}
+        return {**own, "of": self._inner.to_json(), "seconds": self.seconds, "count": self.count}
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Represent each segment; float32 (segments, *shape of one)."""
-        clip = resample(waveform, rate, self.rate)
-        length = round(self.seconds * self.rate)
+        clip = resample(waveform, sampling_rate, self.sampling_rate)
+        length = round(self.seconds * self.sampling_rate)
         if len(clip) < length:
             clip = np.resize(clip, length)
         starts = np.linspace(0, len(clip) - length, self.count).round().astype(int)
-        # Where all segments are the same one, it need not be heard again.
-        made = {s: self._inner.compute(clip[s : s + length], self.rate) for s in set(starts)}
-        return np.stack([made[start] for start in starts])
+        # Identical segments are computed once.
+        arrays = {
+            s: self._inner.compute(clip[s : s + length], self.sampling_rate) for s in set(starts)
+        }
+        return np.stack([arrays[start] for start in starts])
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """As the representation of a segment does."""

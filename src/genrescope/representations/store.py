@@ -1,8 +1,8 @@
 """Representations computed once and kept on disk.
 
-An array's key is made of the content of the file it comes from, the representation's name, version
-and parameters: rename a file and its array is found again, change it and it is made anew. Every
-array is written whole or not at all, so a run that was stopped goes on where it was.
+An array's key is a hash of its source file's content and of the representation's name, version and
+parameters. A renamed file finds its array again; a changed file gets a new one. Every array is
+written whole or not at all, so that a stopped run can be resumed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.representations.alteration import PLAIN, Alteration
+from genrescope.reading import sha256
 from genrescope.representations.representation import Array, DamagedError, Representation
-from genrescope.tracks.track import Track
+from genrescope.representations.transform import PLAIN, AudioTransform
 from genrescope.workers import WorkerPool, parallel_map
 
 Progress = Callable[[int, int], None]
-"""Called with how many arrays are done and how many there will be."""
+"""Called with the number of arrays that are done, and their total."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class Collection:
     ids
         Track ids, in the order of the tracks given.
     packed
-        (versions × tracks, *shape), in the representation's packed dtype: all tracks as they are,
-        then all of them altered in the first way, and so on.
+        (versions × tracks, *shape), in the representation's packed dtype: all tracks unchanged,
+        then all tracks with the first transform, and so on.
     sources
-        How many arrays came from a table, from a picture and from audio.
+        Number of arrays by kind of source: table, picture, audio.
     problems
         Files that could not be used.
     checksum
@@ -63,7 +64,7 @@ class Store:
     root
         The folder; by default ``store`` in the user's cache folder.
     allow_damaged
-        Whether tracks of which a part is missing are used, and not left out by name.
+        Whether to use tracks of which a part is missing, instead of reporting them as problems.
     """
 
     def __init__(self, root: Path | None = None, *, allow_damaged: bool = False) -> None:
@@ -75,61 +76,56 @@ class Store:
         representation: Representation,
         tracks: Sequence[Track],
         *,
-        alterations: Sequence[Alteration] = (),
+        transforms: Sequence[AudioTransform] = (),
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> Collection:
-        """Make or find the arrays of all tracks that have a fit source.
+        """Load or compute the arrays of all tracks that have a suitable source.
 
         Parameters
         ----------
         representation
-            What to make.
+            What to compute.
         tracks
-            Those without a fit source are left out silently: ``representation.source`` tells.
-        alterations
-            Ways to hear each track beside as it is.
+            Those for which ``representation.source`` gives None are left out.
+        transforms
+            Further versions of each track, beside the unchanged one.
         workers
             Processes; by default one per core.
         progress
-            Told how far it is.
-
-        Returns
-        -------
-        collection
-            The arrays; what could not be read stands in its ``problems``.
+            Called after every array that is computed.
 
         Raises
         ------
         InputError
-            If the store's folder cannot be made.
+            If the store's folder cannot be created.
         GenrescopeError
-            If an array cannot be written, as on a full disk; or if alterations are asked for and a
-            track is no audio.
+            If an array cannot be written, as on a full disk; or if there are transforms and a
+            track's source is not audio.
         """
-        versions = (PLAIN, *alterations)
+        versions = (PLAIN, *transforms)
         fit = [(track, source) for track in tracks if (source := representation.source(track))]
         digests: dict[str, str] = {}
         problems: list[InputError] = []
-        paths: dict[tuple[str, Alteration], Path] = {}
+        paths: dict[tuple[str, AudioTransform], Path] = {}
         for track, source in fit:
-            if alterations and source.kind != "audio":
+            if transforms and source.kind != "audio":
                 raise GenrescopeError(
-                    f"{track.id}: only audio can be altered, and this is from its {source.kind}; "
-                    "leave `alterations` out of the recipe."
+                    f"{track.id}: only audio can be augmented, and its source is a {source.kind}. "
+                    "Leave `augmentations` out of the recipe."
                 )
             if source.path is None:
                 digests[track.id] = _digest(repr(track.descriptors).encode())
                 continue
             try:
-                digests[track.id] = _file_digest(source.path)
+                digests[track.id] = sha256(source.path)
             except OSError as error:
-                remedy = "Check that the file is there and may be read"
+                remedy = "Check that the file exists and is readable"
                 problems.append(InputError(source.path, f"it cannot be read ({error})", remedy))
                 continue
             for version in versions:
-                altered = "" if version == PLAIN else repr(version)
-                content = f"{digests[track.id]}{source.kind}{representation.key}{altered}"
+                suffix = "" if version == PLAIN else repr(version)
+                content = f"{digests[track.id]}{source.kind}{representation.key}{suffix}"
                 name = _digest(content.encode())
                 path = self._folder(representation) / name[:2] / f"{name}.npy"
                 paths[track.id, version] = path
@@ -138,7 +134,7 @@ class Store:
             (track, version)
             for version in versions
             for track in read
-            if (track.id, version) in paths and not self._made(paths[track.id, version]).exists()
+            if (track.id, version) in paths and not self._stored(paths[track.id, version]).exists()
         ]
         problems += self._make(representation, missing, paths, workers, progress)
         rows: list[list[Array]] = []
@@ -171,32 +167,32 @@ class Store:
         self,
         representation: Representation,
         track: Track,
-        alteration: Alteration,
+        transform: AudioTransform,
         path: Path | None,
     ) -> Array | None:
         if path is None:
             return representation.pack(representation.of_track(track))
-        made = self._made(path)
-        if not made.exists():  # it failed above, and stands among the problems
+        made = self._stored(path)
+        if not made.exists():  # it failed above, and is among the problems
             return None
         try:
             return np.asarray(np.load(made, allow_pickle=False))
         except (ValueError, OSError, EOFError):
-            # Damaged on disk: make it again rather than fail for ever.
+            # Damaged on disk: compute it again.
             made.unlink(missing_ok=True)
-            made = make_stored(representation, path, track, alteration, self.allow_damaged)
+            made = make_stored(representation, path, track, transform, self.allow_damaged)
             return np.asarray(np.load(made, allow_pickle=False))
 
-    def _made(self, path: Path) -> Path:
-        # What was made of a damaged track has a name of its own: others must not find it.
+    def _stored(self, path: Path) -> Path:
+        # The array of a damaged track has another name: only allow_damaged may find it.
         damaged = _damaged(path)
         return damaged if self.allow_damaged and not path.exists() else path
 
     def _make(
         self,
         representation: Representation,
-        wanted: Sequence[tuple[Track, Alteration]],
-        paths: dict[tuple[str, Alteration], Path],
+        wanted: Sequence[tuple[Track, AudioTransform]],
+        paths: dict[tuple[str, AudioTransform], Path],
         workers: int | None,
         progress: Progress | None,
     ) -> list[InputError]:
@@ -206,20 +202,20 @@ class Store:
             for folder in {paths[track.id, version].parent for track, version in wanted}:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            remedy = "Give another folder with --store"
+            remedy = "Give another folder with --cache-dir"
             raise InputError(self.root, f"the store cannot be written ({error})", remedy) from error
         problems: dict[str, InputError] = {}  # one a file, however many of its versions fail
-        # Audio is worth processes, which a file may crash. Pictures are decoded by C code that lets
-        # other threads run.
+        # A file may crash an audio decoder, so that runs in processes. Pictures are decoded in
+        # threads, by C code that releases the GIL.
         is_audio = any(
             (source := representation.source(track)) and source.kind == "audio"
             for track, _ in wanted
         )
         with WorkerPool(workers, _prepare_worker, representation) as pool:
             if is_audio:
-                pool.start_one()  # if none can be started, that is no fault of any file
+                pool.start_one()  # a failure here is no file's fault
 
-            def make(job: tuple[Track, Alteration]) -> InputError | None:
+            def make(job: tuple[Track, AudioTransform]) -> InputError | None:
                 track, version = job
                 path = paths[track.id, version]
                 given = track, version, self.allow_damaged
@@ -246,10 +242,10 @@ def make_stored(
     representation: Representation,
     path: Path,
     track: Track,
-    alteration: Alteration,
+    transform: AudioTransform,
     allow_damaged: bool = False,
 ) -> Path:
-    """Make one track's array and write it, whole or not at all; give the file.
+    """Compute one track's array and write it, whole or not at all; give the file.
 
     Raises
     ------
@@ -259,11 +255,11 @@ def make_stored(
         If it cannot be written.
     """
     try:
-        array = representation.of_track(track, alteration)
+        array = representation.of_track(track, transform)
     except DamagedError:
         if not allow_damaged:
             raise
-        array, path = representation.of_track(track, alteration, allow_damaged=True), _damaged(path)
+        array, path = representation.of_track(track, transform, allow_damaged=True), _damaged(path)
     partial = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
     try:
         with partial.open("wb") as file:
@@ -272,7 +268,7 @@ def make_stored(
     except OSError as error:
         raise GenrescopeError(
             f"{path.parent}: the store cannot be written ({error}). Make room, or give another "
-            "folder with --store."
+            "folder with --cache-dir."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
@@ -297,8 +293,3 @@ def _prepare_worker(representation: Representation) -> Representation:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, fit_length, resample
+from genrescope.datasets.track import AudioVariant
 from genrescope.representations.representation import Array, Representation, representation
-from genrescope.tracks.track import Extent
 
-RATE = 16000
+SAMPLING_RATE = 16000
 _INT16 = 32767
 
 
 def compute(
-    waveform: Waveform, rate: int, seconds: float = 30.0, *, loop: bool = False
+    waveform: Waveform, sampling_rate: int, seconds: float = 30.0, *, loop: bool = False
 ) -> NDArray[np.float32]:
-    """Resample, bring the peak within [-1, 1] and cut, pad or repeat to the length.
+    """Resample, limit the peak to [-1, 1] and cut, pad or repeat to the length.
 
     Parameters
     ----------
     waveform
         float32 (samples,), mono.
-    rate
+    sampling_rate
         In Hz; resampled to 16,000.
     seconds
         The length in s: longer clips are cut at the end, shorter ones padded with silence.
@@ -35,13 +36,13 @@ def compute(
     Returns
     -------
     waveform
-        float32 (seconds · 16000,), in [-1, 1]; scaled down only if its peak lay beyond.
+        float32 (seconds · 16000,), in [-1, 1]; scaled down only if its peak exceeds 1.
     """
-    resampled = resample(waveform, rate, RATE)
+    resampled = resample(waveform, sampling_rate, SAMPLING_RATE)
     peak = float(np.abs(resampled).max(initial=0.0))
     if peak > 1:
         resampled = resampled / np.float32(peak)
-    samples = round(seconds * RATE)
+    samples = round(seconds * SAMPLING_RATE)
     fitted = np.resize(resampled, samples) if loop else fit_length(resampled, samples)
     return fitted.astype(np.float32)
 
@@ -56,46 +57,34 @@ class WaveformRepresentation(Representation):
     seconds
         The length in s.
     loop
-        Whether shorter clips are repeated, rather than padded with silence; then excerpts will do.
+        Whether shorter clips are repeated, not padded with silence; allows excerpts.
     """
 
     seconds: float = 30.0
     loop: bool = False
 
-    rate: ClassVar[int] = RATE
-    extents: ClassVar[frozenset[Extent]] = frozenset({"full", "full-16k"})
+    sampling_rate: ClassVar[int] = SAMPLING_RATE
+    audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k"})
+    added_later: ClassVar[Mapping[str, Any]] = {"loop": False}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loop not in (True, False):
-            raise ValueError(f"loop must be true or false, not {self.loop!r}")
-        object.__setattr__(self, "loop", bool(self.loop))
         if self.loop:
-            object.__setattr__(self, "extents", self.extents | {"excerpt"})
+            object.__setattr__(self, "audio_variants", self.audio_variants | {"excerpt"})
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Samples."""
-        return (round(self.seconds * RATE),)
+        return (round(self.seconds * SAMPLING_RATE),)
 
-    def compute(self, waveform: Waveform, rate: int) -> NDArray[np.float32]:
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """See the module's ``compute``."""
-        return compute(waveform, rate, self.seconds, loop=self.loop)
-
-    def to_json(self) -> dict[str, Any]:
-        """As of every representation; ``loop`` is told only if it is on.
-
-        It came later, and arrays that were stored before are still good.
-        """
-        told = super().to_json()
-        if not self.loop:
-            del told["loop"]
-        return told
+        return compute(waveform, sampling_rate, self.seconds, loop=self.loop)
 
     def pack(self, array: NDArray[np.float32]) -> Array:
-        """To 16 bits, as most recordings have."""
+        """Convert to 16 bits."""
         return np.rint(array * _INT16).astype(np.int16)
 
     def unpack(self, packed: Array) -> NDArray[np.float32]:
-        """To [-1, 1] again."""
+        """Convert back to [-1, 1]."""
         return packed.astype(np.float32) / np.float32(_INT16)

@@ -1,4 +1,4 @@
-"""One recipe under one protocol with one seed: fit, export, test. Runs in a process of its own."""
+"""One recipe under one protocol with one seed: fit, export, test, in a worker process."""
 
 from __future__ import annotations
 
@@ -15,51 +15,53 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from genrescope.classifier import Classifier
+from genrescope.classifier.classifier import softmax
+from genrescope.datasets.splits import Split, get_protocol
+from genrescope.environment import set_torch_threads
 from genrescope.io import CsvWriter
 from genrescope.representations.representation import Array
-from genrescope.study.results import Row
+from genrescope.study.results import ResultRow
 from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
-from genrescope.tracks.splits import Split, get_protocol
+from genrescope.training.data import PackedTracks
 from genrescope.training.export import describe, export
-from genrescope.training.fit import HEARD, PackedTracks, fit, precision_here
+from genrescope.training.fit import ENCODER_OUTPUTS, fit, precision_here
 from genrescope.training.recipe import Recipe
 
 Event = Callable[[str, dict[str, Any]], None]
-"""Told a cell's key, and a row of its curves with ``step`` of ``steps`` epochs."""
+"""Called with a cell's key, and a row of its curves with ``step`` of ``steps`` epochs."""
 
 FoldIndex = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""Of training, validation and test tracks among those packed."""
+"""Indices of training, validation and test tracks in the packed arrays."""
 
 RESULT, PREDICTIONS, FOLD = "result.json", "predictions.csv", "fold.npz"
 
 
 @dataclass(frozen=True)
 class CellTask:
-    """What a process must know to run a cell; picklable.
+    """All settings of a cell; picklable.
 
     Attributes
     ----------
     recipe
-        Its model's weights, if it has any, are a folder by now.
+        Its model's pretrained weights, if any, are resolved to a folder.
     splits
         Of ids; those not in ``ids`` cannot be used by this recipe and are left out.
     train_share
-        What share of the training tracks the splits hold.
+        The fraction of the training tracks that the splits contain.
     packed
         A ``.npy`` file, (versions × tracks, *shape), shared by all processes.
     single_segments
-        Whether ids are those of single segments, the first two axes of ``packed`` taken as one.
+        Whether ids are those of single segments; the first two axes of ``packed`` are then merged.
     ids, labels
         Of the packed tracks; labels index ``genres``.
     folder
-        Where the cell's files go.
+        For the cell's files.
     model_folder
-        Where the exported model of the first fold is kept; None to keep none.
+        For the exported model of the first fold; None to keep none.
     """
 
     key: str
@@ -82,7 +84,7 @@ class CellTask:
     trainer_flags: dict[str, Any] = field(default_factory=dict)
 
     def index(self, number: int) -> FoldIndex:
-        """Where the usable training, validation and test tracks of a fold are packed."""
+        """Give the packed indices of a fold's usable training, validation and test tracks."""
         place = {track: i for i, track in enumerate(self.ids)}
         split = self.splits[number]
         train, valid, test = (
@@ -94,7 +96,7 @@ class CellTask:
 
 @dataclass(frozen=True)
 class Fold:
-    """What came of a fold.
+    """The results of a fold.
 
     Attributes
     ----------
@@ -105,7 +107,7 @@ class Fold:
     test
         float32 (test tracks, genres): probabilities.
     segment_accuracy
-        Of the test tracks' segments one by one; None if the model sees tracks whole.
+        Of single segments of the test tracks; None if the input is whole tracks.
     """
 
     index: FoldIndex
@@ -114,8 +116,8 @@ class Fold:
     segment_accuracy: float | None
 
 
-def run_cell(task: CellTask, tell: Event | None = None) -> Row:
-    """Run a cell, or what is left of it; its row is written last.
+def run_cell(task: CellTask, notify: Event | None = None) -> ResultRow:
+    """Run a cell, or resume it; its row is written last.
 
     Returns
     -------
@@ -123,11 +125,11 @@ def run_cell(task: CellTask, tell: Event | None = None) -> Row:
         As written to ``result.json``.
     """
     began = time.monotonic()
-    torch.set_num_threads(task.threads)
+    set_torch_threads(task.threads)
     packed = np.load(task.packed, mmap_mode="r", allow_pickle=False)
     if task.single_segments:
         packed = packed.reshape(-1, 1, *packed.shape[2:])
-    folds = [_run_fold(task, packed, number, tell) for number in range(len(task.splits))]
+    folds = [_run_fold(task, packed, number, notify) for number in range(len(task.splits))]
     row = write_result(task, folds, time.monotonic() - began)
     if task.model_folder is not None:
         representation = task.recipe.make_representation()
@@ -142,7 +144,7 @@ def write_result(
     folds: list[Fold],
     seconds: float,
     weights: dict[str, float] | None = None,
-) -> Row:
+) -> ResultRow:
     """Write a cell's predictions and, last, its row; ``weights`` are those of an ensemble."""
     row = _row(task, folds, seconds, weights)
     task.folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +156,7 @@ def write_result(
 
 
 def read_fold(task: CellTask, number: int) -> Fold:
-    """Read what a fold has come to; FileNotFoundError if it is not done."""
+    """Read a fold's results; FileNotFoundError if it is not done."""
     with np.load(task.folder / f"fold-{number}" / FOLD, allow_pickle=False) as kept:
         single = float(kept["segment_accuracy"])
         return Fold(
@@ -163,7 +165,7 @@ def read_fold(task: CellTask, number: int) -> Fold:
 
 
 def usable(splits: tuple[Split, ...], ids: tuple[str, ...], labels: tuple[int, ...]) -> str | None:
-    """Tell why these tracks are too few to train or test on, or None if they are not."""
+    """Give the reason why these tracks are too few to train or test on; None if they are enough."""
     genre_of = dict(zip(ids, labels, strict=True))
     for split in splits:
         if not any(i in genre_of for i in split.test):
@@ -175,11 +177,11 @@ def usable(splits: tuple[Split, ...], ids: tuple[str, ...], labels: tuple[int, .
     return None
 
 
-def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) -> Fold:
+def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) -> Fold:
     recipe, representation = task.recipe, task.recipe.make_representation()
     labels = np.array(task.labels, dtype=np.int64)
     train, valid, test = task.index(number)
-    versions = 1 + len(recipe.alterations)
+    versions = 1 + len(recipe.augmentations)
     folder = task.folder / f"fold-{number}"
     if (folder / FOLD).exists():
         return read_fold(task, number)
@@ -193,13 +195,13 @@ def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) ->
         seed=task.seed,
         folder=folder,
         segmented=representation.segmented,
-        on_epoch=_steps_of(task, number, tell),
+        on_epoch=_steps_of(task, number, notify),
         **task.trainer_flags,
     )
     keep = task.model_folder if number == 0 else None
     model_folder = keep or folder / "model"
     export(model_folder, fitted.network, representation, task.genres, trained={})
-    # Tested as users will run it: the exported model, through ONNX Runtime.
+    # Test the exported model with ONNX Runtime, as users run it.
     classifier = Classifier(model_folder, threads=task.threads)
     probabilities = [
         classifier.probabilities(representation.unpack(packed[rows]))
@@ -210,7 +212,7 @@ def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) ->
         single = _segment_accuracy(classifier, representation.unpack(packed[test]), labels[test])
     if keep is None:
         shutil.rmtree(model_folder)
-    for kind in ("*.ckpt", f"*{HEARD}"):
+    for kind in ("*.ckpt", f"*{ENCODER_OUTPUTS}"):
         for path in folder.rglob(kind):
             path.unlink()
     partial = folder / "fold.part.npz"
@@ -225,8 +227,8 @@ def _run_fold(task: CellTask, packed: Array, number: int, tell: Event | None) ->
     return read_fold(task, number)
 
 
-def _steps_of(task: CellTask, number: int, tell: Event | None) -> Any:
-    if tell is None:
+def _steps_of(task: CellTask, number: int, notify: Event | None) -> Any:
+    if notify is None:
         return None
     recipe = task.recipe
     epochs = recipe.epochs or 1
@@ -234,7 +236,7 @@ def _steps_of(task: CellTask, number: int, tell: Event | None) -> Any:
 
     def on_epoch(row: Any) -> None:
         done = (number * fits + row["fit"]) * epochs + row["epoch"]
-        tell(task.key, {**row, "step": done, "steps": len(task.splits) * fits * epochs})
+        notify(task.key, {**row, "step": done, "steps": len(task.splits) * fits * epochs})
 
     return on_epoch
 
@@ -247,14 +249,14 @@ def _segment_accuracy(
     return float((predicted == labels.repeat(arrays.shape[1])).mean())
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits (tracks, genres) to probabilities, float32 of the same shape."""
-    return np.asarray(torch.from_numpy(logits).softmax(dim=1).numpy())
+def slug(name: str) -> str:
+    """Give a name as part of a path: other characters than letters, digits, -, _ and . become -."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
 def _row(
     task: CellTask, folds: list[Fold], seconds: float, weights: dict[str, float] | None
-) -> Row:
+) -> ResultRow:
     test = np.concatenate([fold.index[2] for fold in folds])
     probabilities = np.concatenate([fold.test for fold in folds])
     labels = np.array(task.labels, dtype=np.int64)[test]
@@ -269,7 +271,7 @@ def _row(
     f1 = f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
     sizes = [len(fold.index[2]) for fold in folds]
     singles = [fold.segment_accuracy for fold in folds if fold.segment_accuracy is not None]
-    return Row(
+    return ResultRow(
         recipe=task.recipe.name,
         protocol=task.protocol,
         seed=task.seed,
@@ -293,10 +295,11 @@ def _row(
 
 
 def _doubt(task: CellTask, folds: list[Fold]) -> Doubt:
-    # By the validation tracks: the test must not decide what it is then asked about.
-    shares = np.concatenate([fold.valid for fold in folds])
+    # From the validation tracks: the test tracks must not set the threshold.
+    probabilities = np.concatenate([fold.valid for fold in folds])
     labels = np.array(task.labels, dtype=np.int64)[np.concatenate([f.index[1] for f in folds])]
-    return doubt(shares.max(axis=1), shares.argmax(axis=1) == labels, len(task.genres))
+    right = probabilities.argmax(axis=1) == labels
+    return doubt(probabilities.max(axis=1), right, len(task.genres))
 
 
 def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
@@ -306,11 +309,11 @@ def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
         for number, fold in enumerate(folds):
             for i, scores in zip(fold.index[2], fold.test, strict=True):
                 genre, predicted = task.genres[task.labels[i]], task.genres[scores.argmax()]
-                shares = (round(Decimal(float(score)), 6) for score in scores)
-                writer.row(task.ids[i], number, genre, predicted, *shares)
+                rounded = (round(Decimal(float(score)), 6) for score in scores)
+                writer.row(task.ids[i], number, genre, predicted, *rounded)
 
 
-def _trained(task: CellTask, row: Row) -> dict[str, Any]:
+def _trained(task: CellTask, row: ResultRow) -> dict[str, Any]:
     details = row.model_dump(exclude={"genres", "confusion", "environment", "seconds"})
     return {
         **details,
@@ -321,15 +324,15 @@ def _trained(task: CellTask, row: Row) -> dict[str, Any]:
     }
 
 
-def tested_by_genre(row: Row) -> dict[str, int]:
+def tested_by_genre(row: ResultRow) -> dict[str, int]:
     """Count the test tracks of each genre."""
     return {g: sum(counts) for g, counts in zip(row.genres, row.confusion, strict=True)}
 
 
 def leaks(protocol: str) -> str | None:
-    """Say that the figures of a protocol may leak, as a sentence; None if they cannot."""
+    """Give a sentence that a protocol's figures may leak; None if they cannot."""
     about = get_protocol(protocol)
-    return None if about.honest else f"The figure may leak: {about.about}."
+    return None if about.leakage_free else f"The figure may leak: {about.about}."
 
 
 def _environment(task: CellTask) -> dict[str, str]:

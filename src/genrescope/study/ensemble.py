@@ -1,4 +1,4 @@
-"""Put the probabilities of several recipes together, cell by cell, without touching the test."""
+"""Ensembles: combine the probabilities of several recipes, with weights from validation tracks."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.study.cell import CellTask, Fold, read_fold, usable, write_result
+from genrescope.classifier.classifier import softmax
+from genrescope.study.cell import CellTask, Fold, read_fold, slug, usable, write_result
 from genrescope.training.recipe import Ensemble
 
-_LEAST = 1e-6  # probability, so that its logarithm stays finite
-_PULL = 0.5  # towards equal weights: a fold has few validation tracks to fit them on
+_MIN_PROBABILITY = 1e-6  # so that its logarithm stays finite
+_PENALTY = 0.5  # of unequal weights: a fold has few validation tracks to fit them on
 
 
 def ensemble_task(ensemble: Ensemble, members: Sequence[CellTask]) -> CellTask:
-    """Make the cell of an ensemble from those of its recipes, all of one protocol and seed.
+    """Make the task of an ensemble from those of its recipes, all of one protocol and seed.
 
-    Its tracks are those that all of them can use.
+    Its tracks are those that all of its recipes can use.
     """
     first = members[0]
     shared = set.intersection(*(set(member.ids) for member in members))
     kept = [i for i, track in enumerate(first.ids) if track in shared]
-    told = {"pool": ensemble.pool, "of": [member.recipe_hash for member in members]}
-    own_hash = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
-    slug = "".join(c if c.isalnum() or c in "-_." else "-" for c in ensemble.name)
+    settings = {"pool": ensemble.pool, "of": [member.recipe_hash for member in members]}
+    own_hash = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
     runs, below = first.folder.parents[2], first.folder.parts[-2:]
     return replace(
         first,
@@ -40,13 +40,13 @@ def ensemble_task(ensemble: Ensemble, members: Sequence[CellTask]) -> CellTask:
         data_checksum=hashlib.sha256(
             "".join(member.data_checksum for member in members).encode()
         ).hexdigest()[:16],
-        folder=runs.joinpath(f"{slug}-{own_hash}", *below),
+        folder=runs.joinpath(f"{slug(ensemble.name)}-{own_hash}", *below),
         model_folder=None,
     )
 
 
 def run_ensemble(ensemble: Ensemble, task: CellTask, members: Sequence[CellTask]) -> str | None:
-    """Write the cell of an ensemble whose members are done; or tell why it cannot be."""
+    """Write the results of an ensemble whose members are done; else give the reason."""
     if (reason := usable(task.splits, task.ids, task.labels)) is not None:
         return f"of the tracks that all its recipes can use, {reason}"
     began = time.monotonic()
@@ -64,15 +64,15 @@ def run_ensemble(ensemble: Ensemble, task: CellTask, members: Sequence[CellTask]
         longest = max((part.index[0] for part in parts), key=len, default=train)
         folds.append(Fold((longest, valid, test), pooled[0], pooled[1], None))
     mean = np.mean(weights, axis=0) if weights else np.full(len(members), 1 / len(members))
-    told = {m.recipe.name: round(float(w), 4) for m, w in zip(members, mean, strict=True)}
-    write_result(task, folds, time.monotonic() - began, told)
+    shown = {m.recipe.name: round(float(w), 4) for m, w in zip(members, mean, strict=True)}
+    write_result(task, folds, time.monotonic() - began, shown)
     return None
 
 
 def pool(
     probabilities: NDArray[np.float32], weights: NDArray[np.float64] | None
 ) -> NDArray[np.float32]:
-    """Put probabilities together.
+    """Combine probabilities.
 
     Parameters
     ----------
@@ -89,15 +89,14 @@ def pool(
     """
     if weights is None:
         return np.asarray(probabilities.mean(axis=0), dtype=np.float32)
-    logits = np.tensordot(weights, np.log(np.maximum(probabilities, _LEAST)), axes=1)
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float32)
+    logits = np.tensordot(weights, np.log(np.maximum(probabilities, _MIN_PROBABILITY)), axes=1)
+    return softmax(logits).astype(np.float32)
 
 
 def fit_weights(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Find the weights for ``pool`` of least cross-entropy, drawn a little towards equal ones.
+    """Find the weights for ``pool`` with the lowest cross-entropy, penalised for inequality.
 
     Parameters
     ----------
@@ -113,19 +112,18 @@ def fit_weights(
     """
     from scipy.optimize import minimize  # noqa: PLC0415
 
-    logarithms = np.log(np.maximum(probabilities.astype(np.float64), _LEAST))
+    logarithms = np.log(np.maximum(probabilities.astype(np.float64), _MIN_PROBABILITY))
     rows, equal = np.arange(len(labels)), 1 / len(probabilities)
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logits = np.tensordot(weights, logarithms, axes=1)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        wrong = shares.copy()
+        pooled = softmax(logits)
+        wrong = pooled.copy()
         wrong[rows, labels] -= 1
         slope = np.tensordot(logarithms, wrong, axes=2) / len(labels)
-        value = -np.log(np.maximum(shares[rows, labels], 1e-12)).mean()
-        apart = weights - equal
-        return float(value + _PULL * (apart**2).sum()), slope + 2 * _PULL * apart
+        value = -np.log(np.maximum(pooled[rows, labels], 1e-12)).mean()
+        excess = weights - equal
+        return float(value + _PENALTY * (excess**2).sum()), slope + 2 * _PENALTY * excess
 
     start = np.full(len(probabilities), equal)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start))
@@ -140,7 +138,7 @@ def _shared(
     wanted: NDArray[np.int64],
     part: int,
 ) -> NDArray[np.float32]:
-    # Of each member the rows of the tracks that all have, in the order of the ensemble's own.
+    # Each member's rows of the common tracks, in the order of the ensemble's tracks.
     ids = [task.ids[i] for i in wanted]
     found = []
     for member, own in zip(members, rows, strict=True):

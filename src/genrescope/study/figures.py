@@ -15,23 +15,23 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from genrescope.audio import load
+from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.classifier import Timeline
 from genrescope.io import picture_text
-from genrescope.representations.spectral import mel_spectrogram, to_db
 from genrescope.study.results import Cell, of_segments
 from genrescope.study.statistics import reliability
 
 if TYPE_CHECKING:
-    from genrescope.training.fit import Curves
+    from genrescope.training.loggers import Curves
 
-# Okabe & Ito's colours, which colour-blind readers can tell apart.
+# Okabe & Ito's colours, distinguishable with colour blindness.
 _TRAIN, _VALID = "#0072B2", "#D55E00"
-_HONEST, _LEAKING, _WARNING = "#009E73", "#999999", "#C1121F"
+_LEAKAGE_FREE, _LEAKING, _WARNING = "#009E73", "#999999", "#C1121F"
 _SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _LINES = (*_SERIES, "#D55E00", "#000000")
 
 LEAKS = "LEAKS"
-"""Written wherever a figure stands of a protocol that splits segments."""
+"""Marks every result of a protocol that splits segments."""
 
 
 def class_balance(counts: Mapping[str, int], name: str) -> Figure:
@@ -47,10 +47,10 @@ def class_balance(counts: Mapping[str, int], name: str) -> Figure:
     return figure
 
 
-def accuracies(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure:
+def accuracies(cells: Sequence[Cell], leakage_free: Mapping[str, bool], title: str) -> Figure:
     """Dots with 95 % intervals: test accuracy of every recipe, a panel for each protocol.
 
-    The recipes stand in the order of their accuracy under the first protocol.
+    Recipes are ordered by accuracy under the first protocol.
     """
     recipes = _ranked(cells)
     protocols = list(dict.fromkeys(cell.protocol for cell in cells))
@@ -59,7 +59,7 @@ def accuracies(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) ->
     figure = Figure(figsize=(9, 0.8 + lines * (0.9 + 0.24 * len(recipes))), layout="constrained")
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, protocol in zip(grid.flat, protocols, strict=False):
-        _panel(axes, [cell for cell in cells if cell.protocol == protocol], recipes, honest)
+        _panel(axes, [cell for cell in cells if cell.protocol == protocol], recipes, leakage_free)
     for axes in grid.flat[len(protocols) :]:
         axes.set_visible(False)
     grid[0, 0].set_yticks(range(len(recipes)), recipes)
@@ -70,20 +70,9 @@ def accuracies(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) ->
     return figure
 
 
-def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure:
-    """Dumbbells: what a random split promises, and what is left where artists cannot leak.
-
-    Parameters
-    ----------
-    cells
-        Of at least one honest protocol and, but for segments, one that is not; the first of each
-        is set beside the other.
-    honest
-        By protocol.
-    title
-        Of the figure.
-    """
-    strict, random = gap_protocols(cells, honest)
+def gap(cells: Sequence[Cell], leakage_free: Mapping[str, bool], title: str) -> Figure:
+    """Dumbbells: accuracy by the first leakage-free protocol and by the first random one."""
+    strict, random = gap_protocols(cells, leakage_free)
     found = {(cell.protocol, cell.recipe): cell.mean for cell in cells}
     recipes = _ranked([cell for cell in cells if cell.protocol == strict] + list(cells))
     figure = Figure(figsize=(9, 1.7 + 0.26 * len(recipes)), layout="constrained")
@@ -91,7 +80,7 @@ def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure
     for y, recipe in enumerate(recipes):
         _dumbbell(axes, y, found.get((strict, recipe)), found.get((random, recipe)))
     _columns(axes, -0.5, (strict, random, "gap"), above=9, weight="bold")
-    for protocol, style, label in _gap_marks(cells, honest):
+    for protocol, style, label in _gap_marks(cells, leakage_free):
         points = [(found[protocol, r], y) for y, r in enumerate(recipes) if (protocol, r) in found]
         axes.plot(*zip(*points, strict=True), label=label, linestyle="none", **style)
         if of_segments(protocol):
@@ -99,8 +88,8 @@ def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure
                 _beside(axes, point, LEAKS, color=_WARNING, fontsize=7, fontweight="bold")
     axes.set_yticks(range(len(recipes)), recipes)
     axes.set_ylim(len(recipes) - 0.5, -0.5)
-    least = min(cell.mean for cell in cells)
-    axes.set(xlim=(max(0, np.floor(least * 10 - 0.5) / 10), 1.1), xlabel="test accuracy")
+    lowest = min(cell.mean for cell in cells)
+    axes.set(xlim=(max(0, np.floor(lowest * 10 - 0.5) / 10), 1.1), xlabel="test accuracy")
     axes.set_xticks([tick for tick in np.linspace(0, 1, 11) if tick >= axes.get_xlim()[0]])
     figure.suptitle(title)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
@@ -108,24 +97,18 @@ def gap(cells: Sequence[Cell], honest: Mapping[str, bool], title: str) -> Figure
     return figure
 
 
-def gap_protocols(cells: Sequence[Cell], honest: Mapping[str, bool]) -> tuple[str, str]:
-    """The first honest protocol and the first random one, segments aside; empty where none is."""
+def gap_protocols(cells: Sequence[Cell], leakage_free: Mapping[str, bool]) -> tuple[str, str]:
+    """The first leakage-free and the first random protocol, without segments; "" for none."""
     present = [cell.protocol for cell in cells if not of_segments(cell.protocol)]
-    strict = next((protocol for protocol in present if honest[protocol]), "")
-    return strict, next((protocol for protocol in present if not honest[protocol]), "")
+    strict = next((protocol for protocol in present if leakage_free[protocol]), "")
+    return strict, next((protocol for protocol in present if not leakage_free[protocol]), "")
 
 
 def learning(cells: Sequence[Cell], title: str) -> Figure:
     """Lines: accuracy against the number of training tracks, which is on a logarithmic axis.
 
-    The best at their largest number are in colour, the others grey; each is named at its end.
-
-    Parameters
-    ----------
-    cells
-        Of one protocol: every recipe with several shares of the training tracks.
-    title
-        Of the figure.
+    Cells are of one protocol. The best with all tracks are in colour, the others grey; each line is
+    labelled at its end.
     """
     lines = {
         recipe: sorted((c.n_train, c.mean) for c in cells if c.recipe == recipe)
@@ -149,19 +132,11 @@ def learning(cells: Sequence[Cell], title: str) -> Figure:
 
 
 def calibration(cells: Sequence[Cell], title: str) -> Figure:
-    """Small reliability diagrams: how often predictions of like confidence are right.
+    """Reliability diagrams: accuracy against confidence.
 
-    A point on the diagonal keeps its word; below it, the model is surer than it is right. Points
-    are bins of confidence, the larger the more predictions; all seeds are taken together (A.
-    Niculescu-Mizil and R. Caruana, "Predicting Good Probabilities With Supervised Learning", ICML
-    2005).
-
-    Parameters
-    ----------
-    cells
-        Of one protocol, with known confidences.
-    title
-        Of the figure.
+    Below the diagonal, the model is overconfident. Points are bins of confidence, their area the
+    number of predictions, over all seeds (A. Niculescu-Mizil and R. Caruana, "Predicting Good
+    Probabilities With Supervised Learning", ICML 2005). Cells are of one protocol.
     """
     columns = min(5, len(cells))
     lines = -(-len(cells) // columns)
@@ -188,7 +163,7 @@ def calibration(cells: Sequence[Cell], title: str) -> Figure:
         axes.set_visible(False)
     figure.suptitle(title)
     figure.supxlabel("confidence", fontsize="medium")
-    figure.supylabel("share that is right", fontsize="medium")
+    figure.supylabel("accuracy", fontsize="medium")
     return figure
 
 
@@ -213,40 +188,32 @@ def confusion(matrix: NDArray[np.int64], genres: Sequence[str], title: str) -> F
     size = 2.6 + 0.46 * len(genres)
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    for (row, column), share in np.ndenumerate(shares):
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(fractions, vmin=0, vmax=1, cmap="Blues")
+    for (row, column), fraction in np.ndenumerate(fractions):
         if matrix[row, column]:
-            colour = "white" if share > 0.5 else "black"
-            text = f"{share:.2f}".removeprefix("0") if share < 1 else "1"
+            colour = "white" if fraction > 0.5 else "black"
+            text = f"{fraction:.2f}".removeprefix("0") if fraction < 1 else "1"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right")
     axes.set_yticks(range(len(genres)), genres)
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true genre's tracks")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the true genre's tracks")
     return figure
 
 
 def timeline(path: Path, times: Timeline) -> Figure:
-    """Genres over time, under the clip's mel spectrogram.
-
-    Parameters
-    ----------
-    path
-        The audio file.
-    times
-        Its genres over time; the five strongest are named.
-    """
-    waveform, rate = load(path, 22050)
-    mel = to_db(mel_spectrogram(waveform, rate, n_fft=2048, hop=512, bands=128), factor=10)
-    seconds = len(waveform) / rate
+    """The five most probable genres of an audio file over time, under its mel spectrogram."""
+    waveform, sampling_rate = load(path, 22050)
+    mel = to_db(mel_spectrogram(waveform, sampling_rate, n_fft=2048, hop=512, bands=128), factor=10)
+    seconds = len(waveform) / sampling_rate
     step = min(times.step_s, seconds)
     figure = Figure(figsize=(9, 5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     upper.imshow(mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, 128), cmap="magma")
     upper.set(ylabel="mel band", title=picture_text(path.name))
     strongest = np.argsort(-times.probabilities.mean(axis=0), kind="stable")[:5]
-    # Of silence, which has no genre, nothing is drawn.
+    # Silent windows have no genre, and their rows are 0.
     every = times.probabilities.sum(axis=1)
     rest = every - times.probabilities[:, strongest].sum(axis=1)
     layers = [*times.probabilities[:, strongest].T, rest]
@@ -264,7 +231,7 @@ def timeline(path: Path, times: Timeline) -> Figure:
 
 
 def _ranked(cells: Sequence[Cell]) -> list[str]:
-    # Best first, by the first protocol that tells of a recipe; those of later ones follow.
+    # Best first, by the first protocol with a result of the recipe.
     order = list(dict.fromkeys(cell.protocol for cell in cells))
     key: dict[str, tuple[int, float]] = {}
     for cell in cells:
@@ -273,10 +240,10 @@ def _ranked(cells: Sequence[Cell]) -> list[str]:
 
 
 def _panel(
-    axes: Axes, cells: Sequence[Cell], recipes: Sequence[str], honest: Mapping[str, bool]
+    axes: Axes, cells: Sequence[Cell], recipes: Sequence[str], leakage_free: Mapping[str, bool]
 ) -> None:
     protocol = cells[0].protocol
-    marker, colour, size = ("o", _HONEST, 6) if honest[protocol] else ("D", _LEAKING, 5)
+    marker, colour, size = ("o", _LEAKAGE_FREE, 6) if leakage_free[protocol] else ("D", _LEAKING, 5)
     if of_segments(protocol):
         marker, colour, size = "X", _WARNING, 8
     for cell in cells:
@@ -285,35 +252,43 @@ def _panel(
         axes.plot([low, high], [y, y], color=colour, linewidth=2)
         axes.plot(cell.mean, y, marker, color=colour, markersize=size)
         _beside(axes, (high, y), f"{cell.mean:.2f}", fontsize=8)
-    kind = {True: "honest", False: "optimistic"}[honest[protocol]]
+    kind = {True: "leakage-free", False: "optimistic"}[leakage_free[protocol]]
     kind = LEAKS if of_segments(protocol) else kind
     axes.set_title(f"{protocol}: {kind}", fontsize=10, color=_WARNING if kind == LEAKS else "black")
     _tidy(axes, grid="x")
 
 
 def _dumbbell(axes: Axes, y: int, strict: float | None, random: float | None) -> None:
-    told = ["" if share is None else f"{share:.2f}" for share in (strict, random)]
+    texts = ["" if mean is None else f"{mean:.2f}" for mean in (strict, random)]
     if strict is not None and random is not None:
         axes.plot([strict, random], [y, y], color=_LEAKING, linewidth=1.5, zorder=1)
-        told.append(f"{random - strict:+.2f}")
-    _columns(axes, y, told)
+        texts.append(f"{random - strict:+.2f}")
+    _columns(axes, y, texts)
 
 
 def _gap_marks(
-    cells: Sequence[Cell], honest: Mapping[str, bool]
+    cells: Sequence[Cell], leakage_free: Mapping[str, bool]
 ) -> list[tuple[str, dict[str, Any], str]]:
-    # Protocol, mark and what the legend says of it.
-    strict, random = gap_protocols(cells, honest)
+    # Protocol, marker and label in the legend.
+    strict, random = gap_protocols(cells, leakage_free)
     present = list(dict.fromkeys(cell.protocol for cell in cells))
-    others = [name for name in present if honest[name] and name != strict]
+    others = [name for name in present if leakage_free[name] and name != strict]
     hollow = {"marker": "D", "markeredgecolor": "#666666", "markerfacecolor": "white"}
     marks: list[tuple[str, dict[str, Any], str]] = [
         (random, {**hollow, "markersize": 6}, f"{random}: random split, artists leak"),
         *(
-            (name, {"marker": "|", "color": _HONEST, "markersize": 13}, f"{name}: honest, too")
+            (
+                name,
+                {"marker": "|", "color": _LEAKAGE_FREE, "markersize": 13},
+                f"{name}: also leakage-free",
+            )
             for name in others
         ),
-        (strict, {"marker": "o", "color": _HONEST, "markersize": 7}, f"{strict}: honest"),
+        (
+            strict,
+            {"marker": "o", "color": _LEAKAGE_FREE, "markersize": 7},
+            f"{strict}: leakage-free",
+        ),
     ]
     cross = {"marker": "x", "color": _WARNING, "markersize": 6, "markeredgewidth": 1.6}
     marks += [(name, cross, f"{name}: {LEAKS}") for name in present if of_segments(name)]
@@ -321,7 +296,7 @@ def _gap_marks(
 
 
 def _columns(axes: Axes, y: float, texts: Sequence[str], *, above: float = 0, **style: Any) -> None:
-    # A table's line right of the axes, some points above y.
+    # A table row right of the axes, ``above`` points above y.
     for i, text in enumerate(texts):
         axes.annotate(
             text,
@@ -341,19 +316,18 @@ def _beside(axes: Axes, point: tuple[float, float], text: str, **style: Any) -> 
     axes.annotate(text, point, xytext=(6, 0), textcoords="offset points", va="center", **style)
 
 
-def _log_ticks(axes: Axes, least: int, most: int) -> None:
+def _log_ticks(axes: Axes, low: int, high: int) -> None:
     axes.set_xscale("log")
-    axes.set_xlim(least / 1.1, most * 1.1)
+    axes.set_xlim(low / 1.1, high * 1.1)
     wanted = [step * 10**power for power in range(7) for step in (1, 2, 5)]
-    ticks = [tick for tick in wanted if least / 1.1 <= tick <= most * 1.1]
-    axes.xaxis.set_major_locator(FixedLocator(ticks or [least, most]))
+    ticks = [tick for tick in wanted if low / 1.1 <= tick <= high * 1.1]
+    axes.xaxis.set_major_locator(FixedLocator(ticks or [low, high]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
 
 
 def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], inches: float) -> None:
-    # Names stand right of the axes, which are so many inches high, moved no further than it takes
-    # not to touch each other.
+    # Labels right of the axes, moved as little as possible so that they do not overlap.
     low, high = axes.get_ylim()
     step = (high - low) / max(len(ends), inches / 0.17)
     names = sorted(ends, key=lambda recipe: ends[recipe][1])
@@ -376,7 +350,7 @@ def _tidy(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
 
 
 def _band(axes: Axes, runs: Sequence[Curves], column: str, colour: str, label: str) -> None:
-    # Fits may stop at different epochs: each epoch averages those that came so far.
+    # Fits may stop at different epochs: each epoch averages those that reached it.
     longest = max((len(run) for run in runs), default=0)
     values = np.full((len(runs), longest), np.nan)
     for i, run in enumerate(runs):

@@ -1,4 +1,4 @@
-"""The folder that a trained model is written to: what may be in it, and how it is replaced."""
+"""The output folder of training: checks before, and atomic replacement of files after."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ _FILES = (
     *(f"{TRANSFORMERS}/{name}" for name in (CONFIG, WEIGHTS, "preprocessor_config.json")),
     *(ONNX, WEIGHTS, CARD, CONFIG),
 )
-_MOST_CONFIG_BYTES = 2**20
+_MAX_CONFIG_BYTES = 2**20
 
 
 def check_place(out: Path, *, force: bool = False) -> None:
-    """Refuse a folder that a model cannot be written to, before it is trained.
+    """Check, before training, that a model can be written to a folder.
 
     Parameters
     ----------
     out
-        The folder; made if need be.
+        The folder; need not exist.
     force
-        Whether it may hold something: a model, which is replaced, or other files, which stay.
+        Allow a folder with a model, which is replaced, or with other files, which are kept.
 
     Raises
     ------
     InputError
-        If it cannot be written, or holds something that may not be touched.
+        If it cannot be written, or holds files that must not be overwritten.
     """
     check_folder(out)
     if not out.exists() or not any(out.iterdir()):
         return
     is_model = _is_model(out)
     if not force:
-        cause = "there is a model already" if is_model else "it is not empty, and no model folder"
-        does = "replace that model" if is_model else "write the model beside what is there"
-        raise InputError(out, cause, f"Give another --out, or {does} with --force")
+        cause = "it contains a model" if is_model else "it is not empty, and not a model folder"
+        action = "replace that model" if is_model else "write the model beside those files"
+        raise InputError(out, cause, f"Give another --out, or {action} with --force")
     strangers = [] if is_model else [name for name in _FILES if (out / name).exists()]
     if strangers:
-        cause = f"it is no model folder, and its {strangers[0]} would be overwritten"
+        cause = f"it is not a model folder, and its {strangers[0]} would be overwritten"
         raise InputError(out, cause, "Give another --out")
 
 
 def _is_model(folder: Path) -> bool:
     try:
-        config = json.loads(read_bounded(folder / CONFIG, _MOST_CONFIG_BYTES, ""))
+        config = json.loads(read_bounded(folder / CONFIG, _MAX_CONFIG_BYTES, ""))
     except (InputError, ValueError):
         return False
     return isinstance(config, dict) and {"genres", "representation"} <= config.keys()
 
 
 def put_model(model: Path, out: Path) -> None:
-    """Put a complete model folder's files in the place of those of a former model.
+    """Replace a former model's files by those of a complete model folder.
 
-    Each file is at any moment the old or the new one; the config, which knows the others' hashes,
-    is the last. Nothing but a former model's files is removed.
+    Each file is replaced atomically; the config, with the others' hashes, is the last. Only a
+    former model's files are removed.
 
     Raises
     ------
@@ -81,8 +81,8 @@ def put_model(model: Path, out: Path) -> None:
                 (out / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(copy, ignore_errors=True)
-        with suppress(OSError):  # not empty: there is a new one in it, or something of others'
+        with suppress(OSError):  # not empty
             (out / TRANSFORMERS).rmdir()
     except OSError as error:
         cause = f"it cannot be written ({error.strerror or error})"
-        raise InputError(out, cause, "Give another place with --out, or make room") from error
+        raise InputError(out, cause, "Give another --out, or free disk space") from error

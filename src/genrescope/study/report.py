@@ -1,4 +1,4 @@
-"""The report on a study: ``report.md``, a self-contained ``report.html``, figures and tables."""
+"""A study's report: ``report.md``, a self-contained ``report.html``, figures and tables."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from genrescope import __version__
+from genrescope.datasets.splits import PROTOCOLS
 from genrescope.io import markdown_text, write_text
 from genrescope.study import figures
 from genrescope.study.figures import LEAKS
@@ -25,12 +26,11 @@ from genrescope.study.results import (
     write_summary,
 )
 from genrescope.study.run import Study
-from genrescope.tracks.splits import PROTOCOLS
 
 
 @dataclass(frozen=True)
 class StudyFigure:
-    """What the study printed for one of its models, and why ours may differ."""
+    """The study's figure for one of its models, and why ours may differ."""
 
     mean: float
     sd: float
@@ -38,34 +38,34 @@ class StudyFigure:
 
 
 STUDY_FIGURES: dict[str, StudyFigure] = {
-    "report-mlp": StudyFigure(
+    "original-mlp": StudyFigure(
         0.42,
         0.012,
-        "Dividing each row by its norm leaves nearly all of it to one column, the variance of the "
-        "spectral roll-off; the other columns shrink to almost nothing, and the model learns so "
-        "slowly that the figure is set by the number of epochs, which the study gives only as "
-        "several hundred. The second softmax flattens the gradient further. The spread here is "
-        "larger because each seed draws another test set.",
+        "After division by the row's norm, one column, the variance of the spectral roll-off, "
+        "dominates and the others are almost zero. Training is so slow that the accuracy depends "
+        "on the number of epochs, which the study gives only as several hundred. The second "
+        "softmax flattens the gradient further. The spread here is larger because each seed has "
+        "another test set.",
     ),
-    "report-cnn": StudyFigure(
+    "original-cnn": StudyFigure(
         0.63,
         0.013,
         "The study names neither the number of epochs nor where it applied dropout, and a softmax "
         "before the loss slows the fit: more epochs, or logits into the loss, raise the figure.",
     ),
-    "report-wav2vec2": StudyFigure(
+    "original-wav2vec2": StudyFigure(
         0.27,
         0.048,
         "Public runs of the same model reach 0.80 to 0.88 on a random split after 10 to 20 epochs, "
-        "and stand at 0.24 to 0.44 after one. So 0.27 is a run stopped far too early, or one held "
-        "up by a softmax before the loss; not the model's limit.",
+        "and 0.24 to 0.44 after one. So 0.27 comes from too few epochs, or from a softmax before "
+        "the loss; it is not the model's limit.",
     ),
 }
-"""Test accuracy by random split over five iterations, as the study printed it, on GTZAN."""
+"""The study's test accuracies on GTZAN, by random split over five iterations."""
 
 
 NO_AUDIO = "no test track with audio"
-"""Marks a recipe that cannot be measured where the others are."""
+"""Marks a recipe without results in a table of tracks with audio."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class _Picture:
 
 
 def write_report(study: Study, out: Path) -> Path:
-    """Write the report of a study that has been run.
+    """Write the report of a study.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def write_report(study: Study, out: Path) -> Path:
         With its results.
     out
         The folder; ``report.md``, ``report.html``, ``summary.csv``, ``comparisons.csv`` and
-        ``figures/`` are written anew.
+        ``figures/`` are replaced.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def write_report(study: Study, out: Path) -> Path:
     used = {recipe: sum(counts.values()) for recipe, counts in study.used.items()}
     write_summary(out / "summary.csv", {"all": study.cells, "audio": restricted}, used)
     write_comparisons(out / "comparisons.csv", study.cells)
-    with matplotlib.rc_context({"text.parse_math": False}):  # "$" in names begins no formula
+    with matplotlib.rc_context({"text.parse_math": False}):  # "$" in names is not a formula
         content = _content(study, restricted, folder)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("genrescope.study", "templates"),
@@ -117,14 +117,14 @@ def write_report(study: Study, out: Path) -> Path:
 
 
 def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str, Any]:
-    plan, dataset = study.plan, study.dataset
+    config, dataset = study.config, study.dataset
     names = _protocols(study)
     return {
-        "plan": plan,
+        "config": config,
         "dataset": dataset,
         "version": __version__,
         "protocols": [PROTOCOLS[name] for name in names],
-        "honest": {name for name in names if PROTOCOLS[name].honest},
+        "leakage_free": {name for name in names if PROTOCOLS[name].leakage_free},
         "leaks": {name: LEAKS for name in names if of_segments(name)},
         "table": summary(study),
         "segments": [
@@ -163,14 +163,15 @@ def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str
         "left_out": [str(problem) for problem in study.problems],
         "pictures": _pictures(study, folder),
         "environment": study.cells[0].rows[0].environment if study.cells else {},
-        "seeds": _seeds(plan.seeds),
+        "seeds": _seeds(config.seeds),
     }
 
 
 def _protocols(study: Study) -> list[str]:
-    # Whatever the plan's order: the honest ones lead, and what leaks by design comes last.
+    # Leakage-free ones first, segments last, whatever the order in the study's file.
     return sorted(
-        study.plan.protocols, key=lambda name: (not PROTOCOLS[name].honest, of_segments(name))
+        study.config.protocols,
+        key=lambda name: (not PROTOCOLS[name].leakage_free, of_segments(name)),
     )
 
 
@@ -184,13 +185,13 @@ def _seeds(count: int) -> str:
 
 
 def _stamp(study: Study) -> str:
-    quick = ", quick" if study.plan.quick else ""
-    return f"{study.dataset.name}, {_seeds(study.plan.seeds)}{quick}"
+    quick = ", quick" if study.config.quick else ""
+    return f"{study.dataset.name}, {_seeds(study.config.seeds)}{quick}"
 
 
 def _pictures(study: Study, folder: Path) -> dict[str, Any]:
     dataset, stamp = study.dataset, _stamp(study)
-    honest = {name: PROTOCOLS[name].honest for name in study.plan.protocols}
+    leakage_free = {name: PROTOCOLS[name].leakage_free for name in study.config.protocols}
     cells = _ordered(study, study.cells)
     pictures: dict[str, Any] = dict.fromkeys(("accuracy", "gap", "learning", "calibration"))
     pictures["balance"] = _save(
@@ -200,14 +201,16 @@ def _pictures(study: Study, folder: Path) -> dict[str, Any]:
     )
     if cells:
         pictures["accuracy"] = _save(
-            figures.accuracies(cells, honest, f"Test accuracy on {stamp}"),
+            figures.accuracies(cells, leakage_free, f"Test accuracy on {stamp}"),
             folder / "accuracy.png",
             "Test accuracy of every recipe under every protocol, with 95 % intervals.",
         )
-    strict, random = figures.gap_protocols(cells, honest)
+    strict, random = figures.gap_protocols(cells, leakage_free)
     if strict and random:
         pictures["gap"] = _save(
-            figures.gap(cells, honest, f"What a random split promises, {stamp}"),
+            figures.gap(
+                cells, leakage_free, f"Accuracy by leakage-free and random splits, {stamp}"
+            ),
             folder / "gap.png",
             f"Every recipe's test accuracy by {strict} and by {random}: "
             f"{_mean_gap(cells, strict, random)}.",
@@ -221,7 +224,7 @@ def _pictures(study: Study, folder: Path) -> dict[str, Any]:
             ),
             folder / "learning.png",
             "Test accuracy against the number of training tracks, a line for each recipe; the "
-            "numbers are in the table beside it.",
+            "numbers are in the table below.",
         )
     first = [cell for cell in cells if cell.protocol == cells[0].protocol]
     if known := [cell for cell in first if cell.ece is not None]:
@@ -246,7 +249,7 @@ def _mean_gap(cells: Sequence[Cell], strict: str, random: str) -> str:
 
 
 def _cell_pictures(study: Study, cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
-    # By recipe: a page that shows hundreds of pictures at once is read by nobody.
+    # By recipe, so that the page can fold them.
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for cell in cells:
         leaks = f" {LEAKS}" if of_segments(cell.protocol) else ""
@@ -268,14 +271,13 @@ def _cell_pictures(study: Study, cells: Sequence[Cell], folder: Path) -> dict[st
                 ),
             }
         )
-    plan = [entry.name for entry in study.plan.entries]
-    return {recipe: found[recipe] for recipe in sorted(found, key=plan.index)}
+    return {entry.name: found[entry.name] for entry in study.config.entries if entry.name in found}
 
 
 def summary(study: Study) -> list[dict[str, str]]:
-    """The table's lines, as text, in its order: honest protocols first.
+    """The table's lines, as text, in its order: leakage-free protocols first.
 
-    ``mark`` tells why a line has no figures, ``leaks`` is ``LEAKS`` or empty.
+    ``mark`` is the reason why a line has no figures; ``leaks`` is ``LEAKS`` or empty.
     """
     return _lines(study, study.cells)
 
@@ -285,7 +287,7 @@ def _lines(study: Study, among: Sequence[Cell]) -> list[dict[str, str]]:
     whole = {(cell.protocol, cell.recipe) for cell in study.cells}
     lines: list[dict[str, str]] = []
     for protocol in _protocols(study):
-        for recipe in study.plan.entries:
+        for recipe in study.config.entries:
             line = {"recipe": recipe.name, "about": recipe.about, "protocol": protocol}
             line["leaks"] = LEAKS if of_segments(protocol) else ""
             if (cell := cells.get((protocol, recipe.name))) is not None:
@@ -296,7 +298,7 @@ def _lines(study: Study, among: Sequence[Cell]) -> list[dict[str, str]]:
             elif mark := _mark(study, recipe.name, protocol):
                 line["mark"] = mark
             else:
-                continue  # the protocol is for other recipes
+                continue  # the protocol does not apply to this recipe
             lines.append(line)
     return lines
 
@@ -324,13 +326,12 @@ def _mark(study: Study, recipe: str, protocol: str) -> str:
 
 
 def _on_audio(study: Study) -> list[Cell]:
-    # Recipes that hear are tested on fewer tracks than those that read a table or a picture; only
-    # then does the report need both on the same ones.
+    # Only if recipes with audio are tested on fewer tracks than those with tables or pictures.
     tracks: defaultdict[str, set[str]] = defaultdict(set)
     for cell in study.cells:
         tracks[cell.recipe] |= cell.tracks()
-    hears = [tested <= study.audio for tested in tracks.values()]
-    if all(hears) or not any(hears):
+    audio_only = [tested <= study.audio for tested in tracks.values()]
+    if all(audio_only) or not any(audio_only):
         return []
     return [left for cell in study.cells if (left := cell.restricted(study.audio)) is not None]
 
@@ -363,7 +364,7 @@ def _behind(cell: Cell, best: Cell) -> dict[str, Any]:
 
 
 def _learnt(study: Study) -> list[Cell]:
-    # With the whole cells of the same recipes, where the lines end.
+    # With the cells on all training tracks, the last points of the lines.
     recipes = {cell.recipe for cell in study.learning}
     protocol = study.learning[0].protocol
     whole = [c for c in study.cells if c.recipe in recipes and c.protocol == protocol]
@@ -377,8 +378,8 @@ def _learning(study: Study) -> dict[str, Any] | None:
     shares = sorted({cell.train_share for cell in cells})
     lines: defaultdict[str, dict[float, str]] = defaultdict(dict)
     for cell in cells:
-        told = f"{_plus_minus(cell.mean, cell.sd)} ({cell.n_train} tracks)"
-        lines[cell.recipe][cell.train_share] = told
+        text = f"{_plus_minus(cell.mean, cell.sd)} ({cell.n_train} tracks)"
+        lines[cell.recipe][cell.train_share] = text
     return {
         "protocol": cells[0].protocol,
         "shares": [f"{100 * share:.3g} %" for share in shares],
@@ -390,8 +391,8 @@ def _learning(study: Study) -> dict[str, Any] | None:
 
 
 def _against(study: Study) -> list[dict[str, Any]]:
-    # The study's figures are for GTZAN under its own protocol; they stand beside nothing else.
-    cells = {cell.recipe: cell for cell in study.cells if cell.protocol == "report"}
+    # The study's figures are comparable only on GTZAN under its own protocol.
+    cells = {cell.recipe: cell for cell in study.cells if cell.protocol == "random"}
     return [
         {
             "recipe": name,
@@ -400,7 +401,7 @@ def _against(study: Study) -> list[dict[str, Any]]:
             "difference": figure.difference,
         }
         for name, figure in STUDY_FIGURES.items()
-        if any(recipe.name == name for recipe in study.plan.recipes)
+        if any(recipe.name == name for recipe in study.config.recipes)
     ]
 
 
@@ -409,7 +410,7 @@ def _ours(study: Study, cell: Cell | None) -> str:
         return "not run"
     if study.dataset.name != "gtzan":
         return f"not comparable ({study.dataset.name} data)"
-    if study.plan.quick:
+    if study.config.quick:
         return "not comparable (quick run)"
     gap = cell.mean - STUDY_FIGURES[cell.recipe].mean
     return f"{_plus_minus(cell.mean, cell.sd)} ({gap:+.3f})"

@@ -1,4 +1,4 @@
-"""Results of a study: one row per recipe × protocol × seed, and what they add up to."""
+"""Results of a study: one row per recipe × protocol × seed, their summary and comparisons."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from genrescope.datasets.splits import PROTOCOLS
 from genrescope.io import CsvReader, CsvWriter, read_back, read_cell, to_json, write_text
 from genrescope.study.statistics import (
     bootstrap,
@@ -22,10 +23,9 @@ from genrescope.study.statistics import (
     paired_bootstrap,
     wilson,
 )
-from genrescope.tracks.splits import PROTOCOLS
 
 if TYPE_CHECKING:
-    from genrescope.training.fit import Curves
+    from genrescope.training.loggers import Curves
 
 COLUMNS = (
     "recipe",
@@ -61,12 +61,12 @@ SUMMARY_COLUMNS = (
     "tracks_used",
     "seconds",
 )
-"""Of ``summary.csv``; one ``recall_<genre>`` for each genre follows."""
+"""Of ``summary.csv``; followed by ``recall_<genre>`` for each genre."""
 
-_DIGITS = 6  # of what is written to tables for machines
+_DIGITS = 6  # in CSV files
 
 
-class Row(BaseModel):
+class ResultRow(BaseModel):
     """One fit and test (over all folds of its protocol).
 
     Attributes
@@ -83,12 +83,11 @@ class Row(BaseModel):
         Expected calibration error of the probabilities, in 15 bins of confidence; None in results
         of older versions.
     train_share
-        Which share of the training tracks it was fitted on; below 1 for learning curves.
+        The fraction of the training tracks that were used; below 1 for learning curves.
     segment_accuracy
-        Accuracy of single segments of 3 s, where a track's prediction is their average; None
-        elsewhere.
+        Accuracy of single segments of 3 s, if a track's prediction is their average; else None.
     weights
-        What an ensemble gave its members; None for what is no ensemble.
+        An ensemble's weights of its members; None for a recipe.
     recall
         Per genre; None where the test holds no track of it.
     confusion
@@ -119,7 +118,7 @@ class Row(BaseModel):
 
 
 class Unavailable(BaseModel):
-    """A recipe (under a protocol, or under all of them) that could not be run, and why."""
+    """A recipe that could not be run under a protocol, or under all (None), and the reason."""
 
     recipe: str
     protocol: str | None
@@ -128,15 +127,15 @@ class Unavailable(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrackPrediction:
     """One line of ``predictions.csv``.
 
     Attributes
     ----------
     confidence
-        Probability of the predicted genre; NaN if it is not known.
+        Probability of the predicted genre; NaN if unknown.
     fold
-        By which fold's model it was predicted; None if that is not known.
+        The fold whose model predicted it; None if unknown.
     """
 
     id: str
@@ -167,9 +166,9 @@ class Cell:
 
     recipe: str
     protocol: str
-    rows: list[Row]
+    rows: list[ResultRow]
     curves: list[Curves]
-    tested: list[list[Outcome]]
+    tested: list[list[TrackPrediction]]
 
     @property
     def mean(self) -> float:
@@ -189,29 +188,29 @@ class Cell:
 
     @property
     def ece(self) -> float | None:
-        """Mean over seeds of the expected calibration error; None if one is not known."""
+        """Expected calibration error, mean over seeds; None if one is unknown."""
         return _mean([row.ece for row in self.rows], of_all=True)
 
     @property
     def segment_accuracy(self) -> float | None:
-        """Mean over seeds of the accuracy of single segments; None if one is not known."""
+        """Accuracy of single segments, mean over seeds; None if one is unknown."""
         return _mean([row.segment_accuracy for row in self.rows], of_all=True)
 
     @property
     def weights(self) -> dict[str, float]:
-        """What an ensemble gave its members, mean over seeds; empty for what is no ensemble."""
+        """An ensemble's weights of its members, mean over seeds; empty for a recipe."""
         given = [row.weights for row in self.rows if row.weights is not None]
         return {name: float(np.mean([one[name] for one in given])) for name in (given or [{}])[0]}
 
     @property
     def recall(self) -> dict[str, float | None]:
-        """Per genre, mean over the seeds whose test holds it; None where none does."""
+        """Per genre, mean over the seeds with test tracks of it; None without any."""
         genres = self.rows[0].genres
         return {genre: _mean([row.recall[genre] for row in self.rows]) for genre in genres}
 
     @property
     def train_share(self) -> float:
-        """Which share of the training tracks it was fitted on."""
+        """The fraction of the training tracks that were used."""
         return self.rows[0].train_share
 
     @property
@@ -241,11 +240,10 @@ class Cell:
 
     @property
     def interval_method(self) -> str:
-        """How ``interval`` came about: ``Wilson`` or ``bootstrap``.
+        """The method of ``interval``: ``Wilson`` or ``bootstrap``.
 
-        Wilson's needs tracks that each stand for themselves: tested once, by one fit a seed, and
-        the same ones by every seed. Folds, segments and test sets drawn anew are resampled, and so
-        are results that do not tell their folds.
+        Wilson's needs independent tracks: tested once, by one fit per seed, and the same ones by
+        every seed. Folds, segments, changing test sets and results without folds are resampled.
         """
         tests = [[self._track(outcome) for outcome in tested] for tested in self.tested]
         same = all(set(test) == set(tests[0]) for test in tests)
@@ -256,8 +254,8 @@ class Cell:
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy, by ``interval_method``.
 
-        Wilson's is that of the mean number right. For the bootstrap, a track that several seeds
-        tested is drawn with all its outcomes, for seeds are no substitute for tracks.
+        Wilson's is that of the mean number right. The bootstrap draws a track with the outcomes
+        of all seeds: seeds do not count as independent.
         """
         if self.interval_method == "Wilson":
             right = sum(outcome.right for tested in self.tested for outcome in tested)
@@ -270,7 +268,7 @@ class Cell:
         return bootstrap(right_of, [len(track) for track in outcomes.values()])
 
     def restricted(self, ids: Collection[str]) -> Cell | None:
-        """The same fits, measured on some of their test tracks.
+        """The same fits, measured on a subset of their test tracks.
 
         Parameters
         ----------
@@ -280,11 +278,11 @@ class Cell:
         Returns
         -------
         cell
-            Without the seeds that tested none of these tracks; None if no seed did. Accuracies of
-            single segments are not known of it, for predictions are kept by track.
+            Without the seeds that tested none of these tracks; None if no seed did. It has no
+            accuracy of single segments, as predictions are stored by track.
         """
-        rows: list[Row] = []
-        kept: list[list[Outcome]] = []
+        rows: list[ResultRow] = []
+        kept: list[list[TrackPrediction]] = []
         for row, tested in zip(self.rows, self.tested, strict=True):
             if left := [outcome for outcome in tested if self._track(outcome) in ids]:
                 rows.append(_measured(row, left))
@@ -295,8 +293,8 @@ class Cell:
         """Ids of the tracks that it was tested on."""
         return {self._track(outcome) for tested in self.tested for outcome in tested}
 
-    def _track(self, outcome: Outcome) -> str:
-        # Elsewhere a # is part of the name of somebody's file.
+    def _track(self, outcome: TrackPrediction) -> str:
+        # In other protocols, a # is part of a file's name.
         return outcome.id.rpartition("#")[0] if of_segments(self.protocol) else outcome.id
 
 
@@ -307,13 +305,13 @@ class Comparison:
     Attributes
     ----------
     n_tracks
-        That both tested, in the same seed.
+        Tested by both in the same seed.
     difference
-        Accuracy of a minus that of b on these tracks, over the seeds that both have.
+        Accuracy of a minus that of b on these tracks, over their common seeds.
     low, high
         Its 95 % interval, by paired bootstrap over tracks.
     mcnemar_p
-        Of the exact McNemar test on the first seed; not corrected for how many pairs are compared.
+        Of the exact McNemar test on the first seed; not corrected for multiple comparisons.
         None for segments, which are not independent of each other.
     """
 
@@ -328,7 +326,7 @@ class Comparison:
 
 
 def of_segments(protocol: str) -> bool:
-    """Whether a protocol splits segments, so that every track leaks from training to test."""
+    """Whether a protocol splits segments, so that tracks leak from training to test."""
     return protocol in PROTOCOLS and PROTOCOLS[protocol].of_segments
 
 
@@ -343,7 +341,7 @@ def compare(cell_a: Cell, cell_b: Cell) -> Comparison | None:
     Raises
     ------
     ValueError
-        If the protocols differ: their test tracks are not to be set beside each other.
+        If the protocols differ.
     """
     if cell_a.protocol != cell_b.protocol:
         raise ValueError(f"{cell_a.protocol} and {cell_b.protocol} are not comparable")
@@ -372,7 +370,7 @@ def compare(cell_a: Cell, cell_b: Cell) -> Comparison | None:
 
 
 def _pairs(cell_a: Cell, cell_b: Cell) -> list[tuple[int, str, bool, bool]]:
-    # Seed, track, and whether either recipe is right; by seed.
+    # Seed, track, and whether each recipe is right; by seed.
     theirs = {row.seed: tested for row, tested in zip(cell_b.rows, cell_b.tested, strict=True)}
     pairs: list[tuple[int, str, bool, bool]] = []
     for row, tested in zip(cell_a.rows, cell_a.tested, strict=True):
@@ -385,7 +383,7 @@ def _pairs(cell_a: Cell, cell_b: Cell) -> list[tuple[int, str, bool, bool]]:
     return pairs
 
 
-def _measured(row: Row, outcomes: Sequence[Outcome]) -> Row:
+def _measured(row: ResultRow, outcomes: Sequence[TrackPrediction]) -> ResultRow:
     place = {genre: i for i, genre in enumerate(row.genres)}
     matrix = np.zeros((len(place), len(place)), dtype=np.int64)
     for outcome in outcomes:
@@ -393,7 +391,7 @@ def _measured(row: Row, outcomes: Sequence[Outcome]) -> Row:
     hits, true, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
     present = true > 0
     confidence = [outcome.confidence for outcome in outcomes]
-    known = not any(math.isnan(share) for share in confidence)
+    known = not any(math.isnan(value) for value in confidence)
     right = [outcome.right for outcome in outcomes]
     return row.model_copy(
         update={
@@ -414,8 +412,8 @@ def _mean(values: Iterable[float | None], *, of_all: bool = False) -> float | No
     return float(np.mean(known)) if known and not (of_all and len(known) < len(given)) else None
 
 
-def write_csv(path: Path, rows: list[Row]) -> None:
-    """Write ``results.csv``: one line a row, the columns of ``COLUMNS``."""
+def write_csv(path: Path, rows: list[ResultRow]) -> None:
+    """Write ``results.csv``: one line per row, the columns of ``COLUMNS``."""
     with write_text(path) as file:
         writer = CsvWriter(file, "\r\n")
         writer.row(*COLUMNS)
@@ -426,16 +424,16 @@ def write_csv(path: Path, rows: list[Row]) -> None:
 def write_summary(
     path: Path, scopes: Mapping[str, Sequence[Cell]], used: Mapping[str, int]
 ) -> None:
-    """Write ``summary.csv``: one line a cell, ``SUMMARY_COLUMNS`` and the recall of each genre.
+    """Write ``summary.csv``: one line per cell, ``SUMMARY_COLUMNS`` and the recall of each genre.
 
     Parameters
     ----------
     path
         Of the file.
     scopes
-        Cells by what their test tracks were restricted to: ``all``, ``audio``.
+        Cells by the restriction of their test tracks: ``all``, ``audio``.
     used
-        Per recipe, how many tracks it could use.
+        Per recipe, the number of usable tracks.
     """
     cells = [(scope, cell) for scope, several in scopes.items() for cell in several]
     genres = list(dict.fromkeys(genre for _, cell in cells for genre in cell.rows[0].genres))
@@ -456,7 +454,7 @@ def write_summary(
 def write_comparisons(path: Path, cells: Sequence[Cell]) -> None:
     """Write ``comparisons.csv``: every pair of recipes under the same protocol.
 
-    One line a ``Comparison``; pairs with no test track in common have none.
+    One line per ``Comparison``; pairs without a common test track have none.
     """
     columns = [field.name for field in fields(Comparison)]
     with write_text(path) as file:
@@ -478,14 +476,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         file.write(to_json(content, 1) + "\n")
 
 
-def read_tested(path: Path) -> list[Outcome]:
+def read_tested(path: Path) -> list[TrackPrediction]:
     """Read ``predictions.csv``."""
-    # By place, for a genre may have the name of a column.
+    # By position: a genre may have the name of a column.
     with path.open(newline="", encoding="utf-8") as file:
         header, *lines = ([read_back(read_cell(c)) for c in line] for line in CsvReader(file))
     genres = {genre: place for place, genre in enumerate(header[4:], start=4)}
     return [
-        Outcome(track, genre, predicted, float(line[genres[predicted]]), int(fold))
+        TrackPrediction(track, genre, predicted, float(line[genres[predicted]]), int(fold))
         for line in lines
         for track, fold, genre, predicted in [line[:4]]
     ]

@@ -1,6 +1,6 @@
 """Run a study: represent the tracks, then fit and test every recipe × protocol × seed.
 
-What is done is kept under ``<out>/runs``; running the same study again goes on where it was.
+Finished work is kept under ``<out>/runs``; running the same study again resumes it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,26 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import ValidationError
 
+from genrescope.datasets.splits import SEGMENTS, Split, get_protocol, segment_id, share_of
+from genrescope.datasets.track import Dataset
+from genrescope.environment import configure
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.models.classical import ESTIMATOR_VERSIONS
-from genrescope.representations.alteration import Alteration, get_alterations
 from genrescope.representations.store import Collection, Store
-from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, usable
+from genrescope.representations.transform import AudioTransform, get_transforms
+from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, slug, usable
+from genrescope.study.config import StudyConfig
 from genrescope.study.ensemble import ensemble_task, run_ensemble
-from genrescope.study.plan import Plan
-from genrescope.study.results import Cell, Row, Unavailable, read_tested, write_csv, write_json
-from genrescope.tracks.splits import SEGMENTS, Split, get_protocol, segment_id, share_of
-from genrescope.tracks.track import Dataset
-from genrescope.training.fit import read_curves
+from genrescope.study.results import (
+    Cell,
+    ResultRow,
+    Unavailable,
+    read_tested,
+    write_csv,
+    write_json,
+)
+from genrescope.training.loggers import read_curves
 from genrescope.training.recipe import Component, Ensemble, Recipe
 from genrescope.workers import end_with_parent
 
@@ -45,53 +53,48 @@ NO_SPLIT = "protocol not possible"
 NO_MEMBERS = "not possible"
 SKIPPED = "left out"
 SKIP_REASON = (
-    "The study's file leaves it out here, where it takes long or too few tracks are left to test; "
-    "run it with --recipes and --protocols"
-)
-
-_KEEP_MEMORY = ":".join(  # of GNU's C library: large pages, not given back until the process ends
-    f"glibc.malloc.{name}"
-    for name in ("hugetlb=1", "mmap_threshold=1073741824", "trim_threshold=4294967296")
+    "The study's file skips it here, where it takes long or has too few test tracks. Run it with "
+    "--recipes and --protocols"
 )
 
 
 class Listener(Protocol):
-    """Told how a study goes; see ``genrescope.study.progress`` for the one with bars."""
+    """Receives a study's progress; ``genrescope.cli.progress`` has one with bars."""
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Show a message."""
 
     def representing(self, name: str, done: int, total: int) -> None:
-        """So many arrays are made."""
+        """``done`` of ``total`` arrays of a representation are computed."""
 
     def planned(self, total: int, done: int) -> None:
-        """So many fits there are, and are done already."""
+        """``done`` of ``total`` fits were done before."""
 
     def epoch(self, key: str, row: dict[str, Any]) -> None:
-        """A fit has come to ``row["step"]`` of ``row["steps"]`` epochs, or hears its clips."""
+        """A fit is at ``row["step"]`` of ``row["steps"]`` epochs, or encodes its clips."""
 
-    def finished(self, key: str, row: Row) -> None:
+    def finished(self, key: str, row: ResultRow) -> None:
         """A fit is done and tested."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run a study; nothing here changes its figures but the trainer's flags.
+    """How to run a study. Only the trainer's flags can change its figures.
 
     Attributes
     ----------
     jobs
-        Fits side by side; None takes one per core on a CPU and one on anything else.
+        Fits in parallel; None for one per core on a CPU and one elsewhere.
     store
-        Folder of representations; None takes the user's cache.
+        Folder of representations; None for the user's cache.
     strict
-        Fail on the first file that cannot be used, rather than leave it out.
+        Fail on the first file that cannot be used, instead of leaving it out.
     allow_damaged
-        Use tracks of which a part is missing, rather than leave them out.
+        Use tracks of which a part is missing, instead of leaving them out.
     allow_missing_genres
-        Go on without genres none of whose tracks can be used.
+        Continue without genres that have no usable track.
     download
-        Whether the Hugging Face hub may be asked for weights.
+        Whether weights may be downloaded from the Hugging Face hub.
     trainer_flags
         For ``lightning.Trainer``: accelerator, devices, strategy, num_nodes.
     """
@@ -107,25 +110,25 @@ class Options:
 
 @dataclass(frozen=True)
 class Study:
-    """A study that has been run: all that a report needs.
+    """The results of a study.
 
     Attributes
     ----------
     cells
         In the order of protocols, then recipes.
     learning
-        Those that were fitted on a share of the training tracks, smallest share first.
+        Cells fitted on a fraction of the training tracks, smallest first.
     audio
         Ids of the tracks that have audio.
     used
-        Per recipe: tracks per genre that it could use.
+        Per recipe: usable tracks by genre.
     sources
-        Per recipe: how many of its arrays came from a table, a picture, audio.
+        Per recipe: number of arrays by kind of source (table, picture, audio).
     problems
         Files that were left out.
     """
 
-    plan: Plan
+    config: StudyConfig
     dataset: Dataset
     cells: list[Cell]
     unavailable: list[Unavailable]
@@ -137,27 +140,27 @@ class Study:
 
 
 def run_study(
-    plan: Plan, dataset: Dataset, out: Path, options: Options, listener: Listener
+    config: StudyConfig, dataset: Dataset, out: Path, options: Options, listener: Listener
 ) -> Study:
-    """Run all of a study that is not done yet, and write ``results.csv`` and ``results.json``.
+    """Run what is not done of a study, and write ``results.csv`` and ``results.json``.
 
     Parameters
     ----------
-    plan
+    config
         What to compare.
     dataset
-        On which tracks.
+        The tracks.
     out
-        The report's folder; made if need be.
+        The report's folder; need not exist.
     options
-        How.
+        See ``Options``.
     listener
-        Told how it goes.
+        Receives progress.
 
     Returns
     -------
     study
-        Everything, also what had been done before.
+        All results, including those of earlier runs.
 
     Raises
     ------
@@ -168,15 +171,15 @@ def run_study(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(out, f"it cannot be written ({error})", "Give another --out") from error
-    dataset = _of_extents(dataset, plan)
-    _refuse(options.strict, list(dataset.problems))
+    dataset = _of_variants(dataset, config)
+    _check_strict(options.strict, list(dataset.problems))
     unavailable: list[Unavailable] = []
-    ready = _with_weights(plan, options, unavailable, listener)
+    ready = _with_weights(config, options, unavailable, listener)
     collections, problems = _represent(ready, dataset, options, listener)
-    splits = _splits(plan, dataset, unavailable)
+    splits = _splits(config, dataset, unavailable)
     with tempfile.TemporaryDirectory(prefix="genrescope-") as scratch:
         tasks = _tasks(
-            plan, dataset, out, options, ready, collections, splits, Path(scratch), unavailable
+            config, dataset, out, options, ready, collections, splits, Path(scratch), unavailable
         )
         if options.strict and unavailable:
             first = unavailable[0]
@@ -184,15 +187,15 @@ def run_study(
         todo = [task for task in tasks if _done_row(task) is None]
         listener.planned(len(tasks), len(tasks) - len(todo))
         _run(todo, options, listener)
-        together = _run_ensembles(plan, tasks, unavailable)
+        together = _run_ensembles(config, tasks, unavailable)
     used = {recipe: _used(dataset, c.ids) for recipe, c in collections.items()}
     sources = {recipe: c.sources for recipe, c in collections.items()}
     for task in together:
         used[task.recipe.name], sources[task.recipe.name] = _used(dataset, task.ids), {}
-    shares = (*sorted(plan.train_shares), 1.0)
-    cells = {share: _gather(plan, [*tasks, *together], share) for share in shares}
+    shares = (*sorted(config.train_shares), 1.0)
+    cells = {share: _gather(config, [*tasks, *together], share) for share in shares}
     study = Study(
-        plan=plan,
+        config=config,
         dataset=dataset,
         cells=cells.pop(1.0),
         unavailable=unavailable,
@@ -206,32 +209,35 @@ def run_study(
     return study
 
 
-def _of_extents(dataset: Dataset, plan: Plan) -> Dataset:
-    if plan.extents is None:
+def _of_variants(dataset: Dataset, config: StudyConfig) -> Dataset:
+    if config.audio_variants is None:
         return dataset
-    tracks = tuple(t for t in dataset.tracks if t.audio and t.extent in plan.extents)
+    variants = " or ".join(config.audio_variants)
+    tracks = tuple(
+        t for t in dataset.tracks if t.audio and t.audio_variant in config.audio_variants
+    )
     if not tracks:
-        raise GenrescopeError(f"No track has audio that is {' or '.join(plan.extents)}.")
-    note = f"Only the {len(tracks)} tracks whose audio is {' or '.join(plan.extents)} are used."
+        raise GenrescopeError(f"No track has audio of variant {variants}.")
+    note = f"Only the {len(tracks)} tracks with audio of variant {variants} are used."
     return replace(dataset, tracks=tracks, notes=(*dataset.notes, note))
 
 
-def _refuse(strict: bool, problems: list[InputError]) -> None:
+def _check_strict(strict: bool, problems: list[InputError]) -> None:
     if strict and problems:
         more = f" ({len(problems) - 1} more such files)" if len(problems) > 1 else ""
         raise GenrescopeError(f"{problems[0]}{more}")
 
 
 def _with_weights(
-    plan: Plan, options: Options, unavailable: list[Unavailable], listener: Listener
+    config: StudyConfig, options: Options, unavailable: list[Unavailable], listener: Listener
 ) -> list[Recipe]:
     ready: list[Recipe] = []
-    for recipe in plan.recipes:
+    for recipe in config.recipes:
         weights = recipe.model.parameters.get("weights")
         if weights is not None and options.download:
             listener.note(f"Looking for {weights} (this machine first, then the Hugging Face hub).")
         try:
-            recipe.make_representation()  # which may hear through a pretrained network
+            recipe.make_representation()  # may need a pretrained network
             if weights is None:
                 ready.append(recipe)
                 continue
@@ -250,10 +256,10 @@ def _represent(
     recipes: list[Recipe], dataset: Dataset, options: Options, listener: Listener
 ) -> tuple[dict[str, Collection], list[InputError]]:
     store = Store(options.store, allow_damaged=options.allow_damaged)
-    by_key: dict[tuple[str, tuple[Alteration, ...]], Collection] = {}
+    by_key: dict[tuple[str, tuple[AudioTransform, ...]], Collection] = {}
     for recipe in recipes:
         representation = recipe.make_representation()
-        if (key := _heard(recipe)) in by_key:
+        if (key := _input_key(recipe)) in by_key:
             continue
 
         def progress(done: int, total: int, name: str = representation.name) -> None:
@@ -262,38 +268,38 @@ def _represent(
         collection = store.collect(
             representation,
             dataset.tracks,
-            alterations=get_alterations(recipe.alterations),
+            transforms=get_transforms(recipe.augmentations),
             workers=options.jobs,
             progress=progress,
         )
-        _refuse(options.strict, list(collection.problems))
-        # A genre for which a recipe has no fit source is missing by that recipe's choice.
+        _check_strict(options.strict, list(collection.problems))
+        # Genres without a suitable source for this recipe are not an error.
         fit = tuple(t for t in dataset.tracks if representation.source(t) is not None)
         with_usable = replace(dataset, tracks=fit).with_usable
         with_usable(collection.ids, allow_missing_genres=options.allow_missing_genres)
         by_key[key] = collection
     problems = {str(p): p for collection in by_key.values() for p in collection.problems}
-    found = {recipe.name: by_key[_heard(recipe)] for recipe in recipes}
+    found = {recipe.name: by_key[_input_key(recipe)] for recipe in recipes}
     return found, list(problems.values())
 
 
-def _heard(recipe: Recipe) -> tuple[str, tuple[Alteration, ...]]:
-    return recipe.make_representation().key, get_alterations(recipe.alterations)
+def _input_key(recipe: Recipe) -> tuple[str, tuple[AudioTransform, ...]]:
+    return recipe.make_representation().key, get_transforms(recipe.augmentations)
 
 
 Splits = dict[tuple[str, int, float], tuple[Split, ...]]
-"""By protocol, seed and share of the training tracks."""
+"""By protocol, seed and fraction of the training tracks."""
 
 
-def _splits(plan: Plan, dataset: Dataset, unavailable: list[Unavailable]) -> Splits:
+def _splits(config: StudyConfig, dataset: Dataset, unavailable: list[Unavailable]) -> Splits:
     splits: Splits = {}
     genre_of = {track.id: track.genre for track in dataset.tracks}
-    for name in plan.protocols:
-        # Segments leak: how many tracks a model has learned from tells nothing there.
-        first = name == plan.protocols[0] and not get_protocol(name).of_segments
-        shares = plan.train_shares if first else ()
+    for name in config.protocols:
+        # Segments leak, so that a learning curve means nothing there.
+        first = name == config.protocols[0] and not get_protocol(name).of_segments
+        shares = config.train_shares if first else ()
         try:
-            for seed in range(plan.seeds):
+            for seed in range(config.seeds):
                 whole = tuple(get_protocol(name).splits(dataset, seed))
                 splits[name, seed, 1.0] = whole
                 for share in shares:
@@ -309,7 +315,7 @@ def _splits(plan: Plan, dataset: Dataset, unavailable: list[Unavailable]) -> Spl
 
 
 def _tasks(
-    plan: Plan,
+    config: StudyConfig,
     dataset: Dataset,
     out: Path,
     options: Options,
@@ -320,30 +326,30 @@ def _tasks(
     unavailable: list[Unavailable],
 ) -> list[CellTask]:
     genre_of = {track.id: track.genre for track in dataset.tracks}
-    originals = {recipe.name: recipe for recipe in plan.recipes}
-    for name, protocols in plan.skip.items():
-        skipped = [protocol for protocol in protocols if protocol in plan.protocols]
+    originals = {recipe.name: recipe for recipe in config.recipes}
+    for name, protocols in config.skip.items():
+        skipped = [protocol for protocol in protocols if protocol in config.protocols]
         unavailable += [_lack(originals[name], p, SKIPPED, SKIP_REASON) for p in skipped]
     tasks: list[CellTask] = []
     files: dict[int, Path] = {}
     for recipe in recipes:
         collection = collections[recipe.name]
         representation = recipe.make_representation()
-        if id(collection) not in files:  # recipes that see the same share one file
+        if id(collection) not in files:  # recipes with the same input share a file
             files[id(collection)] = scratch / f"{len(files)}.npy"
             np.save(files[id(collection)], collection.packed, allow_pickle=False)
         for (protocol, seed, share), parts in splits.items():
-            if recipe.name in plan.skip and (share < 1 or protocol in plan.skip[recipe.name]):
+            if recipe.name in config.skip and (share < 1 or protocol in config.skip[recipe.name]):
                 continue
             ids = collection.ids
             labels = tuple(dataset.genres.index(genre_of[i]) for i in ids)
             if single := get_protocol(protocol).of_segments:
                 if not representation.segmented:
-                    continue  # there is nothing of this track that could stand on both sides
-                if recipe.alterations or representation.shape[0] != SEGMENTS:
-                    told = f"{protocol} is of {SEGMENTS} segments a track, unaltered"
+                    continue  # its input is whole tracks
+                if recipe.augmentations or representation.shape[0] != SEGMENTS:
+                    cause = f"{protocol} takes {SEGMENTS} segments per track, not augmented"
                     if seed == 0:
-                        unavailable.append(_lack(recipe, protocol, NO_SPLIT, told))
+                        unavailable.append(_lack(recipe, protocol, NO_SPLIT, cause))
                     continue
                 ids = tuple(segment_id(i, n) for i in ids for n in range(SEGMENTS))
                 labels = tuple(label for label in labels for _ in range(SEGMENTS))
@@ -353,9 +359,9 @@ def _tasks(
                 continue
             original = originals[recipe.name]
             percent = "" if share == 1 else f"-{share * 100:g}-percent"
-            folder = out / "runs" / f"{_slug(recipe.name)}-{original.hash}" / f"{protocol}{percent}"
-            # The recipe's hash knows the representation's name; its version may have been raised.
-            data = f"{dataset.checksum}{collection.checksum}{parts!r}{_heard(recipe)}"
+            folder = out / "runs" / f"{slug(recipe.name)}-{original.hash}" / f"{protocol}{percent}"
+            # The recipe's hash contains the representation's name, but not its version.
+            data = f"{dataset.checksum}{collection.checksum}{parts!r}{_input_key(recipe)}"
             data += str(ESTIMATOR_VERSIONS.get(recipe.model.name, ""))
             kept = seed == 0 and share == 1 and not single
             tasks.append(
@@ -374,7 +380,7 @@ def _tasks(
                     data_checksum=hashlib.sha256(data.encode()).hexdigest()[:16],
                     folder=folder / f"seed-{seed}",
                     model_folder=(
-                        out / "models" / f"{_slug(recipe.name)}-{protocol}" if kept else None
+                        out / "models" / f"{slug(recipe.name)}-{protocol}" if kept else None
                     ),
                     threads=1 if recipe.parallel else os.cpu_count() or 1,
                     train_share=share,
@@ -390,24 +396,24 @@ def _lack(recipe: Recipe | Ensemble, protocol: str | None, mark: str, reason: st
 
 
 def _run_ensembles(
-    plan: Plan, tasks: list[CellTask], unavailable: list[Unavailable]
+    config: StudyConfig, tasks: list[CellTask], unavailable: list[Unavailable]
 ) -> list[CellTask]:
-    # Quick enough to be done anew each time, from what their members have kept.
+    # Fast enough to repeat each time from the members' saved folds.
     of = {(t.recipe.name, t.protocol, t.seed, t.train_share): t for t in tasks}
     made: list[CellTask] = []
-    for ensemble in plan.ensembles:
+    for ensemble in config.ensembles:
         for protocol, seed, share in dict.fromkeys(key[1:] for key in of):
             members = [of.get((name, protocol, seed, share)) for name in ensemble.of]
             if get_protocol(protocol).of_segments:
                 continue
-            there = [member for member in members if member is not None]
+            present = [member for member in members if member is not None]
             reason: str | None
-            if len(there) < len(members):
+            if len(present) < len(members):
                 missing = [n for n, m in zip(ensemble.of, members, strict=True) if m is None]
                 reason = f"{', '.join(missing)} could not be run"
             else:
-                task = ensemble_task(ensemble, there)
-                if (reason := run_ensemble(ensemble, task, there)) is None:
+                task = ensemble_task(ensemble, present)
+                if (reason := run_ensemble(ensemble, task, present)) is None:
                     made.append(task)
             known = {(u.recipe, u.protocol) for u in unavailable}
             if reason is not None and (ensemble.name, protocol) not in known:
@@ -415,17 +421,17 @@ def _run_ensembles(
     return made
 
 
-def _done_row(task: CellTask) -> Row | None:
+def _done_row(task: CellTask) -> ResultRow | None:
     path = task.folder / RESULT
     try:
-        row = Row.model_validate_json(path.read_bytes())
+        row = ResultRow.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
     model_kept = task.model_folder is None or task.model_folder.is_dir()
     return row if _belongs(row, task) and model_kept else None
 
 
-def _belongs(row: Row, task: CellTask) -> bool:
+def _belongs(row: ResultRow, task: CellTask) -> bool:
     return (row.recipe_hash, row.data_checksum) == (task.recipe_hash, task.data_checksum)
 
 
@@ -434,15 +440,15 @@ def _run(tasks: list[CellTask], options: Options, listener: Listener) -> None:
     for batch, jobs in (([t for t in tasks if t not in alone], options.jobs), (alone, 1)):
         if batch:
             on_cpu = batch[0].trainer_flags["accelerator"] == "cpu"
-            side_by_side = jobs or (os.cpu_count() or 1 if on_cpu else 1)
-            _run_batch(batch, min(side_by_side, len(batch)), listener)
+            parallel = jobs or (os.cpu_count() or 1 if on_cpu else 1)
+            _run_batch(batch, min(parallel, len(batch)), listener)
 
 
 def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
     context = worker_context()
     events = context.SimpleQueue()
     with _workers(jobs, context, events) as pool:
-        pending: dict[Future[Row], CellTask] = {}
+        pending: dict[Future[ResultRow], CellTask] = {}
         for task in tasks:
             _clear_stale(task)
             pending[pool.submit(_in_worker, task)] = task
@@ -455,16 +461,14 @@ def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
                     listener.finished(task.key, future.result())
                 except BrokenProcessPool as error:
                     raise GenrescopeError(
-                        f"{task.key}: the process was ended from outside, most likely for want of "
-                        "memory. Run the same command with --jobs 1; what is done is kept."
+                        f"{task.key}: the process was killed, most likely because memory ran out. "
+                        "Run the same command with --jobs 1; finished fits are kept."
                     ) from error
 
 
 def worker_context() -> BaseContext:
     """Return how the processes that fit are started."""
-    # What a step of a network is done with goes back to the system, which clears it for the next: a
-    # tenth of an epoch of the study's CNN. Where C's library is another, this says nothing.
-    os.environ.setdefault("GLIBC_TUNABLES", _KEEP_MEMORY)
+    configure("malloc")
     # torch and Lightning take ten seconds to import: once, in a process that does nothing else,
     # and not in each of those that it is copied to.
     if "forkserver" not in get_all_start_methods():
@@ -476,16 +480,12 @@ def worker_context() -> BaseContext:
 
 @contextmanager
 def _workers(jobs: int, context: BaseContext, events: Any) -> Iterator[ProcessPoolExecutor]:
-    # Layers of pictures are larger than what glibc keeps for reuse; asking the system for them
-    # anew at every step costs a sixth of the time. It reads these when a process starts.
-    for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        os.environ.setdefault(setting, str(2**33))
     pool = ProcessPoolExecutor(jobs, context, _prepare_worker, (events,))
     try:
         yield pool
         pool.shutdown()
     except BaseException:
-        # Fits last minutes: end them now, their checkpoints are on disk.
+        # Fits take minutes: end them now; their checkpoints are on disk.
         workers = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
@@ -493,16 +493,16 @@ def _workers(jobs: int, context: BaseContext, events: Any) -> Iterator[ProcessPo
         raise
 
 
-_events: list[Any] = []  # of a process that fits: where it tells of its epochs
+_events: list[Any] = []  # in a process that fits: the queue for its epochs
 
 
 def _prepare_worker(events: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to interrupts
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
     end_with_parent()
     _events.append(events)
 
 
-def _in_worker(task: CellTask) -> Row:
+def _in_worker(task: CellTask) -> ResultRow:
     return run_cell(task, lambda key, row: _events[0].put((key, row)))
 
 
@@ -512,7 +512,7 @@ def _drain(events: Any, listener: Listener) -> None:
 
 
 def _clear_stale(task: CellTask) -> None:
-    # A folder that was begun on other data must not be gone on with.
+    # A fit on other data must not be resumed.
     mark = task.folder / "data_checksum"
     if task.folder.exists() and (
         not mark.exists() or mark.read_text(encoding="utf-8") != task.data_checksum
@@ -522,19 +522,19 @@ def _clear_stale(task: CellTask) -> None:
     mark.write_text(task.data_checksum, encoding="utf-8")
     first = task.folder / "fold-0"
     if task.model_folder is not None and not task.model_folder.is_dir() and (first / FOLD).exists():
-        shutil.rmtree(first)  # the model is gone: fold 0 must be fitted again to have it
+        shutil.rmtree(first)  # the model was deleted: fit fold 0 again
 
 
-def _gather(plan: Plan, tasks: list[CellTask], share: float) -> list[Cell]:
+def _gather(config: StudyConfig, tasks: list[CellTask], share: float) -> list[Cell]:
     cells: list[Cell] = []
-    for protocol in plan.protocols:
-        for recipe in plan.entries:
+    for protocol in config.protocols:
+        for recipe in config.entries:
             wanted = (recipe.name, protocol, share)
             own = [t for t in tasks if (t.recipe.name, t.protocol, t.train_share) == wanted]
             if not own:
                 continue
             rows = [row for task in own if (row := _done_row(task)) is not None]
-            # A result may have been made under another name for the same settings.
+            # The same settings may have been run under another name.
             rows = [row.model_copy(update={"recipe": recipe.name}) for row in rows]
             curves = [
                 read_curves(path)
@@ -558,7 +558,7 @@ def _write(study: Study, out: Path) -> None:
     write_json(
         out / "results.json",
         {
-            "study": study.plan.model_dump(mode="json"),
+            "study": study.config.model_dump(mode="json"),
             "dataset": {
                 "name": study.dataset.name,
                 "checksum": study.dataset.checksum,
@@ -588,7 +588,3 @@ def _write(study: Study, out: Path) -> None:
             "left_out": [str(problem) for problem in study.problems],
         },
     )
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)

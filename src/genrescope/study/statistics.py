@@ -1,8 +1,7 @@
-"""What figures from few tracks are worth: intervals, paired tests and calibration.
+"""Intervals, paired tests and calibration for results from few tracks.
 
-Evidence is counted in tracks, never in seeds: a track that five seeds tested is one track heard
-five times. So whatever is resampled here is tracks, each with all its outcomes. The functions are
-pure, and draw by lot from a fixed seed: the same outcomes give the same figures.
+The independent units are tracks, not seeds. So tracks are resampled, each with the outcomes of all
+seeds. The functions are pure, with a fixed random seed: the same outcomes give the same figures.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from scipy.stats import binomtest
 RESAMPLES = 2000
 """Of every bootstrap."""
 
-_Z = 1.959963984540054  # what 95 % of a normal distribution lie within, in standard deviations
-_SUPPOSED = 10  # predictions
-_KEPT = 5000  # tracks; above, the draws take more memory than keeping them is worth
+_Z = 1.959963984540054  # 95 % of a normal distribution, in standard deviations
+_PRIOR = 10  # predictions
+_MAX_CACHED = 5000  # tracks; draws of more would take too much memory
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions of like confidence.
+    """Predictions of similar confidence.
 
     Attributes
     ----------
     count
         Of predictions, at least 1.
     confidence
-        Their mean probability of what was predicted.
+        Mean probability of the predicted genres.
     accuracy
-        The share of them that are right.
+        Fraction that are right.
     """
 
     count: int
@@ -52,7 +51,7 @@ class Bin:
 
 
 def wilson(right: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share.
+    """95 % interval of a proportion.
 
     E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal
     of the American Statistical Association 22, 1927.
@@ -60,14 +59,14 @@ def wilson(right: float, n: int) -> tuple[float, float]:
     Parameters
     ----------
     right
-        How many of ``n``; the mean over seeds need not be whole.
+        Number of ``n``; the mean over seeds need not be an integer.
     n
         Tracks, each tested once (by every seed).
 
     Returns
     -------
     low, high
-        Within [0, 1]; the share itself lies between.
+        In [0, 1]; the proportion lies between.
 
     Raises
     ------
@@ -77,11 +76,11 @@ def wilson(right: float, n: int) -> tuple[float, float]:
     if n < 1:
         raise ValueError("an interval needs at least one track")
     if not 0 <= right <= n:
-        raise ValueError(f"{right} right of {n} cannot be")
+        raise ValueError(f"{right} right of {n} is impossible")
     share, spread = right / n, _Z**2 / n
     centre = share + spread / 2
     reach = np.sqrt(spread * (share * (1 - share) + spread / 4))
-    # Rounding must not push an end past the share, nor out of [0, 1].
+    # Rounding must not move an end past the proportion, nor out of [0, 1].
     low = max(0.0, min(share, (centre - reach) / (1 + spread)))
     high = min(1.0, max(share, (centre + reach) / (1 + spread)))
     return float(low), float(high)
@@ -93,9 +92,9 @@ def bootstrap(right: ArrayLike, count: ArrayLike) -> tuple[float, float]:
     Parameters
     ----------
     right
-        int (tracks,): how many outcomes of each track are right.
+        int (tracks,): right outcomes of each track.
     count
-        int (tracks,): of how many, at least 1.
+        int (tracks,): all outcomes of each track, at least 1.
 
     Returns
     -------
@@ -105,13 +104,15 @@ def bootstrap(right: ArrayLike, count: ArrayLike) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        If there are no tracks, the lengths differ, or no outcomes are of a track.
+        If there are no tracks, the lengths differ, or a track has no outcomes.
     """
     hits, counts = np.asarray(right, dtype=np.int64), np.asarray(count, dtype=np.int64)
     if not len(hits) or hits.shape != counts.shape:
-        raise ValueError(f"{len(hits)} and {len(counts)} tracks: give as many of each, and some")
+        raise ValueError(
+            f"{len(hits)} and {len(counts)} tracks: both must be the same number, at least 1"
+        )
     if counts.min() < 1 or hits.min() < 0 or (hits > counts).any():
-        raise ValueError("each track needs at least one outcome, and no more right than it has")
+        raise ValueError("each track needs at least one outcome, and at most as many right ones")
     sums = _resampled(np.stack([hits, counts], axis=1))
     low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
     return float(low), float(high)
@@ -120,14 +121,14 @@ def bootstrap(right: ArrayLike, count: ArrayLike) -> tuple[float, float]:
 def paired_bootstrap(a: Sequence[Sequence[bool]], b: Sequence[Sequence[bool]]) -> Difference:
     """Difference of the accuracies of two recipes on the same tracks, by bootstrap over tracks.
 
-    A track is drawn with all its outcomes of both recipes: what makes it hard for both falls out
-    of the difference, which is why the interval is narrower than the two recipes' own (percentile
-    method; B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993).
+    A track is drawn with its outcomes of both recipes. A track's common difficulty cancels out, so
+    the interval is narrower than the recipes' own (percentile method; B. Efron and R. Tibshirani,
+    "An Introduction to the Bootstrap", 1993).
 
     Parameters
     ----------
     a, b
-        Per track, whether each outcome (one a seed) is right; the same tracks in the same order,
+        Per track, whether each outcome (one per seed) is right; the same tracks in the same order,
         each with as many outcomes in ``b`` as in ``a``, at least one.
 
     Returns
@@ -141,7 +142,7 @@ def paired_bootstrap(a: Sequence[Sequence[bool]], b: Sequence[Sequence[bool]]) -
         If there are no tracks, or the outcomes do not pair up.
     """
     if not len(a) or len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} tracks: give the same ones, and some")
+        raise ValueError(f"{len(a)} and {len(b)} tracks: give the same ones, at least 1")
     if any(not len(one) or len(one) != len(other) for one, other in zip(a, b, strict=True)):
         raise ValueError("each track needs as many outcomes of one recipe as of the other")
     ahead = [sum(one) - sum(other) for one, other in zip(a, b, strict=True)]
@@ -152,11 +153,11 @@ def paired_bootstrap(a: Sequence[Sequence[bool]], b: Sequence[Sequence[bool]]) -
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
-    """Exact McNemar test: how likely two equally good recipes differ as much on the same tracks.
+    """Exact McNemar test of the hypothesis that two recipes are equally good.
 
-    Only tracks that one got right and the other wrong count; under the hypothesis each falls to
-    either by the toss of a coin. Q. McNemar, "Note on the sampling error of the difference between
-    correlated proportions or percentages", Psychometrika 12, 1947; the exact, two-sided form.
+    Only tracks that exactly one recipe got right count; under the hypothesis, that is either with
+    probability 1/2. Q. McNemar, "Note on the sampling error of the difference between correlated
+    proportions or percentages", Psychometrika 12, 1947; the exact, two-sided form.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
     Returns
     -------
     p
-        Within (0, 1]; 1 where the recipes are right on the same tracks.
+        In (0, 1]; 1 if the recipes are right on the same tracks.
 
     Raises
     ------
@@ -174,7 +175,7 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
         If there are no tracks, or the lengths differ.
     """
     if not len(a) or len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} tracks: give the same ones, and some")
+        raise ValueError(f"{len(a)} and {len(b)} tracks: give the same ones, at least 1")
     only_a = sum(x and not y for x, y in zip(a, b, strict=True))
     only_b = sum(y and not x for x, y in zip(a, b, strict=True))
     if only_a + only_b == 0:
@@ -188,16 +189,16 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = 15) -> list
     Parameters
     ----------
     confidence
-        float (predictions,), in [0, 1]: the probability of what was predicted.
+        float (predictions,), in [0, 1]: probabilities of the predicted genres.
     right
         bool (predictions,).
     bins
-        How many.
+        Number of bins.
 
     Returns
     -------
     bins
-        Those that hold predictions, by confidence.
+        Non-empty ones, by confidence.
 
     Raises
     ------
@@ -206,7 +207,9 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = 15) -> list
     """
     sure, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     if not len(sure) or sure.shape != hits.shape:
-        raise ValueError(f"{len(sure)} confidences of {len(hits)} predictions: give as many")
+        raise ValueError(
+            f"{len(sure)} confidences of {len(hits)} predictions: their numbers differ"
+        )
     if not ((sure >= 0) & (sure <= 1)).all():
         raise ValueError("a confidence is a probability, in [0, 1]")
     place = np.minimum((sure * bins).astype(int), bins - 1)
@@ -229,18 +232,18 @@ def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: in
 
 @dataclass(frozen=True)
 class Doubt:
-    """How confident a prediction must be not to be called unsure, and what that is worth.
+    """The confidence threshold of unsure predictions, and the accuracies on both sides of it.
 
     Attributes
     ----------
     below
-        Predictions of less confidence are unsure.
+        Predictions with less confidence are unsure.
     count
-        Held-out predictions that it was found by.
+        Held-out predictions that it was determined from.
     unsure
-        How many of them are unsure.
+        Number of unsure ones among them.
     right_unsure, right_sure
-        Which share of the unsure, and of the others, are right; None if there are none.
+        Accuracy of the unsure ones and of the others; None if there are none.
     """
 
     below: float
@@ -251,12 +254,11 @@ class Doubt:
 
 
 def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
-    """Find the confidence under which fewer than half of the predictions are right.
+    """Find the confidence below which fewer than half of the predictions are right.
 
-    Of two genres, of which guessing finds the right one half of the time, it is three quarters. How
-    often predictions of a confidence are right is found by isotonic regression; ten predictions
-    more, spread over all confidences, are taken to be right as often as they say, so that a few
-    tracks do not decide alone.
+    For two genres, where guessing is right half of the time, it is three quarters. Accuracy by
+    confidence is estimated by isotonic regression. Ten calibrated predictions, spread over all
+    confidences, are added as a prior for few tracks.
 
     Parameters
     ----------
@@ -265,17 +267,17 @@ def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
     right
         Whether each is the label.
     genres
-        How many there are; no confidence is below one over it.
+        Their number; no confidence is below 1 / genres.
     """
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415  slow to import
 
     sure, outcome = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
-    least = 1 / genres
-    supposed = least + (1 - least) * (np.arange(_SUPPOSED) + 0.5) / _SUPPOSED
-    seen = np.concatenate([sure, supposed])
-    often = IsotonicRegression().fit_transform(seen, np.concatenate([outcome, supposed]))
+    chance = 1 / genres
+    prior = chance + (1 - chance) * (np.arange(_PRIOR) + 0.5) / _PRIOR
+    seen = np.concatenate([sure, prior])
+    often = IsotonicRegression().fit_transform(seen, np.concatenate([outcome, prior]))
     enough = often >= (0.5 if genres > 2 else 0.75)
-    # Halfway between the two that it lies between; the surest of those supposed is right enough.
+    # The middle between its two neighbours; the last of the prior is always above it.
     last = seen[~enough].max(initial=0.0)
     below = round(float(last + seen[enough].min()) / 2, 3) if last else 0.0
     unsure = sure < below
@@ -286,14 +288,14 @@ def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
 def _resampled(values: NDArray[np.int64]) -> NDArray[np.float64]:
     # (tracks, columns) -> (resamples, columns): sums over tracks drawn with replacement.
     n = len(values)
-    if n <= _KEPT:  # whole numbers this small add up without error in float32
+    if n <= _MAX_CACHED:  # exact in float32 for such small integers
         return (_draws(n) @ values.astype(np.float32)).astype(np.float64)
     return np.array([draw @ values for draw in _each_draw(n)], dtype=np.float64)
 
 
 @lru_cache(maxsize=4)
 def _draws(n: int) -> NDArray[np.float32]:
-    # Kept, for a study compares hundreds of pairs on equally many tracks.
+    # Cached: a study compares hundreds of pairs on the same number of tracks.
     return np.stack([draw.astype(np.float32) for draw in _each_draw(n)])
 
 

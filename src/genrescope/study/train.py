@@ -1,4 +1,4 @@
-"""Make a classifier to use: measure a recipe by cross-validation, then fit it on every track."""
+"""Train a classifier: measure a recipe by cross-validation, then fit it on all tracks."""
 
 from __future__ import annotations
 
@@ -10,47 +10,49 @@ from typing import Any
 
 import numpy as np
 
+from genrescope.classifier.classifier import softmax
+from genrescope.datasets.splits import PROTOCOLS, Split, without_test
+from genrescope.datasets.track import Dataset
 from genrescope.errors import GenrescopeError, InputError, one_line
-from genrescope.representations.alteration import get_alterations
 from genrescope.representations.store import Store
-from genrescope.study.cell import softmax, tested_by_genre
+from genrescope.representations.transform import get_transforms
+from genrescope.study.cell import tested_by_genre
+from genrescope.study.config import StudyConfig
 from genrescope.study.model_folder import check_place, put_model
-from genrescope.study.plan import Plan
-from genrescope.study.results import Row
+from genrescope.study.results import ResultRow
 from genrescope.study.run import NO_WEIGHTS, Listener, Options, run_study
 from genrescope.study.statistics import Doubt, doubt
-from genrescope.tracks.splits import PROTOCOLS, Split, without_test
-from genrescope.tracks.track import Dataset
+from genrescope.training.data import PackedTracks
 from genrescope.training.export import export, export_transformers
-from genrescope.training.fit import PackedTracks, fit
+from genrescope.training.fit import fit
 from genrescope.training.recipe import Recipe
 
-_PROTOCOLS = ("grouped", "kfold", "report")  # the most telling that the data allow
-_UNSURE_BELOW = 0.5  # where nothing was held back that could say better
+_PROTOCOLS = ("grouped", "kfold", "random")  # the first that the data allow is used
+_UNSURE_BELOW = 0.5  # without held-out tracks
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of training.
+    """The result of training.
 
     Attributes
     ----------
     folder
         The model folder.
     row
-        How the recipe did under cross-validation; None if there were too few tracks to tell.
+        The recipe's result under cross-validation; None if there were too few tracks.
     leaks
-        Why that figure may be too good, as a sentence; None if it is not.
+        A sentence on why that figure may be too good; None if it cannot leak.
     used
-        Tracks that the classifier was fitted on.
+        Number of tracks that the classifier was fitted on.
     problems
         Files that were left out.
     genres
-        That it knows.
+        In the order of the logits.
     """
 
     folder: Path
-    row: Row | None
+    row: ResultRow | None
     leaks: str | None
     used: int
     problems: list[InputError]
@@ -74,18 +76,18 @@ def train_classifier(
     recipe
         What to fit.
     dataset
-        On which tracks; at least two genres.
+        The tracks, of at least two genres.
     out
-        The model folder; see `model_folder.check_place`. A model that is there is replaced when
-        the new one is complete.
+        The model folder; see ``check_place``. A former model is replaced when the new one is
+        complete.
     options
         As for a study.
     listener
-        Told how it goes.
+        Receives progress.
     licence
-        Of the model, by its SPDX name in small letters, for the model card.
+        Of the model, by its SPDX name in lower case, for the model card.
     force
-        Whether ``out`` may hold something already.
+        Whether ``out`` may hold files already.
 
     Raises
     ------
@@ -96,9 +98,9 @@ def train_classifier(
     with tempfile.TemporaryDirectory(prefix="genrescope-") as scratch:
         measured = _measure(recipe, dataset, Path(scratch), options, listener)
         representation = recipe.make_representation()
-        versions = 1 + len(recipe.alterations)
+        versions = 1 + len(recipe.augmentations)
         collection = Store(options.store, allow_damaged=options.allow_damaged).collect(
-            representation, dataset.tracks, alterations=get_alterations(recipe.alterations)
+            representation, dataset.tracks, transforms=get_transforms(recipe.augmentations)
         )
         dataset = dataset.with_usable(
             collection.ids, allow_missing_genres=options.allow_missing_genres
@@ -112,7 +114,7 @@ def train_classifier(
             for part in (split.train, split.valid)
         )
         plain = recipe
-        if set(split.train) & set(split.valid):  # what it was fitted on calibrates nothing
+        if set(split.train) & set(split.valid):  # training tracks cannot calibrate
             plain = recipe.model_copy(update={"calibrate": False})
         if len(set(labels[train].tolist())) < 2:
             raise GenrescopeError("The tracks that can be used are of fewer than two genres.")
@@ -128,23 +130,23 @@ def train_classifier(
             **options.trainer_flags,
         )
         folder = Path(scratch) / "model"
-        told = _told(recipe, dataset, measured, len(labels)) | {
+        details = _details(recipe, dataset, measured, len(labels)) | {
             "name": one_line(out.resolve().name)
         }
         if licence:
-            told["license"] = licence
+            details["license"] = licence
         found = measured.doubt
         if found is None and plain.calibrate:
-            shares = softmax(fitted.valid_logits)
-            right = shares.argmax(axis=1) == labels[valid]
-            found = doubt(shares.max(axis=1), right, len(dataset.genres))
+            scores = softmax(fitted.valid_logits)
+            right = scores.argmax(axis=1) == labels[valid]
+            found = doubt(scores.max(axis=1), right, len(dataset.genres))
         if found is not None:
-            told["unsure"] = asdict(found)
+            details["unsure"] = asdict(found)
         unsure_below = _UNSURE_BELOW if found is None else found.below
         if export_transformers(folder, fitted.network, dataset.genres):
             samples = recipe.windows.length if recipe.windows else representation.shape[-1]
-            told["transformers_s"] = samples / representation.rate
-        export(folder, fitted.network, representation, dataset.genres, told, unsure_below)
+            details["transformers_s"] = samples / representation.sampling_rate
+        export(folder, fitted.network, representation, dataset.genres, details, unsure_below)
         put_model(folder, out)
     problems = [*dataset.problems, *collection.problems]
     return Trained(out, measured.row, measured.leaks, len(labels), problems, dataset.genres)
@@ -152,8 +154,8 @@ def train_classifier(
 
 @dataclass(frozen=True)
 class _Measured:
-    # What cross-validation said of a recipe; where there is no row, ``protocol`` says why.
-    row: Row | None
+    # A recipe's cross-validation; without a row, ``protocol`` is the reason.
+    row: ResultRow | None
     protocol: str
     leaks: str | None
     doubt: Doubt | None
@@ -168,26 +170,28 @@ def _measure(
             PROTOCOLS[protocol].splits(dataset, 0)
         except GenrescopeError as error:
             reasons[protocol] = str(error)
-            continue  # too few tracks or no artists: the next asks for less
+            continue  # too few tracks, or no artists
         if (warning := _leaks(dataset, protocol, reasons)) is not None:
             listener.note(warning)
-        plan = Plan(recipes=[recipe], protocols=[protocol], seeds=1)
-        study = run_study(plan, dataset, scratch / "study", options, listener)
+        config = StudyConfig(recipes=[recipe], protocols=[protocol], seeds=1)
+        study = run_study(config, dataset, scratch / "study", options, listener)
         if study.cells:
             cell = study.cells[0]
-            sure, right = zip(*((one.confidence, one.right) for one in cell.tested[0]), strict=True)
-            found = doubt(sure, right, len(dataset.genres))
+            confidence, right = zip(
+                *((one.confidence, one.right) for one in cell.tested[0]), strict=True
+            )
+            found = doubt(confidence, right, len(dataset.genres))
             return _Measured(cell.rows[0], protocol, warning, found)
         lack = study.unavailable[0]
         if lack.mark == NO_WEIGHTS:
             raise GenrescopeError(lack.reason)
         reasons[protocol] = f"{lack.reason}."  # without the files that cannot be used
-    listener.note(f"It cannot be measured. {reasons[_PROTOCOLS[-1]]}")
-    return _Measured(None, "none: too few tracks to hold some back", None, None)
+    listener.note(f"The classifier cannot be measured. {reasons[_PROTOCOLS[-1]]}")
+    return _Measured(None, "none: too few tracks to hold some out", None, None)
 
 
 def _leaks(dataset: Dataset, protocol: str, reasons: dict[str, str]) -> str | None:
-    # Why a figure may be too good: artists that are not known, or cannot be kept apart.
+    # Artists may be unknown, or impossible to keep apart.
     known = sum(track.group is not None for track in dataset.tracks)
     count = len(dataset.tracks)
     if protocol == "grouped":
@@ -195,21 +199,21 @@ def _leaks(dataset: Dataset, protocol: str, reasons: dict[str, str]) -> str | No
             return None
         return (
             f"The figure may leak: the artists of {count - known} of {count} tracks are not known, "
-            "and each is taken for an artist of its own."
+            "and each counts as an artist of its own."
         )
     if not known:
         return (
-            f"The figure may leak: no artists are known, so protocol `{protocol}` cannot keep them "
-            "apart. Name them in a CSV file."
+            f"The figure may leak: no artists are known, so protocol `{protocol}` is not "
+            "artist-disjoint. Name the artists in a CSV file."
         )
     return (
-        "The figure leaks: artists are known but cannot be kept apart, so models are tested on "
-        f"artists that they were trained on (protocol `{protocol}`). {reasons['grouped']}"
+        "The figure leaks: the known artists allow no artist-disjoint split, so models are tested "
+        f"on artists that they were trained on (protocol `{protocol}`). {reasons['grouped']}"
     )
 
 
 def _held_back(dataset: Dataset, usable: Collection[str]) -> Split:
-    # All usable tracks, in two parts; of too few to split, one of every genre that has two.
+    # All usable tracks in two parts; if too few to split, one track per genre with at least two.
     kept = replace(dataset, tracks=tuple(t for t in dataset.tracks if t.id in usable))
     counts = kept.counts
     for some in (dataset, kept):
@@ -227,9 +231,9 @@ def _held_back(dataset: Dataset, usable: Collection[str]) -> Split:
     return Split(rest, tuple(sorted(held)) or rest, ())
 
 
-def _told(recipe: Recipe, dataset: Dataset, measured: _Measured, tracks: int) -> dict[str, Any]:
+def _details(recipe: Recipe, dataset: Dataset, measured: _Measured, tracks: int) -> dict[str, Any]:
     row, name = measured.row, one_line(dataset.name)
-    told: dict[str, Any] = {
+    details: dict[str, Any] = {
         "recipe": recipe.name,
         "about": (
             f"A classifier of {len(dataset.genres)} genres, trained on {tracks} tracks of "
@@ -244,6 +248,6 @@ def _told(recipe: Recipe, dataset: Dataset, measured: _Measured, tracks: int) ->
         "leaks": measured.leaks,
     }
     if row is not None:
-        told |= row.model_dump(include={"accuracy", "macro_f1", "ece", "n_test", "recall"})
-        told["tested"] = tested_by_genre(row)
-    return told
+        details |= row.model_dump(include={"accuracy", "macro_f1", "ece", "n_test", "recall"})
+        details["tested"] = tested_by_genre(row)
+    return details

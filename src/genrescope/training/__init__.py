@@ -1,1 +1,1 @@
-"""Floor 4: recipes, and fitting them."""
+"""Recipes, and fitting and exporting the models that they describe."""

@@ -1,8 +1,7 @@
-"""Write a fitted network as a model folder that ``genrescope.classifier`` opens without torch."""
+"""Export a fitted network as a model folder that ``genrescope.classifier`` opens without torch."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 from torch import nn
+from torch.jit._trace import TracerWarning
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
+from genrescope.environment import quiet
 from genrescope.errors import one_line
 from genrescope.io import markdown_text
 from genrescope.models.classical import Temperature
@@ -20,6 +21,19 @@ from genrescope.models.encoder import Encoder
 from genrescope.models.windows import Windows
 from genrescope.reading import sha256
 from genrescope.representations import Representation
+
+_TRACER_WARNINGS: tuple[tuple[str, type[Warning]], ...] = (
+    # The exporter by torch.export takes ten times as long, two minutes for an LSTM, and its files
+    # are up to seven times as large.
+    ("You are using the legacy TorchScript-based ONNX export", DeprecationWarning),
+    ("The feature will be removed", DeprecationWarning),
+    # Python numbers in the trace are constants of the network, such as the length of windows.
+    ("", TracerWarning),
+    ("Constant folding - Only steps=1 can be constant folded", UserWarning),
+    # The batch is dynamic, and no initial state of the LSTM is given.
+    ("Exporting a model to ONNX with a batch_size other than 1, with a variable", UserWarning),
+    ("Support for mismatched key_padding_mask and attn_mask is deprecated", UserWarning),  # WavLM
+)
 
 
 def export(
@@ -35,24 +49,22 @@ def export(
     Parameters
     ----------
     folder
-        Made if need be.
+        Created if it does not exist.
     network
         float32 (batch, *shape) to logits (batch, genres), on the CPU, in evaluation mode.
     representation
-        What the network sees.
+        The network's input.
     genres
         In the order of the logits.
     trained
-        How the model came about, as JSON values; ``describe`` tells the keys that the card uses.
+        Details for the model card, as JSON values; ``describe`` lists the keys.
     unsure_below
         See ``ClassifierConfig``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros((1, *representation.shape))
     free = {0: "batch", 1: "segments"} if representation.segmented else {0: "batch"}
-    with warnings.catch_warnings():
-        # The exporter that traces is deprecated, but the newer one needs a package more.
-        warnings.simplefilter("ignore")
+    with quiet(*_TRACER_WARNINGS):
         torch.onnx.export(
             network,
             (example,),
@@ -69,24 +81,24 @@ def export(
 
 
 def export_transformers(folder: Path, network: nn.Module, genres: Sequence[str]) -> bool:
-    """Write ``transformers/``, the network as ``transformers.pipeline`` opens it, if that can be.
+    """Write the network to ``transformers/`` for ``transformers.pipeline``, where possible.
 
-    For a waveform as long as the encoder hears at a time (the representation's length, or the
-    recipe's window) it gives the probabilities that the network gives.
+    For a waveform of the encoder's input length (the representation's, or the recipe's window) the
+    pipeline gives the same probabilities.
 
     Parameters
     ----------
     folder
-        The model folder, made if need be.
+        The model folder, created if it does not exist.
     network
-        As ``fit`` gives it, on the CPU, in evaluation mode.
+        As ``fit`` returns it, on the CPU, in evaluation mode.
     genres
         In the order of the logits.
 
     Returns
     -------
     written
-        Whether it was: only a single encoder with a head that transformers has, too, can be.
+        True for a single encoder whose head exists in transformers, too.
     """
     temperature = 1.0
     while not isinstance(network, Encoder):
@@ -110,11 +122,11 @@ def describe(
     trained: dict[str, Any],
     unsure_below: float = 0.0,
 ) -> None:
-    """Write ``config.json`` and the model card, of a folder whose other files are there.
+    """Write ``config.json`` and the model card of a folder that has its other files.
 
     ``trained`` may hold name, recipe, about, recipe_hash, dataset, protocol, seed, accuracy,
     macro_f1, n_train, n_valid, n_test, recall and tested (by genre), leaks (a sentence) and unsure
-    (what ``unsure_below`` is worth; see ``genrescope.study.statistics.Doubt``).
+    (accuracies below and above ``unsure_below``; see ``genrescope.study.statistics.Doubt``).
     """
     config = ClassifierConfig(
         genres=list(genres),
@@ -149,7 +161,7 @@ def _card(config: ClassifierConfig) -> str:
         "| | |",
         "| --- | --- |",
         f"| genres | {markdown_text(', '.join(config.genres))} |",
-        f"| sees | {config.representation['name']} |",
+        f"| input | {config.representation['name']} |",
         *_needs(config),
         f"| trained on | {dataset}, {trained.get('n_train')} tracks |",
         f"| recipe | {trained.get('recipe')}, hash {trained.get('recipe_hash')} |",
@@ -168,11 +180,11 @@ def _card(config: ClassifierConfig) -> str:
         "## Limits",
         "",
         "The accuracy holds for tracks like those it was tested on, split as the protocol says; "
-        "music unlike them will be told apart less well. It knows no genres but those above, and "
-        "gives one of them for any sound, speech and noise too. "
+        "music unlike them will be classified less well. It predicts one of the genres above for "
+        "any sound, including speech and noise. "
         + _unsure(config)
-        + "Genres overlap, and people disagree on them: take an answer as a suggestion, not as a "
-        "fact about a track or its artist.",
+        + "Genres overlap, and people disagree on them: a prediction is a suggestion, not a fact "
+        "about a track or its artist.",
         "",
         "## Licence",
         "",
@@ -183,7 +195,7 @@ def _card(config: ClassifierConfig) -> str:
 
 
 def _metadata(config: ClassifierConfig) -> dict[str, Any]:
-    # The head of the card, as the Hugging Face hub reads it.
+    # The YAML header that the Hugging Face hub reads.
     trained = config.trained
     metadata: dict[str, Any] = {
         "license": str(trained.get("license", "unknown")),
@@ -214,11 +226,12 @@ def _metadata(config: ClassifierConfig) -> dict[str, Any]:
 
 
 def _needs(config: ClassifierConfig) -> list[str]:
-    # Networks that are no part of the package: whoever uses the model must have them.
+    # Networks outside the package, which every user of the model needs.
     return [
-        f"| needs | the {told['kind']} network `{told['source']}`, sha256 `{told['sha256']}` |"
-        for told in config.representation.get("backbones", ())
-        if isinstance(told, dict)
+        f"| needs | the {network['kind']} network `{network['source']}`, sha256 "
+        f"`{network['sha256']}` |"
+        for network in config.representation.get("backbones", ())
+        if isinstance(network, dict)
     ]
 
 
@@ -227,13 +240,13 @@ def _transformers(config: ClassifierConfig) -> list[str]:
     if seconds is None:
         return []
     whole = {"name": "waveform", "seconds": seconds}.items() <= config.representation.items()
-    several = "" if whole else ", and genrescope averages over several such stretches of a clip"
+    several = "" if whole else ", and genrescope averages over several such windows of a clip"
     return [
         "Without genrescope: "
         f'`transformers.pipeline("audio-classification", "THIS_FOLDER/{TRANSFORMERS}")` holds the '
-        f"same network. It hears {seconds:g} s at 16 kHz at a time{several}: for so much sound "
-        "the probabilities are the same. The pipeline hears longer clips whole and shorter ones as "
-        "they are, while genrescope cuts, pads or repeats them to the length it was trained on.",
+        f"same network. Its input is {seconds:g} s at 16 kHz{several}: for audio of this length "
+        "the probabilities are the same. The pipeline takes longer and shorter clips whole, while "
+        "genrescope cuts, pads or repeats them to the length of training.",
         "",
     ]
 
@@ -241,7 +254,7 @@ def _transformers(config: ClassifierConfig) -> list[str]:
 def _unsure(config: ClassifierConfig) -> str:
     if not config.unsure_below:
         return ""
-    message = f"An answer with less confidence than {config.unsure_below:g} is marked unsure"
+    message = f"A prediction with less confidence than {config.unsure_below:g} is marked unsure"
     if not (found := config.trained.get("unsure")):
         return f"{message}. "
     counts = {"right_unsure": found["unsure"], "right_sure": found["count"] - found["unsure"]}
@@ -249,20 +262,16 @@ def _unsure(config: ClassifierConfig) -> str:
         f"{count}" + ("" if found[kind] is None else f" ({found[kind]:.0%} of them right)")
         for kind, count in counts.items()
     )
-    return f"{message}: of {found['count']} tracks that were held back, {unsure}; not so {sure}. "
+    return f"{message}: of {found['count']} held-out tracks, {unsure}; the others, {sure}. "
 
 
 def _licence(config: ClassifierConfig) -> list[str]:
     licence = config.trained.get("license")
-    told = (
-        f"This model: {licence}."
-        if licence
-        else "Whoever made this model has not said under which licence it may be used."
-    )
+    terms = f"This model: {licence}." if licence else "The licence of this model is not stated."
     dataset = markdown_text(str(config.trained.get("dataset")))
     return [
-        f"{told} The music it was trained on ({dataset}) is not in it, and "
-        "has terms of its own, as have pretrained networks that it was made from."
+        f"{terms} The music it was trained on ({dataset}) is not in it. That music and any "
+        "pretrained networks have terms of their own."
     ]
 
 

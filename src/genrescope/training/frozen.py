@@ -1,6 +1,6 @@
-"""Clips heard once in a fit, where an encoder that does not learn would hear them in every epoch.
+"""Outputs of a frozen encoder, computed once per fit instead of in every epoch.
 
-A waveform of seconds becomes a few thousand numbers, on which all that learns stands.
+Seconds of waveform become a few thousand numbers, the input of all layers that are trained.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from genrescope.models.windows import Segments, evenly_spread
 from genrescope.training.recipe import Recipe, Windows
 
 
-def hears_once(recipe: Recipe, *, segmented: bool) -> bool:
-    """Tell whether a recipe's fits may hear each clip once.
+def encodes_once(recipe: Recipe, *, segmented: bool) -> bool:
+    """Tell whether a recipe's fits can compute the encoder's outputs once.
 
-    Not if the encoder learns or its sequence is needed, nor if clips are altered before that.
+    Not if the encoder is trained or its sequence is needed, or if its input is augmented.
     """
     settings = recipe.model.parameters
     return (
@@ -39,47 +39,47 @@ def hears_once(recipe: Recipe, *, segmented: bool) -> bool:
 
 
 def above(network: nn.Module, windows: Windows | None) -> nn.Module:
-    """Return what learns in a network, from the arrays of ``hear_once`` to logits.
+    """Give the trainable part of a network, from the arrays of ``encode_once`` to logits.
 
-    It shares its parameters with the network, and draws one of a clip's windows in training.
+    It shares its parameters with the network. In training it uses one random window per clip.
     """
     probe = _encoder(network).probe()
     return probe if windows is None else Segments(probe)
 
 
-def hear_once(
+def encode_once(
     network: nn.Module,
     windows: Windows | None,
     waveforms: Any,
     path: Path,
     *,
     batch_size: int,
-    on_heard: Callable[[int], None],
+    on_encoded: Callable[[int], None],
     **fabric_flags: Any,
 ) -> NDArray[np.float32]:
-    """Hear every clip, or what of it has not been heard by a fit that was stopped.
+    """Encode every clip; resume if an earlier fit was stopped.
 
     Parameters
     ----------
     network
-        Around an encoder that is frozen.
+        Contains a frozen encoder.
     windows
-        Of a clip, all of which are heard; None for the whole.
+        Of a clip, all of which are encoded; None for whole clips.
     waveforms
         A ``PackedTracks`` of float32 (samples,).
     path
-        Of a file that keeps what has been heard, in NumPy's format.
+        Of the file for the outputs, in NumPy's format.
     batch_size
         Clips at once.
-    on_heard
-        Told how many clips have been heard.
+    on_encoded
+        Called with the number of clips that are encoded.
     fabric_flags
         For ``lightning.fabric.Fabric``: accelerator, devices, precision.
 
     Returns
     -------
-    heard
-        (clips, windows, layers, width), or (clips, layers, width) of whole clips.
+    outputs
+        float32 (clips, windows, layers, width), or (clips, layers, width) for whole clips.
 
     Raises
     ------
@@ -87,30 +87,30 @@ def hear_once(
         If the file cannot be written.
     """
     fabric = Fabric(**fabric_flags)
-    hears = fabric.setup_module(_Hears(_encoder(network), windows).eval())
+    module = fabric.setup_module(_WindowEncoder(_encoder(network), windows).eval())
 
-    def heard(rows: Sequence[int]) -> NDArray[np.float32]:
+    def encode(rows: Sequence[int]) -> NDArray[np.float32]:
         arrays = fabric.to_device(waveforms.__getitems__(list(rows))[0])
         with torch.inference_mode():
-            found: NDArray[np.float32] = hears(arrays).float().cpu().numpy()
+            found: NDArray[np.float32] = module(arrays).float().cpu().numpy()
         return found
 
     count = len(waveforms)
-    with _Kept(path, (count, *heard([0]).shape[1:])) as kept:
+    with _RowFile(path, (count, *encode([0]).shape[1:])) as kept:
         for start in range(kept.rows, count, batch_size):
-            on_heard(start)
-            kept.append(heard(range(start, min(start + batch_size, count))))
-    on_heard(count)
+            on_encoded(start)
+            kept.append(encode(range(start, min(start + batch_size, count))))
+    on_encoded(count)
     return np.asarray(np.load(path))
 
 
-class _Kept:
-    # A file of rows that grows, so that whatever ends the process leaves whole rows.
+class _RowFile:
+    # A growing .npy file. After a crash, a partial last row is cut off.
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         header = {"shape": shape, "fortran_order": False, "descr": "<f4"}
-        told = BytesIO()
-        np.lib.format.write_array_header_1_0(told, header)
-        begins, row = told.getvalue(), 4 * prod(shape[1:])
+        start = BytesIO()
+        np.lib.format.write_array_header_1_0(start, header)
+        begins, row = start.getvalue(), 4 * prod(shape[1:])
         path.touch()
         self._file = path.open("r+b")
         if self._file.read(len(begins)) != begins:  # new, damaged or of other arrays
@@ -132,16 +132,16 @@ class _Kept:
         self._file.flush()
 
 
-class _Hears(nn.Module):
+class _WindowEncoder(nn.Module):
     def __init__(self, encoder: Encoder, windows: Windows | None) -> None:
         super().__init__()
         self.encoder, self._windows = encoder, windows
 
     def forward(self, waveforms: Tensor) -> Tensor:
         if self._windows is None:
-            return self.encoder.hear(waveforms)
+            return self.encoder.encode(waveforms)
         parts = evenly_spread(waveforms, self._windows.length, self._windows.count)
-        return torch.stack([self.encoder.hear(part) for part in parts], dim=1)
+        return torch.stack([self.encoder.encode(part) for part in parts], dim=1)
 
 
 def _encoder(network: nn.Module) -> Encoder:

@@ -1,4 +1,4 @@
-"""Recipes: what to fit and how, read from YAML, validated and hashed."""
+"""Recipes: representation, model and optimisation settings, from YAML, validated and hashed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from genrescope.models import MODELS, check_model, plain_fault
 from genrescope.models.classical import ESTIMATORS, check_estimator
 from genrescope.reading import is_file, read_bounded
 from genrescope.representations import Representation, make_representation
-from genrescope.representations.alteration import get_alterations
+from genrescope.representations.transform import get_transforms
 
-_MOST_BYTES = 2**16  # of a YAML file; PyYAML takes half a second for the worst of that size
-_MOST_VALUES = 20_000  # in it; with aliases and merge keys, a few lines can stand for billions
-_MOST_DEPTH = 20  # of what is nested in it
-_MOST_NUMBER = 2**53  # beyond it, whole numbers are no longer exact everywhere
-_MOST_NAME = 100  # bytes of a recipe's name, of which files and folders are named
-_MOST_TRIED = 1000  # combinations of a search
-_MOST_FAULTS, _MOST_LETTERS = 5, 500  # that one message names, and of each of them
+_MAX_BYTES = 2**16  # of a YAML file; PyYAML takes up to half a second for that size
+_MAX_VALUES = 20_000  # in it; with aliases and merge keys, a few lines can expand to billions
+_MAX_DEPTH = 20  # of nesting
+_MAX_NUMBER = 2**53  # above it, integers are not exact in JSON
+_MAX_NAME = 100  # bytes of a recipe's name, which becomes part of file names
+_MAX_TRIED = 1000  # combinations of a search
+_MAX_FAULTS, _MAX_CHARS = 5, 500  # in one message, and characters of each
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -39,8 +39,8 @@ class _Strict(BaseModel):
 
 
 def _short_name(name: str) -> str:
-    if len(name.encode()) > _MOST_NAME:
-        raise ValueError(f"it has more than {_MOST_NAME} bytes")
+    if len(name.encode()) > _MAX_NAME:
+        raise ValueError(f"it has more than {_MAX_NAME} bytes")
     return name
 
 
@@ -48,7 +48,7 @@ Name = Annotated[str, Field(pattern=r"^[\w][\w .,()+-]*$"), AfterValidator(_shor
 
 
 class Component(BaseModel):
-    """A registered representation or model by name, with its parameters beside it."""
+    """A registered representation or model by name, with its parameters."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -61,13 +61,13 @@ class Component(BaseModel):
 
 
 class Optimiser(_Strict):
-    """How weights are updated.
+    """The optimiser's settings.
 
     Attributes
     ----------
     layer_decay
-        What the learning rate is multiplied by for every layer further below the head; for models
-        that tell their layers' depths.
+        Factor of the learning rate per layer below the head; for models that define their layers'
+        depths.
     """
 
     name: Literal["adam", "adamw"] = "adam"
@@ -77,12 +77,12 @@ class Optimiser(_Strict):
 
 
 class Schedule(_Strict):
-    """How the learning rate moves from step to step: a linear warm-up, then this.
+    """The learning-rate schedule: a linear warm-up, then ``name``.
 
     Attributes
     ----------
     warmup
-        Share of all steps.
+        Fraction of all steps.
     """
 
     name: Literal["constant", "linear", "cosine"] = "constant"
@@ -90,15 +90,15 @@ class Schedule(_Strict):
 
 
 class Windows(_Strict):
-    """Stretches of a track's array along its last axis, time.
+    """Windows of a track's array along its last axis, time.
 
     Attributes
     ----------
     length
-        Columns; in training each track gives one such stretch from a random place, or, to an
-        encoder that is frozen whole, a random one of those it is tested on.
+        Columns. In training, one window per track, from a random position; for a frozen encoder,
+        a random one of the test windows.
     count
-        How many, evenly spread, a track is tested on; their probabilities are averaged.
+        Evenly spread windows in testing, whose probabilities are averaged.
     """
 
     length: int = Field(ge=1)
@@ -106,16 +106,16 @@ class Windows(_Strict):
 
 
 class Augment(_Strict):
-    """How training arrays (…, bands, columns) are altered, anew in every step.
+    """Augmentation of training arrays (…, bands, columns), random in every step.
 
     Attributes
     ----------
     mixup
-        Both parameters of the Beta distribution by which pairs of tracks are mixed; 0 for none
-        (H. Zhang et al., ICLR 2018).
+        Both parameters of the Beta distribution of the weights of mixed pairs; 0 for none (H.
+        Zhang et al., ICLR 2018).
     time_masks, time_mask, frequency_masks, frequency_mask
-        How many stretches of columns or bands are hidden, and how wide they are at most (D. S.
-        Park et al., "SpecAugment", Interspeech 2019).
+        Number of masked ranges of columns or bands, and their maximum width (D. S. Park et al.,
+        "SpecAugment", Interspeech 2019).
     """
 
     mixup: float = Field(default=0.0, ge=0)
@@ -130,45 +130,44 @@ class Recipe(_Strict):
 
     Attributes
     ----------
-    alterations
-        Ways to hear every training track beside as it is; the test tracks stay as they are.
+    augmentations
+        Transforms of the audio: each gives one more version of every training and validation
+        track. Test tracks are not transformed.
     normalise
         First layer: ``none``, ``l2-rows`` (each track's row to norm 1), ``standardise``
         (each column by the training tracks' mean and standard deviation) or ``signed-log``.
     optimiser, batch_size, epochs
-        For networks; classical models have none of the three, and are fitted on the training and
-        validation tracks.
+        For networks only. Classical models are fitted on the training and validation tracks.
     search
-        For classical models: values to try of its parameters, in all combinations; the one with
-        the best accuracy on the validation tracks is taken.
+        For classical models: values of parameters, tried in all combinations; the best accuracy
+        on the validation tracks wins.
     windows, augment, label_smoothing, schedule
         For networks; see their classes.
     accumulate
-        Batches that a step of the optimiser sums over.
+        Batches per optimiser step.
     validate_every
-        Epochs from one look at the validation tracks to the next.
+        Epochs between validations.
     members
-        Networks, each from a seed of its own, whose probabilities are averaged.
+        Networks with different seeds, whose probabilities are averaged.
     refit
-        When a network is fitted, fit it once more, on the training and the validation tracks.
+        Fit a network again on the training and validation tracks.
     calibrate
         Divide the logits by a temperature fitted on the validation tracks.
     double_softmax
         Put a softmax before the cross-entropy, which contains one already.
     patience
-        Stop after so many epochs without a better validation loss, and keep the best epoch's
-        weights; None trains all epochs and keeps the last.
+        Stop after this number of epochs without a better validation loss, and keep the best
+        epoch's weights; None trains all epochs and keeps the last.
     precision
-        What the optimiser's steps are computed in, in Lightning's spelling; full where it would
-        be mixed, and the processor has no such numbers.
+        In Lightning's spelling; on a CPU without bfloat16, mixed precision becomes full.
     parallel
-        Whether several fits may run side by side; False for what fills the memory.
+        Whether several fits may run in parallel; False if one fills the memory.
     """
 
     name: Name
     about: str = ""
     representation: Component
-    alterations: tuple[str, ...] = ()
+    augmentations: tuple[str, ...] = ()
     normalise: Literal["none", "l2-rows", "standardise", "signed-log"] = "none"
     model: Component
     search: dict[str, tuple[Any, ...]] = {}
@@ -189,13 +188,20 @@ class Recipe(_Strict):
     precision: Precision = "32-true"
     parallel: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, settings: Any) -> Any:
+        if isinstance(settings, dict) and "alterations" in settings:
+            raise ValueError("`alterations` is now named `augmentations`")
+        return settings
+
     @model_validator(mode="after")
     def _known_parts(self) -> Recipe:
         try:
-            get_alterations(self.alterations)
+            get_transforms(self.augmentations)
             self.make_representation()
         except WeightsNotAvailableError:
-            pass  # the recipe is right; what uses it says what is missing
+            pass  # the recipe is valid; its use reports what is missing
         except GenrescopeError as error:
             raise ValueError(str(error)) from error
         given = [part is not None for part in (self.optimiser, self.batch_size, self.epochs)]
@@ -208,7 +214,9 @@ class Recipe(_Strict):
         if self.refit and self.patience is not None:
             raise ValueError("refit needs a fixed number of epochs: leave patience out")
         if self.patience is not None and self.validate_every > 1:
-            raise ValueError("patience needs a look at the validation tracks after every epoch")
+            raise ValueError(
+                "patience needs validation after every epoch: leave validate_every out"
+            )
         try:
             self._check_model()
         except GenrescopeError as error:
@@ -222,7 +230,7 @@ class Recipe(_Strict):
             raise GenrescopeError(f"There is no model {name!r}; there are: {known}.")
         if self.optimiser is not None and name not in MODELS:
             raise GenrescopeError(
-                f"Model {name} is no network: leave optimiser, batch_size and epochs out."
+                f"Model {name} is not a network: leave optimiser, batch_size and epochs out."
             )
         if self.optimiser is None and name not in ESTIMATORS:
             raise GenrescopeError(
@@ -240,27 +248,29 @@ class Recipe(_Strict):
         ]
         if faults:
             raise GenrescopeError("; ".join(faults))
-        if (tried := math.prod(map(len, self.search.values()))) > _MOST_TRIED:
-            raise GenrescopeError(f"search: {tried:,} combinations are more than {_MOST_TRIED:,}.")
+        if (tried := math.prod(map(len, self.search.values()))) > _MAX_TRIED:
+            raise GenrescopeError(f"search: {tried:,} combinations are more than {_MAX_TRIED:,}.")
 
     def make_representation(self) -> Representation:
-        """Make the representation that this recipe's model sees."""
+        """Make the representation, the input of this recipe's model."""
         return make_representation(self.representation.name, self.representation.parameters)
 
     @property
     def hash(self) -> str:
-        """12 hex digits over all that decides the result: not the name, nor what is told of it."""
-        told = {"name", "about", "parallel"}
-        # At its default, a setting leaves the hash of a recipe that does not name it as it was.
+        """12 hex digits over all settings that affect the result."""
+        without = {"name", "about", "parallel"}
+        # Later settings at their defaults are left out, so that older hashes stay valid.
         fields = type(self).model_fields
         off = {name for name in _LATER if getattr(self, name) == fields[name].default}
-        settings = self.model_dump(exclude=told | off)
+        settings = self.model_dump(exclude=without | off)
+        if self.augmentations:  # under their former name, so that older results keep their hash
+            settings["alterations"] = settings.pop("augmentations")
         if self.optimiser is not None and self.optimiser.layer_decay == 1:
             del settings["optimiser"]["layer_decay"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
     def quick(self) -> Recipe:
-        """The same with a twentieth of the epochs (two at least): to see that everything runs."""
+        """The same with a twentieth of the epochs (at least two), for a test run."""
         if self.epochs is None:
             return self
         return self.model_copy(update={"epochs": min(self.epochs, max(2, self.epochs // 20))})
@@ -268,7 +278,7 @@ class Recipe(_Strict):
 
 def _fault_of_values(name: str, parameter: str, values: tuple[Any, ...]) -> str | None:
     if not values:
-        return "it lists no value to try"
+        return "it has no values"
     for value in values:
         try:
             check_estimator(name, {parameter: value})
@@ -281,20 +291,20 @@ _FOR_NETWORKS = {
     "windows", "augment", "label_smoothing", "double_softmax", "schedule", "accumulate",
     "validate_every", "members", "refit", "patience",
 }  # fmt: skip
-_LATER = (_FOR_NETWORKS - {"double_softmax", "patience"}) | {"calibrate", "alterations", "search"}
+_LATER = (_FOR_NETWORKS - {"double_softmax", "patience"}) | {"calibrate", "augmentations", "search"}
 
 
 class Ensemble(_Strict):
-    """Recipes whose probabilities are put together; each is fitted and tested for itself.
+    """Recipes whose probabilities are combined; each is also fitted and tested alone.
 
-    The tracks that it can be tested on are those that all of its recipes can use.
+    It is tested on the tracks that all of its recipes can use.
 
     Attributes
     ----------
     of
         Names of the recipes.
     pool
-        ``average``: the mean of the probabilities, nothing is fitted. ``weighted``: the weighted
+        ``average``: the mean of the probabilities. ``weighted``: the weighted
         geometric mean, with weights of 0 or more fitted on the validation tracks.
     """
 
@@ -311,25 +321,25 @@ def bundled_recipes() -> dict[str, Path]:
 
 
 def load_recipe(reference: str | dict[str, Any], source: Path | None = None) -> Recipe:
-    """Read a recipe; see ``load_entry``. An ensemble of recipes is refused."""
+    """Read a recipe; see ``load_entry``. An ensemble is an error."""
     entry = load_entry(reference, source)
     if isinstance(entry, Ensemble):
         raise GenrescopeError(
-            f"{entry.name} is an ensemble, which only a study can run: it has no model of its own. "
-            f"Take one of its recipes: {', '.join(entry.of)}."
+            f"{entry.name} is an ensemble, which only a study can run. Give one of its recipes: "
+            f"{', '.join(entry.of)}."
         )
     return entry
 
 
 def load_encoder_recipe(weights: str, reference: str = "distilhubert") -> Recipe:
-    """Read a recipe that fine-tunes an encoder, with another checkpoint in its place.
+    """Read a recipe that fine-tunes an encoder, with another checkpoint.
 
     Parameters
     ----------
     weights
         A checkpoint's folder, or its hub id.
     reference
-        The recipe whose settings are taken: a bundled one's name or a YAML file.
+        The recipe with the other settings: a bundled one's name or a YAML file.
 
     Raises
     ------
@@ -339,37 +349,37 @@ def load_encoder_recipe(weights: str, reference: str = "distilhubert") -> Recipe
     base = load_recipe(reference)
     if base.model.name != "encoder":
         raise GenrescopeError(
-            f"Recipe {base.name} fine-tunes no encoder, so {weights} has no place in it. Give "
+            f"Recipe {base.name} fine-tunes no encoder, and cannot use {weights}. Give "
             "distilhubert, wav2vec2 or another recipe with `model: {name: encoder}`."
         )
     short = re.sub(r"[^\w.-]+", "-", Path(weights).expanduser().resolve().name, flags=re.ASCII)
-    short = short[: _MOST_NAME - len(f"{base.name} ()".encode())]
-    told = short if Path(weights).expanduser().is_dir() else weights
+    short = short[: _MAX_NAME - len(f"{base.name} ()".encode())]
+    shown = short if Path(weights).expanduser().is_dir() else weights
     return load_recipe(
         {
             "extends": reference,
             "name": f"{base.name} ({short})",
-            "about": f"{told} fine-tuned with the settings of {base.name}.",
+            "about": f"{shown} fine-tuned with the settings of {base.name}.",
             "model": {"weights": weights},
         }
     )
 
 
 def load_entry(reference: str | dict[str, Any], source: Path | None = None) -> Recipe | Ensemble:
-    """Read a recipe or an ensemble of recipes, which is what has a list ``of``.
+    """Read a recipe, or an ensemble if there is a list ``of``.
 
     Parameters
     ----------
     reference
-        A bundled recipe's name, a YAML file's path, or settings; settings (in a file or not) may
-        say ``extends: <reference>`` and then give only what differs.
+        A bundled recipe's name, a YAML file's path, or settings. Settings may have
+        ``extends: <reference>`` and then only what differs.
     source
-        The file that the settings stand in, for messages and relative paths.
+        The file with the settings, for messages and relative paths.
 
     Raises
     ------
     GenrescopeError
-        If there is no such recipe, or its settings are wrong: names each.
+        If there is no such recipe, or its settings are wrong.
     """
     settings, path = _settings(reference, source)
     kind = Ensemble if "of" in settings else Recipe
@@ -379,27 +389,27 @@ def load_entry(reference: str | dict[str, Any], source: Path | None = None) -> R
         name = settings.get("name")
         cause = describe_faults(error, "recipe")
         if path is not None and isinstance(name, str) and isinstance(reference, dict):
-            cause = f"recipe {name[:_MOST_NAME]!r}: {cause}"  # one of several in a study's file
+            cause = f"recipe {name[:_MAX_NAME]!r}: {cause}"  # one of several in a study's file
         remedy = "Correct it; `genrescope list` shows what there is"
         raise InputError(path or str(name or "recipe"), cause, remedy) from error
 
 
 def describe_faults(error: ValidationError, whole: str) -> str:
-    """Name the first few settings that are wrong, and why; ``whole`` stands for all of them."""
+    """Format the first few wrong settings; ``whole`` names the settings as a whole."""
     found = [
-        f"{'.'.join(map(str, fault['loc']))[:_MOST_NAME] or whole}: "
-        f"{plain_fault(fault)[:_MOST_LETTERS]}"
+        f"{'.'.join(map(str, fault['loc']))[:_MAX_NAME] or whole}: "
+        f"{plain_fault(fault)[:_MAX_CHARS]}"
         for fault in error.errors()
     ]
-    more = len(found) - _MOST_FAULTS
-    return "; ".join(found[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+    more = len(found) - _MAX_FAULTS
+    return "; ".join(found[:_MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _settings(
     reference: Any, source: Path | None, depth: int = 0
 ) -> tuple[dict[str, Any], Path | None]:
     if depth > 10:
-        raise InputError(source or "recipe", "`extends` goes round in a circle", "Break the circle")
+        raise InputError(source or "recipe", "`extends` is circular", "Remove one `extends`")
     if isinstance(reference, str):
         path = _find(reference, source)
         settings, source = read_yaml(path), path
@@ -407,7 +417,7 @@ def _settings(
         settings = dict(reference)
     else:
         remedy = "Give the name of a recipe, a YAML file or settings"
-        raise InputError(source or "recipe", f"{reference!r} is no recipe", remedy)
+        raise InputError(source or "recipe", f"{reference!r} is not a recipe", remedy)
     if (base := settings.pop("extends", None)) is not None:
         below, _ = _settings(base, source, depth + 1)
         settings = _merge(below, settings)
@@ -422,6 +432,9 @@ def _find(reference: str, source: Path | None) -> Path:
     if path.suffix in {".yaml", ".yml"} and is_file(path):
         return path
     known = ", ".join(bundled)
+    today = reference.replace("report-", "original-")  # what genrescope 0.1 called them
+    if today != reference and today in bundled:
+        known += f"; {reference} is now called {today}"
     if source is not None:
         cause = f"there is no recipe {reference!r}"
         raise InputError(source, cause, f"Give one of these, or a YAML file: {known}")
@@ -430,16 +443,16 @@ def _find(reference: str, source: Path | None) -> Path:
     )
 
 
-class _RefusedError(Exception):
-    # What is wrong with a YAML file, as a clause, and what to do about it.
+class _YamlError(Exception):
+    # The cause and remedy of a fault in a YAML file.
     def __init__(self, cause: str, remedy: str) -> None:
         super().__init__(cause)
         self.cause, self.remedy = cause, remedy
 
 
 class _Loader(yaml.SafeLoader):
-    # Counts while nodes are composed, before anything that they stand for is made. An alias counts
-    # as much as what it stands for, and so does a merge key, whose value is an alias.
+    # Counts values while nodes are composed, before objects are built. An alias, also in a merge
+    # key, counts as much as its target.
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._depth, self._values = 0, 0
@@ -449,13 +462,13 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             node = super().compose_node(parent, index)
             if id(node) not in self._sizes:
-                raise _RefusedError("an alias (*) stands within what it names", _PLAIN)
+                raise _YamlError("an alias (*) is within its own target", _PLAIN)
             self._count(self._sizes[id(node)])
             return node
         before, self._depth = self._values, self._depth + 1
         self._count(1)
-        if self._depth > _MOST_DEPTH:
-            raise _RefusedError(f"it is nested more than {_MOST_DEPTH} deep", "Write it flatter")
+        if self._depth > _MAX_DEPTH:
+            raise _YamlError(f"it is nested more than {_MAX_DEPTH} deep", "Nest it less")
         node = super().compose_node(parent, index)
         self._depth -= 1
         self._sizes[id(node)] = self._values - before
@@ -468,22 +481,22 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     line = key.start_mark.line + 1
-                    cause = f"the key {key.value[:_MOST_NAME]!r} is given twice (line {line})"
-                    raise _RefusedError(cause, "Keep one of the two")
+                    cause = f"the key {key.value[:_MAX_NAME]!r} is given twice (line {line})"
+                    raise _YamlError(cause, "Keep one of the two")
                 seen.add(key.value)
         return node
 
     def _count(self, values: int) -> None:
         self._values += values
-        if self._values > _MOST_VALUES:
-            raise _RefusedError(f"it stands for more than {_MOST_VALUES:,} values", _PLAIN)
+        if self._values > _MAX_VALUES:
+            raise _YamlError(f"it has more than {_MAX_VALUES:,} values", _PLAIN)
 
 
 _PLAIN = "Write it without aliases (&, *) and merge keys (<<)"
 
 _KEPT = {"bool", "null", "merge"}
 
-# Numbers as YAML 1.2 and JSON have them: 1e-3 is one, 1:30 is text, and 010 is ten.
+# Numbers as in YAML 1.2 and JSON: 1e-3 is a number, 1:30 is text, and 010 is ten.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] in _KEPT]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -504,21 +517,21 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping, bounded in size, depth and what it stands for.
+    """Read a YAML mapping of bounded size, depth and number of values.
 
     Raises
     ------
     InputError
-        If it is no such mapping, a key is given twice, or it is too large; names the line at
-        fault where there is one.
+        If it is not such a mapping, a key is given twice, or it is too large; with the line, where
+        possible.
     """
-    content = read_bounded(path, _MOST_BYTES, "Check the path")
+    content = read_bounded(path, _MAX_BYTES, "Check the path")
     try:
         settings = _parse(content)
-    except _RefusedError as error:
+    except _YamlError as error:
         raise InputError(path, error.cause, error.remedy) from error
-    except Exception as error:  # of any kind, for what only looks like a number
-        message = " ".join(str(error).split())[:_MOST_LETTERS]
+    except Exception as error:  # of any type, from values that look like numbers
+        message = " ".join(str(error).split())[:_MAX_CHARS]
         raise InputError(
             path, f"it is not readable YAML ({message})", "Correct the file"
         ) from error
@@ -527,33 +540,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def _parse(content: bytes) -> dict[str, Any]:
-    # By content, for a study may name one file many times.
+    # By content: a study may refer to one file many times.
     settings = yaml.load(content.decode("utf-8"), _Loader)  # noqa: S506  a SafeLoader
     if not isinstance(settings, dict):
-        raise _RefusedError("it is not a mapping of settings", "Write `key: value` lines")
+        raise _YamlError("it is not a mapping of settings", "Write `key: value` lines")
     _check_values(settings)
     return settings
 
 
 def _check_values(content: Any) -> None:
-    # What no setting is: dates, sets and the like, and numbers that nothing can count to.
+    # Reject dates, sets and the like, and huge numbers.
     rest = [(content, 1)]
     while rest:
         (value, depth), strange = rest.pop(), []
-        if depth > _MOST_DEPTH:  # by aliases of aliases
-            raise _RefusedError(f"it is nested more than {_MOST_DEPTH} deep", _PLAIN)
+        if depth > _MAX_DEPTH:  # by aliases of aliases
+            raise _YamlError(f"it is nested more than {_MAX_DEPTH} deep", _PLAIN)
         if isinstance(value, dict):
             strange = [key for key in value if not isinstance(key, str)]
             rest += [(part, depth + 1) for part in value.values()]
         elif isinstance(value, list):
             rest += [(part, depth + 1) for part in value]
-        elif isinstance(value, int | float) and not abs(value) <= _MOST_NUMBER:
-            raise _RefusedError("it holds a number beyond all bounds", "Give a smaller one")
+        elif isinstance(value, int | float) and not abs(value) <= _MAX_NUMBER:
+            raise _YamlError(f"it has a number beyond ±{_MAX_NUMBER:,}", "Give a smaller one")
         elif not isinstance(value, str | int | float | None):
             strange = [value]
         if strange:
-            cause = f"{str(strange[0])[:100]!r} is no text"
-            raise _RefusedError(cause, 'Put it in quotes ("…")')
+            cause = f"{str(strange[0])[:100]!r} is not text"
+            raise _YamlError(cause, 'Put it in quotes ("…")')
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

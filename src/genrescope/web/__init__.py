@@ -1,4 +1,4 @@
-"""The page and its API: hear what people upload, in bounded time, memory and disk (an extra)."""
+"""The page and its API: classify uploads in bounded time, memory and disk space (an extra)."""
 
 from genrescope.web.app import create_app, is_local, serve
 from genrescope.web.service import Limits

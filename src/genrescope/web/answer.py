@@ -1,4 +1,4 @@
-"""An answer as HTML: the sentence, the genres, what it sounds like over time, tags, neighbours."""
+"""An answer as HTML: the sentence, the genres, the genre over time, tags, similar tracks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from genrescope.answers import sentence
 from genrescope.classifier import Timeline
 from genrescope.library.similar import Neighbour
-from genrescope.web.hearing import Heard
+from genrescope.serialize import sentence
+from genrescope.web.analysis import UploadAnalysis
 
 _NAMED = 5  # genres of the strip that have a colour
 _HEIGHT, _LENGTH = 100, 1000  # of the strip's drawing, in its own units
@@ -30,12 +30,14 @@ class _Layer:
     path: str
 
 
-def render(heard: Heard, name: str, near: Sequence[Neighbour] = (), calibration: str = "") -> str:
-    """Give what has been heard as a piece of HTML; names in it are escaped.
+def render(
+    analysis: UploadAnalysis, name: str, near: Sequence[Neighbour] = (), calibration: str = ""
+) -> str:
+    """Render an analysis as HTML; names in it are escaped.
 
     Parameters
     ----------
-    heard
+    analysis
         With the timeline, the picture and the sound.
     name
         Of the file.
@@ -44,21 +46,21 @@ def render(heard: Heard, name: str, near: Sequence[Neighbour] = (), calibration:
     calibration
         A sentence on how far the percentages can be believed.
     """
-    found = heard.prediction
-    layers = _layers(heard.timeline, heard.seconds) if heard.timeline else []
+    found = analysis.prediction
+    layers = _layers(analysis.timeline, analysis.seconds) if analysis.timeline else []
     content: dict[str, Any] = {
         "name": name,
-        "sentence": sentence(found, heard.timeline),
+        "sentence": sentence(found, analysis.timeline),
         "found": found,
         "warnings": found.warnings,
         "genres": list(found.probabilities.items()),
-        "seconds": heard.seconds,
-        "length": _clock(heard.seconds),
-        "middle": _clock(heard.seconds / 2),
-        "picture": _data("image/png", heard.picture),
-        "sound": _data("audio/mpeg", heard.sound),
+        "seconds": analysis.seconds,
+        "length": _clock(analysis.seconds),
+        "middle": _clock(analysis.seconds / 2),
+        "picture": _data("image/png", analysis.picture),
+        "sound": _data("audio/mpeg", analysis.sound),
         "layers": layers,
-        "told": _told(heard.timeline, heard.seconds) if heard.timeline else "",
+        "description": _words(analysis.timeline, analysis.seconds) if analysis.timeline else "",
         "tags": [(tag, share) for tag, share in found.tags.items() if share >= _LIKELY][:_TAGS],
         "near": near,
         "calibration": calibration,
@@ -67,7 +69,7 @@ def render(heard: Heard, name: str, near: Sequence[Neighbour] = (), calibration:
 
 
 def render_fault(text: str) -> str:
-    """Give what went wrong as a piece of HTML."""
+    """Render an error as HTML."""
     return _template("fault.html.j2").render(text=text)
 
 
@@ -116,7 +118,7 @@ def _edges(timeline: Timeline, seconds: float) -> Any:
     return np.minimum(np.arange(len(timeline.probabilities) + 1) * step, seconds)
 
 
-def _told(timeline: Timeline, seconds: float) -> str:
+def _words(timeline: Timeline, seconds: float) -> str:
     # The strip in words, for those who do not see it: stretches of the same genre.
     best, edges = timeline.best, _edges(timeline, seconds)
     changes = [i for i, (a, b) in enumerate(pairwise(best), start=1) if a != b]

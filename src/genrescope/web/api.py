@@ -1,4 +1,4 @@
-"""The JSON API: one file in, its genres out."""
+"""The JSON API: a file in, its genres out."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from genrescope import __version__
-from genrescope.answers import as_row, sentence
+from genrescope.classifier.batch import FileResult as Found
 from genrescope.errors import InputError
-from genrescope.library.many import Answer as Found
+from genrescope.serialize import result_row, sentence
+from genrescope.web.analysis import AnalysisOptions, TooLongError, UploadAnalysis
 from genrescope.web.clients import client_of
-from genrescope.web.hearing import Heard, TooLongError, Wanted
+from genrescope.web.queue import FullError
 from genrescope.web.service import Service, TooSlowError
-from genrescope.web.turns import FullError
 from genrescope.web.upload import Uploads, receive
 
 _AGAIN_S = "5"
 
 
 class Score(BaseModel):
-    """A genre or tag and its share."""
+    """A genre or tag and its probability."""
 
     label: str
     score: float = Field(ge=0, le=1)
 
 
-class OverTime(BaseModel):
+class TimelineResponse(BaseModel):
     """The most likely genre of every step."""
 
     step_s: float | None = Field(description="Seconds; null where the clip is taken as one.")
     genres: list[str | None] = Field(description="Null where it is silent.")
 
 
-class Near(BaseModel):
+class SimilarTrack(BaseModel):
     """A track of the server's library that sounds like the file."""
 
     path: str
@@ -50,32 +50,32 @@ class Near(BaseModel):
     confidence: float = Field(ge=0, le=1)
 
 
-class Answer(BaseModel):
-    """What came of a file."""
+class ClassifyResponse(BaseModel):
+    """The prediction for a file."""
 
     file: str
     seconds: float = Field(ge=0)
     genre: str
     confidence: float = Field(ge=0, le=1)
-    unsure: bool = Field(description="The model had better not be believed.")
+    unsure: bool = Field(description="Low confidence: the prediction may well be wrong.")
     sentence: str
     scores: list[Score]
     tags: list[Score]
-    warnings: list[str] = Field(description="What is to be known, as how much is damaged.")
-    timeline: OverTime | None = None
-    similar: list[Near] | None = Field(default=None, description="With a library only.")
+    warnings: list[str] = Field(description="Notes, such as how much is damaged.")
+    timeline: TimelineResponse | None = None
+    similar: list[SimilarTrack] | None = Field(default=None, description="With a library only.")
 
 
 class Health(BaseModel):
-    """That the server answers, and how busy it is."""
+    """The state of the server."""
 
     status: str
-    inside: int = Field(description="Requests that are received, wait or are heard.")
+    inside: int = Field(description="Requests being received, queued or processed.")
     at_most: int
 
 
 class Version(BaseModel):
-    """What answers here."""
+    """The version, the model and the limits of the server."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -86,22 +86,25 @@ class Version(BaseModel):
     minutes: float
 
 
-class Fault(BaseModel):
-    """Why there is no answer."""
+class ErrorResponse(BaseModel):
+    """Why a request failed."""
 
     detail: str
 
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Fault, "description": "The request is malformed."},
-    401: {"model": Fault, "description": "The token is missing or wrong."},
-    403: {"model": Fault, "description": "A page of another site asks."},
-    408: {"model": Fault, "description": "The upload took too long."},
-    413: {"model": Fault, "description": "The file is too large or too long."},
-    422: {"model": Fault, "description": "The file cannot be heard, or a parameter is wrong."},
-    503: {"model": Fault, "description": "Too many requests; try again later."},
-    504: {"model": Fault, "description": "Hearing the file took too long."},
-    507: {"model": Fault, "description": "The server has no room for the file."},
+    400: {"model": ErrorResponse, "description": "The request is malformed."},
+    401: {"model": ErrorResponse, "description": "The token is missing or wrong."},
+    403: {"model": ErrorResponse, "description": "The request comes from a page of another site."},
+    408: {"model": ErrorResponse, "description": "The upload took too long."},
+    413: {"model": ErrorResponse, "description": "The file is too large or too long."},
+    422: {
+        "model": ErrorResponse,
+        "description": "The file cannot be decoded, or a parameter is invalid.",
+    },
+    503: {"model": ErrorResponse, "description": "Too many requests; try again later."},
+    504: {"model": ErrorResponse, "description": "Analysing the file took too long."},
+    507: {"model": ErrorResponse, "description": "The server has no disk space for the file."},
 }
 _BODY = {
     "requestBody": {
@@ -133,42 +136,42 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
     app
         The application.
     service
-        That hears.
+        The classifier and its queue.
     uploads
-        What has been sent and not been answered.
+        Files that were sent and are not answered yet.
     folder
-        For files while they are heard.
+        For files while they are analysed.
     """
     router = APIRouter()
 
     @router.post(
         "/api/classify",
-        summary="Tell the genre of a file",
-        response_model=Answer,
+        summary="Classify a file",
+        response_model=ClassifyResponse,
         responses=_FAULTS,
         openapi_extra=_BODY,
     )
     async def classify(
         request: Request,
-        top_k: Annotated[int, Query(ge=1, le=100, description="Genres and tags to give.")] = 10,
-        timeline: Annotated[bool, Query(description="Give the genre over time, too.")] = False,
-        similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks to give.")] = 5,
-    ) -> Answer:
+        top_k: Annotated[int, Query(ge=1, le=100, description="Genres and tags, at most.")] = 10,
+        timeline: Annotated[bool, Query(description="Include the genre over time.")] = False,
+        similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks, at most.")] = 5,
+    ) -> ClassifyResponse:
         try:
             client = client_of(request.scope)
             with (
-                service.turns.place(client),
+                service.queue.place(client),
                 uploads.hold(request) as hold,
                 TemporaryDirectory(dir=folder) as own,
             ):
                 path = await receive(request, "file", Path(own), hold)
-                heard = await service.hear(path, client, Wanted(timeline=timeline))
-                return _answer(service, heard, path.name, top_k, similar)
+                analysis = await service.analyse(path, client, AnalysisOptions(timeline=timeline))
+                return _answer(service, analysis, path.name, top_k, similar)
         except FullError:
-            told = "Too many requests are waiting; try again in a few seconds."
-            raise HTTPException(503, told, {"Retry-After": _AGAIN_S}) from None
+            text = "Too many requests are waiting; try again in a few seconds."
+            raise HTTPException(503, text, {"Retry-After": _AGAIN_S}) from None
 
-    @router.get("/api/version", summary="Tell what answers here", responses={401: _FAULTS[401]})
+    @router.get("/api/version", summary="Version, model and limits", responses={401: _FAULTS[401]})
     async def version() -> Version:
         limits, classifier = service.limits, service.classifier
         return Version(
@@ -179,9 +182,9 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
             minutes=limits.minutes,
         )
 
-    @router.get("/healthz", summary="Tell that the server answers")
+    @router.get("/healthz", summary="Health check")
     async def health() -> Health:
-        return Health(status="ok", inside=service.turns.inside, at_most=service.limits.inside)
+        return Health(status="ok", inside=service.queue.inside, at_most=service.limits.inside)
 
     app.include_router(router)
     for route in router.routes:
@@ -190,32 +193,34 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
             allowed = {"allow": ", ".join(sorted(route.methods))}
             refusal = JSONResponse({"detail": "Method Not Allowed"}, 405, allowed)
             app.router.routes.append(Route(route.path, refusal))
-    app.add_exception_handler(HTTPException, _told)
-    app.add_exception_handler(RequestValidationError, _told_invalid)
-    app.add_exception_handler(InputError, _told_fault)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(InputError, _input_error)
 
 
-def _answer(service: Service, heard: Heard, name: str, top_k: int, similar: int) -> Answer:
-    found = heard.prediction
-    row = as_row(Found(Path(name), found, heard.timeline), top_k)
+def _answer(
+    service: Service, analysis: UploadAnalysis, name: str, top_k: int, similar: int
+) -> ClassifyResponse:
+    found = analysis.prediction
+    row = result_row(Found(Path(name), found, analysis.timeline), top_k)
     near = None
     if service.library is not None:
         near = [
-            Near(
+            SimilarTrack(
                 path=track.path.relative_to(service.library.folder).as_posix(),
                 similarity=max(-1.0, min(1.0, track.similarity)),
                 genre=track.genre,
                 confidence=track.confidence,
             )
-            for track in service.near(heard, similar)
+            for track in service.near(analysis, similar)
         ]
-    return Answer(
+    return ClassifyResponse(
         file=name,
-        seconds=round(heard.seconds, 3),
+        seconds=round(analysis.seconds, 3),
         genre=found.genre,
         confidence=round(found.confidence, 6),
         unsure=found.unsure,
-        sentence=sentence(found, heard.timeline),
+        sentence=sentence(found, analysis.timeline),
         scores=row["scores"],
         tags=row["tags"],
         warnings=row["warnings"],
@@ -224,15 +229,15 @@ def _answer(service: Service, heard: Heard, name: str, top_k: int, similar: int)
     )
 
 
-async def _told(_: Request, error: Any) -> JSONResponse:
+async def _http_error(_: Request, error: Any) -> JSONResponse:
     return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
 
 
-async def _told_invalid(_: Request, error: Any) -> JSONResponse:
-    told = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
-    return JSONResponse({"detail": f"{told}."}, 422)
+async def _validation_error(_: Request, error: Any) -> JSONResponse:
+    text = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+    return JSONResponse({"detail": f"{text}."}, 422)
 
 
-async def _told_fault(_: Request, error: Any) -> JSONResponse:
+async def _input_error(_: Request, error: Any) -> JSONResponse:
     kinds = {TooLongError: 413, TooSlowError: 504}
     return JSONResponse({"detail": str(error)}, kinds.get(type(error), 422))

@@ -1,9 +1,9 @@
-"""The application: page, API and guard together; and the server that runs it."""
+"""The application (page, API, middleware), and the server that runs it."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
+import logging
 import re
 import socket
 import threading
@@ -19,17 +19,18 @@ from fastapi import FastAPI, HTTPException, Request
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp
 
-from genrescope import __version__
+from genrescope import __version__, system
 from genrescope.classifier import Classifier
+from genrescope.environment import set_variables
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.similar import Library
 from genrescope.web.api import add_routes
 from genrescope.web.clients import client_of
-from genrescope.web.door import Door
-from genrescope.web.guard import LOCAL_NAMES, Guard, PatientProtocol
+from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
+from genrescope.web.queue import FullError
+from genrescope.web.routes import PageRoutes
 from genrescope.web.service import Limits, Service
 from genrescope.web.temporary import ServerFolder
-from genrescope.web.turns import FullError
 from genrescope.web.upload import Uploads, receive
 
 _CONNECTIONS = 500
@@ -48,7 +49,7 @@ def create_app(
     names: frozenset[str] | None = None,
     framers: tuple[str, ...] = (),
 ) -> ASGIApp:
-    """Make the application: the page at ``/``, the API below ``/api``.
+    """Create the application: the page at ``/``, the API below ``/api``.
 
     Parameters
     ----------
@@ -57,13 +58,13 @@ def create_app(
     limits
         What a client may ask for.
     library
-        Where to look for similar tracks, already heard (``Library.update``).
+        Where to look for similar tracks.
     report
         Folder of a study's report, for the page's second tab.
     token
-        That clients must know; None lets everyone in.
+        That clients must know; None admits everyone.
     names
-        By which the server may be asked for; None takes any. See ``Guard``.
+        Host names that requests may use; None allows any. See ``RequestGuard``.
     framers
         Origins, like ``https://huggingface.co``, whose pages may show this one in a frame.
 
@@ -88,7 +89,7 @@ def create_app(
     service = Service(classifier or Classifier.default(), limits, library)
     kept = ServerFolder()
     folder = kept.path
-    os.environ.update(
+    set_variables(
         GRADIO_TEMP_DIR=str(folder),
         GRADIO_ANALYTICS_ENABLED="False",
         GRADIO_ANALYTICS_MAX_EVENTS="100",  # of which it keeps who asked
@@ -110,7 +111,7 @@ def create_app(
     app = FastAPI(
         title="genrescope",
         version=__version__,
-        description="Tells the genre of music.",
+        description="Music genre classification.",
         lifespan=lifespan,
         docs_url=None,  # their scripts would come from elsewhere
         redoc_url=None,
@@ -132,8 +133,8 @@ def create_app(
         **look(),
     )
     page.has_launched = True  # or gradio takes any path for one that was uploaded
-    return Guard(
-        Door(mounted, uploads, sessions),
+    return RequestGuard(
+        PageRoutes(mounted, uploads, sessions),
         size=limits.size,
         upload_s=limits.upload_s,
         token=token,
@@ -168,7 +169,7 @@ def serve(
     limits, library, report, token, framers
         See ``create_app``.
     ready
-        Told the page's address once it answers.
+        Called with the page's address once the server answers.
     browser
         Whether to open it in a browser.
 
@@ -216,6 +217,9 @@ def serve(
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_LEAVE_S,
     )
+    log = logging.getLogger("genrescope.web")
+    if not (log.handlers or logging.root.handlers):  # the package itself is silent
+        log.addHandler(logging.StreamHandler())
     with listener:
         Server(config).run([listener])
 
@@ -226,7 +230,7 @@ def _add_upload(app: FastAPI, service: Service, uploads: Uploads, folder: Path) 
     @app.post("/gradio_api/upload", include_in_schema=False)
     async def upload(request: Request) -> list[str]:
         try:
-            with service.turns.place(client_of(request.scope)), uploads.hold(request) as hold:
+            with service.queue.place(client_of(request.scope)), uploads.hold(request) as hold:
                 path = await receive(request, "files", folder, hold)
                 uploads.add(path, hold)
         except FullError:
@@ -249,15 +253,15 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family)
         try:
-            if os.name == "posix":
+            if not system.IS_WINDOWS:  # there, others could take over the port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
         except BaseException:
             listener.close()
             raise
     except OSError as error:
-        told = f"The page cannot listen to {host}:{port} ({error.strerror or error})."
-        raise GenrescopeError(f"{told} Choose another with --port, or --port 0.") from error
+        text = f"The page cannot listen to {host}:{port} ({error.strerror or error})."
+        raise GenrescopeError(f"{text} Choose another with --port, or --port 0.") from error
     return listener
 
 

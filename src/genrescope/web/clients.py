@@ -1,4 +1,4 @@
-"""Who a request comes from, and the line of the log that it may be worth."""
+"""The client of a request, and log lines about requests."""
 
 from __future__ import annotations
 

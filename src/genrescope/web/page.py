@@ -1,4 +1,4 @@
-"""The page: drop, record or choose a clip and see what it sounds like; a study's report beside."""
+"""The page: drop, record or choose a clip and see its genres; and a study's report."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ import gradio as gr
 from genrescope import SAMPLES, sample
 from genrescope.classifier import CARD
 from genrescope.errors import InputError
+from genrescope.web.analysis import AnalysisOptions, minutes
 from genrescope.web.answer import render, render_fault
 from genrescope.web.clients import client_of
-from genrescope.web.hearing import Wanted, minutes
+from genrescope.web.queue import FullError
 from genrescope.web.service import Service
 from genrescope.web.sessions import Sessions
-from genrescope.web.turns import FullError
 from genrescope.web.upload import Uploads
 
 _SAMPLES = {"lament": "Slow quartet", "pulse": "Machine beat", "shuffle": "Swinging band"}
 _HINT = (
-    '<div class="gs-answer gs-hint">Give a clip, record one, or take a sample: its genres will '
-    "stand here.</div>"
+    '<div class="gs-answer gs-hint">Drop a clip, record one, or take a sample: its genres will '
+    "appear here.</div>"
 )
 _METADATA = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _PICTURE = re.compile(r"\]\(figures/")
-_STALE_S = 600  # what was sent and never heard is deleted after this
+_STALE_S = 600  # uploads that nobody asks about are deleted after this
 
 
 def make_page(
     service: Service, report: Path | None, uploads: Uploads
 ) -> tuple[gr.Blocks, Sessions]:
-    """Lay out the page.
+    """Build the page.
 
     Parameters
     ----------
     service
-        That hears.
+        The classifier and its queue.
     report
         Folder of a study's report, for the second tab.
     uploads
@@ -50,7 +50,7 @@ def make_page(
     page
         As gradio lays it out.
     sessions
-        Of its visitors.
+        The sessions of its visitors.
     """
     limits = service.limits
     most = f"up to {limits.megabytes:g} MB or {minutes(limits.minutes)}"
@@ -79,7 +79,7 @@ def make_page(
     ) as page:
         gr.HTML(
             '<header class="gs-head"><h1>genrescope</h1>'
-            "<p>What genre is this? Files are heard on this server and deleted after the answer."
+            "<p>What genre is this? Files are analysed on this server, and deleted afterwards."
             "</p></header>"
         )
         with gr.Tabs():
@@ -93,7 +93,7 @@ def make_page(
                             editable=False,
                             elem_id="gs-input",
                         )
-                        gr.HTML("<p>Or a sample, made by a program:</p>")
+                        gr.HTML("<p>Or a synthetic sample:</p>")
                         with gr.Row():
                             buttons = {
                                 name: gr.Button(_SAMPLES[name], size="sm", min_width=90)
@@ -126,7 +126,7 @@ def make_page(
             button.click(sampled(name), None, shown, **settings)
     page.max_threads = limits.inside  # whose turn it is, the service knows, once it is asked
     page.queue(api_open=False, max_size=limits.inside)
-    uploads.paths = page.upload_file_set  # what it may open, and deletes if it is never heard
+    uploads.paths = page.upload_file_set  # what it may open, and deletes if nobody asks about it
     sessions = Sessions(page)
     return page, sessions
 
@@ -153,9 +153,11 @@ async def _answer(service: Service, path: Path, request: gr.Request) -> str:
     client = client_of(request.request.scope) if request.request else ""
     name = path.name
     try:
-        with service.turns.place(client):
-            heard = await service.hear(path, client, Wanted(timeline=True, show=True))
-        return render(heard, name, service.near(heard), _calibration(service))
+        with service.queue.place(client):
+            analysis = await service.analyse(
+                path, client, AnalysisOptions(timeline=True, show=True)
+            )
+        return render(analysis, name, service.near(analysis), _calibration(service))
     except InputError as error:
         return render_fault(str(error))
     except FullError:
@@ -167,7 +169,7 @@ def _calibration(service: Service) -> str:
     if not isinstance(error := trained.get("ece"), float):
         return ""
     return (
-        f"In tests ({trained.get('protocol')}) such percentages came true within "
+        f"In tests ({trained.get('protocol')}) such percentages were off by "
         f"{100 * error:.0f} points on average."
     )
 
@@ -190,7 +192,7 @@ def _report(folder: Path | None) -> str:
 
 def _for_programs() -> str:
     return """
-The page's server answers programs, too. Its interface is described in [openapi.json](openapi.json).
+The page's server also has a JSON API, described in [openapi.json](openapi.json).
 
 ```sh
 curl -F file=@song.mp3 'http://127.0.0.1:7860/api/classify?timeline=true'
@@ -204,6 +206,6 @@ with open("song.mp3", "rb") as file:
 print(answer["genre"], answer["confidence"], answer["sentence"])
 ```
 
-With a token: `curl -H "Authorization: Bearer TOKEN" …`. `GET /healthz` tells that the server
-answers, `GET /api/version` the version, the model and its genres.
+With a token: `curl -H "Authorization: Bearer TOKEN" …`. `GET /healthz` is a health check;
+`GET /api/version` gives the version, the model and its genres.
 """

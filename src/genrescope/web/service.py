@@ -1,4 +1,4 @@
-"""Hears what clients send, in turn and within limits: what the page and the API share."""
+"""Classification of uploads, in turn and within limits; used by the page and the API."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from genrescope.classifier import Classifier
 from genrescope.errors import InputError
 from genrescope.library.similar import Library, Neighbour
-from genrescope.web.hearing import Heard, Wanted, hear
-from genrescope.web.turns import Turns
+from genrescope.web.analysis import AnalysisOptions, UploadAnalysis, analyse
+from genrescope.web.queue import FairQueue
 from genrescope.workers import CrashedError, WorkerPool
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may ask of a server.
+    """Limits of a server.
 
     Attributes
     ----------
@@ -29,13 +29,13 @@ class Limits:
     minutes
         Of audio in a file.
     at_once
-        Files heard at a time, each in a process of its own (some 200 MB).
+        Files analysed in parallel, each in a process of its own (some 200 MB).
     inside
-        Requests that are received, wait or are heard; further ones are refused.
+        Maximum number of requests received, queued or processed; further ones get 503.
     upload_s
-        To receive a request's body, in s.
-    hear_s
-        To hear a file, in s.
+        Time limit to receive a request's body, in s.
+    analysis_s
+        Time limit for the analysis of a file, in s.
     """
 
     megabytes: float = 100.0
@@ -43,7 +43,7 @@ class Limits:
     at_once: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
     inside: int = 100
     upload_s: float = 60.0
-    hear_s: float = 60.0
+    analysis_s: float = 60.0
 
     @property
     def size(self) -> int:
@@ -52,11 +52,11 @@ class Limits:
 
 
 class TooSlowError(InputError):
-    """A file that takes longer to hear than is allowed."""
+    """The analysis of a file exceeded the time limit."""
 
 
 class Service:
-    """A classifier that hears for many clients.
+    """A classifier that serves many clients.
 
     Parameters
     ----------
@@ -65,53 +65,53 @@ class Service:
     limits
         See there.
     library
-        Where to look for similar tracks; has been updated.
+        Where to look for similar tracks.
 
     Attributes
     ----------
-    turns
-        Of those who want something heard.
+    queue
+        The queue of requests.
     """
 
     def __init__(
         self, classifier: Classifier, limits: Limits, library: Library | None = None
     ) -> None:
         self.classifier, self.limits, self.library = classifier, limits, library
-        self.turns = Turns(limits.at_once, limits.inside)
-        self._team = WorkerPool(limits.at_once, _open, classifier.folder)
+        self.queue = FairQueue(limits.at_once, limits.inside)
+        self._workers = WorkerPool(limits.at_once, _open, classifier.folder)
         self._waits = ThreadPoolExecutor(limits.at_once)  # for the processes
 
     def start(self) -> None:
         """Start the processes, so that the first client need not wait for them."""
-        self._team.start()
+        self._workers.start()
 
     def close(self) -> None:
         """End the processes."""
-        self._team.close()
+        self._workers.close()
         self._waits.shutdown()
 
-    async def hear(self, path: Path, client: str, wanted: Wanted) -> Heard:
-        """Hear a file when it is its client's turn.
+    async def analyse(self, path: Path, client: str, wanted: AnalysisOptions) -> UploadAnalysis:
+        """Analyse a file when its client's turn has come.
 
         Parameters
         ----------
         path
-            Of the file, by whose name the client knows it; it is left where it is.
+            Of the file, which is left in place.
         client
-            Who asks: an address.
+            Address of the client.
         wanted
-            What to make; its length is set by the limits.
+            What to compute; the limits set the maximum length.
 
         Raises
         ------
         InputError
-            If it cannot be heard: it is no audio, damaged, too long (``TooLongError``), takes too
-            long (``TooSlowError``), or crashes its decoder.
+            If it cannot be analysed: it is not audio, damaged, too long (``TooLongError``),
+            takes too long (``TooSlowError``), or crashes its decoder.
         """
         limit = 60 * self.limits.minutes
-        wanted = Wanted(wanted.timeline, self.library is not None, wanted.show, limit)
-        work = partial(self._team.do, hear, path, wanted, timeout_s=self.limits.hear_s)
-        async with self.turns.turn(client):
+        wanted = AnalysisOptions(wanted.timeline, self.library is not None, wanted.show, limit)
+        work = partial(self._workers.do, analyse, path, wanted, timeout_s=self.limits.analysis_s)
+        async with self.queue.turn(client):
             try:
                 # To the end, though the client may go: the turn is over when the process is free.
                 task = asyncio.get_running_loop().run_in_executor(self._waits, work)
@@ -121,17 +121,17 @@ class Service:
                     await task
                 raise
             except TimeoutError as error:
-                cause = f"hearing it takes longer than {self.limits.hear_s:g} s"
+                cause = f"its analysis takes longer than {self.limits.analysis_s:g} s"
                 raise TooSlowError(path.name, cause, "Send a part of it") from error
             except CrashedError as error:
-                cause = "its decoder crashes on it"
+                cause = "the decoder crashed"
                 raise InputError(path.name, cause, "Convert it to another format") from error
 
-    def near(self, heard: Heard, count: int = 5) -> tuple[Neighbour, ...]:
+    def near(self, analysis: UploadAnalysis, count: int = 5) -> tuple[Neighbour, ...]:
         """Find the library's tracks that sound most like one; none without a library."""
-        if self.library is None or heard.vector is None:
+        if self.library is None or analysis.vector is None:
             return ()
-        return self.library.near(heard.vector, count)
+        return self.library.near(analysis.vector, count)
 
 
 def _open(folder: Path) -> Classifier:

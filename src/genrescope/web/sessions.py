@@ -1,4 +1,4 @@
-"""What gradio keeps of its visitors: as long as they wait for an answer, and no longer."""
+"""Gradio's sessions, kept only while a visitor waits for an answer."""
 
 from __future__ import annotations
 

@@ -1,18 +1,14 @@
-"""A server's folder of temporary files, and what servers that were killed have left behind."""
+"""A server's folder of temporary files; removal of folders that killed servers left behind."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from genrescope.system import lock_folder, remove_unlocked
 
 _PREFIX = "genrescope-serve-"
 _NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
@@ -33,12 +29,11 @@ class ServerFolder:
 
     def __init__(self) -> None:
         parent = Path(tempfile.gettempdir())
-        if fcntl is not None:
-            _sweep(parent)
+        _sweep(parent)
         while True:
             self._kept = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
             self.path = Path(self._kept.name).resolve()
-            self._lock = _lock(self.path)
+            self._lock = lock_folder(self.path)
             if self.path.is_dir():  # no other server has swept it before it was locked
                 break
             self.close()
@@ -51,39 +46,8 @@ class ServerFolder:
             self._lock = None
 
 
-def _lock(folder: Path) -> int | None:
-    if fcntl is None:
-        return None
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    # Some network file systems have no such locks. Then no other server gets one, either.
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
-
-
 def _sweep(parent: Path) -> None:
     for entry in os.scandir(parent):
         if _NAME.fullmatch(entry.name):
             with suppress(OSError):  # another's, a link, a live server's, or just swept by another
-                _sweep_one(parent / entry.name)
-
-
-def _sweep_one(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        found = os.fstat(descriptor)
-        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            return
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # By the descriptor: the name may meanwhile be another's.
-        for entry in os.scandir(descriptor):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.name, dir_fd=descriptor)
-            else:
-                os.unlink(entry.name, dir_fd=descriptor)
-        folder.rmdir()
-    finally:
-        os.close(descriptor)
+                remove_unlocked(parent / entry.name)

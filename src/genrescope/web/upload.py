@@ -1,4 +1,4 @@
-"""Files that clients send: each in a folder of its own, whatever its name and whoever sends it."""
+"""Uploaded files: each in a folder of its own, whatever its name and client."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
+from genrescope.system import is_device_name
 from genrescope.web.clients import client_of
-from genrescope.web.turns import FullError
+from genrescope.web.queue import FullError
 
 _BLOCK = 2**20
 _LONGEST = 200  # bytes of a name; file systems take 255
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
 
-class Hold:
+class Reservation:
     """Room that an upload takes, from its first byte until its file is deleted.
 
     Attributes
@@ -79,10 +80,10 @@ class Uploads:
     def __init__(self, most: int, share: int) -> None:
         self.paths: set[str] = set()
         self._most, self._share = most, share
-        self._holds: list[Hold] = []
+        self._holds: list[Reservation] = []
 
     @contextmanager
-    def hold(self, request: Request) -> Iterator[Hold]:
+    def hold(self, request: Request) -> Iterator[Reservation]:
         """Take room for what a request brings, until it is deleted.
 
         Raises
@@ -93,7 +94,7 @@ class Uploads:
         # What gradio has deleted after a while takes none any more.
         self._holds = [one for one in self._holds if one.path is None or one.path.exists()]
         size = int(request.headers.get("content-length", "0"))
-        hold = Hold(self, client_of(request.scope), size)
+        hold = Reservation(self, client_of(request.scope), size)
         self.check(hold)
         self._holds.append(hold)
         try:
@@ -102,7 +103,7 @@ class Uploads:
             if hold.path is None:
                 self._holds.remove(hold)
 
-    def check(self, hold: Hold) -> None:
+    def check(self, hold: Reservation) -> None:
         """Make sure that there is room beside the others'.
 
         Raises
@@ -115,7 +116,7 @@ class Uploads:
         if own >= self._share or sum(other.size for other in others) >= self._most:
             raise FullError
 
-    def add(self, path: Path, hold: Hold) -> None:
+    def add(self, path: Path, hold: Reservation) -> None:
         """Take note of a file that has been received."""
         hold.path, hold.size = path, path.stat().st_size
         self.paths.add(str(path))
@@ -125,7 +126,7 @@ class Uploads:
         return path in self.paths
 
     def claim(self, path: str) -> bool:
-        """Take a file to be heard; False if it was not sent, or has been taken."""
+        """Claim a file for analysis; False if it was not uploaded, or is claimed already."""
         for hold in self._holds:
             if not hold.asked and hold.path is not None and str(hold.path) == path:
                 hold.asked = True
@@ -140,7 +141,7 @@ class Uploads:
             shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
-async def receive(request: Request, field: str, folder: Path, hold: Hold) -> Path:
+async def receive(request: Request, field: str, folder: Path, hold: Reservation) -> Path:
     """Keep the one file of a ``multipart/form-data`` request.
 
     Parameters
@@ -185,8 +186,8 @@ async def receive(request: Request, field: str, folder: Path, hold: Hold) -> Pat
             return path
     except OSError as error:
         shutil.rmtree(own, ignore_errors=True)
-        told = f"The file cannot be kept here ({error.strerror}); try again later."
-        raise HTTPException(507, told) from error
+        detail = f"The file cannot be kept here ({error.strerror}); try again later."
+        raise HTTPException(507, detail) from error
     except BaseException:
         shutil.rmtree(own, ignore_errors=True)
         raise
@@ -195,16 +196,16 @@ async def receive(request: Request, field: str, folder: Path, hold: Hold) -> Pat
 def _file(form: FormData, field: str) -> UploadFile:
     sent = form.get(field)
     if not isinstance(sent, UploadFile):
-        told = f"There is no file: send it as multipart/form-data, in a field named {field}."
-        raise HTTPException(422, told)
+        detail = f"There is no file: send it as multipart/form-data, in a field named {field}."
+        raise HTTPException(422, detail)
     return sent
 
 
-def _name(told: str) -> str:
+def _name(sent: str) -> str:
     # Some programs send whole paths, of either kind.
-    name = PurePosixPath(_NOT_IN_NAMES.sub("", told).replace("\\", "/")).name
+    name = PurePosixPath(_NOT_IN_NAMES.sub("", sent).replace("\\", "/")).name
     stem, ending = _cut(PurePosixPath(name).stem, _LONGEST), _cut(PurePosixPath(name).suffix, 12)
-    return f"{stem}{ending}" if stem.strip(". ") else f"clip{ending}"
+    return f"{stem}{ending}" if stem.strip(". ") and not is_device_name(stem) else f"clip{ending}"
 
 
 def _cut(text: str, size: int) -> str:

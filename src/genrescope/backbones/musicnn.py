@@ -1,0 +1,83 @@
+"""musicnn's four taggers, bundled with the package. They do not need torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import Waveform
+from genrescope.backbones import log_mel
+from genrescope.backbones.backbone import (
+    Backbone,
+    BackboneConfig,
+    BackboneOutput,
+    backbone,
+    run_batches,
+)
+from genrescope.errors import GenrescopeError
+from genrescope.inference import open_session
+
+NETWORKS = ("MSD_musicnn", "MSD_vgg", "MTT_musicnn", "MTT_vgg")
+"""Trained on the Million Song Dataset (MSD) or MagnaTagATune (MTT)."""
+
+_MIN_LIKELIHOOD = np.float32(1e-6)  # likelihood, so that log-odds stay finite
+_BATCH = 16  # patches; larger batches take more memory and are hardly faster
+
+
+@backbone("musicnn")
+@dataclass(frozen=True)
+class MusicnnConfig(BackboneConfig):
+    """One of ``NETWORKS``, as converted by ``tools/convert_musicnn.py``."""
+
+    source: str = "MSD_musicnn"
+
+    def __post_init__(self) -> None:
+        if self.source not in NETWORKS:
+            known = ", ".join(NETWORKS)
+            raise GenrescopeError(
+                f"There is no backbone {self.source!r}; there are: {known}. For other kinds write "
+                "KIND:SOURCE."
+            )
+
+    def to_json(self) -> str:
+        """Return the name alone."""
+        return self.source
+
+    def open(self) -> Backbone:
+        """Load it; running it on silence gives the widths."""
+        folder = Path(__file__).parents[1] / "weights" / "musicnn"
+        session = open_session((folder / f"{self.source}.onnx").read_bytes())
+        data_set = self.source.split("_", maxsplit=1)[0]
+        tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))
+        outputs = [output.name for output in session.get_outputs()]
+        silence = np.zeros((1, log_mel.PATCH, log_mel.BANDS), dtype=np.float32)
+
+        def run(patches: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            return dict(zip(outputs, session.run(outputs, {"log_mel": patches}), strict=True))
+
+        widths = {layer: rows.shape[1] for layer, rows in run(silence).items()}
+
+        def encode_log_mel(patches: NDArray[np.float32]) -> BackboneOutput:
+            layers = run_batches(run, patches, _BATCH, widths)
+            tags = layers["tags"]
+            likelihoods = np.clip(tags, _MIN_LIKELIHOOD, 1 - _MIN_LIKELIHOOD)
+            return BackboneOutput({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
+
+        def encode(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
+            return encode_log_mel(log_mel.to_patches(waveform, is_continuation=is_continuation))
+
+        return Backbone(
+            name=self.source,
+            sampling_rate=log_mel.SAMPLING_RATE,
+            window_s=log_mel.PATCH_SECONDS,
+            widths=widths,
+            tag_names=tuple(tags),
+            licence="ISC",
+            encode=encode,
+            margin=log_mel.HOP,
+            encode_log_mel=encode_log_mel,
+        )

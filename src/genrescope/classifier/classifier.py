@@ -1,0 +1,375 @@
+"""A loaded model: audio in, genre probabilities out. It does not need torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from functools import cached_property
+from math import inf
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrescope.audio import is_silent, to_waveform
+from genrescope.classifier import folder as files
+from genrescope.classifier.folder import CONFIG, ONNX
+from genrescope.classifier.prediction import Prediction, Timeline
+from genrescope.errors import GenrescopeError, InputError, WaveformError, one_line
+from genrescope.hub import find_model, push
+from genrescope.inference import MAX_MODEL_BYTES, first_line, on_gpu
+from genrescope.reading import read_bounded, sha256
+from genrescope.representations.embedding import Embedding
+from genrescope.representations.representation import Analysis
+
+_BATCH = 32
+_MAX_FLOAT16 = float(np.finfo(np.float16).max)
+
+Audio = str | os.PathLike[str] | NDArray[Any]
+AudioBatch = list[Any] | tuple[Any, ...]
+F = TypeVar("F", bound=np.floating[Any])
+
+
+class Classifier:
+    """A loaded model.
+
+    It can be called like `predict`, used from several threads at once, and pickled: the pickle
+    holds the folder's path and ``threads``, and unpickling loads the folder again.
+
+    Parameters
+    ----------
+    folder
+        As ``save_pretrained`` or a study writes it.
+    threads
+        For inference; None lets ONNX Runtime use every core.
+
+    Raises
+    ------
+    InputError
+        If a file of the folder is missing, too large or invalid.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], threads: int | None = None) -> None:
+        self.folder = folder = Path(folder)
+        self.threads = threads
+        self.config = files.read_config(folder / CONFIG)
+        self.representation = files.make_folder_representation(folder, self.config)
+        self._session = files.open_model(folder / ONNX, self.config, self.representation, threads)
+        self._input = self._session.get_inputs()[0].name
+
+    def __repr__(self) -> str:
+        backbones = getattr(self.representation, "backbones", ())
+        names = [str(getattr(backbone, "source", backbone.kind)) for backbone in backbones]
+        parts = [f"{len(self.genres)} genres", " + ".join(names) or self.representation.name]
+        accuracy = self.config.trained.get("accuracy")
+        if isinstance(accuracy, float):
+            parts.append(f"accuracy {accuracy:.3f} ({self.config.trained.get('protocol')})")
+        return one_line(f"<{type(self).__name__}: {', '.join(parts)}, {str(self.folder)!r}>")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.folder, self.threads)
+
+    @classmethod
+    def default(cls) -> Classifier:
+        """Load the bundled classifier."""
+        return cls(find_model(None), threads=1)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | os.PathLike[str],
+        revision: str | None = None,
+        *,
+        token: str | None = None,
+        threads: int | None = None,
+    ) -> Classifier:
+        """Load a model from a folder or from the Hugging Face hub.
+
+        Parameters
+        ----------
+        model
+            A folder, a classifier named by ``genrescope.list_models``, or the hub's
+            ``user/name``; an existing folder of that name comes first.
+        revision
+            A branch, tag or commit of the hub; None for the newest. Ignored for folders.
+        token
+            Hub access token, for private models; None uses the one stored by ``hf auth login``.
+        threads
+            See the class.
+
+        Raises
+        ------
+        GenrescopeError
+            If the model does not exist or is invalid, or the hub cannot be reached. Fetching
+            needs the extra ``hub``.
+        """
+        return cls(find_model(model, revision, token=token), threads)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Copy the model's files into a folder, which is created if it is missing.
+
+        Raises
+        ------
+        InputError
+            If a file's checksum differs from the one in ``config.json``.
+        """
+        self._check_files()
+        for name in files.SHARED_FILES:
+            if (self.folder / name).exists():
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.folder / name, Path(folder) / name)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the model's files to the Hugging Face hub.
+
+        Parameters
+        ----------
+        repo_id
+            ``user/name``; created if it is missing.
+        private
+            Whether a created repository is private.
+        token
+            Hub access token with write permission; None uses the one stored by ``hf auth login``.
+
+        Returns
+        -------
+        url
+            Of the commit.
+
+        Raises
+        ------
+        GenrescopeError
+            If the hub cannot be reached or refuses the upload, or a file's checksum differs
+            from the one in ``config.json``. Needs the extra ``hub``.
+        """
+        self._check_files()
+        return push(self.folder, files.SHARED_FILES, repo_id, private=private, token=token)
+
+    def _check_files(self) -> None:
+        for name, expected in self.config.files.items():
+            if (self.folder / name).is_file():
+                files.check_sha256(self.folder / name, sha256(self.folder / name), expected)
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits that change with anything that its predictions depend on."""
+        settings = {"representation": self.representation.to_json(), "genres": self.genres}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        digest.update(read_bounded(self.folder / ONNX, MAX_MODEL_BYTES, files.REMEDY))
+        return digest.hexdigest()[:16]
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """In the order of the logits."""
+        return tuple(self.config.genres)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether inference runs on a GPU, as it does where onnxruntime-gpu finds one."""
+        return on_gpu(self._session)
+
+    @overload
+    def predict(self, audio: Audio, sampling_rate: int = 0) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, audio: AudioBatch, sampling_rate: int = 0, *, on_error: Literal["raise"] = "raise"
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self, audio: AudioBatch, sampling_rate: int = 0, *, on_error: Literal["return"]
+    ) -> list[Prediction | GenrescopeError]: ...
+
+    def predict(
+        self,
+        audio: Audio | AudioBatch,
+        sampling_rate: int = 0,
+        *,
+        on_error: Literal["raise", "return"] = "raise",
+    ) -> Prediction | list[Prediction] | list[Prediction | GenrescopeError]:
+        """Classify one clip, or each of several.
+
+        Parameters
+        ----------
+        audio
+            A file, a waveform, or a list of them. A waveform is float32 or float64 in [-1, 1]:
+            (samples,), (samples, channels) or (channels, samples). The shorter axis of two holds
+            the channels, whose mean is used. Integers must be scaled first: int16 by
+            ``samples / 32768.0``.
+        sampling_rate
+            Of the waveforms, in Hz; not needed for files.
+        on_error
+            What to do about an item of a list that cannot be classified: raise its error, or
+            return the error in the item's place.
+
+        Returns
+        -------
+        prediction
+            Genres and their probabilities; for a list, a list in its order. `classify_files` does
+            the same for many files with every core.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read or is silent.
+        WaveformError
+            If a waveform is of another type or shape, too short or silent.
+        GenrescopeError
+            If the network's output is not finite.
+        ValueError
+            If a waveform comes without a sampling rate.
+        """
+        if not isinstance(audio, list | tuple):
+            return self._predict(audio, sampling_rate)
+        results: list[Prediction | GenrescopeError] = []
+        for item in audio:
+            try:
+                results.append(self._predict(item, sampling_rate))
+            except GenrescopeError as error:
+                if on_error == "raise":
+                    raise
+                results.append(error)
+        return results
+
+    __call__ = predict
+
+    def _predict(self, audio: Audio, sampling_rate: int) -> Prediction:
+        return self.analyse(audio, sampling_rate)[0]
+
+    def analyse(
+        self, audio: Audio, sampling_rate: int = 0
+    ) -> tuple[Prediction, NDArray[np.float16]]:
+        """Classify and embed one clip, from one decoding and one run of the backbone.
+
+        Parameters, errors: see ``predict``.
+
+        Returns
+        -------
+        prediction
+            As of ``predict``.
+        embedding
+            float16 (embedding_width,): the mean of an embedding's columns over the windows; for
+            models with another representation, the logits.
+        """
+        analysis = self._analyse(audio, sampling_rate)
+        if isinstance(audio, np.ndarray) and is_silent(to_waveform(audio)):
+            raise WaveformError("the waveform is silent")
+        # As in training: the windows are averaged first, then classified.
+        mean = analysis.arrays.mean(axis=0, keepdims=True)
+        logits = self._logits(audio, mean)
+        columns = mean if isinstance(self.representation, Embedding) else logits
+        embedding = np.clip(columns[0], -_MAX_FLOAT16, _MAX_FLOAT16).astype(np.float16)
+        return self._rank(analysis, softmax(logits)[0]), embedding
+
+    @cached_property
+    def embedding_width(self) -> int:
+        """Columns of an embedding of ``analyse``."""
+        if isinstance(self.representation, Embedding):
+            return self.representation.shape[0]
+        return len(self.genres)
+
+    def _rank(self, analysis: Analysis, scores: NDArray[np.float32]) -> Prediction:
+        ranked = {self.genres[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")}
+        genre, confidence = next(iter(ranked.items()))
+        unsure = confidence < self.config.unsure_below
+        warnings = tuple(warning.message for warning in analysis.warnings)
+        return Prediction(genre, confidence, unsure, ranked, dict(analysis.tags), warnings)
+
+    def timeline(self, audio: Audio, sampling_rate: int = 0) -> Timeline:
+        """Classify every window of a clip.
+
+        Parameters, errors: see ``predict``.
+
+        Returns
+        -------
+        timeline
+            One row for every whole window; a single row for a model without windows. Rows of
+            silent windows are 0.
+        """
+        parts: Iterable[Analysis]
+        if isinstance(audio, np.ndarray):
+            parts = [self._analyse(audio, sampling_rate)]
+        else:
+            parts = self.representation.analyse_windows(Path(audio))
+        # Part by part: of hours of audio, only the probabilities stay in memory.
+        window_s, rows = inf, []
+        for part in parts:
+            window_s = part.window_s
+            probabilities = softmax(self._logits(audio, part.arrays))
+            probabilities[np.flatnonzero(part.silent)] = 0
+            rows.append(probabilities)
+        return Timeline(self.genres, window_s, np.concatenate(rows))
+
+    def _analyse(self, audio: Audio, sampling_rate: int) -> Analysis:
+        if not isinstance(audio, np.ndarray):
+            return self.representation.analyse_file(Path(audio))
+        if sampling_rate <= 0:
+            raise ValueError("a waveform needs its sampling rate in Hz")
+        waveform = to_waveform(audio)
+        try:
+            analysis = self.representation.analyse(waveform, sampling_rate)
+        except ValueError as error:
+            raise WaveformError(str(error)) from error
+        if not np.isfinite(analysis.arrays).all():
+            raise WaveformError(f"its {self.representation.name} are not all finite numbers")
+        return analysis
+
+    def _logits(self, audio: Audio, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+        # The error names the file that the network fails on, beside the network's own.
+        try:
+            return self.logits(arrays)
+        except InputError as error:
+            if isinstance(audio, np.ndarray):
+                raise
+            cause = f"the classifier's {error.path.name} fails on it: {error.cause}"
+            raise InputError(Path(audio), cause, error.remedy) from error
+
+    def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the model alone.
+
+        Parameters
+        ----------
+        arrays
+            float32 (batch, *shape), of this classifier's representation.
+
+        Returns
+        -------
+        logits
+            float32 (batch, genres), finite.
+
+        Raises
+        ------
+        InputError
+            If the network cannot run on them, or gives anything else.
+        """
+        batches = [self._run(arrays[i : i + _BATCH]) for i in range(0, len(arrays), _BATCH)]
+        return np.concatenate([np.empty((0, len(self.genres)), dtype=np.float32), *batches])
+
+    def _run(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+        path = self.folder / ONNX
+        try:
+            logits: NDArray[np.float32] = self._session.run(["logits"], {self._input: arrays})[0]
+        except Exception as error:
+            cause = f"it cannot run on arrays of shape {arrays.shape} ({first_line(error)})"
+            raise InputError(path, cause, files.REMEDY) from error
+        if logits.shape != (wanted := (len(arrays), len(self.genres))):
+            cause = f"its logits are of shape {logits.shape}, not {wanted}"
+            raise InputError(path, cause, files.REMEDY)
+        if not np.isfinite(logits).all():
+            raise InputError(path, "its logits are not all finite numbers", files.REMEDY)
+        return logits
+
+    def probabilities(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Softmax of ``logits``; float32 (batch, genres), rows sum to 1."""
+        return softmax(self.logits(arrays))
+
+
+def softmax(logits: NDArray[F]) -> NDArray[F]:
+    """Logits (batch, genres) to probabilities of the same shape and dtype; rows sum to 1."""
+    exponent = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(exponent / exponent.sum(axis=1, keepdims=True))

@@ -1,0 +1,1 @@
+"""The command line: thin calls into the packages below, imported when a command runs."""

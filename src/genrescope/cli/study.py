@@ -1,0 +1,169 @@
+"""The command that compares models and writes a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from genrescope.cli.console import ERR, OUT, StoppedError, note, require, say
+from genrescope.cli.options import CacheOption, StrictOption
+from genrescope.cli.training_data import (
+    DAMAGED,
+    LAYOUT,
+    MISSING_GENRES,
+    names,
+    open_data,
+    trainer_flags,
+)
+from genrescope.datasets.layout import Layout
+from genrescope.errors import GenrescopeError, one_line
+from genrescope.io import check_folder
+
+app = typer.Typer()
+GET_GTZAN = "`genrescope data get gtzan`"
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "- `genrescope study` compares three models on synthetic demo clips\n\n"
+    "- `genrescope study --data gtzan --out report` compares them on GTZAN\n\n"
+    "- `genrescope study why-so-low --data gtzan --quick`\n\n"
+    "- `genrescope study --data my-genres/ --recipes original-cnn --protocols random --seeds 3`"
+)
+def study(
+    plan: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="Name of a bundled study, or a YAML file.")
+    ] = "original",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="GTZAN in any layout, folder of genre folders, or CSV file. [default: demo]"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report. [default: study-STUDY-DATA]")
+    ] = None,
+    recipes: Annotated[
+        str | None, typer.Option(help="Recipes (names or YAML files), comma-separated.")
+    ] = None,
+    protocols: Annotated[
+        str | None, typer.Option(help="Protocols, comma-separated; see `genrescope list`.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds of every fit.")] = None,
+    audio_variants: Annotated[
+        str | None,
+        typer.Option(help="Only these audio variants, comma-separated: full, full-16k, excerpt."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few epochs and two seeds, to check the setup.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of parallel fits. [default: one per core]")
+    ] = None,
+    strict: StrictOption = False,
+    layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
+    allow_damaged: Annotated[bool, DAMAGED] = False,
+    allow_missing_genres: Annotated[bool, MISSING_GENRES] = False,
+    download: Annotated[
+        bool | None,
+        typer.Option(
+            "--download/--no-download",
+            help="Download weights from the Hugging Face hub. [default: only with --data]",
+        ),
+    ] = None,
+    cache_dir: CacheOption = None,
+    accelerator: Annotated[str, typer.Option(help="Of Lightning: cpu, gpu, mps, auto, …")] = "auto",
+    devices: Annotated[str, typer.Option(help="Of Lightning: auto, a number, or a list.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="Of Lightning: auto, ddp_spawn, …")] = "auto",
+) -> None:
+    """Train and compare models, and write a report.
+
+    Writes report.html, report.md, results.csv, summary.csv, comparisons.csv, results.json, figures
+    and models. A study that was stopped resumes when the command is run again.
+    """
+    require("lightning", "study")
+    if out is not None:
+        check_folder(out, inputs=_inputs(data, out))
+    from genrescope.cli.progress import StudyProgress
+    from genrescope.study.config import load_study
+
+    what = load_study(
+        plan,
+        recipes=names(recipes),
+        protocols=names(protocols),
+        seeds=seeds,
+        audio_variants=names(audio_variants),
+    )
+    if quick:
+        what = what.quick_version()
+    if data is None:
+        note(
+            "No --data: using the synthetic demo set in the package. Download GTZAN with "
+            f"{GET_GTZAN} and give its folder with --data."
+        )
+    with StudyProgress(ERR) as progress:
+        dataset = open_data(data, progress, layout, allow_missing_genres=allow_missing_genres)
+        # Importing torch takes seconds: the options and the data have been checked before.
+        from genrescope.study.report import write_report
+        from genrescope.study.run import Options, run_study
+
+        options = Options(
+            jobs=jobs,
+            store=cache_dir,
+            strict=strict,
+            allow_damaged=allow_damaged,
+            allow_missing_genres=allow_missing_genres,
+            download=data is not None if download is None else download,
+            trainer_flags=trainer_flags(accelerator, devices, strategy),
+        )
+        for problem in dataset.problems:
+            progress.note(f"Note: {problem}")
+        short = Path(plan).stem + ("-quick" if quick else "")
+        folder = out or Path(f"study-{short}-{dataset.name}")
+        check_folder(folder, inputs=_inputs(data, folder))
+        try:
+            done = run_study(what, dataset, folder, options, progress)
+        except KeyboardInterrupt as interrupt:
+            raise StoppedError from interrupt
+    html = write_report(done, folder)
+    _print_study(done)
+    beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
+    say(f"Report: {html} (also {beside})")
+    if not done.cells:
+        raise GenrescopeError("No model could be run. The report says why.")
+
+
+def _inputs(data: Path | None, out: Path) -> list[Path]:
+    # The data, and the output folder if a table of the report would replace a table of the data.
+    if data is None:
+        return []
+    written = ("results.csv", "summary.csv", "comparisons.csv")
+    return [data, out] if any(_is_same(data, out / name) for name in written) else [data]
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # it does not exist, or no file can have such a name
+        return False
+
+
+def _print_study(study: Any) -> None:
+    from rich.table import Table
+
+    from genrescope.study.report import summary
+
+    kind = " (quick: no results)" if study.config.quick else ""
+    table = Table("protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed")
+    table.title = one_line(f"{study.config.name}, on {study.dataset.name}{kind}")
+    for line in summary(study):
+        cells = (
+            [line["mark"], "", "", ""]
+            if line["mark"]
+            else [line["accuracy"], line["interval"], line["n_test"], line["seconds"]]
+        )
+        protocol = f"{line['protocol']} {line['leaks']}".rstrip()
+        table.add_row(*map(one_line, (protocol, line["recipe"], *cells)))
+    OUT.print(table)

@@ -1,0 +1,314 @@
+"""The commands that write genres into tags: plan, apply, undo, resume, log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genrescope.cli.console import ERR, OUT, StoppedError, note, say, say_json
+from genrescope.cli.library import (
+    DbOption,
+    LibraryArgument,
+    database_files,
+    open_catalogue,
+    own_file,
+)
+from genrescope.errors import GenrescopeError, InputError, one_line
+from genrescope.io import check_output, replaces
+from genrescope.tagging.policy import Existing
+
+if TYPE_CHECKING:
+    from genrescope.tagging.journal import Journal, JournalEntry
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Write genres into tags: plan, review, apply, undo.",
+)
+_SHOWN = 20  # changes of a plan, on the terminal
+JournalOption = Annotated[
+    Path | None,
+    typer.Option(help="Journal of the changes. [default: in the user's data folder]"),
+]
+PlanArgument = Annotated[
+    str | None, typer.Argument(help="File or number of a plan. [default: the newest]")
+]
+
+
+@app.command(
+    "plan",
+    epilog="Examples:\n\n"
+    "- `genrescope scan ~/Music`, then `genrescope tag plan ~/Music`\n\n"
+    "- `genrescope tag plan ~/Music --existing add --taxonomy my-genres.toml --out plan.csv`\n\n"
+    "- `genrescope tag plan ~/Music/new --existing replace --min-confidence 0.9 --max-genres 1`",
+)
+def tag_plan(
+    library: LibraryArgument,
+    min_confidence: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Minimum sum of the written genres' probabilities."),
+    ] = 0.7,
+    existing: Annotated[
+        Existing, typer.Option(help="What to do with files that have a genre.")
+    ] = Existing.SKIP,
+    max_genres: Annotated[int, typer.Option(min=1, help="Maximum number of genres per file.")] = 2,
+    taxonomy: Annotated[
+        Path | None,
+        typer.Option(help="Your genres, their aliases and their tree (TOML)."),
+    ] = None,
+    break_hard_links: Annotated[
+        bool,
+        typer.Option(
+            "--break-hard-links",
+            help="Also tag files with hard links; their other names keep the old tags.",
+        ),
+    ] = False,
+    db: DbOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. [default: tag-plan-DATE-TIME.csv, here]")
+    ] = None,
+) -> None:
+    """Write a plan: which genres would be written into which files, and why. Changes no tags.
+
+    The plan is a CSV file. Review it, edit it if you like, then run `genrescope tag apply`.
+    """
+    from datetime import datetime
+
+    from genrescope.audio.formats import may_be_audio
+    from genrescope.library.scan import open_library
+    from genrescope.tagging.plan import make_plan, write_plan
+    from genrescope.tagging.policy import Policy
+    from genrescope.taxonomy import load_taxonomy
+
+    folder = open_library(library)
+    genres = load_taxonomy(taxonomy)
+    policy = Policy(
+        existing=existing,
+        min_confidence=min_confidence,
+        max_genres=max_genres,
+        map_existing=taxonomy is not None,
+    )
+    now = datetime.now().astimezone()
+    plan = out or Path(f"tag-plan-{now:%Y-%m-%d-%H%M%S}.csv")
+    check_output(plan, inputs=database_files(db), is_audio=may_be_audio)
+    _check_new(plan)
+    is_stream = plan.exists()  # a pipe, a device or standard output: the table goes there
+    with open_catalogue(db) as catalogue:
+        known = catalogue.counts(str(folder))
+        if not known["analysed"]:
+            raise GenrescopeError(f"{library}: not scanned yet. Run `genrescope scan` on it.")
+        first = _First(known["analysed"])
+        steps = make_plan(catalogue, folder, genres, policy, break_hard_links=break_hard_links)
+        counts = write_plan(plan, folder, first.through(steps))
+    first.show()
+    _print_plan(plan, counts, known, note if is_stream else say)
+
+
+@app.command(
+    "apply",
+    epilog="Examples:\n\n"
+    "- `genrescope tag apply plan.csv`\n\n"
+    "- `genrescope tag apply plan.csv --preserve-mtime`",
+)
+def tag_apply(
+    plan: Annotated[Path, typer.Argument(help="Plan written by `genrescope tag plan`.")],
+    preserve_mtime: Annotated[
+        bool, typer.Option("--preserve-mtime", help="Keep the modification time of each file.")
+    ] = False,
+    journal: JournalOption = None,
+) -> None:
+    """Write the genres of a plan into the files' tags. `genrescope tag undo` reverts it.
+
+    Only the genre is changed. Files that have changed since the plan was written are skipped and
+    named. It can be stopped at any moment: each file is the old or the new one, and
+    `genrescope tag resume` continues.
+    """
+    from genrescope.tagging.apply import register_plan
+    from genrescope.tagging.plan import open_plan
+
+    opened = open_plan(plan)
+    with _journal(journal) as changes:
+        entry = register_plan(changes, opened, preserve_mtime=preserve_mtime)
+        before = entry.counts.get("done", 0)
+        counts = _write(changes, entry)
+    if before:
+        note(f"{before:,} files of this plan had been written before.")
+    _print_changes(counts, f"undo it with: genrescope tag undo {plan}")
+
+
+@app.command(
+    "undo",
+    epilog="Examples:\n\n"
+    "- `genrescope tag undo` reverts the newest plan\n\n"
+    "- `genrescope tag undo plan.csv`\n\n"
+    "- `genrescope tag undo 3` reverts a plan by its number in `genrescope tag log`",
+)
+def tag_undo(
+    plan: PlanArgument = None,
+    journal: JournalOption = None,
+) -> None:
+    """Restore the files as they were before a plan was applied, byte for byte.
+
+    In a file that another program has changed since, only the genre is restored.
+    """
+    from genrescope.tagging.apply import undo_plan
+
+    with _journal(journal) as changes:
+        entry = _entry(changes, plan, ("done", "ready", "waiting"))
+        total = entry.counts.get("done", 0) + entry.counts.get("ready", 0)
+        note(f"Library: {entry.library} ({total:,} files to be undone)")
+        counts = _change(undo_plan(changes, entry), total, "undoing")
+    _print_changes(counts)
+
+
+@app.command("resume", epilog="Examples:\n\n- `genrescope tag resume` after a kill or a power cut")
+def tag_resume(
+    plan: PlanArgument = None,
+    journal: JournalOption = None,
+) -> None:
+    """Continue a plan whose application was interrupted."""
+    with _journal(journal) as changes:
+        entry = _entry(changes, plan, ("ready", "waiting"))
+        counts = _write(changes, entry)
+    _print_changes(counts, "undo it with: genrescope tag undo")
+
+
+@app.command("log", epilog="Examples:\n\n- `genrescope tag log --json`")
+def tag_log(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    journal: JournalOption = None,
+) -> None:
+    """List the plans that have been applied, the newest first."""
+    from datetime import datetime
+
+    with _journal(journal, write=False) as changes:
+        entries = changes.plans()
+    if as_json:
+        rows = [
+            {
+                "number": entry.number,
+                "plan": str(entry.file),
+                "library": str(entry.library),
+                "begun": datetime.fromtimestamp(entry.begun).astimezone().isoformat("T", "seconds"),
+                **entry.counts,
+            }
+            for entry in entries
+        ]
+        say_json(rows)
+        return
+    for entry in entries:
+        begun = datetime.fromtimestamp(entry.begun).astimezone()
+        counts = ", ".join(f"{count:,} {state}" for state, count in entry.counts.items())
+        say(f"{entry.number}  {begun:%Y-%m-%d %H:%M}  {entry.file}  {counts}")
+    if not entries:
+        say("No plan has been applied.")
+
+
+def _journal(path: Path | None, *, write: bool = True) -> Journal:
+    from genrescope.tagging.journal import Journal, default_path
+
+    place = own_file(path, default_path, "--journal")
+    return Journal(place, write=write or not place.exists())
+
+
+def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> JournalEntry:
+    from genrescope.tagging.plan import open_plan
+
+    entries = journal.plans()
+    if plan is None:
+        for entry in entries:
+            if any(entry.counts.get(state) for state in states):
+                return entry
+        raise GenrescopeError("No plan has anything left to do. `genrescope tag log` lists them.")
+    key = "" if plan.isdigit() else open_plan(Path(plan)).key
+    for entry in entries:
+        if str(entry.number) == plan or entry.key == key:
+            return entry
+    cause = "it has not been applied, or was edited since"
+    raise GenrescopeError(f"{plan}: {cause}. `genrescope tag log` lists the plans by number.")
+
+
+def _check_new(plan: Path) -> None:
+    if replaces(plan):
+        cause = "the file exists, and may be a plan that you have edited"
+        raise InputError(plan, cause, "Give another name with --out, or remove it")
+
+
+class _First:
+    # Shows the progress of a plan, then its first changes.
+
+    def __init__(self, total: int) -> None:
+        self._total, self._steps = total, list[Any]()
+
+    def through(self, steps: Any) -> Any:
+        from genrescope.cli.progress import bar
+
+        with bar("planning", self._total, ERR) as bars:
+            task = bars.add_task("", total=self._total)
+            for step in steps:
+                bars.advance(task)
+                if step.action == "write" and len(self._steps) < _SHOWN:
+                    self._steps.append(step)
+                yield step
+
+    def show(self) -> None:
+        from rich.table import Table
+
+        if not OUT.is_terminal or not self._steps:
+            return
+        table = Table("file", "old", "new", "confidence")
+        for step in self._steps:
+            genres = ("; ".join(names) for names in (step.old, step.new))
+            cells = step.path, *genres, f"{step.confidence:.2f}"
+            table.add_row(*map(one_line, cells))
+        OUT.print(table)
+
+
+def _print_plan(
+    plan: Path, counts: dict[str, int], known: dict[str, int], say: Callable[[str], None]
+) -> None:
+    write = counts.pop("write")
+    say(f"{plan}: {write:,} files to be written, {sum(counts.values()):,} left alone")
+    for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
+        say(f"  {count:,} left alone: {reason}")
+    if known["failed"] or known["waiting"]:
+        say(f"  not in the plan: {known['waiting']:,} not analysed yet, {known['failed']:,} failed")
+    if write:
+        say(f"No tags have been changed. Review it, then: genrescope tag apply {plan}")
+
+
+def _write(journal: Journal, entry: JournalEntry) -> dict[str, int]:
+    from genrescope.tagging.apply import apply_plan
+
+    total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
+    note(f"Library: {entry.library} ({total:,} files to be written)")
+    return _change(apply_plan(journal, entry), total, "writing")
+
+
+def _change(results: Any, total: int, what: str) -> dict[str, int]:
+    from genrescope.cli.progress import bar
+
+    counts: dict[str, int] = {}
+    try:
+        with bar(what, total, ERR) as bars, closing(results):
+            task = bars.add_task("", total=total)
+            for result in results:
+                bars.advance(task)
+                counts[result.state] = counts.get(result.state, 0) + 1
+                if result.reason:
+                    note(f"{result.state}: {result.path}: {result.reason}")
+    except KeyboardInterrupt as interrupt:
+        message = "Stopped. Each file is the old or the new one. Resume: genrescope tag resume"
+        raise StoppedError(message) from interrupt
+    return counts
+
+
+def _print_changes(counts: dict[str, int], then: str = "") -> None:
+    done = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+    written = counts.get("written", 0)
+    say((done or "nothing to do") + (f"; {then}" if then and written else ""))
+    if counts.get("failed") or counts.get("skipped"):
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Classify millions of files on a Ray cluster."""

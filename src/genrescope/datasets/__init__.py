@@ -1,0 +1,1 @@
+"""Data sets: tracks, their labels, and how to split them."""

@@ -1,0 +1,101 @@
+"""Results as JSON values and as a sentence, for the command line, the API and the page."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from genrescope.classifier import Prediction, Timeline
+from genrescope.classifier.batch import FileResult
+from genrescope.library.similar import Similar
+
+_CERTAIN, _PART = 0.95, 1 / 7
+
+
+def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
+    """Return the result of a file as JSON values.
+
+    Returns
+    -------
+    row
+        ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags``,
+        ``warnings`` and, if it was computed, ``timeline``: ``step_s`` (None if the clip was
+        analysed whole) and the genre of each step (None if silent).
+    """
+    path, found = str(answer.path), answer.prediction
+    if found is None:
+        return {"path": path, "error": str(answer.error)}
+    row: dict[str, Any] = {
+        "path": path,
+        "genre": found.genre,
+        "unsure": found.unsure,
+        "scores": _scores(found.probabilities, top_k),
+        "tags": _scores(found.tags, top_k),
+        "warnings": list(found.warnings),
+    }
+    if (times := answer.timeline) is not None:
+        step_s = round(times.step_s, 3) if isfinite(times.step_s) else None
+        row["timeline"] = {"step_s": step_s, "genres": times.best}
+    return row
+
+
+def similar_row(similar: Similar) -> dict[str, Any]:
+    """Return the tracks similar to one as JSON values.
+
+    Returns
+    -------
+    row
+        ``track`` and ``error``, or ``track``, ``genre``, ``confidence`` and ``similar``, a list of
+        ``path``, ``similarity``, ``genre`` and ``confidence``.
+    """
+    if similar.error is not None:
+        return {"track": str(similar.path), "error": str(similar.error)}
+    return {
+        "track": str(similar.path),
+        "genre": similar.genre,
+        "confidence": round(similar.confidence, 6),
+        "similar": [
+            {
+                "path": str(near.path),
+                "similarity": round(near.similarity, 6),
+                "genre": near.genre,
+                "confidence": round(near.confidence, 6),
+            }
+            for near in similar.neighbours
+        ],
+    }
+
+
+def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
+    """Write a prediction as a sentence: "Probably metal (0.86); parts sound like rock.".
+
+    Parameters
+    ----------
+    prediction
+        Of the whole clip.
+    timeline
+        Adds the genres of at least a seventh of the clip that have not been named.
+    """
+    first, *rest = prediction.likely
+    named = {first}
+    best_guess = f"{first} ({prediction.confidence:.2f})"
+    if prediction.unsure:
+        others = f", or {' or '.join(rest[:2])}" if rest else ""
+        named |= set(rest[:2])
+        text = f"Low confidence: perhaps {best_guess}{others}"
+    else:
+        certainty = "Almost certainly" if prediction.confidence >= _CERTAIN else "Probably"
+        text = f"{certainty} {best_guess}"
+    if timeline is not None:
+        best = timeline.best
+        parts_of = {genre: best.count(genre) / len(best) for genre in best if genre is not None}
+        ranked = sorted(parts_of, key=lambda genre: -parts_of[genre])
+        parts = [name for name in ranked if name not in named and parts_of[name] >= _PART]
+        if parts:
+            text += f"; parts sound like {' and '.join(parts[:2])}"
+    return f"{text}."
+
+
+def _scores(probabilities: dict[str, float], top_k: int) -> list[dict[str, Any]]:
+    first = list(probabilities.items())[:top_k]
+    return [{"label": name, "score": round(score, 6)} for name, score in first]

@@ -1,0 +1,1 @@
+"""Write genres into files' tags: plan, apply, undo."""

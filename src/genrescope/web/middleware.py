@@ -1,0 +1,378 @@
+"""Middleware: access, size and time limits before a request reaches the application."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import h11
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from genrescope.web.clients import client_of, log_line
+
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names of this machine by which a page that listens to it alone may be asked for."""
+
+_COOKIE = "genrescope_token"
+_HEAD_S = 10.0  # to receive the head of a request
+_PASS, _PASS_S = 2**24, 2.0  # bytes and seconds of a body that nobody wants
+_TAKE_S, _TAKE = 10.0, 10_000  # a client takes so many bytes of its answer in so many seconds
+_OPEN = frozenset({"/healthz"})  # without the token
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/?#@:,\[\]]+)(?::(\d{0,5}))?", re.IGNORECASE)
+_ORIGIN = re.compile(r"(https?)://(.+)", re.IGNORECASE)
+_CLOSE = (b"connection", b"close")
+_PORTS = {"http": 80, "https": 443}
+_PROGRAMS = ("/api/", "/gradio_api/")  # paths that no link leads to
+# Nothing from elsewhere, whatever a page may hold. Gradio's code needs the two unsafe words.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
+)
+_HEADERS = (
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class RequestGuard:
+    """ASGI middleware that rejects requests before they are processed.
+
+    What a page of another origin makes a browser send is refused with 403, but for links to pages:
+    a browser says where a request comes from by ``Origin`` and ``Sec-Fetch-Site``, which no page
+    can forge; programs send neither. Another port of the same machine is another origin, too.
+    A request that fails is one line in the log.
+
+    Parameters
+    ----------
+    app
+        What it stands before.
+    size
+        Of a request's body, in bytes; more is refused with 413.
+    upload_s
+        To receive a body, in s; longer is refused with 408.
+    token
+        That clients must know, else 401: as ``Authorization: Bearer``, or ``?token=``, which a
+        browser keeps in a cookie. None lets everyone in.
+    names
+        Of the server, one of which a request must ask for, else 421: keeps a foreign page from
+        reaching a server of this machine under a name of its own. None takes any.
+    framers
+        Origins whose pages may show this one in a frame, beside its own.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        size: int,
+        upload_s: float,
+        token: str | None = None,
+        names: frozenset[str] | None = None,
+        framers: tuple[str, ...] = (),
+    ) -> None:
+        self._app, self._size, self._upload_s = app, size, upload_s
+        self._token, self._names = token, names
+        self._frames = {"document", *(("iframe",) if framers else ())}
+        policy = " ".join((_POLICY, *framers)).encode()
+        self._headers = [(b"content-security-policy", policy), *_HEADERS]
+        if not framers:  # an older header, which cannot name origins
+            self._headers.append((b"x-frame-options", b"SAMEORIGIN"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _Body(Headers(scope=scope), receive, self._size, self._upload_s)
+        head = scope["method"] == "HEAD" and not scope["path"].startswith("/gradio_api/")
+        started = False
+
+        async def guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                await body.pass_over()
+                more = self._headers if body.complete else [*self._headers, _CLOSE]
+                message = {**message, "headers": [*message["headers"], *more]}
+            elif head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        # What can be got can be asked for by HEAD.
+        asked = {**scope, "method": "GET"} if head else scope
+        try:
+            answer = self._refusal(asked) or self._app
+            await answer(asked, body.receive, guarded)
+        except HTTPException as error:
+            if started:
+                log_line(scope, f"the answer failed: {error.detail}")
+            else:
+                answer = _refuse(error.status_code, error.detail, error.headers)
+                await answer(scope, receive, guarded)
+        except ClientDisconnect:
+            log_line(scope, "the client disconnected")
+        except Exception as error:  # noqa: BLE001  whatever a client has sent, others are answered
+            _log_fault(scope, error)
+            if not started:
+                await _refuse(500, "Internal server error.")(scope, receive, guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if self._names is not None and _authority(headers.get("host", ""))[0] not in self._names:
+            return _refuse(421, f"This server is named {' or '.join(sorted(self._names))}.")
+        if not _is_well_forwarded(headers):
+            return _refuse(400, "X-Forwarded-Host or X-Forwarded-Proto is malformed.")
+        if self._is_foreign(scope, headers):
+            return _refuse(403, "Requests from pages of other sites are not allowed.")
+        if self._token is not None and scope["path"] not in _OPEN:
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            if self._has_token(query.get("token", "")) and scope["method"] == "GET":
+                return self._set_cookie(scope, query)
+            if not self._has_token(_sent_token(headers)):
+                return _refuse(401, "A token is needed: Authorization: Bearer TOKEN, or ?token=.")
+        return None
+
+    def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
+        sites = {site.strip().lower() for site in headers.getlist("sec-fetch-site")}
+        if not sites <= {"same-origin", "none"} and not self._is_link(scope, headers):
+            return True
+        origins = headers.getlist("origin")
+        return len(origins) > 1 or not all(self._is_own(one, scope, headers) for one in origins)
+
+    def _is_link(self, scope: Scope, headers: Headers) -> bool:
+        # To a page, in a window of its own.
+        return (
+            scope["method"] == "GET"
+            and headers.get("sec-fetch-mode") == "navigate"
+            and headers.get("sec-fetch-dest") in self._frames
+            and not scope["path"].startswith(_PROGRAMS)
+        )
+
+    def _is_own(self, origin: str, scope: Scope, headers: Headers) -> bool:
+        # A server in front may speak TLS, and ask for this one by another name than the browser
+        # did, which it then passes on. A foreign page cannot: that header is not one of those that
+        # it may send without asking first.
+        found = _ORIGIN.fullmatch(origin.strip())
+        if found is None:
+            return False
+        scheme, (name, port) = found[1].lower(), _authority(found[2])
+        forwarded = headers.get("x-forwarded-host")
+        in_front = self._names is None or forwarded is not None
+        if not name or not (scheme == scope["scheme"] or (in_front and scheme == "https")):
+            return False
+        usual = _PORTS[scheme]
+        asked = [headers.get("host", ""), *(forwarded or "").split(",")[:1]]
+        return any(
+            (name, port or usual) == (own, own_port or usual)
+            for own, own_port in map(_authority, asked)
+        )
+
+    def _set_cookie(self, scope: Scope, query: dict[str, str]) -> Response:
+        # The browser keeps the token, so that it does not stand in the address for all to see.
+        del query["token"]
+        address = scope.get("root_path", "") + scope["path"]
+        address = "/" + address.lstrip("/\\")  # never to another server
+        response = RedirectResponse(f"{address}?{urlencode(query)}" if query else address, 303)
+        secure = scope["scheme"] == "https"
+        response.set_cookie(
+            _COOKIE, self._token or "", httponly=True, samesite="strict", secure=secure
+        )
+        return response
+
+    def _has_token(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode(), (self._token or "").encode())
+
+
+class _Body:
+    # A request's body on its way.
+
+    def __init__(self, headers: Headers, receive: Receive, size: int, seconds: float) -> None:
+        self._receive, self._size, self._seconds = receive, size, seconds
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._length = int(headers.get("content-length", "0"))  # h11 takes no other
+        self._received = 0
+        # Sends nothing before it may, or too much to be skipped.
+        self._stays_away = "expect" in headers or self._length > size
+        self.complete = not self._length and "transfer-encoding" not in headers
+
+    async def receive(self) -> Message:
+        if self.complete:  # what follows is only the client's leave
+            return await self._receive()
+        if self._length > self._size:
+            raise self._too_large()
+        self._stays_away = False
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as error:
+            text = f"The request was not received within {self._seconds:g} s."
+            raise HTTPException(408, text) from error
+        self._received += len(message.get("body", b""))
+        if self._received > self._size:
+            raise self._too_large()
+        self.complete = not message.get("more_body", False)
+        return message
+
+    async def pass_over(self) -> None:
+        """Take in what is left, if it is little and comes at once.
+
+        A client that is still sending when the connection closes does not get to see the answer.
+        """
+        passed = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PASS_S):
+                while not (self.complete or self._stays_away) and passed < _PASS:
+                    message = await self._receive()
+                    passed += len(message.get("body", b""))
+                    self.complete = not message.get("more_body", False)
+
+    def _too_large(self) -> HTTPException:
+        text = f"The request is larger than {self._size / 1e6:g} MB, the limit of this server."
+        return HTTPException(413, text)
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's HTTP, which by itself waits without end for a request's head and its answer's end.
+
+    It also refuses a client that holds half of all connections.
+    """
+
+    _waiting: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._wait()
+        most = (self.limit_concurrency or 2**31) // 2
+        mine, others = client_of(vars(self)), map(client_of, map(vars, self.connections))
+        if sum(other == mine for other in others) > most:
+            self._refuse(b"503 Service Unavailable\r\nretry-after: 5")
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take what it was sent."""
+        super().pause_writing()
+        self._taking = self.loop.call_later(_TAKE_S, self._check_taken, self._left())
+
+    def resume_writing(self) -> None:
+        """Wait no more."""
+        super().resume_writing()
+        self._stop_taking()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on while a head is incomplete."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            if self._waiting is None and self.conn.trailing_data[0]:
+                self._wait()
+        else:
+            self._stop_waiting()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; or hang up, where an answer has begun."""
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        self._stop_taking()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(_HEAD_S, self._leave)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _stop_taking(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    def _left(self) -> int:
+        size: int = self.transport.get_write_buffer_size()
+        return size
+
+    def _check_taken(self, before: int) -> None:
+        if before - self._left() < _TAKE:
+            self.transport.abort()
+        else:
+            self._taking = self.loop.call_later(_TAKE_S, self._check_taken, self._left())
+
+    def _unsupported_upgrade_warning(self) -> None:
+        self.logger.warning("Unsupported upgrade request.")
+
+    def _leave(self) -> None:
+        self._refuse(b"408 Request Timeout")
+
+    def _refuse(self, status: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.close()
+
+
+def _authority(text: str) -> tuple[str, int]:
+    # Name or address, without brackets; port or 0. ("", 0) if it is malformed.
+    found = _AUTHORITY.fullmatch(text.strip())
+    return (found[1].strip("[]").lower(), int(found[2] or 0)) if found else ("", 0)
+
+
+def _is_well_forwarded(headers: Headers) -> bool:
+    hosts = headers.get("x-forwarded-host", "localhost").split(",")
+    schemes = headers.get("x-forwarded-proto", "http").split(",")
+    return all(_authority(host)[0] for host in hosts) and all(
+        scheme.strip().lower() in {"http", "https", "ws", "wss"} for scheme in schemes
+    )
+
+
+def _log_fault(scope: Scope, error: Exception) -> None:
+    places = extract_tb(error.__traceback__)
+    place = f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "-"
+    log_line(scope, f"{type(error).__name__} at {place}: {error}")
+    logging.getLogger("genrescope.web").debug("The fault:", exc_info=error)
+
+
+def _sent_token(headers: Headers) -> str:
+    kind, _, text = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return text.strip()
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(_COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _refuse(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    more = {"www-authenticate": "Bearer"} if status == 401 else {}
+    return JSONResponse({"detail": detail}, status, {**(headers or {}), **more})
