@@ -186,3 +186,12 @@ def test_calls_that_some_system_lacks_are_in_one_module(module: str) -> None:
 )
 def test_such_calls_are_found(source: str) -> None:
     assert platform_calls(source)
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.lstrip("_"), []).append(module)
+    assert not {name: found for name, found in homes.items() if len(found) > 1}

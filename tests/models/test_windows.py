@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from genrescope.models.cnn import ResNet
-from genrescope.models.windows import Average, Masks, Segments, Windows
+from genrescope.models.windows import Average, Masks, SegmentNetwork, Windows
 
 
 class Told(nn.Module):
@@ -54,7 +54,7 @@ def test_segments_average_over_all_and_train_on_one() -> None:
     torch.manual_seed(0)
     told = Told()
     arrays = torch.rand(6, 4, 5, 8)
-    segments = Segments(told).eval()
+    segments = SegmentNetwork(told).eval()
     parts = [arrays[:, i].mean(dim=-1)[:, :3] * 5 for i in range(4)]
     torch.testing.assert_close(segments(arrays).exp(), mean_probabilities(parts))
     trained = segments.train()(arrays)

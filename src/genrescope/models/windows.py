@@ -44,7 +44,7 @@ class Windows(nn.Module):
         return mean_of_logits([self.network(part) for part in parts])
 
 
-class Segments(nn.Module):
+class SegmentNetwork(nn.Module):
     """A random segment of each track in training; otherwise the average over all segments.
 
     Parameters

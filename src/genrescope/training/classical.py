@@ -14,7 +14,7 @@ from torch import nn
 
 from genrescope.models.classical import fit_estimator
 from genrescope.models.normalise import make_normaliser
-from genrescope.models.windows import Segments
+from genrescope.models.windows import SegmentNetwork
 from genrescope.training.data import PackedTracks, compute_logits
 from genrescope.training.recipe import Recipe
 
@@ -54,7 +54,7 @@ def fit_classical(
         model = nn.Sequential(
             normaliser, fit_estimator(recipe.model.name, rows, labels, genres, seed, parameters)
         )
-        return (Segments(model) if segmented else model).eval()
+        return (SegmentNetwork(model) if segmented else model).eval()
 
     logits, found = _search(recipe, fitted, train, valid.plain)
     return fitted(train.joined(valid), found), logits, found

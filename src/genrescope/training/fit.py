@@ -16,7 +16,7 @@ from torch import nn
 from genrescope.errors import GenrescopeError
 from genrescope.models import make_model
 from genrescope.models.classical import Temperature, fit_temperature
-from genrescope.models.windows import Average, Masks, Segments, Windows
+from genrescope.models.windows import Average, Masks, SegmentNetwork, Windows
 from genrescope.training.classical import fit_classical, fit_normaliser
 from genrescope.training.data import (
     EpochShuffle,
@@ -211,7 +211,7 @@ def _fit_network(
         _model(recipe, shape[1:] if segmented else shape, genres),
     )
     if segmented:
-        network = Segments(network)
+        network = SegmentNetwork(network)
     once = encodes_once(recipe, segmented=segmented)
     learner = above(network, recipe.windows) if once else network
     order = make_order(train, recipe, seed)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genrescope.models.encoder import Encoder
-from genrescope.models.windows import Segments, evenly_spread
-from genrescope.training.recipe import Recipe, Windows
+from genrescope.models.windows import SegmentNetwork, evenly_spread
+from genrescope.training.recipe import Recipe, WindowSettings
 
 
 def encodes_once(recipe: Recipe, *, segmented: bool) -> bool:
@@ -38,18 +38,18 @@ def encodes_once(recipe: Recipe, *, segmented: bool) -> bool:
     )
 
 
-def above(network: nn.Module, windows: Windows | None) -> nn.Module:
+def above(network: nn.Module, windows: WindowSettings | None) -> nn.Module:
     """Give the trainable part of a network, from the arrays of ``encode_once`` to logits.
 
     It shares its parameters with the network. In training it uses one random window per clip.
     """
     probe = _encoder(network).probe()
-    return probe if windows is None else Segments(probe)
+    return probe if windows is None else SegmentNetwork(probe)
 
 
 def encode_once(
     network: nn.Module,
-    windows: Windows | None,
+    windows: WindowSettings | None,
     waveforms: Any,
     path: Path,
     *,
@@ -133,7 +133,7 @@ class _RowFile:
 
 
 class _WindowEncoder(nn.Module):
-    def __init__(self, encoder: Encoder, windows: Windows | None) -> None:
+    def __init__(self, encoder: Encoder, windows: WindowSettings | None) -> None:
         super().__init__()
         self.encoder, self._windows = encoder, windows
 

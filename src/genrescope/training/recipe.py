@@ -89,7 +89,7 @@ class Schedule(_Strict):
     warmup: float = Field(default=0.0, ge=0, lt=1)
 
 
-class Windows(_Strict):
+class WindowSettings(_Strict):
     """Windows of a track's array along its last axis, time.
 
     Attributes
@@ -171,7 +171,7 @@ class Recipe(_Strict):
     normalise: Literal["none", "l2-rows", "standardise", "signed-log"] = "none"
     model: Component
     search: dict[str, tuple[Any, ...]] = {}
-    windows: Windows | None = None
+    windows: WindowSettings | None = None
     augment: Augment | None = None
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     double_softmax: bool = False
