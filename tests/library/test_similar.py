@@ -639,3 +639,13 @@ def test_a_folder_that_cannot_be_read_or_is_empty_is_what_is_wrong(
         said[0] == f"{locked}: it cannot be read (Permission denied). Check that you may read it."
     )
     assert said[1].startswith(f"{empty}: no audio files in this folder.")
+
+
+def test_a_missing_track_is_an_error_before_the_library_is_analysed(
+    library: Path, tmp_path: Path
+) -> None:
+    db = tmp_path / "library.db"
+    done = run("nope.mp3", "--library", library, "--db", db, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "Error: nope.mp3: no such file. Check the path.\n"
+    assert not db.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,9 +84,12 @@ def similar(
     chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
     form = next((name for name, asked in chosen.items() if asked), "table")
     place, classifier = own_file(db, default_path, "--db"), load(model)
-    found = update_library(place, classifier, library, workers, recursive=recursive)
-    passed_over = list(found.passed_over)
+    passed_over: list[str] = []
     asked = list(find_audio(tracks, recursive=recursive, passed_over=passed_over.append))
+    if not any(map(os.path.exists, asked)):  # before the whole library is analysed
+        raise InputError(asked[0], "no such file", "Check the path")
+    found = update_library(place, classifier, library, workers, recursive=recursive)
+    passed_over += found.passed_over
     note_passed_over(sorted({str(Path(path).absolute()) for path in passed_over}))
     with Catalogue(place) as catalogue:
         compared = Library(catalogue, classifier, library, recursive=recursive)
