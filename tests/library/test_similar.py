@@ -112,9 +112,11 @@ def recall(approximate: list[similar.Nearest], exact: list[similar.Nearest]) -> 
 
 
 def test_a_track_finds_its_copy_first_and_never_itself(library: Path, tmp_path: Path) -> None:
-    done = run("library/a/1.wav", "--library", "library", "--json", cwd=tmp_path)
+    # One worker: with two, a copy may be read before its original is known.
+    alone = ("--workers", 1)
+    done = run("library/a/1.wav", "--library", "library", "--json", *alone, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"Analysed 7 tracks; kept in {tmp_path}/data" in done.stderr
+    assert f"Analysed 6 tracks; kept in {tmp_path}/data" in done.stderr
     (row,) = json.loads(done.stdout)
     assert row["track"] == "library/a/1.wav"
     paths = [near["path"] for near in row["similar"]]

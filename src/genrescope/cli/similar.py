@@ -86,7 +86,7 @@ def similar(
     place, classifier = own_file(db, default_path, "--db"), load(model)
     passed_over: list[str] = []
     asked = list(find_audio(tracks, recursive=recursive, passed_over=passed_over.append))
-    if not any(map(os.path.exists, asked)):  # before the whole library is analysed
+    if not any(map(os.path.lexists, asked)):  # before the whole library is analysed
         raise InputError(asked[0], "no such file", "Check the path")
     found = update_library(place, classifier, library, workers, recursive=recursive)
     passed_over += found.passed_over
