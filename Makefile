@@ -42,7 +42,7 @@ test: setup
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
 
 test-fast: setup
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not costly" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" --fast $(ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow $(ARGS)

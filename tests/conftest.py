@@ -43,33 +43,31 @@ Samples = NDArray[np.float32]
 
 
 COSTLY = frozenset(
-    {
-        *("test_cli", "test_hub", "test_nasty_names", "test_numbers", "test_outputs"),
-        *("test_stopping", "test_workers", "test_audio_fuzz", "test_canary", "test_headers_fuzz"),
-        *("test_odd_files", "test_streams", "test_walk", "test_batch", "test_check"),
-        *("test_splits", "test_site", "test_fuzz", "test_targets", "test_web", "test_beets"),
-        *("test_scan", "test_similar", "test_encoder", "test_descriptors", "test_mfcc"),
-        *(
-            "test_spectral",
-            "test_store",
-            "test_confidence",
-            "test_figures",
-            "test_report",
-            "test_study",
-        ),
-        *("test_tagging", "test_tags", "test_fit", "test_frozen", "test_transformers_model"),
-        *("test_api", "test_attacks", "test_page", "test_systems"),
-    }
+    """
+    api attacks audio_fuzz batch beets canary check cli confidence descriptors encoder faults figures
+    fit frozen fuzz headers_fuzz hub mfcc nasty_names numbers odd_files outputs page platforms report
+    scan similar site spectral splits stopping store streams study systems tagging tags targets train
+    transformers_model walk web workers
+    """.split()
 )
-"""Files whose tests take more than four seconds of a processor together, slow ones not counted."""
+"""Files, without "test_", that take more than four seconds of a processor, slow tests not counted."""
+
+
+def _is_costly(path: Path) -> bool:
+    return path.stem.removeprefix("test_") in COSTLY
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only files of tests that take no time")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("--fast") and _is_costly(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.stem in COSTLY:
-            item.add_marker("costly")
     # First, so that no worker is left with a long test when the others have ended.
-    items.sort(key=lambda item: item.path.stem not in COSTLY)
+    items.sort(key=lambda item: not _is_costly(item.path))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
