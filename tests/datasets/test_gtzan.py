@@ -794,7 +794,7 @@ def test_identical_tracks_stand_on_one_side_whatever_the_index_lacks(
     lines = [f"{track}.wav ::: {artist} ::: a song\n" for track, artist in artists.items()]
     (pairs / gtzan.INDEX).write_text("".join(lines))
     dataset = gtzan.read(pairs)
-    for protocol in (name for name, known in PROTOCOLS.items() if known.leakage_free):
+    for protocol in ("filtered", "grouped"):
         try:
             splits = PROTOCOLS[protocol].splits(dataset, seed)
         except GenrescopeError as error:

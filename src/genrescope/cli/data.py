@@ -40,8 +40,7 @@ def get(
         TransferSpeedColumn,
     )
 
-    from genrescope.datasets.download import get_gtzan
-    from genrescope.datasets.gtzan import ARCHIVE_URLS
+    from genrescope.datasets.download import ARCHIVE_URLS, get_gtzan
 
     if name != "gtzan":
         raise GenrescopeError(f"There is no data set {name!r} to get; there is: gtzan.")
@@ -59,7 +58,8 @@ def get(
 @app.command("check", epilog="Examples:\n\n- `genrescope data check gtzan --json`")
 def check(
     folder: Annotated[
-        Path, typer.Argument(help="GTZAN in any layout, a folder of genre folders, or a CSV file.")
+        Path,
+        typer.Argument(help="Published data set, folder of genre folders, or CSV file."),
     ],
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.datasets.published import LEAKY, PUBLISHED
 from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import GenrescopeError
 
@@ -105,6 +106,40 @@ def filtered(dataset: Dataset, seed: int) -> list[Split]:
         return [Split(*(tuple(sorted(ids)) for ids in (lists.train, lists.valid, lists.test)))]
     train, test = _folds(dataset.tracks, 3, seed=0, grouped=True)[0]
     return [_with_validation(train, test, seed=0, grouped=True)]
+
+
+@protocol(
+    PUBLISHED,
+    "the data set's own lists, checked: no artist on both sides",
+    leakage_free=True,
+)
+def published(dataset: Dataset, seed: int) -> list[Split]:
+    """The split that the data set's authors published, without missing tracks."""
+    return _own_lists(dataset, PUBLISHED, seed)
+
+
+@protocol(
+    LEAKY,
+    "the data set's own lists, with artists on both sides or unknown: artists leak",
+    leakage_free=False,
+)
+def leaky_published(dataset: Dataset, seed: int) -> list[Split]:
+    """As ``published``, where artists are in several lists, or are not known."""
+    return _own_lists(dataset, LEAKY, seed)
+
+
+def _own_lists(dataset: Dataset, name: str, seed: int) -> list[Split]:
+    del seed  # the split is fixed; seeds vary only the training
+    if (lists := dataset.lists.get(name)) is not None:
+        return [Split(lists.train, lists.valid, lists.test)]
+    other = next((known for known in (PUBLISHED, LEAKY) if known in dataset.lists), None)
+    if other is None:
+        raise GenrescopeError(
+            f"{dataset.name} has no published split. Use protocol `grouped` if its artists are "
+            "known, else `random`."
+        )
+    found = "is artist-disjoint" if other == PUBLISHED else "leaks artists, or does not name them"
+    raise GenrescopeError(f"The published split of {dataset.name} {found}. Use protocol `{other}`.")
 
 
 @protocol("random", "stratified random 64/16/20 by track, artists leak", leakage_free=False)
