@@ -6,8 +6,10 @@ which track, so all recipes share every split.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +88,10 @@ def protocol(
 
 
 def get_protocol(name: str) -> Protocol:
-    """Return a protocol by name; the GenrescopeError for unknown names lists all."""
+    """Return a protocol by name, or as of ``across_name``; an unknown one is a GenrescopeError."""
+    if _ACROSS.fullmatch(name):
+        about = "all of one data set for training, another for testing; no known artist is in both"
+        return Protocol(name, about, True, False, partial(_across, name))
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         former = " The protocol report is now called random." if name == "report" else ""
@@ -140,6 +145,22 @@ def _own_lists(dataset: Dataset, name: str, seed: int) -> list[Split]:
         )
     found = "is artist-disjoint" if other == PUBLISHED else "leaks artists, or does not name them"
     raise GenrescopeError(f"The published split of {dataset.name} {found}. Use protocol `{other}`.")
+
+
+def across_name(own: str, other: str) -> str:
+    """Name the protocol that trains on one data set and tests on another."""
+    return f"trained on {own}, tested on {other}"
+
+
+_ACROSS = re.compile(r"trained on .+, tested on .+", re.DOTALL)
+
+
+def _across(name: str, dataset: Dataset, seed: int) -> list[Split]:
+    if (lists := dataset.lists.get(name)) is None:
+        raise GenrescopeError(f"{dataset.name} is not a pair of data sets. Use --test-on.")
+    train = set(lists.train)
+    own = replace(dataset, tracks=tuple(t for t in dataset.tracks if t.id in train))
+    return [replace(without_test(own, seed), test=tuple(sorted(lists.test)))]
 
 
 @protocol("random", "stratified random 64/16/20 by track, artists leak", leakage_free=False)
