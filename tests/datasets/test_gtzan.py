@@ -474,11 +474,11 @@ def test_is_gtzan_tells_gtzan_from_music_sorted_by_genre(tmp_path: Path) -> None
     write_clip(tmp_path / "copy/rock/rock.00000.mp3")
     write_image(tmp_path / "pictures/images_original/rock/rock00000.png")
     (tmp_path / "void").mkdir()
-    assert not gtzan.is_gtzan(tmp_path / "own")
-    assert not gtzan.is_gtzan(tmp_path / "void")
-    assert not gtzan.is_gtzan(tmp_path / "nowhere")
-    assert gtzan.is_gtzan(tmp_path / "copy")
-    assert gtzan.is_gtzan(tmp_path / "pictures")
+    assert not gtzan.judge(tmp_path / "own").is_gtzan
+    assert not gtzan.judge(tmp_path / "void").is_gtzan
+    assert not gtzan.judge(tmp_path / "nowhere").is_gtzan
+    assert gtzan.judge(tmp_path / "copy").is_gtzan
+    assert gtzan.judge(tmp_path / "pictures").is_gtzan
 
 
 @pytest.mark.parametrize(

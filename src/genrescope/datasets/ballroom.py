@@ -8,7 +8,7 @@ from pathlib import Path
 
 from genrescope.datasets.facts import load_facts
 from genrescope.datasets.findings import Finding, list_audio
-from genrescope.datasets.published import PublishedRow, assemble, folders, not_found
+from genrescope.datasets.published import PublishedRow, assemble, folders
 from genrescope.datasets.track import Dataset, Track
 
 FACTS = load_facts("ballroom")
@@ -22,17 +22,9 @@ def find(folder: Path) -> Path | None:
     return next((home for home in folders(folder) if any(_clips(home, check=True))), None)
 
 
-def read(folder: Path) -> Dataset:
-    """Read it, with albums in place of artists, which the data set does not name.
-
-    Raises
-    ------
-    InputError
-        If it is not there.
-    """
-    home = find(folder)
-    if home is None:
-        raise not_found(folder, FACTS)
+def read(folder: Path, home: Path) -> Dataset:
+    """Read it, with albums in place of artists, which the data set does not name."""
+    del folder  # all is in its home
     clips = {path.stem: (dance, path) for dance, path in _clips(home)}
     findings: list[Finding] = []
     for first, second in FACTS.data["repeated"]:

@@ -35,6 +35,7 @@ from genrescope.datasets.gtzan import (
 )
 from genrescope.datasets.layout import Layout
 from genrescope.datasets.open import open_dataset
+from genrescope.datasets.parquet import unpacked
 from genrescope.datasets.registry import reader_of
 from genrescope.datasets.track import genre_key, missing_genres_error
 from genrescope.errors import InputError
@@ -148,6 +149,7 @@ def check(
         If it does not exist, or GTZAN's table of descriptors or the CSV file is unusable.
     """
     run = partial(_run, progress=progress, workers=workers)
+    path = path if layout is Layout.FOLDER else unpacked(path)
     if path.is_file() or reader_of(path, layout) is not None:
         return _check_own(path, layout, run)
     verdict = judge(path) if layout is Layout.AUTO else None

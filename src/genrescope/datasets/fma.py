@@ -15,7 +15,6 @@ from genrescope.datasets.published import (
     Part,
     PublishedRow,
     assemble,
-    not_found,
     several_genres,
 )
 from genrescope.datasets.track import Dataset, Track
@@ -41,41 +40,32 @@ def find(folder: Path) -> Path | None:
     return next((home for home in homes if (home / TABLE).is_file()), None)
 
 
-def read(folder: Path) -> Dataset:
-    """Read the largest size whose audio is there; given ``fma_small`` itself, that one.
-
-    Raises
-    ------
-    InputError
-        If the table is missing or malformed, or no audio is there.
-    """
-    root = find(folder)
-    if root is None:
-        raise not_found(folder, FACTS)
-    sizes = [size for size in SIZES if (root / _audio(size)).is_dir()]
-    if root != folder:
+def read(folder: Path, home: Path) -> Dataset:
+    """Read the largest size whose audio is there; given ``fma_small`` itself, that one."""
+    sizes = [size for size in SIZES if (home / _audio(size)).is_dir()]
+    if home != folder:
         sizes = [size for size in SIZES if _audio(size) == folder.name]
     if not sizes:
         cause = f"none of the folders {', '.join(map(_audio, SIZES))} is beside {TABLE.parent}"
-        raise InputError(root, cause, f"Unpack one of them there, from {FACTS.url}")
+        raise InputError(home, cause, f"Unpack one of them there, from {FACTS.url}")
     size = sizes[-1]
     rows: list[PublishedRow] = []
     several = 0
-    for number, genre, artist, split, subset in _table(root / TABLE):
+    for number, genre, artist, split, subset in _table(home / TABLE):
         if subset not in SIZES[: SIZES.index(size) + 1] and size != "full":
             continue
         if not genre:
             several += 1
             continue
         track = f"{int(number):06d}"
-        path = root / _audio(size) / track[:3] / f"{track}.mp3"
+        path = home / _audio(size) / track[:3] / f"{track}.mp3"
         fault = FACTS.data["faults"].get(track) if size != "full" else None
         faults = (fault,) if fault else ()
         group = f"artist {artist}" if artist else None
         known = Track(track, genre, path, group=group, faults=faults)
         rows.append(PublishedRow(known, _PARTS.get(split)))
-    left = several_genres(root / TABLE, several, several + len(rows), "top genres")
-    return assemble(f"fma_{size}", FACTS, root / TABLE, rows, left)
+    left = several_genres(home / TABLE, several, several + len(rows), "top genres")
+    return assemble(f"fma_{size}", FACTS, home / TABLE, rows, left)
 
 
 def _audio(size: str) -> str:

@@ -216,11 +216,6 @@ class Verdict:
         return [Finding("noted", folder, f"it is read as {cause}: {self.doubt}", remedy)]
 
 
-def is_gtzan(folder: Path) -> bool:
-    """Return whether a folder is GTZAN, in any layout that `read` supports; see `judge`."""
-    return judge(folder).is_gtzan
-
-
 def judge(folder: Path) -> Verdict:
     """Distinguish GTZAN from the user's own genres, which may have some names in common.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from genrescope.datasets.facts import load_facts
 from genrescope.datasets.findings import Finding, list_audio
-from genrescope.datasets.published import PublishedRow, assemble, folders, not_found
+from genrescope.datasets.published import PublishedRow, assemble, folders
 from genrescope.datasets.track import Dataset, Track, spelt_alike
 
 FACTS = load_facts("homburg")
@@ -20,17 +20,9 @@ def find(folder: Path) -> Path | None:
     )
 
 
-def read(folder: Path) -> Dataset:
-    """Read it; the artist is what precedes the first hyphen of a file's name.
-
-    Raises
-    ------
-    InputError
-        If it is not there.
-    """
-    home = find(folder)
-    if home is None:
-        raise not_found(folder, FACTS)
+def read(folder: Path, home: Path) -> Dataset:
+    """Read it; the artist is what precedes the first hyphen of a file's name."""
+    del folder  # all is in its home
     findings: list[Finding] = []
     rows: list[PublishedRow] = []
     for genre in FACTS.data["genres"]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from genrescope.datasets.facts import load_facts
-from genrescope.datasets.published import Part, PublishedRow, assemble, folders, not_found
+from genrescope.datasets.published import Part, PublishedRow, assemble, folders
 from genrescope.datasets.track import Dataset, Track, spelt_alike
 from genrescope.errors import InputError
 from genrescope.table import open_table
@@ -28,19 +28,11 @@ def find(folder: Path) -> Path | None:
     return next((f for f in folders(folder, 1) if _table(f, "training").is_file()), None)
 
 
-def read(folder: Path) -> Dataset:
-    """Read all parts whose lists are there.
-
-    Raises
-    ------
-    InputError
-        If a list is malformed, or no audio is there.
-    """
-    root = find(folder)
-    if root is None:
-        raise not_found(folder, FACTS)
-    rows = [row for name in _PARTS if _table(root, name).is_file() for row in _rows(root, name)]
-    return assemble("ismir2004", FACTS, root / "metadata", rows)
+def read(folder: Path, home: Path) -> Dataset:
+    """Read all parts whose lists are there."""
+    del folder  # all is in its home
+    rows = [row for name in _PARTS if _table(home, name).is_file() for row in _rows(home, name)]
+    return assemble("ismir2004", FACTS, home / "metadata", rows)
 
 
 def _table(root: Path, name: str) -> Path:

@@ -11,7 +11,6 @@ from genrescope.datasets.published import (
     PublishedRow,
     assemble,
     folders,
-    not_found,
     several_genres,
 )
 from genrescope.datasets.track import Dataset, Track
@@ -34,35 +33,27 @@ def find(folder: Path) -> Path | None:
     return next((home for home in folders(folder) if (home / TABLE).is_file()), None)
 
 
-def read(folder: Path) -> Dataset:
+def read(folder: Path, home: Path) -> Dataset:
     """Read the tracks with exactly one genre tag; the others are a finding.
 
     Audio may be in any folder up to two levels below, as ``14/214.mp3`` or ``14/214.low.mp3``.
-
-    Raises
-    ------
-    InputError
-        If a table is missing or malformed, or no audio is there.
     """
-    data = find(folder)
-    if data is None:
-        raise not_found(folder, FACTS)
     parts = {
         cells[0]: part
         for part, name in _PARTS.items()
-        for cells in _rows(data / _SPLIT / f"autotagging_genre-{name}.tsv")
+        for cells in _rows(home / _SPLIT / f"autotagging_genre-{name}.tsv")
     }
-    listed = list(_rows(data / TABLE))
-    home, suffix = _audio(folder, [cells[3] for cells in listed])
+    listed = list(_rows(home / TABLE))
+    place, suffix = _audio(folder, [cells[3] for cells in listed])
     rows: list[PublishedRow] = []
     for track, artist, _, path, _, *tags in listed:
         genres = [tag.removeprefix(_GENRE) for tag in tags if tag.startswith(_GENRE)]
         if len(genres) == 1:
-            audio = (home / path).with_suffix(suffix)
+            audio = (place / path).with_suffix(suffix)
             only = Track(track, genres[0], audio, group=artist)
             rows.append(PublishedRow(only, parts.get(track)))
-    left = several_genres(data / TABLE, len(listed) - len(rows), len(listed))
-    return assemble("mtg-jamendo", FACTS, data / TABLE, rows, left)
+    left = several_genres(home / TABLE, len(listed) - len(rows), len(listed))
+    return assemble("mtg-jamendo", FACTS, home / TABLE, rows, left)
 
 
 def _rows(path: Path) -> Iterator[list[str]]:

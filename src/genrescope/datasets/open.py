@@ -12,7 +12,8 @@ import platformdirs
 from genrescope.datasets import demo, folder, gtzan
 from genrescope.datasets.findings import Finding, list_audio, problems_of
 from genrescope.datasets.layout import Layout
-from genrescope.datasets.registry import reader_of
+from genrescope.datasets.parquet import unpacked
+from genrescope.datasets.registry import read_published, reader_of
 from genrescope.datasets.track import Dataset, genre_key, missing_genres_error
 from genrescope.errors import InputError
 
@@ -40,7 +41,8 @@ def open_dataset(
         If it does not exist or cannot be used.
     """
     path = Path(path)
-    dataset = folder.read_csv(path) if path.is_file() else _open_folder(path, layout)
+    home = path if layout is Layout.FOLDER else unpacked(path)
+    dataset = folder.read_csv(path) if path.is_file() else _open_folder(home, layout)
     if dataset.missing_genres and not allow_missing_genres:
         why = _why(dataset, dataset.missing_genres[0])
         if why is not None and why.unreadable:  # it may not be missing
@@ -54,7 +56,7 @@ def _open_folder(path: Path, layout: Layout) -> Dataset:
     if (reader := reader_of(path, layout)) is not None:
         remedy = "To read it as your own genres, give --layout folder"
         known = Finding("noted", path, f"it is read as {reader.FACTS.title}", remedy)
-        return _with(reader.read(path), [known] if layout is Layout.AUTO else [])
+        return _with(read_published(reader, path), [known] if layout is Layout.AUTO else [])
     verdict = gtzan.judge(path)
     noted = verdict.notes(path) if layout is Layout.AUTO else []
     if verdict.is_gtzan if layout is Layout.AUTO else layout is Layout.GTZAN:

@@ -53,8 +53,8 @@ class DatasetReader(Protocol):
     def find(self, folder: Path) -> Path | None:
         """Return the root of the data set in a folder; None if it is not there."""
 
-    def read(self, folder: Path) -> Dataset:
-        """Read it; InputError if it is not there or no track of it can be used."""
+    def read(self, folder: Path, home: Path) -> Dataset:
+        """Read it, as found at ``home``; InputError if a table of it, or all audio, is unusable."""
 
 
 def folders(folder: Path, depth: int = 2) -> Iterator[Path]:
@@ -71,12 +71,6 @@ def _inside(folder: Path) -> list[Path]:
         return [path for path in paths if path.is_dir()]
     except OSError:  # not a folder, or no permission
         return []
-
-
-def not_found(folder: Path, facts: Facts) -> InputError:
-    """Build the error for a folder that is not laid out as this data set."""
-    cause = f"it is not laid out as {facts.title}"
-    return InputError(folder, cause, f"Give the folder that holds {facts.layout}")
 
 
 def several_genres(table: Path, count: int, total: int, what: str = "genres") -> list[Finding]:

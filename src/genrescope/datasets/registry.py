@@ -7,6 +7,8 @@ from pathlib import Path
 from genrescope.datasets import ballroom, fma, homburg, ismir2004, jamendo
 from genrescope.datasets.layout import Layout
 from genrescope.datasets.published import DatasetReader
+from genrescope.datasets.track import Dataset
+from genrescope.errors import InputError
 
 READERS: dict[Layout, DatasetReader] = {
     Layout.FMA: fma,
@@ -23,3 +25,17 @@ def reader_of(folder: Path, layout: Layout) -> DatasetReader | None:
     if layout is not Layout.AUTO:
         return READERS.get(layout)
     return next((reader for reader in READERS.values() if reader.find(folder) is not None), None)
+
+
+def read_published(reader: DatasetReader, folder: Path) -> Dataset:
+    """Read a published data set.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or no track of it can be used.
+    """
+    if (home := reader.find(folder)) is None:
+        cause = f"it is not laid out as {reader.FACTS.title}"
+        raise InputError(folder, cause, f"Give the folder that holds {reader.FACTS.layout}")
+    return reader.read(folder, home)
