@@ -93,9 +93,9 @@ def across(own: Dataset, other: Dataset, taxonomy: Taxonomy) -> tuple[Dataset, s
         if track.group not in artists
     )
     protocol = across_name(own.name, other.name)
-    notes = [f"Genres of {own.name} ← {other.name}: {found}."]
+    note = f"Genres of {own.name} ← {other.name}: {found}."
     if (left := len(matching) - len(test)) > 0:
-        notes.append(f"Left out: {left:,} tracks of {other.name} by artists of {own.name}.")
+        note += f" Left out: {left:,} tracks of {other.name} by artists of {own.name}."
     lists = SplitLists(tuple(t.id for t in train), (), tuple(t.id for t in test))
     return (
         Dataset(
@@ -103,7 +103,7 @@ def across(own: Dataset, other: Dataset, taxonomy: Taxonomy) -> tuple[Dataset, s
             tracks=(*test, *train),
             lists={protocol: lists},
             problems=(*own.problems, *other.problems),
-            notes=(*notes, *own.notes, *other.notes),
+            notes=(note, *own.notes, *other.notes),
             findings=(*own.findings, *other.findings),
         ),
         protocol,
