@@ -148,8 +148,11 @@ def assemble(
 
 def _noted(source: Path, verdict: str) -> Iterator[Finding]:
     if verdict:
+        remedy = "Use it by --protocols published"
+        if "LEAKS" in verdict:
+            remedy = "Use grouped for artist-disjoint splits, leaky-published only to compare"
         cause = verdict[0].lower() + verdict[1:].removesuffix(".")
-        yield Finding("noted", source, cause, "Protocol grouped makes artist-disjoint splits")
+        yield Finding("noted", source, cause, remedy)
 
 
 def _lists(rows: Sequence[PublishedRow]) -> tuple[dict[str, SplitLists], str]:
