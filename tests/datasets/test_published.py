@@ -366,6 +366,15 @@ def test_ballroom_leaves_out_repeated_recordings(copies: dict[Layout, Path]) -> 
     assert albums["Media-103402"] == "Media-1034"
 
 
+@pytest.mark.parametrize("layout", [Layout.HOMBURG, Layout.BALLROOM], ids=str)
+def test_other_audio_in_the_folder_is_named(layout: Layout, copy: Path) -> None:
+    home = READERS[layout].find(copy)
+    assert home is not None
+    strays = [clip(home / "polka" / "A-B.wav"), clip(home / "Jive" / "mine.wav")]
+    found = open_dataset(copy)
+    assert [f.path for f in found.findings if f.kind == "unlisted"] == sorted(strays)
+
+
 def test_mirdata_s_layout_of_ballroom_is_read(tmp_path: Path) -> None:
     for name in ("Waltz/Media-105901", "Waltz/Media-105902", "Tango/Albums-Night-01"):
         clip(tmp_path / "B_1.0" / "audio" / f"{name}.wav")

@@ -41,7 +41,7 @@ def read(folder: Path, home: Path) -> Dataset:
         PublishedRow(Track(name, dance, path, group=re.sub(r"-?\d\d$", "", name)))
         for name, (dance, path) in clips.items()
     ]
-    return assemble("ballroom", FACTS, home, rows, findings)
+    return assemble("ballroom", FACTS, home, rows, findings, whole_folder=True)
 
 
 def _clips(home: Path, *, check: bool = False) -> Iterator[tuple[str, Path]]:

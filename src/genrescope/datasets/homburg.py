@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from genrescope.datasets.facts import load_facts
-from genrescope.datasets.findings import Finding, list_audio
+from genrescope.datasets.findings import list_audio
 from genrescope.datasets.published import PublishedRow, assemble, folders
 from genrescope.datasets.track import Dataset, Track, spelt_alike
 
@@ -23,14 +23,11 @@ def find(folder: Path) -> Path | None:
 def read(folder: Path, home: Path) -> Dataset:
     """Read it; the artist is what precedes the first hyphen of a file's name."""
     del folder  # all is in its home
-    findings: list[Finding] = []
     rows: list[PublishedRow] = []
     for genre in FACTS.data["genres"]:
-        found = list_audio(home / genre)
-        findings += found.unused if (home / genre).is_dir() else ()
-        for path in found.audio:
+        for path in list_audio(home / genre).audio:
             artist, hyphen, _ = path.stem.partition("-")
             group = spelt_alike(artist.replace("_", " ")) if hyphen else ""
             track = Track(f"{genre}/{path.name}", genre, path, group=group or None)
             rows.append(PublishedRow(track))
-    return assemble("homburg", FACTS, home, rows, findings)
+    return assemble("homburg", FACTS, home, rows, whole_folder=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from genrescope.datasets.facts import Facts
-from genrescope.datasets.findings import Finding, problems_of
+from genrescope.datasets.findings import Finding, list_audio, problems_of
 from genrescope.datasets.track import Dataset, SplitLists, Track
 from genrescope.errors import InputError
 from genrescope.reading import is_file, is_text
@@ -86,6 +86,8 @@ def assemble(
     source: Path,
     rows: Iterable[PublishedRow],
     findings: Sequence[Finding] = (),
+    *,
+    whole_folder: bool = False,
 ) -> Dataset:
     """Make a dataset of the rows whose files exist.
 
@@ -101,6 +103,8 @@ def assemble(
         All that belong to it.
     findings
         What the reader has left out.
+    whole_folder
+        Whether all audio in ``source`` should be of the data set: what is not is reported.
 
     Returns
     -------
@@ -127,6 +131,13 @@ def assemble(
             found.append(Finding("missing", path, "no such file", remedy, row.track.id, genre))
         else:
             usable.append(row)
+    if whole_folder:
+        listing = list_audio(source)
+        placed = {row.track.audio for row in listed} | {finding.path for finding in found}
+        cause, remedy = "its folder or name is not the data set's", "Move it elsewhere"
+        strays = [path for path in listing.audio if path not in placed]
+        found += [Finding("unlisted", path, cause, remedy) for path in strays]
+        found += [finding for finding in listing.unused if finding.path not in placed]
     if not usable:
         cause = f"none of the {len(listed):,} files that it lists is there"
         raise InputError(source, cause, f"Give the folder that holds {facts.layout}")
