@@ -72,9 +72,14 @@ def twins(report: Path) -> str:
     """Format the accuracy on tracks with an identical twin of the same label, over all seeds."""
     same = [pair for pair in IDENTICAL if len({track.partition(".")[0] for track in pair}) == 1]
     alike = {track for pair in same for track in pair}
+    with (report / "results.csv").open(encoding="utf-8", newline="") as file:
+        fits = {(row["recipe"], row["protocol"], row["seed"]) for row in csv.DictReader(file)}
     right: dict[tuple[str, str], dict[str, list[bool]]] = {}
     for path in sorted(report.glob("runs/*/*/seed-*/predictions.csv")):
-        protocol, recipe = path.parts[-3], path.parts[-4].rpartition("-")[0]
+        folder, protocol, seed = path.parts[-4:-1]
+        recipe = folder.rpartition("-")[0]
+        if (recipe, protocol, seed.removeprefix("seed-")) not in fits:
+            continue  # of an earlier run with more seeds
         sides = right.setdefault((recipe, protocol), {"twin": [], "other": []})
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):

@@ -20,8 +20,13 @@ a,kfold,audio,0.1,0.01
 
 def test_ranks_and_their_correlation_are_printed(tmp_path: Path) -> None:
     (tmp_path / "summary.csv").write_text(SUMMARY)
-    for protocol, twin in (("kfold", "disco"), ("grouped", "rock")):
-        folder = tmp_path / "runs" / "a-0123456789ab" / protocol / "seed-0"
+    (tmp_path / "results.csv").write_text("recipe,protocol,seed\na,kfold,0\na,grouped,0\n")
+    for protocol, twin, seed in (
+        ("kfold", "disco", 0),
+        ("grouped", "rock", 0),
+        ("kfold", "pop", 1),
+    ):
+        folder = tmp_path / "runs" / "a-0123456789ab" / protocol / f"seed-{seed}"
         folder.mkdir(parents=True)
         rows = [f"disco.00098,0,disco,{twin}", "rock.00016,0,rock,rock", "pop.00001,0,pop,rock"]
         (folder / "predictions.csv").write_text("\n".join(["id,fold,genre,predicted", *rows]))
