@@ -152,9 +152,6 @@ def study(
             raise StoppedError from interrupt
     html = write_report(done, folder)
     _print_study(done)
-    if encoders is not None or plan == "probes":
-        for recipe in what.recipes:
-            say(f"{recipe.name}: {recipe.about}")
     beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
     say(f"Report: {html} (also {beside})")
     if not done.cells:
@@ -182,7 +179,11 @@ def _print_study(study: Any) -> None:
     from genrescope.study.report import summary
 
     kind = " (quick: no results)" if study.config.quick else ""
-    table = Table("protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed")
+    parameters, seconds = study.config.encoder_parameters, study.config.encoder_seconds
+    columns = ("parameters", "s for 30 s") if parameters else ()
+    table = Table(
+        "protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed", *columns
+    )
     table.title = one_line(f"{study.config.name}, on {study.dataset.name}{kind}")
     for line in summary(study):
         cells = (
@@ -191,5 +192,7 @@ def _print_study(study: Any) -> None:
             else [line["accuracy"], line["interval"], line["n_test"], line["seconds"]]
         )
         protocol = f"{line['protocol']} {line['leaks']}".rstrip()
-        table.add_row(*map(one_line, (protocol, line["recipe"], *cells)))
+        if (recipe := line["recipe"]) in parameters:
+            cells += [f"{parameters[recipe]:,}", f"{seconds[recipe]:.2f}"]
+        table.add_row(*map(one_line, (protocol, recipe, *cells)))
     OUT.print(table)
