@@ -2,8 +2,8 @@
 
     python tools/legs.py oldest newest 3.13 3.14
 
-Each leg installs the wheel without extras, compares the answer of ``classify --sample`` with that of
-the environment of this script, and runs the tests that a base install can run. ``pinned`` takes
+Each leg installs the wheel without extras, compares the answer of ``classify --sample`` with that
+of the environment of this script, and runs the tests that a base install can run. ``pinned`` takes
 the versions of constraints.txt, ``oldest`` the lowest that pyproject.toml allows, ``newest`` those
 of today. A number is a Python: the one on the path if there is one, else, for root on Linux with
 mmdebstrap, Debian's in a folder of its own, entered by chroot.

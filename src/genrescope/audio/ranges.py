@@ -105,24 +105,6 @@ def audio_ranges(path: Path) -> Ranges:
         return [(first, stop) for first, stop in found if stop > first]
 
 
-def audio_digest(path: Path) -> bytes:
-    """Digest all of a file's audio.
-
-    Returns
-    -------
-    bytes (16,): equal for two files if and only if their audio is, byte for byte.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or its structure is broken.
-    """
-    digest = blake2b(digest_size=16)
-    for block in blocks(path, audio_ranges(path)):
-        digest.update(block)
-    return digest.digest()
-
-
 def fingerprint(path: Path) -> bytes:
     """Digest a file's audio quickly: its length and, above 1 MiB, 16 pieces of it.
 
