@@ -45,7 +45,7 @@ Samples = NDArray[np.float32]
 COSTLY = frozenset(
     """
     api attacks audio_fuzz batch beets canary check cli confidence descriptors encoder faults figures
-    fit frozen fuzz headers_fuzz hub mfcc nasty_names numbers odd_files outputs page platforms report
+    fit frozen fuzz headers_fuzz hub mfcc micro_batch nasty_names numbers odd_files outputs page platforms report
     scan similar site spectral splits stopping store streams study systems tagging tags targets train
     transformers_model walk web workers
     """.split()
