@@ -244,9 +244,7 @@ def test_a_killed_process_names_memory_and_what_it_held(
     demo: Dataset, store: Path, tmp_path: Path
 ) -> None:
     one = plan({**MLP, "epochs": 500}, protocols=["random"], seeds=1)
-    with pytest.raises(
-        GenrescopeError, match=r"out \(it held \d\.\d GB\)\. Run .*--jobs 1"
-    ):
+    with pytest.raises(GenrescopeError, match=r"out \(it held \d\.\d GB\)\. Run .*--jobs 1"):
         run_study(one, demo, tmp_path, options(store, jobs=1), Killer())
 
 

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from genrescope.errors import InputError
 from genrescope.hub import resolve_weights
+from genrescope.models.attention import attend_in_blocks
 from genrescope.models.model import Count, model
 
 SAMPLING_RATE = 16000  # Hz
@@ -99,6 +100,7 @@ class Encoder(nn.Module):
         self._standardise, self._frozen = standardise, freeze == "all"
         self._as_theirs = (layers, pool, head) == ("last", "mean", "projector")
         self.encoder = _load(resolve_weights(weights, download=False))
+        attend_in_blocks(self.encoder)
         config = self.encoder.config
         if gradient_checkpointing:
             # transformers 5 has a new name for it. Reentrant checkpoints, the default of older

@@ -8,6 +8,7 @@ from typing import Any
 
 from genrescope.errors import GenrescopeError
 from genrescope.hub import resolve_weights
+from genrescope.models.attention import QUERIES
 from genrescope.models.encoder import (
     SAMPLING_RATE,
     encoder_config,
@@ -100,10 +101,9 @@ def choose_micro_batch(
     batch = recipe.batch_size or 1
     seen = samples if recipe.windows is None else recipe.windows.length
     free = _free(device)
-    config = encoder_config(resolve_weights(recipe.model.parameters["weights"], download=False))
-    encoder = outline(config)
-    parameters = sum(parameter.numel() for parameter in encoder.parameters())
-    step = step_memory(recipe, config, parameters, seen, mixed=mixed)
+    weights = resolve_weights(recipe.model.parameters["weights"], download=False)
+    encoder = outline(encoder_config(weights))
+    step = step_memory(recipe, encoder, seen, mixed=mixed)
     usable = math.inf if free is None else _USABLE * free
     if normalises_batch(encoder):
         size = batch
@@ -122,10 +122,8 @@ def choose_micro_batch(
     return MicroBatch(size, batch, step.of(size), free)
 
 
-def step_memory(
-    recipe: Recipe, config: Any, parameters: int, samples: int, *, mixed: bool
-) -> StepMemory:
-    """Estimate a step's memory from an encoder's settings.
+def step_memory(recipe: Recipe, encoder: Any, samples: int, *, mixed: bool) -> StepMemory:
+    """Estimate a step's memory from an encoder's outline.
 
     The factors were measured on networks of wav2vec2-base's and DistilHuBERT's size, see
     ``benchmarks/encoder_memory.py``.
@@ -134,35 +132,38 @@ def step_memory(
     ----------
     recipe
         Says what is trained, and whether activations are computed anew for the backward pass.
-    config
-        The checkpoint's settings.
-    parameters
-        Their number.
+    encoder
+        With the settings and the shapes of the weights.
     samples
         Of a clip.
     mixed
-        Whether in mixed precision.
+        Whether in mixed precision, which halves activations.
     """
-    settings = recipe.model.parameters
-    freeze, again = settings.get("freeze", "none"), settings.get("gradient_checkpointing", False)
+    settings, config = recipe.model.parameters, encoder.config
+    freeze, anew = settings.get("freeze", "none"), settings.get("gradient_checkpointing", False)
     maps, length = [], samples
     for width, kernel, stride in zip(
         config.conv_dim, config.conv_kernel, config.conv_stride, strict=True
     ):
         length = (length - kernel) // stride + 1
-        maps.append(4 * width * length)
-    states = 4 * length * config.hidden_size
-    layer = 12 * states + 12 * length * config.intermediate_size
-    layer += 12 * config.num_attention_heads * length**2
+        maps.append(width * length)
+    queries = min(length, QUERIES) if config._attn_implementation == "sdpa" else length
+    layer = length * (12 * config.hidden_size + 3 * config.intermediate_size)
+    layer += 4 * config.num_attention_heads * length * queries
     layers = config.num_hidden_layers
     # The largest map enters several operations, forwards and backwards.
-    features = 3 * maps[0] if freeze != "none" else 5 * maps[0] + sum(maps) * (1 if again else 3)
+    numbers = 3 * maps[0] if freeze != "none" else 5 * maps[0] + sum(maps) * (1 if anew else 3)
     if freeze == "all":
-        return StepMemory(4 * parameters, features + layer)
-    trained = 16 * parameters + (4 * parameters if recipe.accumulate > 1 else 0)
-    trained += 2 * parameters if mixed else 0
-    inner = layers * states + layer if again else layers * layer
-    return StepMemory(trained, features + inner)
+        numbers += layer
+    else:
+        numbers += layers * length * config.hidden_size + layer if anew else layers * layer
+    per_clip = (2 if mixed else 4) * numbers
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    if freeze == "all":
+        return StepMemory(4 * parameters, per_clip)
+    # Weights, their halved copies, gradients, sums of them over several batches, Adam's moments.
+    bytes_each = 16 + (2 if mixed else 0) + (4 if recipe.accumulate > 1 else 0)
+    return StepMemory(bytes_each * parameters, per_clip)
 
 
 def _remedy(recipe: Recipe, step: StepMemory, samples: int, usable: float) -> str:
