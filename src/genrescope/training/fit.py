@@ -178,8 +178,9 @@ def _with_micro_batch(
     # The recipe with a number.
     kept = folder / _MICRO_BATCH
     if recipe.micro_batch == "auto" and kept.exists():
-        size = int(kept.read_text(encoding="ascii"))
-        recipe = recipe.model_copy(update={"micro_batch": size})
+        before = kept.read_text(encoding="ascii").strip()
+        if before.isdecimal():  # else it was stopped while it wrote
+            recipe = recipe.model_copy(update={"micro_batch": int(before)})
     chosen = micro_batch_here(recipe, shape, trainer_flags)
     kept.write_text(f"{chosen.size}\n", encoding="ascii")
     if on_epoch is not None:
