@@ -102,6 +102,9 @@ def test_an_encoder_with_batch_normalisation_is_not_split(
     transformers.Wav2Vec2ConformerConfig(num_hidden_layers=2).save_pretrained(tmp_path)
     free(200)
     assert choose_micro_batch(recipe(tmp_path, micro_batch=1), 16000).size == 8
+    free(1)
+    with pytest.raises(GenrescopeError, match="give a smaller batch_size"):
+        choose_micro_batch(recipe(tmp_path), SAMPLES)
 
 
 def test_the_estimate_grows_with_what_is_kept() -> None:

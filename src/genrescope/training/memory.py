@@ -105,7 +105,7 @@ def choose_micro_batch(
     encoder = outline(encoder_config(weights))
     step = step_memory(recipe, encoder, seen, mixed=mixed)
     usable = math.inf if free is None else _USABLE * free
-    if normalises_batch(encoder):
+    if whole := normalises_batch(encoder):
         size = batch
     elif recipe.micro_batch == "auto":
         most = usable if device == "gpu" else min(usable, _MAX_BYTES)
@@ -114,10 +114,15 @@ def choose_micro_batch(
         size = min(recipe.micro_batch, batch)
     if step.of(size) > usable:
         assert free is not None  # noqa: S101  it is not infinite then
+        remedy = (
+            "Its batch normalisation takes a whole batch: give a smaller batch_size."
+            if whole
+            else _remedy(recipe, step, seen, usable)
+        )
         raise GenrescopeError(
             f"Recipe {recipe.name}: a training step with {size} clips of "
             f"{seen / SAMPLING_RATE:g} s at once takes about {_gigabytes(step.of(size))}, "
-            f"and {_gigabytes(free)} of memory are free. {_remedy(recipe, step, seen, usable)}"
+            f"and {_gigabytes(free)} of memory are free. {remedy}"
         )
     return MicroBatch(size, batch, step.of(size), free)
 
