@@ -18,6 +18,7 @@ import commands
 from genrescope.cli import app as app_module
 from genrescope.cli import listing
 from hostile import hostile
+from tiny_backbones import save_checkpoint
 
 GENRESCOPE = [sys.executable, "-m", "genrescope"]
 RECIPE = """\
@@ -358,6 +359,24 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
     assert time.monotonic() - began < 120
 
 
+@pytest.mark.slow
+def test_an_encoder_encodes_parts_of_a_batch_and_says_how_large(
+    genres: Path, tmp_path: Path
+) -> None:
+    save_checkpoint("wav2vec2", tmp_path / "tiny")
+    recipe = {
+        "extends": "original-wav2vec2",
+        "representation": {"seconds": 1},
+        "model": {"weights": str(tmp_path / "tiny"), "hidden": 8},
+        "epochs": 1,
+    }
+    (tmp_path / "tiny.yaml").write_text(json.dumps(recipe))
+    study = ("study", "--data", genres, "--recipes", "tiny.yaml", "--protocols", "random")
+    done = genrescope(*study, "--seeds", 2, "--micro-batch", 3, "--no-download", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stderr.split()).count("encodes 3 of 8 clips of a batch at once") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -365,6 +384,7 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
         (["study", "no-such-study"], ["no-such-study", "why-so-low"]),
         (["study", "--recipes", "no-such"], ["no-such", "original-mlp"]),
         (["study", "--protocols", "report"], ["report", "filtered"]),
+        (["study", "--recipes", "mlp,svm", "--micro-batch", "2"], ["--micro-batch", "mlp, svm"]),
         (["study", "--data", "empty"], ["empty", "genre"]),
         (["study", "--data", "bad.csv"], ["bad.csv", "genre", "missing"]),
         (["classify", "--model", "nowhere", "x.wav"], ["nowhere", "model folder"]),

@@ -30,6 +30,7 @@ def _optional(name: str) -> Any:
 
 
 fcntl = _optional("fcntl")  # POSIX's
+psutil = _optional("psutil")  # for memory, on other systems than Linux
 IS_WINDOWS = os.name == "nt"
 
 READ_FLAGS = (
@@ -377,6 +378,71 @@ def remove_unlocked(folder: Path) -> None:
 def _open_folder(folder: Path) -> int:
     flags = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
     return os.open(folder, os.O_RDONLY | flags)
+
+
+def free_memory() -> int | None:
+    """Give the bytes that programs can still use here without swapping.
+
+    On Linux also within the limits of this process's control groups, as containers set them. None
+    if they are unknown: on other systems without psutil.
+    """
+    if not sys.platform.startswith("linux"):
+        return None if psutil is None else int(psutil.virtual_memory().available)
+    found = _status_bytes(Path("/proc/meminfo"), "MemAvailable")
+    limits = [_left_in_group(folder, *names) for folder, names in _memory_groups()]
+    known = [bytes_ for bytes_ in (found, *limits) if bytes_ is not None]
+    return min(known, default=None)
+
+
+def used_memory(process: int) -> int:
+    """Give the largest number of bytes that a running process has held in memory; 0 if unknown."""
+    if sys.platform.startswith("linux"):
+        return _status_bytes(Path(f"/proc/{process}/status"), "VmHWM") or 0
+    with suppress(Exception):  # of psutil's own types
+        return int(psutil.Process(process).memory_info().rss)
+    return 0
+
+
+def _status_bytes(path: Path, name: str) -> int | None:
+    # A line such as "VmHWM:   1024 kB".
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    line = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return None if line is None else 1024 * int(line[1])
+
+
+def _memory_groups() -> Iterator[tuple[Path, tuple[str, str]]]:
+    # Folders of the control groups that this process is in, with the files of limit and use.
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    root = Path("/sys/fs/cgroup")
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if not kinds:
+            base, names = root, ("memory.max", "memory.current")
+        elif "memory" in kinds.split(","):
+            base, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        inner = base / path.lstrip("/")
+        for folder in (inner, *inner.parents):
+            yield folder, names
+            if folder == base:
+                break
+
+
+def _left_in_group(folder: Path, limit: str, use: str) -> int | None:
+    try:
+        most, used = (int((folder / name).read_text(encoding="ascii")) for name in (limit, use))
+        stat_ = (folder / "memory.stat").read_text(encoding="ascii")
+    except (OSError, ValueError):  # no such group, or no limit ("max")
+        return None
+    cached = re.search(r"^(?:total_)?inactive_file (\d+)", stat_, re.MULTILINE)
+    return most - used + (int(cached[1]) if cached else 0)  # the system drops what it has cached
 
 
 def is_console(descriptor: int) -> bool:

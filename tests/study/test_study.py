@@ -1,5 +1,6 @@
 import csv
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -229,6 +230,22 @@ def test_what_a_first_fold_has_come_to_is_gone_on_with(
     run_study(one, demo, tmp_path, options(store, jobs=1), Log())
     assert not (folder / "begun").exists()  # it was done, but for the model that is gone
     assert len(list(tmp_path.glob("models/*/model.onnx"))) == 1
+
+
+class Killer(Log):
+    """Kills the processes that fit, as a system without memory does."""
+
+    def epoch(self, key: str, row: dict[str, Any]) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+
+def test_a_killed_process_names_memory_and_what_it_held(
+    demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    one = plan({**MLP, "epochs": 500}, protocols=["random"], seeds=1)
+    with pytest.raises(GenrescopeError, match=r"out \(it held \d\.\d GB\)\. Run .*--jobs 1"):
+        run_study(one, demo, tmp_path, options(store, jobs=1), Killer())
 
 
 def test_fits_keep_their_memory_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from genrescope.cli.options import CacheOption, StrictOption
 from genrescope.cli.training_data import (
     DAMAGED,
     LAYOUT,
+    MICRO_BATCH,
     MISSING_GENRES,
     names,
     open_data,
@@ -30,7 +31,8 @@ GET_GTZAN = "`genrescope data get gtzan`"
     "- `genrescope study` compares three models on synthetic demo clips\n\n"
     "- `genrescope study --data gtzan --out report` compares them on GTZAN\n\n"
     "- `genrescope study why-so-low --data gtzan --quick`\n\n"
-    "- `genrescope study --data my-genres/ --recipes original-cnn --protocols random --seeds 3`"
+    "- `genrescope study --data my-genres/ --recipes original-cnn --protocols random --seeds 3`\n\n"
+    "- `genrescope study --data gtzan --recipes wav2vec2 --micro-batch 1` if memory is scarce"
 )
 def study(
     plan: Annotated[
@@ -62,6 +64,7 @@ def study(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of parallel fits. [default: one per core]")
     ] = None,
+    micro_batch: Annotated[int | None, MICRO_BATCH] = None,
     strict: StrictOption = False,
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
     allow_damaged: Annotated[bool, DAMAGED] = False,
@@ -88,6 +91,7 @@ def study(
         check_folder(out, inputs=_inputs(data, out))
     from genrescope.cli.progress import StudyProgress
     from genrescope.study.config import load_study
+    from genrescope.training.recipe import set_micro_batch
 
     what = load_study(
         plan,
@@ -98,6 +102,9 @@ def study(
     )
     if quick:
         what = what.quick_version()
+    if micro_batch is not None:
+        recipes_ = set_micro_batch(what.recipes, micro_batch)
+        what = what.model_copy(update={"recipes": recipes_})
     if data is None:
         note(
             "No --data: using the synthetic demo set in the package. Download GTZAN with "

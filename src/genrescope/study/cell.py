@@ -201,11 +201,12 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
     keep = task.model_folder if number == 0 else None
     model_folder = keep or folder / "model"
     export(model_folder, fitted.network, representation, task.genres, trained={})
-    # Test the exported model with ONNX Runtime, as users run it.
+    # Test the exported model with ONNX Runtime, as users run it. A clip fills an encoder.
     classifier = Classifier(model_folder, threads=task.threads)
+    parts = len(test) if recipe.has_encoder else max(1, len(test) // 32)
     probabilities = [
         classifier.probabilities(representation.unpack(packed[rows]))
-        for rows in np.array_split(test, max(1, len(test) // 32))
+        for rows in np.array_split(test, parts)
     ]
     single = None
     if representation.segmented and not task.single_segments:

@@ -43,6 +43,8 @@ from genrescope.study.results import (
     write_csv,
     write_json,
 )
+from genrescope.system import used_memory
+from genrescope.training.fit import micro_batch_here
 from genrescope.training.loggers import read_curves
 from genrescope.training.recipe import Component, Ensemble, Recipe
 from genrescope.workers import end_with_parent
@@ -186,6 +188,7 @@ def run_study(
             raise GenrescopeError(f"{first.recipe or first.protocol}: {first.reason}")
         todo = [task for task in tasks if _done_row(task) is None]
         listener.planned(len(tasks), len(tasks) - len(todo))
+        _check_memory(todo)
         _run(todo, options, listener)
         together = _run_ensembles(config, tasks, unavailable)
     used = {recipe: _used(dataset, c.ids) for recipe, c in collections.items()}
@@ -435,6 +438,13 @@ def _belongs(row: ResultRow, task: CellTask) -> bool:
     return (row.recipe_hash, row.data_checksum) == (task.recipe_hash, task.data_checksum)
 
 
+def _check_memory(tasks: list[CellTask]) -> None:
+    # Before fits that take hours, not when the turn of an encoder comes.
+    for task in {task.recipe.name: task for task in tasks if task.recipe.has_encoder}.values():
+        shape = task.recipe.make_representation().shape
+        micro_batch_here(task.recipe, shape, task.trainer_flags)
+
+
 def _run(tasks: list[CellTask], options: Options, listener: Listener) -> None:
     alone = [task for task in tasks if not task.recipe.parallel]
     for batch, jobs in (([t for t in tasks if t not in alone], options.jobs), (alone, 1)):
@@ -449,20 +459,24 @@ def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
     events = context.SimpleQueue()
     with _workers(jobs, context, events) as pool:
         pending: dict[Future[ResultRow], CellTask] = {}
+        largest = 0  # bytes that a process has held
         for task in tasks:
             _clear_stale(task)
             pending[pool.submit(_in_worker, task)] = task
         while pending:
             done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             _drain(events, listener)
+            largest = max(largest, *map(used_memory, list(pool._processes or ())), 0)
             for future in done:
                 task = pending.pop(future)
                 try:
                     listener.finished(task.key, future.result())
                 except BrokenProcessPool as error:
+                    held = f" (it held {largest / 1e9:.1f} GB)" if largest else ""
+                    fewer = "--micro-batch 1" if task.recipe.has_encoder else "--jobs 1"
                     raise GenrescopeError(
-                        f"{task.key}: the process was killed, most likely because memory ran out. "
-                        "Run the same command with --jobs 1; finished fits are kept."
+                        f"{task.key}: the process was killed, most likely because memory ran "
+                        f"out{held}. Run the same command with {fewer}; finished fits are kept."
                     ) from error
 
 

@@ -29,7 +29,7 @@ def encodes_once(recipe: Recipe, *, segmented: bool) -> bool:
     """
     settings = recipe.model.parameters
     return (
-        recipe.model.name == "encoder"
+        recipe.has_encoder
         and settings.get("freeze") == "all"
         and settings.get("pool", "mean") == "mean"
         and recipe.augment is None
