@@ -82,6 +82,14 @@ class Taxonomy:
         """Return whether a name is a genre or one of its subgenres; ignores the whitelist."""
         return self._key(_decoded(genre)) in self._upwards(self._key(_decoded(name)))
 
+    def nearest(self, name: str, genres: Iterable[str]) -> str | None:
+        """Return the one of some genres that a name is, or else its nearest ancestor of them."""
+        by_key: dict[str, str] = {}
+        for genre in genres:
+            by_key.setdefault(self._key(_decoded(genre)), genre)
+        steps = self._upwards(self._key(_decoded(name)))
+        return next((by_key[step] for step in steps if step in by_key), None)
+
     def map_probabilities(self, probabilities: Mapping[str, float]) -> dict[str, float]:
         """Map a model's genres to this taxonomy's.
 

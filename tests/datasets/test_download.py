@@ -222,7 +222,7 @@ def test_another_archive_than_the_original_is_deleted_and_nothing_is_unpacked(
     with pytest.raises(InputError) as caught:
         get_gtzan(tmp_path, urls=[host.url])
     assert md5_of(host.content) in caught.value.cause
-    assert gtzan.ARCHIVE_MD5 in caught.value.cause
+    assert download.ARCHIVE_MD5 in caught.value.cause
     assert list(tmp_path.iterdir()) == []
 
 
@@ -246,7 +246,7 @@ def test_without_a_network_it_fails_within_seconds_and_says_what_to_do(tmp_path:
         get_gtzan(tmp_path, urls=[f"http://127.0.0.1:{closed_port()}/genres.tar.gz"])
     assert time.monotonic() - start < 3
     assert "onnection refused" in caught.value.cause
-    assert gtzan.ARCHIVE_PAGE in caught.value.remedy
+    assert download.ARCHIVE_PAGE in caught.value.remedy
     assert str(tmp_path) in caught.value.remedy
     assert not (tmp_path / "genres").exists()
 

@@ -61,8 +61,7 @@ def get(
         TransferSpeedColumn,
     )
 
-    from genrescope.datasets.download import get_gtzan
-    from genrescope.datasets.gtzan import ARCHIVE_URLS
+    from genrescope.datasets.download import ARCHIVE_URLS, get_gtzan
 
     if name != "gtzan":
         known = ", ".join(["gtzan", *CHECKPOINTS])
@@ -93,7 +92,8 @@ def _get_weights(name: str, out: Path | None, url: list[str] | None) -> None:
 @app.command("check", epilog="Examples:\n\n- `genrescope data check gtzan --json`")
 def check(
     folder: Annotated[
-        Path, typer.Argument(help="GTZAN in any layout, a folder of genre folders, or a CSV file.")
+        Path,
+        typer.Argument(help="Published data set, folder of genre folders, or CSV file."),
     ],
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -1,4 +1,4 @@
-"""The command that lists recipes, studies, protocols, representations and models."""
+"""The command that lists data sets, recipes, studies, protocols, representations and models."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="recipes, studies, protocols, representations or models. [default: all]"
+            help="datasets, recipes, studies, protocols, representations or models. [default: all]"
         ),
     ] = None,
 ) -> None:
-    """List the available recipes, studies, protocols, representations and models."""
+    """List the known data sets, and the recipes, studies, protocols, representations and models."""
     from rich.table import Table
 
     from genrescope.datasets.splits import PROTOCOLS
     from genrescope.representations import REPRESENTATIONS
 
     parts = {
+        "datasets": _datasets(),
         "recipes": _settings_about("recipes"),
         "studies": _settings_about("recipes/studies"),
         "protocols": {name: protocol.about for name, protocol in PROTOCOLS.items()},
@@ -49,6 +50,19 @@ def list_(
         for name, about in entries.items():
             table.add_row(name, about)
         OUT.print(table, "")
+
+
+def _datasets() -> dict[str, str]:
+    from genrescope.datasets.facts import load_facts
+    from genrescope.datasets.layout import Layout
+
+    known = [layout for layout in Layout if layout not in {Layout.AUTO, Layout.FOLDER}]
+    facts = {str(name): load_facts(name) for name in known}
+    return {
+        name: f"{fact.title}. {fact.licence}\nSplits: {fact.splits}.\nCite: {fact.citation}.\n"
+        f"{fact.url}"
+        for name, fact in facts.items()
+    }
 
 
 def models() -> dict[str, str]:

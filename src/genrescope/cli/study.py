@@ -32,7 +32,9 @@ GET_GTZAN = "`genrescope data get gtzan`"
     "- `genrescope study --data gtzan --out report` compares them on GTZAN\n\n"
     "- `genrescope study why-so-low --data gtzan --quick`\n\n"
     "- `genrescope study --data my-genres/ --recipes original-cnn --protocols random --seeds 3`\n\n"
-    "- `genrescope study --data gtzan --recipes wav2vec2 --micro-batch 1` if memory is scarce"
+    "- `genrescope study --data gtzan --recipes wav2vec2 --micro-batch 1` if memory is scarce\n\n"
+    "- `genrescope study --data gtzan --test-on fma --recipes mlp,default` tests on other data\n\n"
+    "- `genrescope study probes --data gtzan --encoders MSD_musicnn,m-a-p/MERT-v1-95M,my.onnx`"
 )
 def study(
     plan: Annotated[
@@ -41,7 +43,7 @@ def study(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="GTZAN in any layout, folder of genre folders, or CSV file. [default: demo]"
+            help="Published data set, folder of genre folders, or CSV file. [default: demo]"
         ),
     ] = None,
     out: Annotated[
@@ -52,6 +54,16 @@ def study(
     ] = None,
     protocols: Annotated[
         str | None, typer.Option(help="Protocols, comma-separated; see `genrescope list`.")
+    ] = None,
+    test_on: Annotated[
+        Path | None,
+        typer.Option(help="Other data set: train on all of --data, and test on this one."),
+    ] = None,
+    encoders: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoders to probe, comma-separated: bundled names, hub ids, folders, ONNX files."
+        ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds of every fit.")] = None,
     audio_variants: Annotated[
@@ -99,7 +111,10 @@ def study(
         protocols=names(protocols),
         seeds=seeds,
         audio_variants=names(audio_variants),
+        encoders=names(encoders),
     )
+    if test_on is not None and protocols is not None:
+        raise typer.BadParameter("--protocols is not for --test-on, which is a protocol itself")
     if quick:
         what = what.quick_version()
     if micro_batch is not None:
@@ -112,6 +127,14 @@ def study(
         )
     with StudyProgress(ERR) as progress:
         dataset = open_data(data, progress, layout, allow_missing_genres=allow_missing_genres)
+        if test_on is not None:
+            from genrescope.study.transfer import across
+            from genrescope.taxonomy import load_taxonomy
+
+            other = open_data(test_on, progress, Layout.AUTO, allow_missing_genres=True)
+            dataset, protocol = across(dataset, other, load_taxonomy())
+            progress.note(dataset.notes[0])
+            what = what.model_copy(update={"protocols": [protocol], "skip": {}})
         # Importing torch takes seconds: the options and the data have been checked before.
         from genrescope.study.report import write_report
         from genrescope.study.run import Options, run_study
@@ -136,6 +159,9 @@ def study(
             raise StoppedError from interrupt
     html = write_report(done, folder)
     _print_study(done)
+    if encoders is not None or plan == "probes":
+        for recipe in what.recipes:
+            say(f"{recipe.name}: {recipe.about}")
     beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
     say(f"Report: {html} (also {beside})")
     if not done.cells:

@@ -33,7 +33,7 @@ app = typer.Typer()
 )
 def train(
     data: Annotated[
-        Path, typer.Option(help="Folder of genre folders, CSV file, or GTZAN in any layout.")
+        Path, typer.Option(help="Folder of genre folders, CSV file, or published data set.")
     ],
     out: Annotated[Path, typer.Option(help="Model folder to write.")] = Path("my-model"),
     recipe: Annotated[

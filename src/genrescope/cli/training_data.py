@@ -9,7 +9,7 @@ import typer
 
 from genrescope.datasets.layout import Layout
 
-LAYOUT = typer.Option(help="Layout of the folder: detected, GTZAN, or your own genres.")
+LAYOUT = typer.Option(help="Layout of the folder: detected, a data set, or your own genres.")
 DAMAGED = typer.Option(
     "--allow-damaged", help="Use tracks with missing parts, instead of leaving them out."
 )

@@ -35,6 +35,8 @@ from genrescope.datasets.gtzan import (
 )
 from genrescope.datasets.layout import Layout
 from genrescope.datasets.open import open_dataset
+from genrescope.datasets.parquet import unpacked
+from genrescope.datasets.registry import reader_of
 from genrescope.datasets.track import genre_key, missing_genres_error
 from genrescope.errors import InputError
 from genrescope.reading import sha256
@@ -133,7 +135,7 @@ def check(
     Parameters
     ----------
     path
-        A copy of GTZAN, complete or not, a folder of genre folders, or a CSV file.
+        A published data set, complete or not, a folder of genre folders, or a CSV file.
     layout
         See ``open_dataset``.
     progress
@@ -147,7 +149,8 @@ def check(
         If it does not exist, or GTZAN's table of descriptors or the CSV file is unusable.
     """
     run = partial(_run, progress=progress, workers=workers)
-    if path.is_file():
+    path = path if layout is Layout.FOLDER else unpacked(path)
+    if path.is_file() or reader_of(path, layout) is not None:
         return _check_own(path, layout, run)
     verdict = judge(path) if layout is Layout.AUTO else None
     if verdict.is_gtzan if verdict else layout is Layout.GTZAN:
@@ -176,6 +179,11 @@ def _check_own(path: Path, layout: Layout, run: Run) -> CheckReport:
     ]
     findings = (
         *dataset.findings,
+        *(
+            Finding("faulty", track.audio or path, fault, "It is so in every copy", track.id)
+            for track in dataset.tracks
+            for fault in track.faults
+        ),
         *(item.fault for item in opened if item.fault is not None),
         *(Finding("missing", path, error.cause, error.remedy) for error in gone),
         *_duplicates({}, path, opened),

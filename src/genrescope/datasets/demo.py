@@ -1,6 +1,6 @@
 """The demo dataset: short synthetic clips in ten rule-made styles, drawn from a seed.
 
-With it every command runs without downloads or licences. A style is a row of ``STYLES``: tempo,
+With it every command runs without downloads or licences. ``demo.toml`` has the styles: tempo,
 metre, scale, progressions, and parts with their rhythm and timbre. Each style has five artists
 whose tuning, timbre, tempo and production affect all of their tracks, so a random split leaks as
 on real music. Neighbouring rows borrow each other's parts, so that no model is perfect. Results
@@ -13,12 +13,15 @@ import io
 import json
 import os
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -68,76 +71,20 @@ class Style:
     parts: tuple[Instrument, ...]  # the first is never left out
 
 
-MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
-DORIAN, MIXOLYDIAN = (0, 2, 3, 5, 7, 9, 10), (0, 2, 4, 5, 7, 9, 10)
-TRIAD, SEVENTH, OPEN = (0, 2, 4), (0, 2, 4, 6), (0, 4, 7)
+def _styles() -> dict[str, Style]:
+    text = files("genrescope.datasets").joinpath("demo.toml").read_text("utf-8")
+    styles = {}
+    for name, table in tomllib.loads(text).items():
+        parts = tuple(Instrument(**part) for part in table.pop("parts"))
+        rules: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in table.items()
+        }
+        styles[name] = Style(**rules, parts=parts)
+    return styles
 
-# The order matters: neighbours borrow each other's parts.
-STYLES: dict[str, Style] = {
-    "drone": Style((46, 72), 8, DORIAN, ("00", "06", "03"), OPEN, -21, (
-        Instrument("chord", "8.......", 1.0, -1, 1, 8, 0.6, 9.0, 1.7),
-        Instrument("root", "6...5...", 0.8, -2, 1, 4, 0.3, 6.0, 1.4, 0.5),
-        Instrument("tune", "..4....3", 0.3, 0, 1, 3, 0.4, 3.0, 2.2, 0.0, 0.15),
-    )),
-    "lament": Style((52, 80), 4, MINOR, ("0543", "0034", "0354"), TRIAD, -19, (
-        Instrument("tune", "9.67.8..9...7.5.", 1.0, 0, 2, 2.4, 0.08, 1.6, 1.5, 0.2, 0.35),
-        Instrument("chord", "5.......", 0.5, -1, 2, 8, 0.3, 4.0, 1.9),
-        Instrument("root", "6...", 0.5, -2, 1, 4, 0.1, 3.0, 1.8),
-    )),
-    "chorale": Style((60, 96), 2, MAJOR, ("03410340", "05340125", "04530412"), TRIAD, -18, (
-        Instrument("chord", "8.", 1.0, 0, 1, 2, 0.05, 5.0, 1.6, 0.6),
-        Instrument("root", "8.", 0.8, -2, 1, 2, 0.05, 5.0, 1.5, 0.3),
-        Instrument("tune", "87.6", 0.5, 1, 1, 1.2, 0.06, 3.0, 1.8, 0.5, 0.1),
-    )),
-    "arpeggio": Style((84, 126), 4, MAJOR, ("0534", "0453", "5304"), TRIAD, -19, (
-        Instrument("arp", "8566", 1.0, 0, 4, 1.6, 0.003, 0.25, 1.5),
-        Instrument("root", "7.......", 0.7, -1, 2, 6, 0.01, 1.2, 1.9),
-        Instrument("chord", "4...", 0.3, 0, 1, 4, 0.2, 3.0, 2.1),
-        Instrument("hat", "..3.", 0.3, division=2),
-    )),
-    "waltz": Style((96, 156), 3, MAJOR, ("0044", "0340", "0154"), TRIAD, -18, (
-        Instrument("root", "9..", 1.0, -1, 1, 0.9, 0.01, 0.5, 1.6),
-        Instrument("chord", ".65", 0.8, 0, 1, 0.5, 0.01, 0.25, 1.6, 0.3),
-        Instrument("tune", "8.6.5.7.....", 0.7, 1, 2, 1.8, 0.02, 0.8, 1.7, 0.2, 0.15),
-        Instrument("hat", ".34", 0.3, division=1),
-    )),
-    "march": Style((92, 132), 4, MAJOR, ("0040", "0345", "0044"), TRIAD, -15, (
-        Instrument("root", "9.", 0.9, -1, 1, 0.7, 0.02, 0.5, 1.2),
-        Instrument("kick", "9.", 0.9, division=1),
-        Instrument("chord", ".7", 0.7, 0, 1, 0.4, 0.02, 0.3, 1.2),
-        Instrument("tune", "8.568.7.", 0.8, 0, 2, 0.9, 0.02, 0.6, 1.1, 0.0, 0.1),
-        Instrument("snare", "8.558.558.558555", 0.7),
-    )),
-    "stomp": Style((92, 140), 4, MINOR, ("0065", "0532", "0026"), OPEN, -13.5, (
-        Instrument("chord", "9977", 1.0, -1, 2, 0.95, 0.003, 1.2, 1.0),
-        Instrument("kick", "9..69...", 1.0, division=2),
-        Instrument("snare", ".9", 1.0, division=1),
-        Instrument("root", "8888", 0.8, -2, 2, 0.9, 0.005, 0.8, 1.0),
-        Instrument("hat", "6464", 0.5, division=2),
-    )),
-    "pulse": Style((112, 138), 4, MINOR, ("0053", "0000", "0326"), TRIAD, -13.5, (
-        Instrument("kick", "9", 1.2, division=1),
-        Instrument("root", "..76..76", 0.8, -1, 4, 0.8, 0.004, 0.2, 1.0),
-        Instrument("hat", "..8.", 0.6),
-        Instrument("chord", "8..7..8.", 0.5, 0, 4, 1.2, 0.004, 0.25, 0.9),
-        Instrument("snare", ".6", 0.5, division=1),
-    )),
-    "offbeat": Style((68, 104), 4, MIXOLYDIAN, ("0033", "0404", "0134"), TRIAD, -16, (
-        Instrument("chord", ".8", 0.9, 0, 2, 0.4, 0.004, 0.12, 1.3, 0.2),
-        Instrument("root", "8..6.7..", 1.2, -2, 2, 1.5, 0.01, 0.6, 2.2),
-        Instrument("kick", "..9.", 0.9, division=1),
-        Instrument("snare", "..7.", 0.5, division=1),
-        Instrument("hat", "4646", 0.4, division=2),
-    )),
-    "shuffle": Style((88, 138), 4, MIXOLYDIAN, ("0030", "0343", "0304"), SEVENTH, -16, (
-        Instrument("walk", "8..", 1.0, -1, 3, 2.6, 0.01, 0.5, 1.9),
-        Instrument("hat", "7.57..", 0.6, division=3),
-        Instrument("chord", "..6......6..", 0.6, 0, 3, 1.2, 0.01, 0.4, 1.6),
-        Instrument("snare", "...8.3", 0.5, division=3),
-        Instrument("tune", "8.67.5..6...", 0.6, 0, 3, 1.4, 0.02, 0.6, 1.3, 0.3, 0.1),
-        Instrument("kick", "8...", 0.6, division=1),
-    )),
-}  # fmt: skip
+
+STYLES = _styles()
+"""In an order that matters: neighbours borrow each other's parts."""
 
 
 class Artist:

@@ -22,8 +22,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from genrescope.datasets.gtzan import ARCHIVE_MD5, ARCHIVE_NAME, ARCHIVE_PAGE, ARCHIVE_URLS
+from genrescope.datasets.facts import load_facts
 from genrescope.errors import InputError
+
+_FACTS = load_facts("gtzan")
+ARCHIVE_NAME, ARCHIVE_PAGE = _FACTS.data["archive"], _FACTS.url
+ARCHIVE_MD5, ARCHIVE_URLS = _FACTS.data["archive_md5"], tuple(_FACTS.data["archive_urls"])
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes downloaded so far, and the size of the archive or None if unknown."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,29 +32,9 @@ _REMEDY = "Save it as UTF-8 CSV with the columns path, genre and, if known, arti
 _MAX_PATH = 4096  # characters; longer paths do not exist
 _MAX_NAMES = 3  # of copies of a file, in one line
 
-COLUMNS = {
-    "path": (
-        "path file filename filepath filelocation fullpath location audio audiofile audiofilename "
-        "audiopath audiofilepath clip song track trackpath wav mp3 uri url "
-        "Datei Dateiname Dateipfad Pfad fichier nomfichier nomdufichier chemin chemindufichier "
-        "piste archivo nombrearchivo nombredearchivo fichero ruta pista percorso nomefile brano "
-        "arquivo nomedoarquivo ficheiro caminho faixa bestand bestandsnaam pad fil filnamn filnavn "
-        "sökväg plik ścieżka файл путь ファイル ファイル名 パス 文件 文件名 路径"
-    ),
-    "genre": (
-        "genre genres genrename genretop topgenre maingenre musicgenre label labels class "
-        "classname category style tag target Musikrichtung Musikgenre Stil Klasse Kategorie "
-        "Gattung genremusical étiquette classe catégorie género generomusical etiqueta clase "
-        "categoría estilo genere etichetta categoria stile gênero rótulo genero klass stijl "
-        "kategoria gatunek жанр стиль ジャンル 流派 风格"
-    ),
-    "artist": (
-        "artist artists artistname trackartist mainartist albumartist performer band group "
-        "musician singer Künstler Kuenstler Kunstler Interpret Band Gruppe artiste artistes "
-        "interprète groupe artista artistas intérprete grupo gruppo artiest uitvoerende wykonawca "
-        "исполнитель артист アーティスト 艺术家 艺人"
-    ),
-}
+COLUMNS: dict[str, str] = tomllib.loads(
+    files("genrescope.datasets").joinpath("columns.toml").read_text("utf-8")
+)
 """Usual names of each column, the canonical one first; see ``fold_name``."""
 
 _USUAL = {

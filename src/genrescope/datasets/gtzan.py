@@ -1,24 +1,12 @@
 """GTZAN in all its common layouts: ten genres, 1000 clips, their pictures and table.
 
 The data set is a standard benchmark with known faults: clips repeat, one is corrupt, one is mostly
-noise. The faults are listed here as data. `survey` examines a folder by names and headers, and
+noise. ``gtzan.toml`` lists them, with sources. `survey` examines a folder by names and headers, and
 `read` converts it to tracks.
-
-References
-----------
-G. Tzanetakis and P. Cook, "Musical genre classification of audio signals", IEEE Transactions on
-Speech and Audio Processing 10(5), 2002 (the data set).
-
-B. L. Sturm, "An Analysis of the GTZAN Music Genre Dataset", ACM MIRUM 2012 (artists, titles and
-faults).
-
-C. Kereliuk, B. L. Sturm and J. Larsen, "Deep Learning and Music Adversaries", IEEE Transactions
-on Multimedia 17(11), 2015 (the filtered lists).
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import struct
@@ -27,12 +15,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
 from genrescope.audio import is_audio, length
 from genrescope.audio.walk import walk
+from genrescope.datasets.facts import load_facts
 from genrescope.datasets.findings import Finding, Listing, list_audio, problems_of
 from genrescope.datasets.track import (
     AudioVariant,
@@ -46,17 +34,8 @@ from genrescope.errors import InputError
 from genrescope.table import open_table
 
 GENRES = (
-    "blues",
-    "classical",
-    "country",
-    "disco",
-    "hiphop",
-    "jazz",
-    "metal",
-    "pop",
-    "reggae",
-    "rock",
-)
+    "blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock",
+)  # fmt: skip
 CLIPS_PER_GENRE = 100
 
 TABLE = "features_30_sec.csv"
@@ -65,7 +44,7 @@ INDEX = Path("metadata", "GTZANindex.txt")
 TABLE_COLUMNS = (
     *(
         f"{name}_{statistic}"
-        for name in (
+        for name in [
             "chroma_stft",
             "rms",
             "spectral_centroid",
@@ -74,7 +53,7 @@ TABLE_COLUMNS = (
             "zero_crossing_rate",
             "harmony",
             "perceptr",
-        )
+        ]
         for statistic in ("mean", "var")
     ),
     "tempo",
@@ -88,58 +67,9 @@ IMAGE_SIZE = (432, 288)
 AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
 """The usual formats of clips, in order of preference, before all others."""
 
-ARCHIVE_NAME = "genres.tar.gz"
-ARCHIVE_MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
-ARCHIVE_PAGE = "https://huggingface.co/datasets/marsyas/gtzan"
-ARCHIVE_URLS = (f"{ARCHIVE_PAGE}/resolve/main/data/{ARCHIVE_NAME}",)
-"""Sources of the original archive; its original host is offline."""
-
-LICENCE = (
-    "GTZAN has no licence. Its clips are excerpts of commercial recordings, collected for "
-    "research: use them for research only, and do not redistribute them."
-)
-CITATION = (
-    'G. Tzanetakis and P. Cook, "Musical genre classification of audio signals", '
-    "IEEE Transactions on Speech and Audio Processing 10(5), 2002"
-)
-INDEX_CITATION = (
-    'B. L. Sturm, "An Analysis of the GTZAN Music Genre Dataset", ACM MIRUM workshop, 2012'
-)
-FILTERED_CITATION = (
-    'C. Kereliuk, B. L. Sturm and J. Larsen, "Deep Learning and Music Adversaries", '
-    "IEEE Transactions on Multimedia 17(11), 2015"
-)
-
-IDENTICAL = (
-    ("disco.00098", "disco.00099"),
-    ("hiphop.00039", "hiphop.00045"),
-    ("hiphop.00076", "hiphop.00078"),
-    ("metal.00034", "metal.00094"),
-    ("metal.00040", "metal.00061"),
-    ("metal.00041", "metal.00062"),
-    ("metal.00042", "metal.00063"),
-    ("metal.00043", "metal.00064"),
-    ("metal.00044", "metal.00065"),
-    ("metal.00045", "metal.00066"),
-    ("metal.00058", "rock.00016"),
-    ("pop.00054", "pop.00060"),
-    ("pop.00067", "pop.00071"),
-    ("reggae.00081", "reggae.00082"),
-)
+FACTS = load_facts("gtzan")
+IDENTICAL: tuple[tuple[str, str], ...] = tuple(map(tuple, FACTS.data["identical"]))
 """Pairs with the same row in the table and the same picture."""
-
-_SAME_PIECE = {
-    "classical": "42=53",
-    "country": "8=51",
-    "disco": "38=78 50=70 51=70 55=89 60=89 71=74",
-    "hiphop": "1=42 46=65 47=67 48=68 49=69 50=72",
-    "jazz": "33=51 34=53 35=55 36=58 37=60 38=62 39=65 40=67 42=68 43=69 44=70 45=71 46=72",
-    "metal": "4=13",
-    "pop": "15=22 21=15 22=15 30=31 37=15 45=46 47=80 48=80 51=80 52=60 56=59 57=60 68=73 87=90",
-    "reggae": "3=54 5=56 7=59 8=57 10=60 13=58 33=44 41=69 73=74 75=92 80=82 91=92",
-}
-"""Number of a track that the filtered lists leave out = another track with the same piece, by
-artist and title in Sturm's index or by the picture; not always the same recording."""
 
 _NAME = re.compile(
     rf"(?:gtzan_)?(?P<genre>{'|'.join(GENRES)}|hip[-_ ]hop)[._]?(?P<number>\d{{5}})"
@@ -152,11 +82,6 @@ _PART = re.compile(
 """Prefix of the names of clips and of files derived from them."""
 _AUDIO_VARIANTS: Mapping[str, AudioVariant] = {"genres_16k": "full-16k", "excerpts_2s": "excerpt"}
 _CLIP_FOLDERS = ("genres_original", "genres", "images_original", "genres_16k", "excerpts_2s")
-_LAYOUTS = (
-    f"the Kaggle folder ({TABLE}, images_original, genres_original), the original archive "
-    "(genres/blues/blues.00000.au), alone or as mirdata unpacks it, or the ten genre folders "
-    "themselves"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +158,11 @@ def genre_of(name: str) -> str | None:
 
 def filtered_lists() -> SplitLists:
     """Return the public artist- and fault-filtered split: 443, 197 and 290 track ids, sorted."""
-    text = resources.files("genrescope.datasets").joinpath("gtzan_filtered.json").read_text("utf-8")
     lists: dict[str, tuple[str, ...]] = {
         part: tuple(
             _id(genre, number) for genre, ranges in genres.items() for number in _numbers(ranges)
         )
-        for part, genres in json.loads(text).items()
+        for part, genres in FACTS.data["filtered"].items()
     }
     return SplitLists(**lists)
 
@@ -251,11 +175,11 @@ def known_faults() -> Mapping[str, tuple[str, ...]]:
         for track, other in (pair, pair[::-1]):
             label = "" if _genre(track) == _genre(other) else ", which bears another label"
             faults[track].append(f"identical to {other}{label}")
-    for genre, pairs in _SAME_PIECE.items():
+    for genre, pairs in FACTS.data["same_piece"].items():
         for track, other in (pair.split("=") for pair in pairs.split()):
             faults[_id(genre, int(track))].append(f"same piece as {_id(genre, int(other))}")
-    faults["jazz.00054"].append("audio corrupt in the common copy, and no picture published")
-    faults["reggae.00086"].append("noise after its first 7 seconds")
+    for track, fault in FACTS.data["faults"].items():
+        faults[track].append(fault)
     lists = filtered_lists()
     for track in {*track_ids()} - {*lists.train, *lists.valid, *lists.test}:
         faults[track].append("left out of the filtered lists")
@@ -290,11 +214,6 @@ class Verdict:
         else:
             cause, remedy = "your own genres", "To read only what is GTZAN's, give --layout gtzan"
         return [Finding("noted", folder, f"it is read as {cause}: {self.doubt}", remedy)]
-
-
-def is_gtzan(folder: Path) -> bool:
-    """Return whether a folder is GTZAN, in any layout that `read` supports; see `judge`."""
-    return judge(folder).is_gtzan
 
 
 def judge(folder: Path) -> Verdict:
@@ -393,7 +312,7 @@ def survey(folder: Path) -> Survey:
     root = _root(folder)
     if root is None:
         raise InputError(
-            folder, "it does not look like GTZAN", f"Give a folder laid out as {_LAYOUTS}"
+            folder, "it does not look like GTZAN", f"Give a folder laid out as {FACTS.layout}"
         )
     table = root / TABLE
     rows, row_findings = read_table(table) if table.exists() else ({}, [])
@@ -787,7 +706,9 @@ def _no_tracks(root: Path, findings: tuple[Finding, ...]) -> InputError:
     if (root / SEGMENT_TABLE).exists():
         cause = f"there is {SEGMENT_TABLE}, which is not read, and nothing else of GTZAN's"
         return InputError(root, cause, "Add the clips: segments are computed from them")
-    return InputError(root, "no track of GTZAN in here", f"Give a folder laid out as {_LAYOUTS}")
+    return InputError(
+        root, "no track of GTZAN in here", f"Give a folder laid out as {FACTS.layout}"
+    )
 
 
 def _notes(tracks: tuple[Track, ...], has_index: bool) -> tuple[str, ...]:
@@ -801,10 +722,10 @@ def _notes(tracks: tuple[Track, ...], has_index: bool) -> tuple[str, ...]:
         f"{count['full']} with full audio, {count['full-16k']} with full audio at 16 kHz only, "
         f"{count['excerpt']} with an excerpt only.",
         f"{faulty} of these tracks are known to be faulty.",
-        f"Data: {CITATION}.",
-        f"Filtered lists: {FILTERED_CITATION}.",
+        f"Data: {FACTS.citation}.",
+        f"Filtered lists: {FACTS.data['filtered_citation']}.",
     ]
     if has_index:
         known = sum(track.group is not None for track in tracks)
-        notes.append(f"Artists are known of {known} tracks, from {INDEX_CITATION}.")
+        notes.append(f"Artists are known of {known} tracks, from {FACTS.data['index_citation']}.")
     return tuple(notes)

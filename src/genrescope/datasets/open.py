@@ -1,4 +1,4 @@
-"""Open a data set: GTZAN, a folder of genres, a CSV file, or the demo."""
+"""Open a data set: a published one, a folder of genres, a CSV file, or the demo."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import platformdirs
 from genrescope.datasets import demo, folder, gtzan
 from genrescope.datasets.findings import Finding, list_audio, problems_of
 from genrescope.datasets.layout import Layout
+from genrescope.datasets.parquet import unpacked
+from genrescope.datasets.registry import read_published, reader_of
 from genrescope.datasets.track import Dataset, genre_key, missing_genres_error
 from genrescope.errors import InputError
 
@@ -27,9 +29,9 @@ def open_dataset(
     Parameters
     ----------
     path
-        A copy of GTZAN in any layout, a folder of genre folders, or a CSV file.
+        A published data set, GTZAN in any layout, a folder of genre folders, or a CSV file.
     layout
-        Of the folder; see ``gtzan.judge`` for ``auto``.
+        Of the folder; for ``auto`` see ``reader_of``, then ``gtzan.judge``.
     allow_missing_genres
         Whether a genre without usable tracks is allowed, rather than an error.
 
@@ -39,7 +41,8 @@ def open_dataset(
         If it does not exist or cannot be used.
     """
     path = Path(path)
-    dataset = folder.read_csv(path) if path.is_file() else _open_folder(path, layout)
+    home = path if layout is Layout.FOLDER else unpacked(path)
+    dataset = folder.read_csv(path) if path.is_file() else _open_folder(home, layout)
     if dataset.missing_genres and not allow_missing_genres:
         why = _why(dataset, dataset.missing_genres[0])
         if why is not None and why.unreadable:  # it may not be missing
@@ -50,6 +53,10 @@ def open_dataset(
 
 
 def _open_folder(path: Path, layout: Layout) -> Dataset:
+    if (reader := reader_of(path, layout)) is not None:
+        remedy = "To read it as your own genres, give --layout folder"
+        known = Finding("noted", path, f"it is read as {reader.FACTS.title}", remedy)
+        return _with(read_published(reader, path), [known] if layout is Layout.AUTO else [])
     verdict = gtzan.judge(path)
     noted = verdict.notes(path) if layout is Layout.AUTO else []
     if verdict.is_gtzan if layout is Layout.AUTO else layout is Layout.GTZAN:

@@ -6,12 +6,15 @@ which track, so all recipes share every split.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genrescope.datasets.published import LEAKY, PUBLISHED
 from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import GenrescopeError
 
@@ -85,7 +88,10 @@ def protocol(
 
 
 def get_protocol(name: str) -> Protocol:
-    """Return a protocol by name; the GenrescopeError for unknown names lists all."""
+    """Return a protocol by name, or as of ``across_name``; an unknown one is a GenrescopeError."""
+    if _ACROSS.fullmatch(name):
+        about = "all of one data set for training, another for testing; no known artist is in both"
+        return Protocol(name, about, True, False, partial(_across, name))
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         former = " The protocol report is now called random." if name == "report" else ""
@@ -105,6 +111,56 @@ def filtered(dataset: Dataset, seed: int) -> list[Split]:
         return [Split(*(tuple(sorted(ids)) for ids in (lists.train, lists.valid, lists.test)))]
     train, test = _folds(dataset.tracks, 3, seed=0, grouped=True)[0]
     return [_with_validation(train, test, seed=0, grouped=True)]
+
+
+@protocol(
+    PUBLISHED,
+    "the data set's own lists, checked: no artist on both sides",
+    leakage_free=True,
+)
+def published(dataset: Dataset, seed: int) -> list[Split]:
+    """The split that the data set's authors published, without missing tracks."""
+    return _own_lists(dataset, PUBLISHED, seed)
+
+
+@protocol(
+    LEAKY,
+    "the data set's own lists, with artists on both sides or unknown: artists leak",
+    leakage_free=False,
+)
+def leaky_published(dataset: Dataset, seed: int) -> list[Split]:
+    """As ``published``, where artists are in several lists, or are not known."""
+    return _own_lists(dataset, LEAKY, seed)
+
+
+def _own_lists(dataset: Dataset, name: str, seed: int) -> list[Split]:
+    del seed  # the split is fixed; seeds vary only the training
+    if (lists := dataset.lists.get(name)) is not None:
+        return [Split(lists.train, lists.valid, lists.test)]
+    other = next((known for known in (PUBLISHED, LEAKY) if known in dataset.lists), None)
+    if other is None:
+        raise GenrescopeError(
+            f"{dataset.name} has no published split. Use protocol `grouped` if its artists are "
+            "known, else `random`."
+        )
+    found = "is artist-disjoint" if other == PUBLISHED else "leaks artists, or does not name them"
+    raise GenrescopeError(f"The published split of {dataset.name} {found}. Use protocol `{other}`.")
+
+
+def across_name(own: str, other: str) -> str:
+    """Name the protocol that trains on one data set and tests on another."""
+    return f"trained on {own}, tested on {other}"
+
+
+_ACROSS = re.compile(r"trained on .+, tested on .+", re.DOTALL)
+
+
+def _across(name: str, dataset: Dataset, seed: int) -> list[Split]:
+    if (lists := dataset.lists.get(name)) is None:
+        raise GenrescopeError(f"{dataset.name} is not a pair of data sets. Use --test-on.")
+    train = set(lists.train)
+    own = replace(dataset, tracks=tuple(t for t in dataset.tracks if t.id in train))
+    return [replace(without_test(own, seed), test=tuple(sorted(lists.test)))]
 
 
 @protocol("random", "stratified random 64/16/20 by track, artists leak", leakage_free=False)

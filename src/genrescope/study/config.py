@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from genrescope.datasets.splits import get_protocol
 from genrescope.datasets.track import AudioVariant
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.study.probes import describe_encoder, probe
 from genrescope.training.recipe import (
     Ensemble,
     Recipe,
@@ -90,6 +91,7 @@ def load_study(
     protocols: list[str] | None = None,
     seeds: int | None = None,
     audio_variants: list[str] | None = None,
+    encoders: list[str] | None = None,
 ) -> StudyConfig:
     """Read a study; the other arguments override its settings.
 
@@ -97,9 +99,11 @@ def load_study(
     ----------
     reference
         A bundled study's name or a YAML file's path. Its recipes are names, paths, or settings
-        with `extends`.
+        with `extends`. With a list `encoders`, each of them is run on the embeddings of each.
     recipes, protocols, seeds, audio_variants
         See ``StudyConfig``.
+    encoders
+        As of ``describe_encoder``.
 
     Raises
     ------
@@ -115,10 +119,7 @@ def load_study(
             f"There is no study {reference!r}. Give one of these, or a YAML file: {known}.{former}"
         )
     settings: dict[str, Any] = read_yaml(path)
-    references = recipes if recipes is not None else settings.get("recipes")
-    if not isinstance(references, list) or not 0 < len(references) <= _MAX_RECIPES:
-        remedy = f"Add `recipes:` with 1 to {_MAX_RECIPES} of them"
-        raise InputError(path, f"it lists {_count(references)} recipes", remedy)
+    references = _references(path, settings, recipes, encoders)
     source = None if recipes is not None else path
     entries = [load_entry(reference, source) for reference in references]
     settings["ensembles"] = [entry for entry in entries if isinstance(entry, Ensemble)]
@@ -157,6 +158,29 @@ def load_study(
     if alien := sorted(set(config.skip) - {recipe.name for recipe in config.recipes}):
         raise InputError(path, f"skip names unknown recipes: {', '.join(alien)}", "Correct it")
     return config
+
+
+def _references(
+    path: Path, settings: dict[str, Any], recipes: list[str] | None, encoders: list[str] | None
+) -> list[Any]:
+    """Take the recipes from the settings, each once for each encoder if there are any."""
+    references = recipes if recipes is not None else settings.get("recipes")
+    if not isinstance(references, list) or not 0 < len(references) <= _MAX_RECIPES:
+        remedy = f"Add `recipes:` with 1 to {_MAX_RECIPES} of them"
+        raise InputError(path, f"it lists {_count(references)} recipes", remedy)
+    listed = settings.pop("encoders", None)
+    if recipes is None and listed is None and encoders is not None:
+        cause = "it lists no encoders to replace"
+        remedy = "Use `genrescope study probes`, or name models of embeddings with --recipes"
+        raise InputError(path, cause, remedy)
+    given = encoders or (listed if recipes is None else None)
+    if given is None:
+        return references
+    if not isinstance(given, list) or len(given) * len(references) > _MAX_RECIPES:
+        remedy = f"Write a list, for at most {_MAX_RECIPES} recipes in all"
+        raise InputError(path, "its encoders cannot be used", remedy)
+    found = [describe_encoder(str(encoder)) for encoder in given]
+    return [probe(recipe, encoder) for encoder in found for recipe in references]
 
 
 def _count(references: Any) -> str:

@@ -14,9 +14,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from genrescope import __version__
-from genrescope.datasets.splits import PROTOCOLS
+from genrescope.datasets.splits import get_protocol
 from genrescope.io import markdown_text, write_text
 from genrescope.study import figures
+from genrescope.study.cell import slug
 from genrescope.study.figures import LEAKS
 from genrescope.study.results import (
     Cell,
@@ -123,8 +124,8 @@ def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str
         "config": config,
         "dataset": dataset,
         "version": __version__,
-        "protocols": [PROTOCOLS[name] for name in names],
-        "leakage_free": {name for name in names if PROTOCOLS[name].leakage_free},
+        "protocols": [get_protocol(name) for name in names],
+        "leakage_free": {name for name in names if get_protocol(name).leakage_free},
         "leaks": {name: LEAKS for name in names if of_segments(name)},
         "table": summary(study),
         "segments": [
@@ -171,7 +172,7 @@ def _protocols(study: Study) -> list[str]:
     # Leakage-free ones first, segments last, whatever the order in the study's file.
     return sorted(
         study.config.protocols,
-        key=lambda name: (not PROTOCOLS[name].leakage_free, of_segments(name)),
+        key=lambda name: (not get_protocol(name).leakage_free, of_segments(name)),
     )
 
 
@@ -191,7 +192,7 @@ def _stamp(study: Study) -> str:
 
 def _pictures(study: Study, folder: Path) -> dict[str, Any]:
     dataset, stamp = study.dataset, _stamp(study)
-    leakage_free = {name: PROTOCOLS[name].leakage_free for name in study.config.protocols}
+    leakage_free = {name: get_protocol(name).leakage_free for name in study.config.protocols}
     cells = _ordered(study, study.cells)
     pictures: dict[str, Any] = dict.fromkeys(("accuracy", "gap", "learning", "calibration"))
     pictures["balance"] = _save(
@@ -254,7 +255,7 @@ def _cell_pictures(study: Study, cells: Sequence[Cell], folder: Path) -> dict[st
     for cell in cells:
         leaks = f" {LEAKS}" if of_segments(cell.protocol) else ""
         title = f"{cell.recipe}, protocol {cell.protocol}{leaks}, {_stamp(study)}"
-        name = f"{cell.recipe}-{cell.protocol}".replace(" ", "-")
+        name = slug(f"{cell.recipe}-{cell.protocol}")
         found[cell.recipe].append(
             {
                 "protocol": cell.protocol,

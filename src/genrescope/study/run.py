@@ -362,7 +362,8 @@ def _tasks(
                 continue
             original = originals[recipe.name]
             percent = "" if share == 1 else f"-{share * 100:g}-percent"
-            folder = out / "runs" / f"{slug(recipe.name)}-{original.hash}" / f"{protocol}{percent}"
+            folder = out / "runs" / f"{slug(recipe.name)}-{original.hash}"
+            folder = folder / f"{slug(protocol)}{percent}"
             # The recipe's hash contains the representation's name, but not its version.
             data = f"{dataset.checksum}{collection.checksum}{parts!r}{_input_key(recipe)}"
             data += str(ESTIMATOR_VERSIONS.get(recipe.model.name, ""))
@@ -383,7 +384,7 @@ def _tasks(
                     data_checksum=hashlib.sha256(data.encode()).hexdigest()[:16],
                     folder=folder / f"seed-{seed}",
                     model_folder=(
-                        out / "models" / f"{slug(recipe.name)}-{protocol}" if kept else None
+                        out / "models" / f"{slug(recipe.name)}-{slug(protocol)}" if kept else None
                     ),
                     threads=1 if recipe.parallel else os.cpu_count() or 1,
                     train_share=share,
