@@ -44,10 +44,10 @@ Samples = NDArray[np.float32]
 
 COSTLY = frozenset(
     """
-    api attacks audio_fuzz batch beets canary check cli command confidence descriptors encoder faults
-    figures fit frozen fuzz headers_fuzz hub mfcc nasty_names numbers odd_files outputs page platforms report
-    scan similar site spectral splits stopping store streams study systems tagging tags targets train
-    transformers_model transforms walk web workers
+    api attacks audio_fuzz batch beets canary check cli command confidence descriptors encoder
+    explain faults figures fit frozen fuzz headers_fuzz hub mfcc nasty_names numbers odd_files
+    outputs page platforms report scan similar site spectral splits stopping store streams study
+    systems tagging tags targets train transformers_model transforms walk web workers
     """.split()
 )
 """Files, without "test_", that take more than four seconds of a processor, slow tests not counted."""
