@@ -77,19 +77,24 @@ def test_a_stopped_run_resumes(data: Path, tmp_path: Path) -> None:
     key, *lines = whole.splitlines()
     assert len(lines) == 60
     # As if it had been killed while it wrote; one answer is exchanged to show that it is used.
-    track, transform, _ = json.loads(lines[0])
-    lines[0] = json.dumps([track, transform, ["metal"]])
+    *name, _ = json.loads(lines[0])
+    lines[0] = json.dumps([*name, "metal"])
     kept.write_text("\n".join([key, *lines[:40], lines[40][:9]]))
     again = run(*given, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     with (tmp_path / "out" / "robustness-answers.csv").open(newline="") as file:
         answers = list(csv.DictReader(file))
     assert len(answers) == 60
-    assert [a["id"] for a in answers if a["predicted"] == "metal"] == [track]
-    # Other tracks or transforms: all anew.
+    assert [a["id"] for a in answers if a["predicted"] == "metal"] == [name[1]]
+    # Another transform is added to what is kept; results of another version are not used.
     wider = run(*given[:4], "gain-6,gain+6", "--out", "out", "--json", cwd=tmp_path)
     rows = json.loads(wider.stdout)["rows"]
-    assert rows[:2] == json.loads(first.stdout)["rows"]
+    assert [row["tracks"] for row in rows] == [30, 30, 30]
+    assert "metal" in kept.read_text()
+    kept.write_text(kept.read_text().replace(key, "genrescope 0"))
+    anew = run(*given, "--json", cwd=tmp_path)
+    assert json.loads(anew.stdout)["rows"] == json.loads(first.stdout)["rows"]
+    assert "metal" not in kept.read_text()
 
 
 def test_a_table_and_what_was_left_out(data: Path, tmp_path: Path) -> None:

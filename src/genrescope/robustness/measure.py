@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
@@ -14,11 +13,12 @@ from genrescope.audio import decode, is_silent
 from genrescope.classifier import ONNX, Classifier
 from genrescope.datasets.track import Track
 from genrescope.errors import InputError
-from genrescope.reading import sha256, unreadable
+from genrescope.reading import sha256
 from genrescope.representations.representation import Array, Representation
 from genrescope.robustness.transforms import UNCHANGED, Transform
 from genrescope.workers import WorkerPool, parallel_map
 
+_VERSION = f"genrescope {__version__}, transforms 1"  # raise it when a transform changes
 _REMEDY = "Use a longer clip, or leave the file out"
 
 
@@ -118,7 +118,8 @@ def measure(
     progress
         Called with the number of clips that are done, and their total.
     resume
-        File that keeps what is done; a call with the same models, tracks and transforms resumes it.
+        File that keeps what is done: a later call asks the same model about the same version of the
+        same file no more.
 
     Raises
     ------
@@ -132,23 +133,34 @@ def measure(
         for transform in (UNCHANGED, *transforms)
         if asked[track.id]
     ]
-    kept = _Kept(resume, _key(models, tracks, transforms))
-    todo = [job for job in jobs if _name(job) not in kept.genres]
     problems: dict[str, InputError] = {}
-    with closing(kept), WorkerPool(workers, _prepare) as pool:
+    with closing(_Kept(resume)) as kept, WorkerPool(workers, _prepare) as pool:
+        digests = {model.folder: sha256(model.folder / ONNX) for model in models}
+
+        def names(job: tuple[Track, Transform]) -> list[Name]:
+            track, transform = job
+            size = track.audio.stat().st_size if track.audio is not None else 0
+            own = asked[track.id]
+            return [(digests[m.folder], track.id, size, transform.name) for m in own]
+
+        todo = [job for job in jobs if not kept.genres.keys() >= {*names(job)}]
         if todo:
             pool.start_one()  # a failure here is no file's fault
 
-        def classify(job: tuple[Track, Transform]) -> list[str] | InputError:
+        def classify(job: tuple[Track, Transform]) -> dict[Name, str] | InputError:
             track, transform = job
-            folders = [model.folder for model in asked[track.id]]
             assert track.audio is not None  # noqa: S101  the models' tracks have audio
+            folders = {
+                name: model.folder
+                for name, model in zip(names(job), asked[track.id], strict=True)
+                if name not in kept.genres
+            }
             try:
-                return pool.do_file(_classify, track.audio, folders, transform, track.id)
+                given = list(folders.values()), transform, track.id
+                genres = pool.do_file(_classify, track.audio, *given)
             except InputError as error:
                 return error
-            except OSError as error:
-                return unreadable(track.audio, error)
+            return dict(zip(folders, genres, strict=True))
 
         with closing(parallel_map(classify, todo, pool.count, stop=pool.close)) as found:
             for done, (job, genres) in enumerate(
@@ -157,69 +169,59 @@ def measure(
                 if isinstance(genres, InputError):
                     problems.setdefault(job[0].id, genres)
                 else:
-                    kept.add(_name(job), genres)
+                    kept.add(genres)
                 if progress:
                     progress(done, len(jobs))
-    # A track counts with all of its versions, or not at all.
-    answers = tuple(
-        Answer(model.name, model.protocol, track.id, track.genre, transform.name, genre)
-        for track, transform in jobs
-        if track.id not in problems
-        for model, genre in zip(
-            asked[track.id], kept.genres[_name((track, transform))], strict=False
-        )
-    )
-    return Answers(tuple(models), tuple(transforms), answers, tuple(problems.values()))
+        # A track counts with all of its versions, or not at all.
+        answers = [
+            Answer(model.name, model.protocol, job[0].id, job[0].genre, job[1].name, genre)
+            for job in jobs
+            if job[0].id not in problems
+            for name, model in zip(names(job), asked[job[0].id], strict=True)
+            if (genre := kept.genres[name])
+        ]
+    return Answers(tuple(models), tuple(transforms), tuple(answers), tuple(problems.values()))
 
 
-def _name(job: tuple[Track, Transform]) -> tuple[str, str]:
-    return job[0].id, job[1].name
-
-
-def _key(
-    models: Sequence[FoldModel], tracks: Sequence[Track], transforms: Sequence[Transform]
-) -> str:
-    of_models = [(m.name, m.protocol, sha256(m.folder / ONNX), sorted(m.tracks)) for m in models]
-    used = frozenset[str]().union(*(model.tracks for model in models))
-    sizes = [(t.id, t.audio.stat().st_size) for t in tracks if t.id in used and t.audio]
-    of_transforms = [(transform.name, transform.about) for transform in transforms]
-    content = repr((__version__, of_models, sizes, of_transforms))
-    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+Name = tuple[str, str, int, str]
+"""Of an answer: digest of the model, track, size of its file in bytes, transform."""
 
 
 class _Kept:
-    """The genres by (track, transform), and a file of them: its key, then a line for each."""
+    """The genres by name, and a file of them: the version, then a line for each.
 
-    def __init__(self, path: Path | None, key: str) -> None:
-        self.genres: dict[tuple[str, str], list[str]] = {}
+    The genre is empty where the transform does not apply.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.genres: dict[Name, str] = {}
         self._file = None
         if path is None:
             return
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for line in lines[1:] if lines[:1] == [key] else ():
+        for line in lines[1:] if lines[:1] == [_VERSION] else ():
             try:
-                track, transform, genres = json.loads(line)
+                *name, genre = json.loads(line)
             except ValueError:  # cut off by a kill
                 break
-            self.genres[track, transform] = genres
+            self.genres[*name,] = genre
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8")
-        self._file.write(f"{key}\n")
-        for name, genres in self.genres.items():
-            self._write(name, genres)
+        self._file.write(f"{_VERSION}\n")
+        self._write(self.genres)
 
-    def add(self, name: tuple[str, str], genres: list[str]) -> None:
+    def add(self, genres: dict[Name, str]) -> None:
         """Keep the genres of a clip."""
-        self.genres[name] = genres
-        self._write(name, genres)
+        self.genres |= genres
+        self._write(genres)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
-    def _write(self, name: tuple[str, str], genres: list[str]) -> None:
+    def _write(self, genres: dict[Name, str]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps([*name, genres]) + "\n")
+            self._file.writelines(f"{json.dumps([*name, genres[name]])}\n" for name in genres)
             self._file.flush()
 
 
@@ -238,14 +240,14 @@ def _classify(
     transform: Transform,
     track: str,
 ) -> list[str]:
-    # In a worker: the genre by each model; none if the transform does not apply to the file.
+    # In a worker: the genre by each model, empty if the transform does not apply to the file.
     clip = decode(path, channel=transform.channel)
     waveform, rate = clip.waveform, clip.sampling_rate
     if is_silent(waveform) and transform == UNCHANGED:
         raise InputError(path, "it is silent", "Leave the file out")
     is_mono = transform.channel is not None and clip.channels == 1
     if is_mono or rate < transform.min_rate or len(waveform) < transform.min_s * rate:
-        return []
+        return [""] * len(folders)
     arrays: dict[str, Array] = {}
     genres = []
     try:
