@@ -66,5 +66,9 @@ def _panel(
             column, row, form.format(value), ha="center", va="center", color=colour, fontsize=8
         )
     axes.set_title(title, fontsize=10)
-    axes.tick_params(length=0, labelsize=8)
-    axes.figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
+    axes.set_xticks(np.arange(values.shape[1] + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(values.shape[0] + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="both", length=0, labelsize=8)
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
+    bar.ax.tick_params(labelsize=8)
