@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from genrescope import __version__
 from genrescope.audio import decode, is_silent
 from genrescope.classifier import ONNX, Classifier
@@ -127,9 +129,11 @@ def measure(
         If the worker processes cannot be started.
     """
     asked = {track.id: [m for m in models if track.id in m.tracks] for track in tracks}
+    # Tracks in random order: so what is done tells how long the rest will take.
+    mixed = [tracks[i] for i in np.random.default_rng(0).permutation(len(tracks))]
     jobs = [
         (track, transform)
-        for track in tracks
+        for track in mixed
         for transform in (UNCHANGED, *transforms)
         if asked[track.id]
     ]
@@ -175,7 +179,7 @@ def measure(
         # A track counts with all of its versions, or not at all.
         answers = [
             Answer(model.name, model.protocol, job[0].id, job[0].genre, job[1].name, genre)
-            for job in jobs
+            for job in sorted(jobs, key=lambda job: job[0].id)
             if job[0].id not in problems
             for name, model in zip(names(job), asked[job[0].id], strict=True)
             if (genre := kept.genres[name])
