@@ -32,6 +32,7 @@ FLOORS = {
     "training": 5,
     "cluster": 5,
     "library": 5,
+    "robustness": 6,
     "study": 6,
     "tagging": 6,
     "serialize": 7,

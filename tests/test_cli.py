@@ -59,6 +59,7 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["study"],
         ["classify"],
         ["similar"],
+        ["robustness"],
         ["train"],
         ["list"],
         ["data"],
@@ -79,7 +80,10 @@ def test_help_of_every_command(command: list[str], tmp_path: Path) -> None:
 def test_list_shows_every_kind(tmp_path: Path) -> None:
     done = genrescope("list", cwd=tmp_path)
     assert done.returncode == 0
-    for word in ("original-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"):
+    for word in (
+        *("original-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"),
+        "telephone",
+    ):
         assert word in done.stdout
 
 

@@ -66,6 +66,18 @@ def test_it_answers_as_the_library_does(ask: httpx.Client) -> None:
     assert len(answer["timeline"]["genres"]) == 3
     assert answer["sentence"].startswith("Probably " if not expected.unsure else "Low confidence")
     assert answer["similar"] is None
+    assert answer["explanation"] is None
+
+
+def test_it_explains_an_answer_if_asked(ask: httpx.Client) -> None:
+    path = genrescope.sample("shuffle")
+    expected = genrescope.explain(genrescope.load(), path)
+    found = post(ask, path, explain=True).json()["explanation"]
+    assert found["genre"] == expected.genre
+    assert found["probability"] == pytest.approx(expected.probability, abs=1e-4)
+    assert [len(found["times_s"]), len(found["bands_hz"])] == [4, 9]
+    for shown, drops in zip(found["drops"], expected.drops, strict=True):
+        assert shown == pytest.approx(drops.tolist(), abs=1e-4)
 
 
 def test_the_same_clip_has_the_same_answer_whatever_its_name(ask: httpx.Client) -> None:

@@ -180,6 +180,13 @@ def test_a_clip_is_answered_with_all_there_is_to_see(
     assert (left["x"], left["width"]) == pytest.approx((below["x"], below["width"]), abs=1)
     assert "Mel spectrogram" in mel.get_attribute("alt")
     assert expected.genre in strip.get_attribute("aria-label")
+    # The explanation lies over the picture, once it is asked for.
+    why = page.locator(".gs-why")
+    assert not why.is_visible()
+    page.check(".gs-show-why")
+    assert why.is_visible()
+    assert page.locator(".gs-why rect").count() == 6 * 8
+    assert why.bounding_box() == pytest.approx(mel.bounding_box(), abs=1)
     # Nothing stands out to the right.
     wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert wide <= 0

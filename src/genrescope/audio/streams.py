@@ -501,7 +501,9 @@ class ChainedStream:
         """See `SoundStream`."""
         for part in self._parts:
             with _open_recording(part) as track:
+                track.mixer.only = self.mixer.only
                 yield from at_rate(track.blocks(), track.sampling_rate, self.sampling_rate)
+                self.mixer.channels = max(self.mixer.channels, track.mixer.channels)
                 self.lost += track.lost
                 self.foreign += track.foreign
                 self.mixer.cancelled += track.mixer.cancelled

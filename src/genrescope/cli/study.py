@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from genrescope.cli.console import ERR, OUT, StoppedError, note, require, say
-from genrescope.cli.options import CacheOption, StrictOption
+from genrescope.cli.options import ROBUSTNESS_TABLES, CacheOption, StrictOption
 from genrescope.cli.training_data import (
     DAMAGED,
     LAYOUT,
@@ -34,7 +34,9 @@ GET_GTZAN = "`genrescope data get gtzan`"
     "- `genrescope study --data my-genres/ --recipes original-cnn --protocols random --seeds 3`\n\n"
     "- `genrescope study --data gtzan --recipes wav2vec2 --micro-batch 1` if memory is scarce\n\n"
     "- `genrescope study --data gtzan --test-on fma --recipes mlp,default` tests on other data\n\n"
-    "- `genrescope study probes --data gtzan --encoders MSD_musicnn,m-a-p/MERT-v1-95M,my.onnx`"
+    "- `genrescope study probes --data gtzan --encoders MSD_musicnn,m-a-p/MERT-v1-95M,my.onnx`\n\n"
+    "- `genrescope study --data gtzan --recipes cnn,mlp --robustness` also tests them on "
+    "transformed audio"
 )
 def study(
     plan: Annotated[
@@ -73,6 +75,10 @@ def study(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few epochs and two seeds, to check the setup.")
     ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Test each model on transformed audio, too (MP3, …)."),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of parallel fits. [default: one per core]")
     ] = None,
@@ -99,6 +105,8 @@ def study(
     and models. A study that was stopped resumes when the command is run again.
     """
     require("lightning", "study")
+    if robustness:
+        require("python_stretch", "study")
     if out is not None:
         check_folder(out, inputs=_inputs(data, out))
     from genrescope.cli.progress import StudyProgress
@@ -146,6 +154,7 @@ def study(
             allow_damaged=allow_damaged,
             allow_missing_genres=allow_missing_genres,
             download=data is not None if download is None else download,
+            robustness=robustness,
             trainer_flags=trainer_flags(accelerator, devices, strategy),
         )
         for problem in dataset.problems:
@@ -172,7 +181,7 @@ def _inputs(data: Path | None, out: Path) -> list[Path]:
     # The data, and the output folder if a table of the report would replace a table of the data.
     if data is None:
         return []
-    written = ("results.csv", "summary.csv", "comparisons.csv")
+    written = ("results.csv", "summary.csv", "comparisons.csv", *ROBUSTNESS_TABLES)
     return [data, out] if any(_is_same(data, out / name) for name in written) else [data]
 
 

@@ -62,6 +62,8 @@ class CellTask:
         For the cell's files.
     model_folder
         For the exported model of the first fold; None to keep none.
+    keep_models
+        Whether the models of all folds are kept.
     """
 
     key: str
@@ -81,7 +83,15 @@ class CellTask:
     threads: int
     train_share: float = 1.0
     single_segments: bool = False
+    keep_models: bool = False
     trainer_flags: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kept_models(self) -> dict[int, Path]:
+        """Folders of the models that are kept, by fold."""
+        folds = {n: self.folder / f"fold-{n}" / "model" for n in range(len(self.splits))}
+        kept = folds if self.keep_models else {}
+        return kept if self.model_folder is None else kept | {0: self.model_folder}
 
     def index(self, number: int) -> FoldIndex:
         """Give the packed indices of a fold's usable training, validation and test tracks."""
@@ -198,8 +208,7 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
         on_epoch=_steps_of(task, number, notify),
         **task.trainer_flags,
     )
-    keep = task.model_folder if number == 0 else None
-    model_folder = keep or folder / "model"
+    model_folder = task.kept_models.get(number, folder / "model")
     export(model_folder, fitted.network, representation, task.genres, trained={})
     # Test the exported model with ONNX Runtime, as users run it. A clip fills an encoder.
     classifier = Classifier(model_folder, threads=task.threads)
@@ -211,7 +220,7 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
     single = None
     if representation.segmented and not task.single_segments:
         single = _segment_accuracy(classifier, representation.unpack(packed[test]), labels[test])
-    if keep is None:
+    if number not in task.kept_models:
         shutil.rmtree(model_folder)
     for kind in ("*.ckpt", f"*{ENCODER_OUTPUTS}"):
         for path in folder.rglob(kind):

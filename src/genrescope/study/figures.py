@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from genrescope.audio import load
-from genrescope.audio.spectral import mel_spectrogram, to_db
+from genrescope.audio.spectral import mel_centres, mel_spectrogram, to_db
 from genrescope.classifier import Timeline
+from genrescope.classifier.explain import Explanation
 from genrescope.io import picture_text
 from genrescope.study.results import Cell, of_segments
 from genrescope.study.statistics import reliability
@@ -227,6 +229,38 @@ def timeline(path: Path, times: Timeline) -> Figure:
     )
     lower.set(xlim=(0, seconds), ylim=(0, 1), xlabel="time / s", ylabel="probability")
     lower.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def explanation(path: Path, why: Explanation) -> Figure:
+    """What the answer for an audio file rests on, over its mel spectrogram in grey."""
+    bands = 128
+    rate = round(2 * why.bands[-1])
+    waveform, _ = load(path, rate)
+    mel = to_db(mel_spectrogram(waveform, rate, n_fft=2048, hop=512, bands=bands), factor=10)
+    seconds = len(waveform) / rate
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, bands), cmap="gray_r")
+    # Opaque where the drop is large: elsewhere the spectrogram shows.
+    reach = max(float(np.abs(why.drops).max()), 1e-6)
+    image = axes.imshow(
+        why.drops.T,
+        origin="lower",
+        aspect="auto",
+        extent=(0, why.times[-1], 0, bands),
+        cmap="RdBu_r",
+        vmin=-reach,
+        vmax=reach,
+        alpha=0.75 * np.abs(why.drops.T) / reach,
+    )
+    hertz = [hz for hz in (250, 500, 1000, 2000, 4000, 8000, 16000) if hz <= why.bands[-1]]
+    scale = [0, *mel_centres(rate, bands - 1), rate / 2]
+    axes.set_yticks(np.interp(hertz, scale, range(bands + 1)), map(str, hertz))
+    axes.set(xlim=(0, seconds), ylim=(0, bands), xlabel="time / s", ylabel="frequency / Hz")
+    axes.set_title(picture_text(f"{path.name}: {why.genre} {why.probability:.2f}"))
+    colours = ScalarMappable(image.norm, image.cmap)  # without the image's transparency
+    figure.colorbar(colours, ax=axes, label="drop of the probability without it")
     return figure
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from genrescope import __version__
 from genrescope.datasets.splits import get_protocol
 from genrescope.io import markdown_text, write_text
+from genrescope.robustness.section import robustness_section
 from genrescope.study import figures
 from genrescope.study.cell import slug
 from genrescope.study.figures import LEAKS
@@ -163,6 +164,7 @@ def _content(study: Study, restricted: Sequence[Cell], folder: Path) -> dict[str
         "unavailable": study.unavailable,
         "left_out": [str(problem) for problem in study.problems],
         "pictures": _pictures(study, folder),
+        "robustness": robustness_section(study.robustness, _stamp(study), folder, _save),
         "environment": study.cells[0].rows[0].environment if study.cells else {},
         "seeds": _seeds(config.seeds),
     }
