@@ -20,7 +20,7 @@ from genrescope.representations.mel_image import MelImage
 from genrescope.representations.transform import TRANSFORMS, AudioTransform
 from genrescope.study.config import StudyConfig, bundled_studies, load_study
 from genrescope.study.report import write_report
-from genrescope.study.results import COLUMNS, Cell, ResultRow, TrackPrediction
+from genrescope.study.results import COLUMNS, MEASURED, Cell, ResultRow, TrackPrediction
 from genrescope.study.run import (
     NO_SPLIT,
     NO_TRACKS,
@@ -99,7 +99,7 @@ def finished(demo: Dataset, store: Path, tmp_path_factory: pytest.TempPathFactor
 def figures_of(out: Path) -> list[tuple]:
     with (out / "results.csv").open() as file:
         return [
-            tuple(value for name, value in row.items() if name != "seconds")
+            tuple(value for name, value in row.items() if name not in MEASURED)
             for row in csv.DictReader(file)
         ]
 
@@ -123,6 +123,24 @@ def test_results_have_a_row_for_each_recipe_protocol_and_seed(finished) -> None:
         for genre, recall in row["recall"].items():
             i = row["genres"].index(genre)
             assert recall == pytest.approx(matrix[i, i] / matrix[i].sum())
+
+
+def test_the_cost_of_each_fit_is_measured(finished) -> None:
+    study, out = finished
+    with (out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        # Two blocks of 3 × 3 convolutions with batch norms, and two dense layers.
+        convolutions = 3 * 4 * 9 + 4 + 8 + 4 * 8 * 9 + 8 + 16
+        assert int(row["parameters"]) == convolutions + 8 * 8 * 8 * 8 + 8 + 8 * 10 + 10
+        assert 0 < float(row["train_seconds"]) < float(row["seconds"])
+        assert 0 < float(row["predict_seconds"]) < 1
+        assert 2**26 < int(row["peak_memory"]) < 2**33
+    assert {cell.epochs for cell in study.cells} == {3}
+    with (out / "summary.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert {line["epochs"] for line in lines} == {"3.0"}
+    assert {line["parameters"] for line in lines} == {rows[0]["parameters"]}
 
 
 def test_predictions_add_up_to_the_printed_accuracy(finished) -> None:

@@ -417,7 +417,10 @@ def _ours(study: Study, cell: Cell | None) -> str:
 
 
 def _recall(cell: Cell) -> dict[str, Any]:
-    shares = {g: "–" if share is None else f"{share:.2f}" for g, share in cell.recall.items()}
+    shares = {
+        genre: "–" if scores.recall is None else f"{scores.recall:.2f}"
+        for genre, scores in cell.by_genre.items()
+    }
     return {"recipe": cell.recipe, "protocol": cell.protocol, "shares": shares}
 
 
