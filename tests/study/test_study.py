@@ -16,10 +16,10 @@ from genrescope.datasets.demo import make
 from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import GenrescopeError
 from genrescope.io import markdown_text
+from genrescope.report.write import write_report
 from genrescope.representations.mel_image import MelImage
 from genrescope.representations.transform import TRANSFORMS, AudioTransform
 from genrescope.study.config import StudyConfig, bundled_studies, load_study
-from genrescope.study.report import write_report
 from genrescope.study.results import COLUMNS, MEASURED, Cell, ResultRow, TrackPrediction
 from genrescope.study.run import (
     NO_SPLIT,
@@ -159,9 +159,9 @@ def test_filtered_leads_and_missing_weights_are_marked(finished) -> None:
     study, out = finished
     assert [entry.mark for entry in study.unavailable] == [NO_WEIGHTS]
     text = (out / "report.md").read_text()
-    lines = [line for line in text.splitlines() if line.startswith(("| `filtered`", "| `random`"))]
-    assert lines[0].startswith("| `filtered` | small-mlp")
-    assert "| `filtered` | original-wav2vec2 | weights not available |" in text
+    lines = [line for line in text.splitlines() if line.startswith(("| filtered", "| random"))]
+    assert lines[0].startswith("| filtered (leakage-free) | small-mlp")
+    assert "| filtered (leakage-free) | original-wav2vec2 | weights not available |" in text
     assert "Demo data." in text
     assert "not comparable" not in text or "0.27" in text
 
@@ -169,7 +169,7 @@ def test_filtered_leads_and_missing_weights_are_marked(finished) -> None:
 def test_the_page_needs_nothing_beside_itself(finished) -> None:
     _, out = finished
     page = (out / "report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'src="(?!data:)|href="(?!#|https://)|<link|@import|url\(', page)
     assert page.count("<img") == page.count('alt="') == len(list((out / "figures").glob("*.png")))
     assert "weights not available" in page
 

@@ -20,8 +20,8 @@ from rich.console import Console
 import genrescope
 from genrescope.cli.progress import StudyProgress
 from genrescope.datasets.demo import make
+from genrescope.report.write import write_report
 from genrescope.study.config import load_study
-from genrescope.study.report import write_report
 from genrescope.study.run import Options, run_study
 from web_server import Server
 

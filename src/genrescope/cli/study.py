@@ -18,7 +18,7 @@ from genrescope.cli.training_data import (
     trainer_flags,
 )
 from genrescope.datasets.layout import Layout
-from genrescope.errors import GenrescopeError, one_line
+from genrescope.errors import GenrescopeError
 from genrescope.io import check_folder
 
 app = typer.Typer()
@@ -80,8 +80,9 @@ def study(
 ) -> None:
     """Train and compare models, and write a report.
 
-    Writes report.html, report.md, results.csv, summary.csv, comparisons.csv, results.json, figures
-    and models. A study that was stopped resumes when the command is run again.
+    Writes report.html, report.md, results.csv, summary.csv, comparisons.csv, errors.csv,
+    results.json, references.bib, figures, tables for LaTeX, and models. A study that was stopped
+    resumes when the command is run again.
     """
     require("lightning", "study")
     if out is not None:
@@ -106,7 +107,7 @@ def study(
     with StudyProgress(ERR) as progress:
         dataset = open_data(data, progress, layout, allow_missing_genres=allow_missing_genres)
         # Importing torch takes seconds: the options and the data have been checked before.
-        from genrescope.study.report import write_report
+        from genrescope.report.write import write_report
         from genrescope.study.run import Options, run_study
 
         options = Options(
@@ -129,7 +130,10 @@ def study(
             raise StoppedError from interrupt
     html = write_report(done, folder)
     _print_study(done)
-    beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
+    beside = (
+        "report.md, results.csv, summary.csv, comparisons.csv, errors.csv, results.json, "
+        "references.bib, figures/, tables/, models/"
+    )
     say(f"Report: {html} (also {beside})")
     if not done.cells:
         raise GenrescopeError("No model could be run. The report says why.")
@@ -151,19 +155,9 @@ def _is_same(path: Path, other: Path) -> bool:
 
 
 def _print_study(study: Any) -> None:
-    from rich.table import Table
-
-    from genrescope.study.report import summary
+    from genrescope.cli.output import print_report_table
+    from genrescope.report.sections import accuracy_table
 
     kind = " (quick: no results)" if study.config.quick else ""
-    table = Table("protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed")
-    table.title = one_line(f"{study.config.name}, on {study.dataset.name}{kind}")
-    for line in summary(study):
-        cells = (
-            [line["mark"], "", "", ""]
-            if line["mark"]
-            else [line["accuracy"], line["interval"], line["n_test"], line["seconds"]]
-        )
-        protocol = f"{line['protocol']} {line['leaks']}".rstrip()
-        table.add_row(*map(one_line, (protocol, line["recipe"], *cells)))
-    OUT.print(table)
+    title = f"{study.config.name}, on {study.dataset.name}{kind}"
+    print_report_table(OUT, title, accuracy_table(study), columns=(0, 1, 2, 4))

@@ -43,6 +43,7 @@ from genrescope.datasets.track import (
     spelt_alike,
 )
 from genrescope.errors import InputError
+from genrescope.references import cite
 from genrescope.table import open_table
 
 GENRES = (
@@ -98,18 +99,6 @@ LICENCE = (
     "GTZAN has no licence. Its clips are excerpts of commercial recordings, collected for "
     "research: use them for research only, and do not redistribute them."
 )
-CITATION = (
-    'G. Tzanetakis and P. Cook, "Musical genre classification of audio signals", '
-    "IEEE Transactions on Speech and Audio Processing 10(5), 2002"
-)
-INDEX_CITATION = (
-    'B. L. Sturm, "An Analysis of the GTZAN Music Genre Dataset", ACM MIRUM workshop, 2012'
-)
-FILTERED_CITATION = (
-    'C. Kereliuk, B. L. Sturm and J. Larsen, "Deep Learning and Music Adversaries", '
-    "IEEE Transactions on Multimedia 17(11), 2015"
-)
-
 IDENTICAL = (
     ("disco.00098", "disco.00099"),
     ("hiphop.00039", "hiphop.00045"),
@@ -801,10 +790,10 @@ def _notes(tracks: tuple[Track, ...], has_index: bool) -> tuple[str, ...]:
         f"{count['full']} with full audio, {count['full-16k']} with full audio at 16 kHz only, "
         f"{count['excerpt']} with an excerpt only.",
         f"{faulty} of these tracks are known to be faulty.",
-        f"Data: {CITATION}.",
-        f"Filtered lists: {FILTERED_CITATION}.",
+        f"Data: {cite('tzanetakis2002')}.",
+        f"Filtered lists: {cite('kereliuk2015')}.",
     ]
     if has_index:
         known = sum(track.group is not None for track in tracks)
-        notes.append(f"Artists are known of {known} tracks, from {INDEX_CITATION}.")
+        notes.append(f"Artists are known of {known} tracks, from {cite('sturm2012')}.")
     return tuple(notes)

@@ -169,7 +169,7 @@ def calibration(cells: Sequence[Cell], title: str) -> Figure:
 
 def curves(cell: Cell, title: str) -> Figure:
     """Loss and accuracy by epoch, train and validation: mean over seeds with a band of ± sd."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for part, colour in (("train", _TRAIN), ("valid", _VALID)):
             _band(axes, cell.curves, f"{part}_{measure}", colour, part)
@@ -179,17 +179,17 @@ def curves(cell: Cell, title: str) -> Figure:
         axes.legend(frameon=False)
         if measure == "accuracy":
             axes.set_ylim(0, 1.02)
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize="medium")
     return figure
 
 
 def confusion(matrix: NDArray[np.int64], genres: Sequence[str], title: str) -> Figure:
     """Row-normalised confusion matrix; counts are int (genres, genres), true × predicted."""
-    size = 2.6 + 0.46 * len(genres)
-    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
+    size = 1.2 + 0.33 * len(genres)
+    figure = Figure(figsize=(max(4, size), max(4, size) + 0.2), layout="constrained")
     axes = figure.subplots()
     fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(fractions, vmin=0, vmax=1, cmap="Blues")
+    axes.imshow(fractions, vmin=0, vmax=1, cmap="Blues")
     for (row, column), fraction in np.ndenumerate(fractions):
         if matrix[row, column]:
             colour = "white" if fraction > 0.5 else "black"
@@ -197,8 +197,8 @@ def confusion(matrix: NDArray[np.int64], genres: Sequence[str], title: str) -> F
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right")
     axes.set_yticks(range(len(genres)), genres)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the true genre's tracks")
+    axes.set(xlabel="predicted (fraction of the true genre's tracks)", ylabel="true")
+    figure.suptitle(title, fontsize="small")
     return figure
 
 
