@@ -416,7 +416,7 @@ def errors(study: Study, draw: Draw) -> dict[str, Any] | None:
     hard, count = hard_tracks(study)
     if not count:
         return None
-    hard.sort(key=lambda track: not track.faults)
+    hard.sort(key=lambda track: (not track.faults, -max(track.predicted.values())))
     rows = [
         TableRow(
             (
@@ -478,7 +478,7 @@ def _cost_row(cell: Cell) -> TableRow:
             or_dash(cell.epochs, ".4g"),
             or_dash(cell.train_seconds, ".1f"),
             f"{cell.seconds:.1f}",
-            or_dash(milliseconds, ".2f"),
+            or_dash(milliseconds, ".3f"),
             or_dash(mebibytes, ",.0f"),
         )
     )

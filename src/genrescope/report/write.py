@@ -104,6 +104,8 @@ def _render(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["name"] = str if form == "html" else markdown_text
+    unbroken = "\N{NO-BREAK SPACE}" if form == "html" else " "
+    environment.filters["unbroken"] = lambda text: text.replace(" ", unbroken)
     environment.globals |= {
         "cited": cited,
         "numbered": numbered,

@@ -141,7 +141,7 @@ def calibration(cells: Sequence[Cell], title: str) -> Figure:
     columns = min(5, len(cells))
     lines = -(-len(cells) // columns)
     size = (max(4.5, 1.8 * columns), 1.0 + 2.1 * lines)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="compressed")
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, cell in zip(grid.flat, cells, strict=False):
         outcomes = [outcome for tested in cell.tested for outcome in tested]
