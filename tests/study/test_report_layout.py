@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from test_figures import make_cell
 from test_report import HEARD, make_study, with_missing
 
-from browser import chromium_running
+from browser import CHROMIUM, chromium_running, missing
+from genrescope.errors import InputError
+from genrescope.report.pdf import find_browser, write_pdf
 from genrescope.report.write import write_report
 from genrescope.training.loggers import CURVE_COLUMNS
 
@@ -96,6 +99,23 @@ def test_the_printed_report_is_whole(chromium: Any, report: Path) -> None:
     assert {(round(w), round(h)) for _, _, w, h in sizes} == {(595, 842)}  # points of A4
     assert len(re.findall(rb"/Type /Page\b", pdf)) > 5
     page.close()
+
+
+def test_the_pdf_is_printed_with_page_numbers(report: Path) -> None:
+    if CHROMIUM is None:
+        missing("Chromium")
+    pdf = write_pdf(report, find_browser())
+    assert pdf == report.with_suffix(".pdf")
+    assert len(re.findall(rb"/Type /Page\b", pdf.read_bytes())) > 5
+    assert [path.name for path in report.parent.glob(".*")] == []
+
+
+def test_a_browser_that_fails_leaves_no_pdf(report: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_bytes(report.read_bytes())
+    with pytest.raises(InputError, match=r"could not print it\. Print report.html"):
+        write_pdf(page, sys.executable)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_figures_of_accuracy_are_not_broken_into_lines(chromium: Any, report: Path) -> None:

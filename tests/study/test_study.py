@@ -30,7 +30,7 @@ from genrescope.study.run import (
     run_study,
     worker_context,
 )
-from genrescope.training.recipe import load_recipe
+from genrescope.training.recipe import Ensemble, load_recipe
 
 MLP = {
     "extends": "original-mlp",
@@ -208,6 +208,31 @@ def test_running_again_fits_nothing_and_changes_nothing(finished, demo, store) -
     assert log.before == 8
     assert not log.fits
     assert figures_of(out) == before
+
+
+def test_folders_of_earlier_versions_are_resumed_without_what_they_lack(
+    finished, demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "old"
+    shutil.copytree(finished[1], out)
+    for path in out.glob("runs/*/*/*/result.json"):
+        row = json.loads(path.read_text())
+        for later in ("parameters", "train_seconds", "predict_seconds", "peak_memory"):
+            del row[later]
+        path.write_text(json.dumps(row))
+    for path in out.glob("runs/*/*/*/*/fold.npz"):
+        with np.load(path, allow_pickle=False) as kept:
+            folds = {name: kept[name] for name in kept if name != "cost"}
+        np.savez(path, **folds)
+    log = Log()
+    both = Ensemble(name="both", of=("small-mlp", "small-cnn"))
+    study = run_study(plan(ensembles=[both]), demo, out, options(store), log)
+    assert not log.fits
+    assert {cell.recipe for cell in study.cells} == {"small-mlp", "small-cnn", "both"}
+    assert {cell.peak_memory for cell in study.cells} == {None}
+    write_report(study, out)
+    text = (out / "report.md").read_text().split("## Cost\n")[1]
+    assert re.search(r"\| small-mlp \| – \| 3 \| – \| [\d.]+ \| – \| – \|", text)
 
 
 class _Stop(Log):

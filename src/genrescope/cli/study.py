@@ -29,7 +29,7 @@ GET_GTZAN = "`genrescope data get gtzan`"
     epilog="Examples:\n\n"
     "- `genrescope study` compares three models on synthetic demo clips\n\n"
     "- `genrescope study --data gtzan --out report` compares them on GTZAN\n\n"
-    "- `genrescope study why-so-low --data gtzan --quick`\n\n"
+    "- `genrescope study why-so-low --data gtzan --quick --pdf` prints the report, too\n\n"
     "- `genrescope study --data my-genres/ --recipes original-cnn --protocols random --seeds 3`"
 )
 def study(
@@ -58,6 +58,10 @@ def study(
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few epochs and two seeds, to check the setup.")
+    ] = False,
+    pdf: Annotated[
+        bool,
+        typer.Option("--pdf", help="Also write report.pdf, by an installed Chromium or Chrome."),
     ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of parallel fits. [default: one per core]")
@@ -88,7 +92,10 @@ def study(
     if out is not None:
         check_folder(out, inputs=_inputs(data, out))
     from genrescope.cli.progress import StudyProgress
+    from genrescope.report.pdf import find_browser, write_pdf
     from genrescope.study.config import load_study
+
+    browser = find_browser() if pdf else None
 
     what = load_study(
         plan,
@@ -129,12 +136,14 @@ def study(
         except KeyboardInterrupt as interrupt:
             raise StoppedError from interrupt
     html = write_report(done, folder)
+    if browser is not None:
+        write_pdf(html, browser)
     _print_study(done)
     beside = (
         "report.md, results.csv, summary.csv, comparisons.csv, errors.csv, results.json, "
         "references.bib, figures/, tables/, models/"
     )
-    say(f"Report: {html} (also {beside})")
+    say(f"Report: {html} (also {'report.pdf, ' * pdf}{beside})")
     if not done.cells:
         raise GenrescopeError("No model could be run. The report says why.")
 

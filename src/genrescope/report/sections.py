@@ -504,14 +504,9 @@ def settings(study: Study, draw: Draw) -> dict[str, Any] | None:
 
 
 def _settings(recipe: Recipe) -> tuple[str, str, str]:
-    fields = type(recipe).model_fields
-    given = {
-        name: value
-        for name, value in recipe.model_dump().items()
-        if value != fields[name].get_default()
-    }
-    for name in ("name", "about", "parallel"):
-        given.pop(name, None)
+    given = recipe.model_dump(exclude_defaults=True, exclude={"name", "about", "parallel"})
+    if recipe.optimiser is not None:
+        given["optimiser"]["name"] = recipe.optimiser.name  # also if it is the default
     inputs = [_setting(given.pop("representation"))]
     inputs += [
         _setting(given.pop(name)) for name in ("normalise", "augmentations") if name in given

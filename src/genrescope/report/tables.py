@@ -11,11 +11,11 @@ from genrescope.errors import one_line
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
     "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
     "±": r"$\pm$", "×": r"$\times$", "–": "--", "−": "$-$", "…": r"\ldots{}", "‘": "`", "’": "'",
     "\xa0": "~",
 }  # fmt: skip
-_LATIN = re.compile(r"[ -~¡-ÿĀ-ž]")
+_LATIN = re.compile("(?![ĦħĸĿŀŉŦŧ])[ -~¡-ÿĀ-ž]")  # what LaTeX's font encoding T1 has
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,18 @@ def or_dash(value: float | None, form: str) -> str:
 
 
 def latex(table: ReportTable) -> str:
-    """Format a table for LaTeX with the packages booktabs and tabularx."""
+    """Format a table for LaTeX, in font encoding T1, with the packages booktabs and tabularx."""
     count = len(table.columns)
     flexible = "X" in table.align
+    align = table.align.replace("X", r">{\raggedright\arraybackslash}X")
     kind, width = ("tabularx", r"{\linewidth}") if flexible else ("tabular", "")
     lines = [
-        "% Needs \\usepackage{booktabs,tabularx}.",
+        "% Needs \\usepackage[T1]{fontenc} and \\usepackage{booktabs,tabularx}.",
         "\\begin{table}",
-        "  \\centering",
+        "  \\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}",
         f"  \\caption{{{latex_text(table.caption)}}}",
         f"  \\label{{tab:{table.name}}}",
-        f"  \\begin{{{kind}}}{width}{{{table.align}}}",
+        f"  \\begin{{{kind}}}{width}{{{align}}}",
         "    \\toprule",
         f"    {' & '.join(map(latex_text, table.columns))} \\\\",
     ]
