@@ -152,7 +152,7 @@ def _inputs(data: Path | None, out: Path) -> list[Path]:
     # The data, and the output folder if a table of the report would replace a table of the data.
     if data is None:
         return []
-    written = ("results.csv", "summary.csv", "comparisons.csv")
+    written = ("results.csv", "summary.csv", "comparisons.csv", "errors.csv")
     return [data, out] if any(_is_same(data, out / name) for name in written) else [data]
 
 

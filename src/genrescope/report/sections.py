@@ -25,8 +25,7 @@ from genrescope.report.tables import (
     span,
 )
 from genrescope.study import figures
-from genrescope.study.figures import LEAKS
-from genrescope.study.results import Cell, compare, of_segments
+from genrescope.study.results import Cell, compare, mark_of, of_segments
 from genrescope.study.run import Study
 from genrescope.training.recipe import Recipe
 
@@ -62,13 +61,6 @@ Draw = Callable[..., Picture]
 """Save a figure: ``draw(figure, name, alt, mark="")``."""
 
 Section = Callable[[Study, Draw], dict[str, Any] | None]
-
-
-def mark_of(protocol: str) -> str:
-    """Give the word for whether artists leak by a protocol."""
-    if PROTOCOLS[protocol].leakage_free:
-        return "leakage-free"
-    return LEAKS if of_segments(protocol) else "artists leak"
 
 
 def protocols_of(study: Study) -> list[str]:

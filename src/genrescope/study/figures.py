@@ -18,7 +18,7 @@ from genrescope.audio import load
 from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.classifier import Timeline
 from genrescope.io import picture_text
-from genrescope.study.results import Cell, of_segments
+from genrescope.study.results import LEAKS, Cell, mark_of, of_segments
 from genrescope.study.statistics import reliability
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ _TRAIN, _VALID = "#0072B2", "#D55E00"
 _LEAKAGE_FREE, _LEAKING, _WARNING = "#009E73", "#999999", "#C1121F"
 _SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _LINES = (*_SERIES, "#D55E00", "#000000")
-
-LEAKS = "LEAKS"
-"""Marks every result of a protocol that splits segments."""
 
 
 def class_balance(counts: Mapping[str, int], name: str) -> Figure:
@@ -252,8 +249,7 @@ def _panel(
         axes.plot([low, high], [y, y], color=colour, linewidth=2)
         axes.plot(cell.mean, y, marker, color=colour, markersize=size)
         _beside(axes, (high, y), f"{cell.mean:.2f}", fontsize=8)
-    kind = {True: "leakage-free", False: "optimistic"}[leakage_free[protocol]]
-    kind = LEAKS if of_segments(protocol) else kind
+    kind = mark_of(protocol)
     axes.set_title(f"{protocol}: {kind}", fontsize=10, color=_WARNING if kind == LEAKS else "black")
     _tidy(axes, grid="x")
 

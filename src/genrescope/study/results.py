@@ -75,6 +75,9 @@ SUMMARY_COLUMNS = (
 MEASURED = ("seconds", "train_seconds", "predict_seconds", "peak_memory")
 """Columns that differ when the same fit is repeated."""
 
+LEAKS = "LEAKS"
+"""Marks every result of a protocol that splits segments."""
+
 _DIGITS = 6  # in CSV files
 
 
@@ -404,6 +407,13 @@ class Comparison:
 def of_segments(protocol: str) -> bool:
     """Whether a protocol splits segments, so that tracks leak from training to test."""
     return protocol in PROTOCOLS and PROTOCOLS[protocol].of_segments
+
+
+def mark_of(protocol: str) -> str:
+    """Give the word for whether artists or tracks leak by a protocol."""
+    if of_segments(protocol):
+        return LEAKS
+    return "leakage-free" if PROTOCOLS[protocol].leakage_free else "artists leak"
 
 
 def compare(cell_a: Cell, cell_b: Cell) -> Comparison | None:
