@@ -131,7 +131,7 @@ def _printed(study: Study) -> dict[str, Any]:
         "models": [
             {
                 "recipe": name,
-                "printed": plus_minus(figure.mean, figure.sd),
+                "printed": f"{figure.mean:g} ± {figure.sd:g}",  # with its own digits
                 "here": _here(study, name, cells.get(name), reason),
                 "is_figure": name in cells and not reason,
                 "why": figure.difference,
