@@ -19,7 +19,8 @@ from genrescope.cli.output import print_report_table
 from genrescope.datasets.track import Dataset, Track
 from genrescope.references import cited_works
 from genrescope.report.findings import STUDY_FIGURES
-from genrescope.report.sections import NO_AUDIO, SECTIONS, accuracy_table, hard_tracks
+from genrescope.report.hard_tracks import hard_tracks
+from genrescope.report.sections import NO_AUDIO, SECTIONS, accuracy_table
 from genrescope.report.tables import ReportTable, TableGroup, TableRow, latex, latex_text
 from genrescope.report.write import write_report
 from genrescope.study.config import StudyConfig

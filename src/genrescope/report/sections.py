@@ -8,13 +8,14 @@ templates are written once, for HTML and Markdown alike: they use the macros of 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from genrescope.datasets.splits import PROTOCOLS
 from genrescope.report.findings import find
+from genrescope.report.hard_tracks import hard_tracks
 from genrescope.report.tables import (
     ReportTable,
     TableGroup,
@@ -359,47 +360,6 @@ def learning(study: Study, draw: Draw) -> dict[str, Any] | None:
             [TableGroup(rows)],
         ),
     }
-
-
-@dataclass(frozen=True)
-class HardTrack:
-    """A track that every recipe misclassified every time, with the predictions by number."""
-
-    id: str
-    genre: str
-    predicted: Counter[str]
-    faults: tuple[str, ...]
-
-
-def hard_tracks(study: Study) -> tuple[list[HardTrack], int]:
-    """Find the tracks that every recipe was tested on and always misclassified.
-
-    Over all protocols and seeds, but not segments.
-
-    Returns
-    -------
-    hard
-        By id.
-    count
-        Of tracks that every recipe was tested on.
-    """
-    recipes: dict[str, set[str]] = defaultdict(set)
-    predicted: dict[str, Counter[str]] = defaultdict(Counter)
-    right: set[str] = set()
-    cells = [cell for cell in study.cells if not of_segments(cell.protocol)]
-    for cell in cells:
-        for outcome in (one for tested in cell.tested for one in tested):
-            recipes[outcome.id].add(cell.recipe)
-            predicted[outcome.id][outcome.predicted] += 1
-            right |= {outcome.id} if outcome.right else set()
-    every = {cell.recipe for cell in cells}
-    by_all = {track for track, tested in recipes.items() if tested == every}
-    hard = [
-        HardTrack(track.id, track.genre, predicted[track.id], track.faults)
-        for track in study.dataset.tracks
-        if track.id in by_all - right
-    ]
-    return hard, len(by_all)
 
 
 def errors(study: Study, draw: Draw) -> dict[str, Any] | None:

@@ -12,9 +12,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from genrescope import __version__
-from genrescope.io import CsvWriter, markdown_text, write_text
+from genrescope.io import markdown_text, write_text
 from genrescope.references import CitedWork, cited_works
-from genrescope.report.sections import SECTIONS, Picture, hard_tracks, on_audio
+from genrescope.report.hard_tracks import write_errors
+from genrescope.report.sections import SECTIONS, Picture, on_audio
 from genrescope.report.tables import ReportTable, latex
 from genrescope.study.results import write_comparisons, write_summary
 from genrescope.study.run import Study
@@ -73,7 +74,7 @@ def write_report(study: Study, out: Path) -> Path:
     used = {recipe: sum(counts.values()) for recipe, counts in study.used.items()}
     write_summary(out / "summary.csv", {"all": study.cells, "audio": on_audio(study)}, used)
     write_comparisons(out / "comparisons.csv", study.cells)
-    _write_errors(out / "errors.csv", study)
+    write_errors(out / "errors.csv", study)
     # "$" in names is not a formula; the same figures give the same bytes.
     with matplotlib.rc_context({"text.parse_math": False, "svg.hashsalt": "genrescope"}):
         sections = {
@@ -124,15 +125,6 @@ def _tables(value: Any) -> Iterator[ReportTable]:
     elif isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _tables(one)
-
-
-def _write_errors(path: Path, study: Study) -> None:
-    with write_text(path) as file:
-        writer = CsvWriter(file, "\r\n")
-        writer.row("track", "genre", "predicted", "faults")
-        for track in hard_tracks(study)[0]:
-            predicted = "; ".join(f"{genre} {n}" for genre, n in track.predicted.most_common())
-            writer.row(track.id, track.genre, predicted, "; ".join(track.faults))
 
 
 def _emptied(folder: Path, *patterns: str) -> Path:
