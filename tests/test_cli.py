@@ -327,6 +327,13 @@ def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> 
     assert "not a model folder" in refused.stderr
 
 
+def test_a_pdf_without_a_browser_is_refused_before_the_study(tmp_path: Path) -> None:
+    done = genrescope("study", "--quick", "--pdf", cwd=tmp_path, PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "--pdf needs Chromium, Chrome or Edge" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_quick_study_of_the_demo_needs_no_data_and_no_network(tmp_path: Path) -> None:
     done = genrescope(

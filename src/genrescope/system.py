@@ -31,6 +31,7 @@ def _optional(name: str) -> Any:
 
 fcntl = _optional("fcntl")  # POSIX's
 psutil = _optional("psutil")  # for memory, on other systems than Linux
+_resource = _optional("resource")
 IS_WINDOWS = os.name == "nt"
 
 READ_FLAGS = (
@@ -239,6 +240,27 @@ def is_below(name: str) -> bool:
 def is_reader_gone(error: OSError) -> bool:
     """Check whether writing failed because the program that reads a pipe has ended."""
     return error.errno == errno.EPIPE or (IS_WINDOWS and error.errno == errno.EINVAL)
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory` count from now on, if the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory() -> int | None:
+    """Give the largest resident memory of this process, in bytes; None where it is unknown.
+
+    On Linux it is that since `reset_peak_memory`, elsewhere since the start of the process.
+    """
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        if found := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):
+            return 1024 * int(found[1])
+    if _resource is None:
+        return None
+    peak = int(_resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def own_descriptor(path: Path) -> int | None:

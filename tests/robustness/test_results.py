@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from genrescope.errors import InputError
+from genrescope.report.robustness import robustness_groups
 from genrescope.robustness.figure import heat_map
 from genrescope.robustness.measure import Answer, Answers, FoldModel
 from genrescope.robustness.results import RobustnessRow, summarise, to_table, write_robustness
-from genrescope.robustness.section import robustness_section
 from genrescope.robustness.transforms import UNCHANGED, find_transforms
 from genrescope.study.statistics import mcnemar, paired_bootstrap, wilson
 
@@ -147,16 +146,14 @@ def test_text_in_cells_can_be_read() -> None:
     assert (light.get_text(), light.get_color()) == ("0.00", "black")
 
 
-def test_the_section_has_all_that_was_left_out(tmp_path: Path) -> None:
+def test_the_section_has_all_that_was_left_out() -> None:
     saved = []
-    (group,) = robustness_section(FOUND, "made-up", tmp_path, lambda *given: saved.append(given))
+    (group,) = robustness_groups(FOUND, "made-up", lambda *given: saved.append(given))
     assert group["left_out"] == ["one 7", "two 7"]
     assert group["problems"] == ["x.wav: it is silent. Leave it out."]
-    assert group["lines"][0]["about"] == UNCHANGED.about
-    assert group["lines"][2]["cells"] == [
-        "-1.000 (-1.000 to -1.000); 100% changed",
-        "not applicable",
-    ]
-    assert (tmp_path / "robustness-filtered.svg").read_text().startswith("<?xml")
-    assert saved[0][1] == tmp_path / "robustness-filtered.png"
-    assert robustness_section(None, "", tmp_path, pytest.fail) == []
+    one, two = group["table"].groups
+    assert (one.title, two.title) == ("one", "two")
+    assert one.rows[0].cells[0] == UNCHANGED.about
+    assert one.rows[2].cells[3:] == ("-1.000", "-1.000 to -1.000", "100%")
+    assert len(two.rows) == len(one.rows) - 1
+    assert saved[0][1] == "robustness-filtered"

@@ -132,7 +132,7 @@ def test_accuracies_has_a_panel_for_each_protocol_best_first() -> None:
     assert titles == [
         "filtered: leakage-free",
         "grouped: leakage-free",
-        "random: optimistic",
+        "random: artists leak",
         "leaky-segments: LEAKS",
     ]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]

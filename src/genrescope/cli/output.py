@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +20,9 @@ from genrescope.errors import one_line
 from genrescope.io import CsvWriter, is_plain_line, to_json
 from genrescope.library.similar import Similar
 from genrescope.serialize import result_row, similar_row
+
+if TYPE_CHECKING:
+    from genrescope.report.tables import ReportTable
 
 _COLUMNS = ("genre", "confidence", "unsure", "warnings")  # of CSV, after the path
 
@@ -172,6 +178,44 @@ class SimilarWriter:
             genre = near.genre, f"{near.confidence:.2f}"
             table.add_row(*map(_text, (f"{near.similarity:.3f}", *genre, near.path)))
         OUT.print(table)
+
+
+def print_report_table(
+    console: Console, title: str, shown: ReportTable, columns: Sequence[int]
+) -> None:
+    """Print a table of a report; only text of the first column may be broken into lines.
+
+    Parameters
+    ----------
+    console
+        Too narrow a one cuts no line.
+    title
+        Above the table.
+    shown
+        With rows in groups.
+    columns
+        Places of those that are printed; the first one is text.
+    """
+    table = Table(box=SIMPLE_HEAD, title=_text(title), title_justify="left", pad_edge=False)
+    rows = [row for group in shown.groups for row in group.rows if len(row.cells) > columns[-1]]
+    for place in columns:
+        is_first = place == columns[0]
+        width = max([len(shown.columns[place]), *(len(row.cells[place]) for row in rows)])
+        table.add_column(
+            shown.columns[place],
+            justify="left" if shown.align[place] == "l" else "right",
+            overflow="fold",
+            min_width=min(width, 8) if is_first else width,
+        )
+    for group in shown.groups:
+        table.add_row(Text(one_line(f"{group.title}: {group.mark}"), "italic"))
+        for row in group.rows:
+            cells = row.cells if len(row.cells) <= columns[-1] else [row.cells[i] for i in columns]
+            styles = ["bold" if place == row.bold else "" for place in columns]
+            texts = zip(map(one_line, cells), styles, strict=False)
+            table.add_row(*(Text(text, style) for text, style in texts))
+        table.add_section()
+    console.print(table, crop=False, soft_wrap=False)
 
 
 def left_out(paths: list[Path]) -> str:

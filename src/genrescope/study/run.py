@@ -150,6 +150,19 @@ class Study:
     audio: frozenset[str] = frozenset()
     robustness: Answers | None = None
 
+    def of(self, protocol: str) -> list[Cell]:
+        """Give the cells of a protocol."""
+        return [cell for cell in self.cells if cell.protocol == protocol]
+
+    def mark_of(self, recipe: str, protocol: str) -> str:
+        """Give the reason, in a few words, why a recipe was not run; empty if it was."""
+        marks = (
+            entry.mark
+            for entry in self.unavailable
+            if entry.recipe in (recipe, "") and entry.protocol in (protocol, None)
+        )
+        return next(marks, "")
+
 
 def run_study(
     config: StudyConfig, dataset: Dataset, out: Path, options: Options, listener: Listener
