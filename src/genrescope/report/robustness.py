@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -39,15 +39,18 @@ def robustness_groups(found: Answers, stamp: str, draw: Callable[..., Any]) -> l
     groups = []
     for protocol, models in by_protocol.items():
         rows = [row for some in models.values() for row in some]
-        name = f"robustness-{protocol}"
-        left_out = {m.name: m.left_out for m in found.models if m.protocol == protocol}
+        file = f"robustness-{protocol}"
+        left_out = Counter[str]()
+        for model in found.models:
+            if model.protocol == protocol:  # once for each fold
+                left_out[model.name] += model.left_out
         table = ReportTable(
-            name,
+            file,
             f"Accuracy and answers on transformed audio by {protocol}, beside the same clips as "
             "they are",
             ("transform", "tracks", "accuracy", "difference", "95 % interval", "changed answers"),
             "lrrrrr",
-            [TableGroup(list(map(_row, some)), model) for model, some in models.items()],
+            [TableGroup(list(map(_row, some)), name) for name, some in models.items()],
         )
         figure = heat_map(rows, f"Robustness, protocol {protocol}, {stamp}")
         alt = f"Share of changed answers and change of accuracy, transforms × models: {protocol}."
@@ -56,8 +59,8 @@ def robustness_groups(found: Answers, stamp: str, draw: Callable[..., Any]) -> l
                 "protocol": protocol,
                 "mark": mark_of(protocol),
                 "table": table,
-                "picture": draw(figure, name, alt, mark_of(protocol)),
-                "left_out": [f"{model} {count}" for model, count in left_out.items()],
+                "picture": draw(figure, file, alt, mark_of(protocol)),
+                "left_out": [f"{name} {count}" for name, count in left_out.items()],
                 "problems": [str(problem) for problem in found.problems],
             }
         )
