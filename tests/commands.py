@@ -40,7 +40,7 @@ BASE = (
 """Not the command line: its consoles read their width from the environment when it is imported."""
 TRAINING = (
     *(*BASE, "sklearn", "torch", "lightning"),
-    *("genrescope.study.run", "genrescope.study.report"),
+    *("genrescope.study.run", "genrescope.report.write"),
 )
 NEEDS = dict.fromkeys(("study", "train"), TRAINING)
 """What is imported for a command, by its first word, where that is not ``BASE``."""

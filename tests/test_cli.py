@@ -18,6 +18,7 @@ import commands
 from genrescope.cli import app as app_module
 from genrescope.cli import listing
 from hostile import hostile
+from tiny_backbones import save_checkpoint
 
 GENRESCOPE = [sys.executable, "-m", "genrescope"]
 RECIPE = """\
@@ -58,6 +59,7 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["study"],
         ["classify"],
         ["similar"],
+        ["robustness"],
         ["train"],
         ["list"],
         ["data"],
@@ -78,7 +80,10 @@ def test_help_of_every_command(command: list[str], tmp_path: Path) -> None:
 def test_list_shows_every_kind(tmp_path: Path) -> None:
     done = genrescope("list", cwd=tmp_path)
     assert done.returncode == 0
-    for word in ("original-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"):
+    for word in (
+        *("original-wav2vec2", "why-so-low", "filtered", "mel-image", "encoder"),
+        "telephone",
+    ):
         assert word in done.stdout
 
 
@@ -322,6 +327,13 @@ def test_train_a_classifier_of_ones_own_genres(genres: Path, tmp_path: Path) -> 
     assert "not a model folder" in refused.stderr
 
 
+def test_a_pdf_without_a_browser_is_refused_before_the_study(tmp_path: Path) -> None:
+    done = genrescope("study", "--quick", "--pdf", cwd=tmp_path, PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "--pdf needs Chromium, Chrome or Edge" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_quick_study_of_the_demo_needs_no_data_and_no_network(tmp_path: Path) -> None:
     done = genrescope(
@@ -358,6 +370,24 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
     assert time.monotonic() - began < 120
 
 
+@pytest.mark.slow
+def test_an_encoder_encodes_parts_of_a_batch_and_says_how_large(
+    genres: Path, tmp_path: Path
+) -> None:
+    save_checkpoint("wav2vec2", tmp_path / "tiny")
+    recipe = {
+        "extends": "original-wav2vec2",
+        "representation": {"seconds": 1},
+        "model": {"weights": str(tmp_path / "tiny"), "hidden": 8},
+        "epochs": 1,
+    }
+    (tmp_path / "tiny.yaml").write_text(json.dumps(recipe))
+    study = ("study", "--data", genres, "--recipes", "tiny.yaml", "--protocols", "random")
+    done = genrescope(*study, "--seeds", 2, "--micro-batch", 3, "--no-download", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stderr.split()).count("encodes 3 of 8 clips of a batch at once") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -365,6 +395,7 @@ def test_weights_that_the_hub_does_not_give_are_marked_soon(genres: Path, tmp_pa
         (["study", "no-such-study"], ["no-such-study", "why-so-low"]),
         (["study", "--recipes", "no-such"], ["no-such", "original-mlp"]),
         (["study", "--protocols", "report"], ["report", "filtered"]),
+        (["study", "--recipes", "mlp,svm", "--micro-batch", "2"], ["--micro-batch", "mlp, svm"]),
         (["study", "--data", "empty"], ["empty", "genre"]),
         (["study", "--data", "bad.csv"], ["bad.csv", "genre", "missing"]),
         (["classify", "--model", "nowhere", "x.wav"], ["nowhere", "model folder"]),

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import yaml
 
 import genrescope
 from genrescope.errors import GenrescopeError
+from genrescope.hub import CHECKPOINTS
 
 SHIPPED = Path(genrescope.__file__).parent / "weights" / "default"
 COMMIT = "a" * 40
@@ -33,6 +35,7 @@ class Hub(ThreadingHTTPServer):
         self.claims: dict[str, int] = {}  # sizes that are told, where they are not the true ones
         self.asked: list[str] = []
         self.commit: str | None = COMMIT  # that it says a repository is at
+        self.cut: set[str] = set()  # files of which the first answer stops half-way
 
     @property
     def url(self) -> str:
@@ -137,7 +140,27 @@ class Handler(BaseHTTPRequestHandler):
             }
             self._send(b"", 302, headers)
         else:
-            self._send(content, 200, headers)
+            self._part(name, content, headers)
+
+    def _part(self, name: str, content: bytes, headers: dict[str, str]) -> None:
+        # The rest from where a download stopped; or half, and the connection ends.
+        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
+        self.send_response(206 if start else 200)
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        for header, value in headers.items():
+            self.send_header(header, value)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        self.server.asked.append(f"{name} from {start}")
+        if name in self.server.cut:
+            self.server.cut.remove(name)
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+        else:
+            self.wfile.write(content[start:])
 
     def _json(self, content: object) -> None:
         self._send(json.dumps(content).encode(), 200, {"Content-Type": "application/json"})
@@ -288,6 +311,84 @@ def test_a_checkpoint_that_is_too_large_is_not_fetched(hub: Hub, tmp_path: Path)
     assert told.stdout.startswith("refused: someone/encoder cannot be fetched from the hub")
     assert "holds 1,099,511,627,778 bytes" in told.stdout
     assert not [line for line in hub.asked if "/resolve/" in line]
+
+
+GET = """
+import sys
+from dataclasses import replace
+from genrescope import hub
+pin = {"revision": "a" * 40, "sha256": sys.argv.pop(1)}
+hub.CHECKPOINTS["hubert"] = replace(hub.CHECKPOINTS["hubert"], **pin)
+from genrescope.__main__ import main
+main()
+"""
+WEIGHTS = {
+    "config.json": b"{}",
+    "pytorch_model.bin": bytes(range(256)) * 2**17,
+}  # in blocks of 10 MB
+CHECKSUM = hashlib.sha256(WEIGHTS["pytorch_model.bin"]).hexdigest()
+
+
+def test_weights_are_fetched_by_name_resumed_checked_and_found_offline(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.repositories["facebook/hubert-base-ls960"] = {**WEIGHTS, "evil.py": b"raise SystemExit"}
+    hub.cut = {"pytorch_model.bin"}
+    told = run(["-c", GET, CHECKSUM, "data", "get", "hubert"], hub.url, tmp_path / "home")
+    assert told.returncode == 0, told.stderr
+    assert "licence: Apache-2.0" in told.stderr
+    starts = [line.split()[-1] for line in hub.asked if line.startswith("pytorch_model.bin from")]
+    assert starts[0] == "0"
+    assert 0 < int(starts[-1]) <= len(WEIGHTS["pytorch_model.bin"]) // 2
+    folder = Path(told.stdout.split(" is ready")[0])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == WEIGHTS
+    # Without the hub, what was fetched will do, also to be carried elsewhere.
+    get = ["data", "get", "hubert", "--out", str(tmp_path / "out")]
+    again = run(["-c", GET, CHECKSUM, *get], "http://127.0.0.1:9", tmp_path / "home")
+    assert again.returncode == 0, again.stderr
+    out = tmp_path / "out"
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == WEIGHTS
+    assert not any(path.is_symlink() for path in out.iterdir())
+
+
+def test_weights_that_are_not_what_they_were_are_not_kept(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories["facebook/hubert-base-ls960"] = dict(WEIGHTS)
+    told = run(["-c", GET, "0" * 64, "data", "get", "hubert"], hub.url, tmp_path)
+    assert told.returncode == 1
+    assert "is not that of this revision by its SHA-256" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert not list(tmp_path.rglob("pytorch_model.bin"))
+    told = run(["-c", GET, CHECKSUM, "data", "get", "hubert"], hub.url, tmp_path)
+    assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["hubert", "--url", "http://127.0.0.1:9/x"], "--url is for data sets"),
+        (["hubert", "--out", "file"], "it is not a folder"),
+        (
+            ["nothing"],
+            "There is no 'nothing' to get; there are: gtzan, wav2vec2-base, distilhubert",
+        ),
+        (["hubert"], "facebook/hubert-base-ls960 cannot be fetched from the hub"),
+    ],
+)
+def test_what_cannot_be_fetched_is_an_error(
+    words: list[str], cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    told = run(["-m", "genrescope", "data", "get", *words], "http://127.0.0.1:9", tmp_path)
+    assert told.returncode == 1
+    assert cause in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_pinned_weights_are_of_whole_commits_and_checksums() -> None:
+    for name, known in CHECKPOINTS.items():
+        assert re.fullmatch("[0-9a-f]{40}", known.revision), name
+        assert re.fullmatch("[0-9a-f]{64}", known.sha256), name
 
 
 def test_a_hub_that_cannot_be_reached_is_told_soon(tmp_path: Path) -> None:

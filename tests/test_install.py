@@ -138,6 +138,8 @@ def test_the_base_install_classifies_in_an_empty_place(place: Path) -> None:
     ("command", "extra"),
     [
         (["study"], "study"),
+        (["robustness", "default", "--data", "clips"], "study"),
+        (["classify", "song.mp3", "--explain", "why.png"], "study"),
         (["train", "--data", "music"], "train"),
         (["serve"], "web"),
         (["similar", "song.mp3", "--library", "music", "--ann"], "similar"),

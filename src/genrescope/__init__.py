@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
     from genrescope.classifier import Classifier, Prediction, Timeline
     from genrescope.classifier.batch import FileResult, classify_files, find_audio
+    from genrescope.classifier.explain import Explanation, explain
     from genrescope.hub import WeightsNotAvailableError, list_models
 
 __all__ = [
     "SAMPLES",
     "Classifier",
+    "Explanation",
     "FileResult",
     "GenrescopeError",
     "InputError",
@@ -37,6 +39,7 @@ __all__ = [
     "WeightsNotAvailableError",
     "__version__",
     "classify_files",
+    "explain",
     "find_audio",
     "list_models",
     "load",
@@ -53,6 +56,8 @@ _LAZY = {
     "Classifier": "classifier",
     "Prediction": "classifier",
     "Timeline": "classifier",
+    "Explanation": "classifier.explain",
+    "explain": "classifier.explain",
     "FileResult": "classifier.batch",
     "classify_files": "classifier.batch",
     "find_audio": "classifier.batch",

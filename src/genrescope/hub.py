@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch, fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from genrescope.environment import HUB_TIMEOUT_S, configure
-from genrescope.errors import GenrescopeError, install
+from genrescope.errors import GenrescopeError, InputError, install
+from genrescope.reading import sha256
 
 MAX_BYTES = 2**30
 """Maximum size of a model folder to fetch."""
@@ -19,6 +22,78 @@ MAX_CHECKPOINT_BYTES = 2**33
 
 MODEL_FILES = ("config.json", "model.onnx", "model.safetensors", "README.md")
 """Files of a model folder."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Pretrained weights on the hub, of one revision.
+
+    Attributes
+    ----------
+    repo_id
+        On the Hugging Face hub.
+    revision
+        The commit, 40 hex digits.
+    file, sha256
+        The weights, and their checksum in hex digits.
+    licence
+        As the authors name it.
+    usage
+        What to run next.
+    """
+
+    repo_id: str
+    revision: str
+    file: str
+    sha256: str
+    licence: str
+    usage: str
+
+
+CHECKPOINTS = {
+    "wav2vec2-base": Checkpoint(
+        "facebook/wav2vec2-base",
+        "0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8",
+        "pytorch_model.bin",
+        "3249fe98bfc62fcbc26067f724716a6ec49d12c4728a2af1df659013905dff21",
+        "Apache-2.0",
+        "genrescope study --data gtzan --recipes original-wav2vec2,wav2vec2",
+    ),
+    "distilhubert": Checkpoint(
+        "ntu-spml/distilhubert",
+        "fa87d96265d6b7af66e112faff6ff44df419cec9",
+        "model.safetensors",
+        "77ad8f985c97750d8d27d6950c917800d80732a141370bf316058bded71a6cbe",
+        "Apache-2.0",
+        "genrescope study --data gtzan --recipes distilhubert",
+    ),
+    "hubert": Checkpoint(
+        "facebook/hubert-base-ls960",
+        "dba3bb02fda4248b6e082697eee756de8fe8aa8a",
+        "pytorch_model.bin",
+        "062249fffb353eab67547a2fbc129f7c31a2f459faf641b19e8fb007cc5c48ad",
+        "Apache-2.0",
+        "genrescope train --encoder facebook/hubert-base-ls960 --data my-genres/",
+    ),
+    "wavlm": Checkpoint(
+        "microsoft/wavlm-base-plus",
+        "4c66d4806a428f2e922ccfa1a962776e232d487b",
+        "pytorch_model.bin",
+        "3bb273a6ace99408b50cfc81afdbb7ef2de02da2eab0234e18db608ce692fe51",
+        "CC-BY-SA-3.0, of github.com/microsoft/UniSpeech",
+        "genrescope train --encoder microsoft/wavlm-base-plus --data my-genres/",
+    ),
+    "mert": Checkpoint(
+        "m-a-p/MERT-v1-95M",
+        "12af15fef9d0ac838c3f475bfbbf26d2060dd4f5",
+        "pytorch_model.bin",
+        "a2b8b747f72c06e0595aeae41ae5473f4364938c6b39b2c58be38c48e6bd3fcd",
+        "CC-BY-NC-4.0, not for commercial use",
+        "export it to ONNX for the representation `embedding`; its network is code on the hub, "
+        "which genrescope does not run",
+    ),
+}
+"""By the names that ``genrescope data get`` takes."""
 
 _BUNDLED = Path(__file__).parent / "weights"
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -90,7 +165,8 @@ def resolve_weights(
     download
         Whether missing files may be fetched from the hub.
     revision
-        A branch, tag or commit of the hub; None for the newest. Ignored for folders.
+        A branch, tag or commit of the hub; None for that of ``CHECKPOINTS``, else for the newest.
+        Ignored for folders.
     pickled
         Whether pickled weights are accepted, beside safetensors.
 
@@ -120,12 +196,15 @@ def resolve_weights(
 
     endings = ["*.safetensors", "*.bin"] if pickled else ["*.safetensors"]
     needed = ["*.json", *endings]
-    cached = _cached(weights, revision, needed)
-    if cached is not None and any(any(cached.glob(ending)) for ending in endings):
-        return cached
+    name, known = _known(weights)
+    pinned = known.revision if known is not None and revision is None else revision
+    for wanted_revision in dict.fromkeys((pinned, revision)):
+        cached = _cached(weights, wanted_revision, needed)
+        if cached is not None and any(any(cached.glob(ending)) for ending in endings):
+            return cached
+    command = f"hf download {weights}" if name is None else f"genrescope data get {name}"
     remedy = (
-        f"Fetch it where there is a network (`hf download {weights}`) and give its folder, or "
-        "copy the cache"
+        f"Fetch it where there is a network (`{command}`) and give its folder, or copy the cache"
     )
     if not download:
         raise WeightsNotAvailableError(
@@ -133,25 +212,67 @@ def resolve_weights(
         )
     try:
         info = HfApi().model_info(
-            weights, revision=revision, timeout=HUB_TIMEOUT_S, files_metadata=True
+            weights, revision=pinned, timeout=HUB_TIMEOUT_S, files_metadata=True
         )
         names = {file.rfilename for file in info.siblings or ()}
         # Many checkpoints hold the same weights in both formats; safetensors is safer.
         skip = ["*.bin"] if "model.safetensors" in names else []
         wanted = {name for name in names if _any_fits(name, needed) and not _any_fits(name, skip)}
         _check_size(info, wanted, MAX_CHECKPOINT_BYTES)
-        return Path(
+        folder = Path(
             snapshot_download(
                 weights,
-                revision=_commit(info, revision),
+                revision=_commit(info, pinned),
                 allow_patterns=needed,
                 ignore_patterns=skip,
             )
         )
+        if known is not None and folder.name == known.revision:
+            _check_content(folder / known.file, known.sha256)
     except Exception as error:
         raise WeightsNotAvailableError(
             f"{weights} cannot be fetched from the hub ({_reason(error)}). {remedy}."
         ) from error
+    return folder
+
+
+def get_checkpoint(name: str, out: Path | None = None) -> Path:
+    """Fetch a checkpoint of ``CHECKPOINTS``, of its revision; a download that stopped resumes.
+
+    Parameters
+    ----------
+    name
+        Its name there.
+    out
+        Folder to copy it to, such as for a machine without a network; None leaves it in the cache
+        of the hub, where recipes find it.
+
+    Returns
+    -------
+    folder
+        With the settings and the weights, whose checksum is right.
+
+    Raises
+    ------
+    WeightsNotAvailableError
+        If it cannot be fetched, or is not what it was.
+    InputError
+        If the folder cannot be written.
+    """
+    checkpoint = CHECKPOINTS[name]
+    folder = resolve_weights(checkpoint.repo_id, download=True, revision=checkpoint.revision)
+    try:
+        _check_content(folder / checkpoint.file, checkpoint.sha256)
+    except (OSError, ValueError) as error:
+        raise WeightsNotAvailableError(f"{folder}: {_reason(error)}. Run it again.") from error
+    if out is None:
+        return folder
+    try:
+        shutil.copytree(folder, out, dirs_exist_ok=True)
+    except OSError as error:  # also shutil's own
+        cause = f"it cannot be written ({_reason(error)})"
+        raise InputError(out, cause, "Make room, or give another folder with --out") from error
+    return out
 
 
 def fetch(
@@ -251,6 +372,22 @@ def push(
             "name and the network, and log in with a write token (`hf auth login`)."
         ) from error
     return str(commit.commit_url)
+
+
+def _known(repo_id: str) -> tuple[str, Checkpoint] | tuple[None, None]:
+    known = {checkpoint.repo_id: name for name, checkpoint in CHECKPOINTS.items()}
+    name = known.get(repo_id)
+    return (None, None) if name is None else (name, CHECKPOINTS[name])
+
+
+def _check_content(path: Path, wanted: str) -> None:
+    # The hub's client checks sizes alone. Without the file, the next attempt downloads it again.
+    if sha256(path) != wanted:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise ValueError(
+            f"{path.name} is not that of this revision by its SHA-256, and was deleted"
+        )
 
 
 def _commit(info: Any, revision: str | None) -> str:

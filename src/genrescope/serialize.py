@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from genrescope.classifier import Prediction, Timeline
 from genrescope.classifier.batch import FileResult
 from genrescope.library.similar import Similar
@@ -19,8 +21,9 @@ def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
     -------
     row
         ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags``,
-        ``warnings`` and, if it was computed, ``timeline``: ``step_s`` (None if the clip was
-        analysed whole) and the genre of each step (None if silent).
+        ``warnings`` and, if they were computed, ``timeline``: ``step_s`` (None if the clip was
+        analysed whole) and the genre of each step (None if silent); and ``explanation``, see
+        ``genrescope.explain``.
     """
     path, found = str(answer.path), answer.prediction
     if found is None:
@@ -36,6 +39,14 @@ def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
     if (times := answer.timeline) is not None:
         step_s = round(times.step_s, 3) if isfinite(times.step_s) else None
         row["timeline"] = {"step_s": step_s, "genres": times.best}
+    if (why := answer.explanation) is not None:
+        row["explanation"] = {
+            "genre": why.genre,
+            "probability": round(why.probability, 6),
+            "times_s": np.round(why.times, 3).tolist(),
+            "bands_hz": np.round(why.bands, 1).tolist(),
+            "drops": [[round(drop, 6) for drop in step] for step in why.drops.tolist()],
+        }
     return row
 
 

@@ -30,6 +30,8 @@ def _optional(name: str) -> Any:
 
 
 fcntl = _optional("fcntl")  # POSIX's
+psutil = _optional("psutil")  # for memory, on other systems than Linux
+_resource = _optional("resource")
 IS_WINDOWS = os.name == "nt"
 
 READ_FLAGS = (
@@ -50,6 +52,7 @@ INTO_FLAGS = os.O_WRONLY | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os,
 _MAX_LINKS = 40  # one after another, as Linux follows them
 _IN_USE_S = 1.0  # how long to wait for virus scanners and indexers, which hold new files open
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT
 _WINDOWS_DEVICES = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE
 )
@@ -208,6 +211,13 @@ def _mounted(_now: int = 0) -> dict[int, str]:
     return kinds
 
 
+def is_junction(item: os.DirEntry[str]) -> bool:
+    """Check whether a folder is a junction: Windows' older link, which Python calls a folder."""
+    if not IS_WINDOWS:
+        return False
+    return getattr(item.stat(follow_symlinks=False), "st_reparse_tag", 0) == _JUNCTION
+
+
 def is_device_name(name: str) -> bool:
     """Check whether Windows takes a file's name for a device: ``CON``, ``aux.mp3``."""
     return _WINDOWS_DEVICES.match(name) is not None
@@ -230,6 +240,27 @@ def is_below(name: str) -> bool:
 def is_reader_gone(error: OSError) -> bool:
     """Check whether writing failed because the program that reads a pipe has ended."""
     return error.errno == errno.EPIPE or (IS_WINDOWS and error.errno == errno.EINVAL)
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory` count from now on, if the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory() -> int | None:
+    """Give the largest resident memory of this process, in bytes; None where it is unknown.
+
+    On Linux it is that since `reset_peak_memory`, elsewhere since the start of the process.
+    """
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        if found := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):
+            return 1024 * int(found[1])
+    if _resource is None:
+        return None
+    peak = int(_resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def own_descriptor(path: Path) -> int | None:
@@ -369,6 +400,71 @@ def remove_unlocked(folder: Path) -> None:
 def _open_folder(folder: Path) -> int:
     flags = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
     return os.open(folder, os.O_RDONLY | flags)
+
+
+def free_memory() -> int | None:
+    """Give the bytes that programs can still use here without swapping.
+
+    On Linux also within the limits of this process's control groups, as containers set them. None
+    if they are unknown: on other systems without psutil.
+    """
+    if not sys.platform.startswith("linux"):
+        return None if psutil is None else int(psutil.virtual_memory().available)
+    found = _status_bytes(Path("/proc/meminfo"), "MemAvailable")
+    limits = [_left_in_group(folder, *names) for folder, names in _memory_groups()]
+    known = [bytes_ for bytes_ in (found, *limits) if bytes_ is not None]
+    return min(known, default=None)
+
+
+def used_memory(process: int) -> int:
+    """Give the largest number of bytes that a running process has held in memory; 0 if unknown."""
+    if sys.platform.startswith("linux"):
+        return _status_bytes(Path(f"/proc/{process}/status"), "VmHWM") or 0
+    with suppress(Exception):  # of psutil's own types
+        return int(psutil.Process(process).memory_info().rss)
+    return 0
+
+
+def _status_bytes(path: Path, name: str) -> int | None:
+    # A line such as "VmHWM:   1024 kB".
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    line = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return None if line is None else 1024 * int(line[1])
+
+
+def _memory_groups() -> Iterator[tuple[Path, tuple[str, str]]]:
+    # Folders of the control groups that this process is in, with the files of limit and use.
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    root = Path("/sys/fs/cgroup")
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if not kinds:
+            base, names = root, ("memory.max", "memory.current")
+        elif "memory" in kinds.split(","):
+            base, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        inner = base / path.lstrip("/")
+        for folder in (inner, *inner.parents):
+            yield folder, names
+            if folder == base:
+                break
+
+
+def _left_in_group(folder: Path, limit: str, use: str) -> int | None:
+    try:
+        most, used = (int((folder / name).read_text(encoding="ascii")) for name in (limit, use))
+        stat_ = (folder / "memory.stat").read_text(encoding="ascii")
+    except (OSError, ValueError):  # no such group, or no limit ("max")
+        return None
+    cached = re.search(r"^(?:total_)?inactive_file (\d+)", stat_, re.MULTILINE)
+    return most - used + (int(cached[1]) if cached else 0)  # the system drops what it has cached
 
 
 def is_console(descriptor: int) -> bool:

@@ -301,7 +301,9 @@ def test_weights_that_are_not_here_say_so_at_once(
     assert time.monotonic() - start < 5
     assert "\n" not in str(caught.value)
     if weights != "..":  # a folder, though no checkpoint
-        assert f"`hf download {weights}`" in str(caught.value)
+        known = weights == "facebook/wav2vec2-base"
+        command = "genrescope data get wav2vec2-base" if known else f"hf download {weights}"
+        assert f"`{command}`" in str(caught.value)
         reason = "cannot be fetched from the hub (" if download else "downloads are off"
         assert reason in str(caught.value)
 
@@ -324,7 +326,7 @@ def test_a_hub_out_of_reach_is_told_soon() -> None:
     )
     message, seconds = json.loads(run.stdout)
     assert "facebook/wav2vec2-base cannot be fetched from the hub (" in message
-    assert "hf download facebook/wav2vec2-base" in message
+    assert "genrescope data get wav2vec2-base" in message
     assert seconds < 30
 
 

@@ -11,6 +11,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import genrescope
+from genrescope.classifier.explain import Explanation
 from genrescope.study import figures
 from genrescope.study.results import Cell, ResultRow, TrackPrediction
 
@@ -130,7 +132,7 @@ def test_accuracies_has_a_panel_for_each_protocol_best_first() -> None:
     assert titles == [
         "filtered: leakage-free",
         "grouped: leakage-free",
-        "random: optimistic",
+        "random: artists leak",
         "leaky-segments: LEAKS",
     ]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -245,3 +247,26 @@ def test_calibration_has_a_panel_for_each_recipe() -> None:
     bare = [[TrackPrediction("x", "jazz", "jazz", math.nan)]]
     with pytest.raises(ValueError, match="probability"):
         figures.calibration([Cell("r", "filtered", FILTERED[0].rows, [], bare)], "")
+
+
+def test_an_explanation_has_axes_in_seconds_and_hertz() -> None:
+    path = genrescope.sample("lament")
+    drops = np.array([[0.25, -0.125], [0, 0.125], [0, 0]], dtype=np.float32)
+    why = Explanation("jazz", 0.5, np.array([0, 3.0, 6, 9]), np.array([0, 1500.0, 8000]), drops)
+    axes, bar = figures.explanation(path, why).axes
+    assert axes.get_title() == "lament.mp3: jazz 0.50"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time / s", "frequency / Hz")
+    assert bar.get_ylabel() == "drop of the probability without it"
+    assert axes.get_xlim() == pytest.approx((0, 9), abs=0.2)
+    ticks = dict(
+        zip((t.get_text() for t in axes.get_yticklabels()), axes.get_yticks(), strict=True)
+    )
+    assert ticks["8000"] == axes.get_ylim()[1]
+    assert 0 < ticks["250"] < ticks["500"] < ticks["1000"] < ticks["4000"]
+    _, over = axes.images
+    np.testing.assert_array_equal(over.get_array(), drops.T)
+    assert over.get_clim() == (-0.25, 0.25)
+    assert over.get_alpha().max() < 1  # the spectrogram shows
+    assert over.get_alpha()[0, 1] == 0
+    flat = replace(why, drops=np.zeros_like(drops))
+    figures.explanation(path, flat).canvas.draw()

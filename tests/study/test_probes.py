@@ -82,10 +82,10 @@ def test_the_command_prints_parameters_and_seconds(
     )
     assert done.returncode == 0, done.stderr
     (head,) = [line for line in done.stdout.splitlines() if "test accuracy" in line]
-    assert head.rstrip("┃ ").endswith("parameters ┃ s for 30 s")
+    assert " ".join(head.split()).endswith("parameters s for 30 s")
     (line,) = [line for line in done.stdout.splitlines() if "knn (tiny.onnx)" in line]
-    assert float(line.split("│")[-2]) >= 0
-    assert line.split("│")[-3].strip() == "40,000"
+    assert line.split()[-2] == "40,000"
+    assert float(line.split()[-1]) >= 0
     results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
     assert len(results["rows"]) == 4
     assert results["study"]["encoder_parameters"]["linear (MSD_musicnn)"] == 220_034

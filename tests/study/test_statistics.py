@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    classification_report,
+    confusion_matrix,
+    f1_score,
+    recall_score,
+)
 from test_figures import GENRES, SEGMENTS, make_cell
 
 from genrescope.study import statistics
@@ -246,6 +252,20 @@ def test_a_restricted_cell_is_measured_anew(seed: int, kept: int) -> None:
         assert row.recall == pytest.approx(
             dict.fromkeys(GENRES) | dict(zip(present, recall, strict=True))
         )
+        report = classification_report(
+            true, predicted, labels=GENRES, output_dict=True, zero_division=np.nan
+        )
+        for genre, scores in row.by_genre.items():
+            wanted = report[genre]
+            assert scores.precision == pytest.approx(
+                None if genre not in predicted else wanted["precision"]
+            )
+            if genre in true:
+                assert (scores.recall, scores.f1) == pytest.approx(
+                    (wanted["recall"], f1_score(true, predicted, labels=[genre], average=None)[0])
+                )
+            else:
+                assert (scores.recall, scores.f1) == (None, None)
         confidence = [outcome.confidence for outcome in left]
         assert row.ece == expected_calibration_error(confidence, [o.right for o in left])
         assert row.segment_accuracy is None
@@ -341,8 +361,8 @@ def test_the_summary_has_a_line_for_each_cell_and_scope(tmp_path: Path) -> None:
     with (tmp_path / "summary.csv").open() as file:
         reader = csv.DictReader(file)
         lines = list(reader)
-    recalls = tuple(f"recall_{genre}" for genre in GENRES)
-    assert tuple(reader.fieldnames or ()) == SUMMARY_COLUMNS + recalls
+    scores = tuple(f"{s}_{genre}" for s in ("precision", "recall", "f1") for genre in GENRES)
+    assert tuple(reader.fieldnames or ()) == SUMMARY_COLUMNS + scores
     assert [line["scope"] for line in lines] == ["all", "audio"]
     first, second = lines
     assert float(first["accuracy_mean"]) == pytest.approx(cell.mean, abs=1e-6)
@@ -351,7 +371,8 @@ def test_the_summary_has_a_line_for_each_cell_and_scope(tmp_path: Path) -> None:
     assert (first["interval_method"], first["seeds"]) == ("Wilson", "3")
     assert (first["n_train"], first["n_test"], second["n_test"]) == ("70", "40", "10")
     assert first["tracks_used"] == "99"
-    assert float(first["recall_jazz"]) == pytest.approx(cell.recall["jazz"], abs=1e-6)
+    for score, value in cell.by_genre["jazz"]._asdict().items():
+        assert float(first[f"{score}_jazz"]) == pytest.approx(value, abs=1e-6)
     assert second["recall_jazz"] == ""  # the first ten tracks by name are all blues
 
 
@@ -364,13 +385,18 @@ def test_predictions_are_read_with_confidence_and_fold(tmp_path: Path) -> None:
 
 def test_results_of_older_versions_are_read() -> None:
     told = make_cell("a", seeds=1).rows[0].model_dump()
-    for later in ("train_share", "segment_accuracy", "weights", "ece"):
+    costs = ("parameters", "train_seconds", "predict_seconds", "peak_memory")
+    for later in ("train_share", "segment_accuracy", "weights", "ece", *costs):
         del told[later]
     row = ResultRow.model_validate(told)
     assert (row.train_share, row.segment_accuracy, row.weights, row.ece) == (1.0, None, None, None)
     cell = Cell("a", "filtered", [row, make_cell("a", seeds=1).rows[0]], [], [])
     assert cell.ece is None  # one seed of two tells nothing of the mean
     assert cell.weights == {}
+    known = row.model_copy(update={"train_seconds": 2.0, "peak_memory": 2**30})
+    cell = Cell("a", "filtered", [row, known], [], [])
+    assert (cell.parameters, cell.train_seconds, cell.epochs) == (None, None, None)
+    assert cell.peak_memory == 2**30
 
 
 def test_an_ensembles_weights_are_averaged_over_seeds() -> None:

@@ -1,5 +1,6 @@
 import csv
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -16,11 +17,11 @@ from genrescope.datasets.demo import make
 from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import GenrescopeError
 from genrescope.io import markdown_text
+from genrescope.report.write import write_report
 from genrescope.representations.mel_image import MelImage
 from genrescope.representations.transform import TRANSFORMS, AudioTransform
 from genrescope.study.config import StudyConfig, bundled_studies, load_study
-from genrescope.study.report import write_report
-from genrescope.study.results import COLUMNS, Cell, ResultRow, TrackPrediction
+from genrescope.study.results import COLUMNS, MEASURED, Cell, ResultRow, TrackPrediction
 from genrescope.study.run import (
     NO_SPLIT,
     NO_TRACKS,
@@ -30,7 +31,7 @@ from genrescope.study.run import (
     run_study,
     worker_context,
 )
-from genrescope.training.recipe import load_recipe
+from genrescope.training.recipe import Ensemble, load_recipe
 
 MLP = {
     "extends": "original-mlp",
@@ -99,7 +100,7 @@ def finished(demo: Dataset, store: Path, tmp_path_factory: pytest.TempPathFactor
 def figures_of(out: Path) -> list[tuple]:
     with (out / "results.csv").open() as file:
         return [
-            tuple(value for name, value in row.items() if name != "seconds")
+            tuple(value for name, value in row.items() if name not in MEASURED)
             for row in csv.DictReader(file)
         ]
 
@@ -125,6 +126,24 @@ def test_results_have_a_row_for_each_recipe_protocol_and_seed(finished) -> None:
             assert recall == pytest.approx(matrix[i, i] / matrix[i].sum())
 
 
+def test_the_cost_of_each_fit_is_measured(finished) -> None:
+    study, out = finished
+    with (out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        # Two blocks of 3 × 3 convolutions with batch norms, and two dense layers.
+        convolutions = 3 * 4 * 9 + 4 + 8 + 4 * 8 * 9 + 8 + 16
+        assert int(row["parameters"]) == convolutions + 8 * 8 * 8 * 8 + 8 + 8 * 10 + 10
+        assert 0 < float(row["train_seconds"]) < float(row["seconds"])
+        assert 0 < float(row["predict_seconds"]) < 1
+        assert 2**26 < int(row["peak_memory"]) < 2**33
+    assert {cell.epochs for cell in study.cells} == {3}
+    with (out / "summary.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert {line["epochs"] for line in lines} == {"3.0"}
+    assert {line["parameters"] for line in lines} == {rows[0]["parameters"]}
+
+
 def test_predictions_add_up_to_the_printed_accuracy(finished) -> None:
     study, out = finished
     for cell in study.cells:
@@ -141,9 +160,9 @@ def test_filtered_leads_and_missing_weights_are_marked(finished) -> None:
     study, out = finished
     assert [entry.mark for entry in study.unavailable] == [NO_WEIGHTS]
     text = (out / "report.md").read_text()
-    lines = [line for line in text.splitlines() if line.startswith(("| `filtered`", "| `random`"))]
-    assert lines[0].startswith("| `filtered` | small-mlp")
-    assert "| `filtered` | original-wav2vec2 | weights not available |" in text
+    lines = [line for line in text.splitlines() if line.startswith(("| filtered", "| random"))]
+    assert lines[0].startswith("| filtered (leakage-free) | small-mlp")
+    assert "| filtered (leakage-free) | original-wav2vec2 | weights not available |" in text
     assert "Demo data." in text
     assert "not comparable" not in text or "0.27" in text
 
@@ -151,7 +170,7 @@ def test_filtered_leads_and_missing_weights_are_marked(finished) -> None:
 def test_the_page_needs_nothing_beside_itself(finished) -> None:
     _, out = finished
     page = (out / "report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'src="(?!data:)|href="(?!#|https://)|<link|@import|url\(', page)
     assert page.count("<img") == page.count('alt="') == len(list((out / "figures").glob("*.png")))
     assert "weights not available" in page
 
@@ -192,6 +211,31 @@ def test_running_again_fits_nothing_and_changes_nothing(finished, demo, store) -
     assert figures_of(out) == before
 
 
+def test_folders_of_earlier_versions_are_resumed_without_what_they_lack(
+    finished, demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "old"
+    shutil.copytree(finished[1], out)
+    for path in out.glob("runs/*/*/*/result.json"):
+        row = json.loads(path.read_text())
+        for later in ("parameters", "train_seconds", "predict_seconds", "peak_memory"):
+            del row[later]
+        path.write_text(json.dumps(row))
+    for path in out.glob("runs/*/*/*/*/fold.npz"):
+        with np.load(path, allow_pickle=False) as kept:
+            folds = {name: kept[name] for name in kept if name != "cost"}
+        np.savez(path, **folds)
+    log = Log()
+    both = Ensemble(name="both", of=("small-mlp", "small-cnn"))
+    study = run_study(plan(ensembles=[both]), demo, out, options(store), log)
+    assert not log.fits
+    assert {cell.recipe for cell in study.cells} == {"small-mlp", "small-cnn", "both"}
+    assert {cell.peak_memory for cell in study.cells} == {None}
+    write_report(study, out)
+    text = (out / "report.md").read_text().split("## Cost\n")[1]
+    assert re.search(r"\| small-mlp \| – \| 3 \| – \| [\d.]+ \| – \| – \|", text)
+
+
 class _Stop(Log):
     """Pull the plug after so many fits."""
 
@@ -229,6 +273,22 @@ def test_what_a_first_fold_has_come_to_is_gone_on_with(
     run_study(one, demo, tmp_path, options(store, jobs=1), Log())
     assert not (folder / "begun").exists()  # it was done, but for the model that is gone
     assert len(list(tmp_path.glob("models/*/model.onnx"))) == 1
+
+
+class Killer(Log):
+    """Kills the processes that fit, as a system without memory does."""
+
+    def epoch(self, key: str, row: dict[str, Any]) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+
+def test_a_killed_process_names_memory_and_what_it_held(
+    demo: Dataset, store: Path, tmp_path: Path
+) -> None:
+    one = plan({**MLP, "epochs": 500}, protocols=["random"], seeds=1)
+    with pytest.raises(GenrescopeError, match=r"out \(it held \d\.\d GB\)\. Run .*--jobs 1"):
+        run_study(one, demo, tmp_path, options(store, jobs=1), Killer())
 
 
 def test_fits_keep_their_memory_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ import tiny_backbones
 from genrescope.datasets.demo import make
 from genrescope.datasets.track import Dataset
 from genrescope.models.classical import ESTIMATORS
+from genrescope.report.write import write_report
 from genrescope.representations.store import Store
 from genrescope.study.config import StudyConfig, load_study
-from genrescope.study.report import write_report
 from genrescope.study.run import Options, Study, run_study
 from genrescope.training.data import PackedTracks
 from genrescope.training.fit import fit

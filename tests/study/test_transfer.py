@@ -127,7 +127,7 @@ def test_a_study_says_which_was_for_what(pair: tuple[Path, Path], tmp_path: Path
     assert (row["n_train"] + row["n_valid"], row["n_test"]) == (16, 16)
     assert results["dataset"]["name"] == "mine-to-theirs"
     report = (tmp_path / "out" / "report.md").read_text("utf-8")
-    assert "| `trained on mine, tested on theirs` | knn |" in report
+    assert "| knn | " in report.split("trained on mine, tested on theirs", 2)[-1]
     assert mapping in report
     again = commands.run(*line, "--out", tmp_path / "out", "--cache-dir", tmp_path / "store")
     assert again.returncode == 0, again.stderr

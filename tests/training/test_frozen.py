@@ -172,12 +172,13 @@ def test_what_was_kept_is_taken_if_it_is_whole(checkpoint: Path, tmp_path: Path,
 
 
 def test_the_progress_of_encoding_is_reported(checkpoint: Path, tmp_path: Path) -> None:
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, Any]] = []
     run(recipe(checkpoint, epochs=2), tmp_path, on_epoch=rows.append)
     told = [row["encoded"] for row in rows if "encoded" in row]
     assert told == [0, 4, 8, 12, 12, 16, 18]
     assert {row["clips"] for row in rows if "encoded" in row} == {TRAIN + VALID}
-    assert [row["epoch"] for row in rows if "encoded" not in row] == [1, 2]
+    assert [row["epoch"] for row in rows if "train_loss" in row] == [1, 2]
+    assert str(rows[0]["micro_batch"]).startswith("encodes 4 of 4 clips of a batch at once")
 
 
 def test_other_versions_of_validation_clips_are_encoded_only_for_training(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.server
 import json
-import os
 import re
 import shutil
 import threading
@@ -18,30 +17,19 @@ import soundfile
 from rich.console import Console
 
 import genrescope
+from browser import chromium_running, missing
 from genrescope.cli.progress import StudyProgress
 from genrescope.datasets.demo import make
+from genrescope.report.write import write_report
 from genrescope.study.config import load_study
-from genrescope.study.report import write_report
 from genrescope.study.run import Options, run_study
 from web_server import Server
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("web-page")]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
 INPUT = "#gs-input input[type=file]"
 ASK = """([clip, count]) => {
   const bytes = Uint8Array.from(atob(clip), (letter) => letter.charCodeAt(0));
@@ -51,13 +39,6 @@ ASK = """([clip, count]) => {
   window.answers = Promise.all(Array.from({ length: count }, ask));
 }"""
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
-
-def missing(what: str) -> None:
-    """Skip, but where everything must run."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"needs {what}")
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +72,8 @@ def server(
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    if CHROMIUM is None:
-        missing("Chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium_running() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -180,6 +157,13 @@ def test_a_clip_is_answered_with_all_there_is_to_see(
     assert (left["x"], left["width"]) == pytest.approx((below["x"], below["width"]), abs=1)
     assert "Mel spectrogram" in mel.get_attribute("alt")
     assert expected.genre in strip.get_attribute("aria-label")
+    # The explanation lies over the picture, once it is asked for.
+    why = page.locator(".gs-why")
+    assert not why.is_visible()
+    page.check(".gs-show-why")
+    assert why.is_visible()
+    assert page.locator(".gs-why rect").count() == 6 * 8
+    assert why.bounding_box() == pytest.approx(mel.bounding_box(), abs=1)
     # Nothing stands out to the right.
     wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert wide <= 0

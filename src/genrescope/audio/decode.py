@@ -65,11 +65,14 @@ class Clip:
         In Hz.
     warnings
         Notes about it.
+    channels
+        Of the file.
     """
 
     waveform: Waveform
     sampling_rate: int
     warnings: tuple[AudioWarning, ...] = ()
+    channels: int = 1
 
 
 def load(path: Path, sampling_rate: int | None = None) -> tuple[Waveform, int]:
@@ -98,7 +101,7 @@ def length(path: Path) -> float:
         return track.seconds()
 
 
-def decode(path: Path, sampling_rate: int | None = None) -> Clip:
+def decode(path: Path, sampling_rate: int | None = None, *, channel: int | None = None) -> Clip:
     """Decode a file to mono and, if asked, resample it.
 
     Parameters
@@ -108,6 +111,8 @@ def decode(path: Path, sampling_rate: int | None = None) -> Clip:
         decoded; of files joined end to end, all parts.
     sampling_rate
         Target sampling rate in Hz; None keeps the file's own.
+    channel
+        The channel to take alone, the last one of files with fewer; None mixes them.
 
     Raises
     ------
@@ -117,9 +122,10 @@ def decode(path: Path, sampling_rate: int | None = None) -> Clip:
     """
     with _open(path) as track:
         target = sampling_rate or track.sampling_rate
+        track.mixer.only = channel
         report = _DecodeReport(path, track)
         blocks = list(at_rate(report.checked(), track.sampling_rate, target))
-        return Clip(np.concatenate(blocks), target, report.warnings())
+        return Clip(np.concatenate(blocks), target, report.warnings(), track.mixer.channels)
 
 
 @dataclass(frozen=True, eq=False)

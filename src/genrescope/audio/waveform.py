@@ -127,18 +127,24 @@ class Mixer:
         Samples for which one channel was used.
     total
         Samples mixed.
+    only
+        The channel to take alone; None to mix them.
+    channels
+        Maximum number of channels so far.
     """
 
     def __init__(self) -> None:
-        self.cancelled = self.total = 0
+        self.cancelled = self.total = self.channels = 0
+        self.only: int | None = None
         self._channel = 0
 
     def mix(self, samples: NDArray[np.float32]) -> Waveform:
         """Mix float32 (samples, channels) to float32 (samples,)."""
         self.total += len(samples)
         channels = samples.shape[1]
-        if channels == 1:
-            return np.ascontiguousarray(samples[:, 0])
+        self.channels = max(self.channels, channels)
+        if channels == 1 or self.only is not None:
+            return np.ascontiguousarray(samples[:, min(self.only or 0, channels - 1)])
         with np.errstate(over="ignore", invalid="ignore"):  # the result is checked
             mixed = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))
             for start in range(0, len(samples), _WINDOW):

@@ -11,6 +11,7 @@ from pathlib import Path
 from genrescope import load
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier, Prediction, Timeline
+from genrescope.classifier.explain import Explanation, explain
 from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.reading import unreadable
 from genrescope.workers import WorkerPool, parallel_map
@@ -21,11 +22,12 @@ _log.addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class FileResult:
-    """Result of one file: a prediction (and a timeline, if requested), or the error."""
+    """Result of one file: a prediction (with what else was requested), or the error."""
 
     path: Path
     prediction: Prediction | None = None
     timeline: Timeline | None = None
+    explanation: Explanation | None = None
     error: GenrescopeError | None = None
 
 
@@ -81,6 +83,7 @@ def classify_files(
     *,
     workers: int | None = None,
     timeline: bool = False,
+    explanation: bool = False,
 ) -> Iterator[FileResult]:
     """Classify files in parallel; results come in the order of the paths.
 
@@ -98,10 +101,12 @@ def classify_files(
         Number of processes; by default one per core.
     timeline
         Whether to add the genres over time.
+    explanation
+        Whether to add what the answer rests on; see `explain`.
     """
     if isinstance(classifier, Classifier):
         with WorkerPool(workers, load, classifier.folder) as pool:
-            yield from classify_files(pool, paths, timeline=timeline)
+            yield from classify_files(pool, paths, timeline=timeline, explanation=explanation)
         return
     pool = classifier
 
@@ -109,7 +114,7 @@ def classify_files(
         try:
             if path.is_dir():
                 raise folder_fault(path)
-            result = replace(pool.do_file(_classify, path, timeline), path=path)
+            result = replace(pool.do_file(_classify, path, timeline, explanation), path=path)
         except GenrescopeError as error:
             result = FileResult(path, error=error)
         except (OSError, ValueError) as error:
@@ -123,9 +128,13 @@ def classify_files(
     yield from parallel_map(classify, map(Path, paths), pool.count, stop=pool.close)
 
 
-def _classify(classifier: Classifier, path: Path, timeline: bool) -> FileResult:
-    prediction = classifier.predict(path)
-    return FileResult(path, prediction, classifier.timeline(path) if timeline else None)
+def _classify(classifier: Classifier, path: Path, timeline: bool, explanation: bool) -> FileResult:
+    return FileResult(
+        path,
+        classifier.predict(path),
+        classifier.timeline(path) if timeline else None,
+        explain(classifier, path) if explanation else None,
+    )
 
 
 def folder_fault(path: Path) -> InputError:

@@ -14,6 +14,7 @@ from genrescope.cli import (
     data,
     library,
     listing,
+    robustness,
     serve,
     similar,
     study,
@@ -39,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for part in (classify, library, similar, study, train, listing, serve):
+for part in (classify, library, similar, study, robustness, train, listing, serve):
     app.add_typer(part.app)
 app.add_typer(tag.app, name="tag")
 app.add_typer(data.app, name="data")

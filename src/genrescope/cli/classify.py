@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genrescope.cli.console import ERR, OUT, note, note_passed_over, require
+from genrescope.cli.console import note, note_passed_over, require
 from genrescope.cli.options import ModelOption, RevisionOption, WorkersOption
 from genrescope.errors import GenrescopeError
 from genrescope.io import check_output, picture_kind, write_picture
 from genrescope.reading import is_file
+
+if TYPE_CHECKING:
+    from genrescope.classifier.batch import FileResult
 
 app = typer.Typer()
 
@@ -24,6 +27,7 @@ app = typer.Typer()
     "- `genrescope classify --recursive --jsonl ~/Music > genres.jsonl`\n\n"
     "- `find . -name '*.flac' | genrescope classify -`\n\n"
     "- `genrescope classify song.mp3 --timeline --plot song.png`\n\n"
+    "- `genrescope classify song.mp3 --explain why.png` shows what the answer rests on\n\n"
     "- `genrescope classify --model report/models/original-cnn-filtered *.wav`\n\n"
     "- `genrescope classify --model user/name song.mp3` downloads it from the Hugging Face hub\n\n"
     "- `genrescope classify --sample` classifies the bundled samples"
@@ -58,6 +62,13 @@ def classify(
             help="Picture to write of one file: genre over time and mel spectrogram (PNG, …)."
         ),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture to write of one file: the seconds and frequencies that the answer rests "
+            "on (PNG, …); with --json also as data."
+        ),
+    ] = None,
     workers: WorkersOption = None,
 ) -> None:
     """Classify audio files. Needs no network, except to download a model from the hub.
@@ -73,10 +84,12 @@ def classify(
         raise typer.BadParameter("choose one of --json, --jsonl and --csv")
     if not paths and not use_samples:
         raise typer.BadParameter("give audio files or folders, or --sample")
-    if plot is not None:
+    pictures = {"--plot": plot, "--explain": explain}
+    asked = {option: path for option, path in pictures.items() if path is not None}
+    for option, path in asked.items():
         require("matplotlib", "study")
-        picture_kind(plot)
-        check_output(plot, "--plot", is_audio=may_be_audio)
+        picture_kind(path, option)
+        check_output(path, option, is_audio=may_be_audio)
     given = [
         Path(name)
         for path in paths or ()
@@ -85,8 +98,8 @@ def classify(
     given += map(sample, SAMPLES if use_samples else ())
     if not given:
         raise GenrescopeError("The list on standard input is empty: give paths, one a line.")
-    if plot is not None:
-        check_output(plot, "--plot", inputs=given)
+    for option, path in asked.items():
+        check_output(path, option, inputs=given)
     pool = WorkerPool(workers, load, find_model(model, revision))
     pool.begin()  # the next imports take as long as a process to start
     from genrescope.classifier.batch import classify_files, find_audio
@@ -94,24 +107,34 @@ def classify(
 
     passed_over: list[str] = []
     files = list(find_audio(given, recursive=recursive, passed_over=passed_over.append))
-    if plot is not None and len(files) != 1:
-        raise typer.BadParameter(f"--plot needs exactly one file; {len(files)} were given")
+    for option in asked if len(files) != 1 else ():
+        raise typer.BadParameter(f"{option} needs exactly one file; {len(files)} were given")
     chosen = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     form = next((name for name, asked in chosen.items() if asked), "table")
     failed = 0
-    with pool, Writer(form, top_k, len(files), OUT, ERR, timeline=timeline) as writer:
+    with pool, Writer(form, top_k, len(files), timeline=timeline) as writer:
         pool.start_one()
-        for answer in classify_files(pool, files, timeline=timeline or plot is not None):
+        for answer in classify_files(
+            pool, files, timeline=timeline or plot is not None, explanation=explain is not None
+        ):
             failed += answer.error is not None
             writer.write(answer)
-            if plot is not None and answer.timeline is not None:
-                from genrescope.study.figures import timeline as draw
-
-                write_picture(draw(answer.path, answer.timeline), plot)
-                note(f"Picture: {plot}")
+            if asked and answer.error is None:
+                _draw(answer, plot, explain)
     note_passed_over(passed_over)
     if failed:
         raise typer.Exit(1)
+
+
+def _draw(answer: FileResult, plot: Path | None, explain: Path | None) -> None:
+    from genrescope.study import figures
+
+    if plot is not None and answer.timeline is not None:
+        write_picture(figures.timeline(answer.path, answer.timeline), plot)
+        note(f"Picture: {plot}")
+    if explain is not None and answer.explanation is not None:
+        write_picture(figures.explanation(answer.path, answer.explanation), explain, "--explain")
+        note(f"Picture: {explain}")
 
 
 def _names_from_stdin() -> list[str]:

@@ -1,4 +1,4 @@
-"""The commands that download and check data sets."""
+"""The commands that download data sets and pretrained weights, and check data sets."""
 
 from __future__ import annotations
 
@@ -7,30 +7,51 @@ from typing import Annotated, Any
 
 import typer
 
-from genrescope.cli.console import ERR, OUT, say, say_json
+from genrescope.cli.console import ERR, OUT, note, say, say_json
 from genrescope.cli.training_data import LAYOUT
 from genrescope.datasets.layout import Layout
 from genrescope.errors import GenrescopeError
+from genrescope.io import check_folder
 
-app = typer.Typer(no_args_is_help=True, help="Download and check data sets.")
+app = typer.Typer(
+    no_args_is_help=True, help="Download data sets and pretrained weights, check data sets."
+)
 
 
 @app.command(
     "get",
     epilog="Examples:\n\n"
     "- `genrescope data get gtzan`\n\n"
-    "- `genrescope data get gtzan --out ~/music/gtzan`",
+    "- `genrescope data get gtzan --out ~/music/gtzan`\n\n"
+    "- `genrescope data get wav2vec2-base`, for the recipes `original-wav2vec2` and `wav2vec2`",
 )
 def get(
-    name: Annotated[str, typer.Argument(help="Data set: gtzan.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Data set (gtzan) or weights (wav2vec2-base, distilhubert, hubert, wavlm, mert)."
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to unpack into. [default: ./NAME]")
+        Path | None,
+        typer.Option(
+            help="Folder to unpack or copy into. [default: ./NAME; weights stay in the hub's cache]"
+        ),
     ] = None,
     url: Annotated[
-        list[str] | None, typer.Option(help="URL to try first; may be repeated.")
+        list[str] | None, typer.Option(help="URL to try first; may be repeated. Not for weights.")
     ] = None,
 ) -> None:
-    """Download a data set, check it and unpack it. Resumes a download that was stopped."""
+    """Download a data set or pretrained weights and check them; a stopped download resumes.
+
+    Data sets are unpacked. Weights are of a fixed revision; then recipes that need them work
+    offline.
+    """
+    from genrescope.hub import CHECKPOINTS
+
+    if name in CHECKPOINTS:
+        _get_weights(name, out, url)
+        return
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -43,7 +64,8 @@ def get(
     from genrescope.datasets.download import ARCHIVE_URLS, get_gtzan
 
     if name != "gtzan":
-        raise GenrescopeError(f"There is no data set {name!r} to get; there is: gtzan.")
+        known = ", ".join(["gtzan", *CHECKPOINTS])
+        raise GenrescopeError(f"There is no {name!r} to get; there are: {known}.")
     columns = (TextColumn("gtzan"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=ERR) as bars:
         bar = bars.add_task("gtzan", total=None)
@@ -53,6 +75,18 @@ def get(
 
         folder = get_gtzan(out or Path(name), progress=progress, urls=[*(url or ()), *ARCHIVE_URLS])
     say(f"{folder} is ready. Next: genrescope data check {folder}")
+
+
+def _get_weights(name: str, out: Path | None, url: list[str] | None) -> None:
+    from genrescope.hub import CHECKPOINTS, get_checkpoint
+
+    if url:
+        raise GenrescopeError("--url is for data sets: weights come from the Hugging Face hub.")
+    if out is not None:
+        check_folder(out)
+    known = CHECKPOINTS[name]
+    note(f"{known.repo_id} at {known.revision}; licence: {known.licence}")
+    say(f"{get_checkpoint(name, out)} is ready. Next: {known.usage}")
 
 
 @app.command("check", epilog="Examples:\n\n- `genrescope data check gtzan --json`")

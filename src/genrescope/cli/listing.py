@@ -21,15 +21,17 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="datasets, recipes, studies, protocols, representations or models. [default: all]"
+            help="datasets, recipes, studies, protocols, representations, models or transforms. "
+            "[default: all]"
         ),
     ] = None,
 ) -> None:
-    """List the known data sets, and the recipes, studies, protocols, representations and models."""
+    """List data sets, recipes, studies, protocols, representations, models and transforms."""
     from rich.table import Table
 
     from genrescope.datasets.splits import PROTOCOLS
     from genrescope.representations import REPRESENTATIONS
+    from genrescope.robustness.transforms import TRANSFORMS
 
     parts = {
         "datasets": _datasets(),
@@ -40,6 +42,7 @@ def list_(
             name: _first_line(cls.__doc__) for name, cls in sorted(REPRESENTATIONS.items())
         },
         "models": models(),
+        "transforms": {name: transform.about for name, transform in TRANSFORMS.items()},
     }
     if kind is not None and kind not in parts:
         raise GenrescopeError(f"There is no kind {kind!r} to list; there are: {', '.join(parts)}.")

@@ -31,3 +31,6 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Fail on a file that cannot be used, instead of leaving it out."),
 ]
+
+ROBUSTNESS_TABLES = ("robustness.csv", "robustness-answers.csv")
+"""In the folder of a report; a table of the data must not have their place."""

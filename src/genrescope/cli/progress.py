@@ -67,7 +67,9 @@ class StudyProgress:
         self._all = self._bars.add_task("all fits", total=total, completed=done, state="")
 
     def epoch(self, key: str, row: dict[str, Any]) -> None:
-        """Move a fit's bar by an epoch, or show how many clips are encoded before the first."""
+        """Move a fit's bar by an epoch, or show what happens before the first."""
+        if "micro_batch" in row and key not in self._fits:
+            self.note(f"{key}: {row['micro_batch']}")
         if key not in self._fits:
             self._fits[key] = self._bars.add_task(key, total=row["steps"], state="")
         state = ""

@@ -8,31 +8,39 @@ from typing import Annotated, Any
 import typer
 
 from genrescope.cli.console import ERR, OUT, StoppedError, note, require, say
-from genrescope.cli.options import CacheOption, StrictOption
+from genrescope.cli.options import ROBUSTNESS_TABLES, CacheOption, StrictOption
 from genrescope.cli.training_data import (
     DAMAGED,
     LAYOUT,
+    MICRO_BATCH,
     MISSING_GENRES,
     names,
     open_data,
     trainer_flags,
 )
 from genrescope.datasets.layout import Layout
-from genrescope.errors import GenrescopeError, one_line
+from genrescope.errors import GenrescopeError
 from genrescope.io import check_folder
 
 app = typer.Typer()
 GET_GTZAN = "`genrescope data get gtzan`"
+_BESIDE = (
+    "report.md, results.csv, summary.csv, comparisons.csv, errors.csv, results.json, "
+    "references.bib, figures/, tables/, models/"
+)
 
 
 @app.command(
     epilog="Examples:\n\n"
     "- `genrescope study` compares three models on synthetic demo clips\n\n"
     "- `genrescope study --data gtzan --out report` compares them on GTZAN\n\n"
-    "- `genrescope study why-so-low --data gtzan --quick`\n\n"
+    "- `genrescope study why-so-low --data gtzan --quick --pdf` prints the report, too\n\n"
     "- `genrescope study --data my-genres/ --recipes original-cnn --protocols random --seeds 3`\n\n"
+    "- `genrescope study --data gtzan --recipes wav2vec2 --micro-batch 1` if memory is scarce\n\n"
     "- `genrescope study --data gtzan --test-on fma --recipes mlp,default` tests on other data\n\n"
-    "- `genrescope study probes --data gtzan --encoders MSD_musicnn,m-a-p/MERT-v1-95M,my.onnx`"
+    "- `genrescope study probes --data gtzan --encoders MSD_musicnn,m-a-p/MERT-v1-95M,my.onnx`\n\n"
+    "- `genrescope study --data gtzan --recipes cnn,mlp --robustness` also tests them on "
+    "transformed audio"
 )
 def study(
     plan: Annotated[
@@ -71,9 +79,18 @@ def study(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few epochs and two seeds, to check the setup.")
     ] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Test each model on transformed audio, too (MP3, …)."),
+    ] = False,
+    pdf: Annotated[
+        bool,
+        typer.Option("--pdf", help="Also write report.pdf, by an installed Chromium or Chrome."),
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of parallel fits. [default: one per core]")
     ] = None,
+    micro_batch: Annotated[int | None, MICRO_BATCH] = None,
     strict: StrictOption = False,
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
     allow_damaged: Annotated[bool, DAMAGED] = False,
@@ -92,14 +109,21 @@ def study(
 ) -> None:
     """Train and compare models, and write a report.
 
-    Writes report.html, report.md, results.csv, summary.csv, comparisons.csv, results.json, figures
-    and models. A study that was stopped resumes when the command is run again.
+    Writes report.html, report.md, results.csv, summary.csv, comparisons.csv, errors.csv,
+    results.json, references.bib, figures, tables for LaTeX, and models. A study that was stopped
+    resumes when the command is run again.
     """
     require("lightning", "study")
+    if robustness:
+        require("python_stretch", "study")
     if out is not None:
         check_folder(out, inputs=_inputs(data, out))
     from genrescope.cli.progress import StudyProgress
+    from genrescope.report.pdf import find_browser, write_pdf
     from genrescope.study.config import load_study
+    from genrescope.training.recipe import set_micro_batch
+
+    browser = find_browser() if pdf else None
 
     what = load_study(
         plan,
@@ -111,8 +135,10 @@ def study(
     )
     if test_on is not None and protocols is not None:
         raise typer.BadParameter("--protocols is not for --test-on, which is a protocol itself")
-    if quick:
-        what = what.quick_version()
+    what = what.quick_version() if quick else what
+    if micro_batch is not None:
+        recipes_ = set_micro_batch(what.recipes, micro_batch)
+        what = what.model_copy(update={"recipes": recipes_})
     if data is None:
         note(
             "No --data: using the synthetic demo set in the package. Download GTZAN with "
@@ -121,15 +147,10 @@ def study(
     with StudyProgress(ERR) as progress:
         dataset = open_data(data, progress, layout, allow_missing_genres=allow_missing_genres)
         if test_on is not None:
-            from genrescope.study.transfer import across
-            from genrescope.taxonomy import load_taxonomy
-
-            other = open_data(test_on, progress, Layout.AUTO, allow_missing_genres=True)
-            dataset, protocol = across(dataset, other, load_taxonomy())
-            progress.note(dataset.notes[0])
+            dataset, protocol = _tested_on(test_on, dataset, progress)
             what = what.model_copy(update={"protocols": [protocol], "skip": {}})
         # Importing torch takes seconds: the options and the data have been checked before.
-        from genrescope.study.report import write_report
+        from genrescope.report.write import write_report
         from genrescope.study.run import Options, run_study
 
         options = Options(
@@ -139,6 +160,7 @@ def study(
             allow_damaged=allow_damaged,
             allow_missing_genres=allow_missing_genres,
             download=data is not None if download is None else download,
+            robustness=robustness,
             trainer_flags=trainer_flags(accelerator, devices, strategy),
         )
         for problem in dataset.problems:
@@ -151,18 +173,30 @@ def study(
         except KeyboardInterrupt as interrupt:
             raise StoppedError from interrupt
     html = write_report(done, folder)
+    if browser is not None:
+        write_pdf(html, browser)
     _print_study(done)
-    beside = "report.md, results.csv, summary.csv, comparisons.csv, results.json, figures/, models/"
-    say(f"Report: {html} (also {beside})")
+    say(f"Report: {html} (also {'report.pdf, ' * pdf}{_BESIDE})")
     if not done.cells:
         raise GenrescopeError("No model could be run. The report says why.")
+
+
+def _tested_on(path: Path, trained_on: Any, progress: Any) -> tuple[Any, str]:
+    # The tracks of both data sets, and the protocol that trains on one and tests on the other.
+    from genrescope.study.transfer import across
+    from genrescope.taxonomy import load_taxonomy
+
+    other = open_data(path, progress, Layout.AUTO, allow_missing_genres=True)
+    dataset, protocol = across(trained_on, other, load_taxonomy())
+    progress.note(dataset.notes[0])
+    return dataset, protocol
 
 
 def _inputs(data: Path | None, out: Path) -> list[Path]:
     # The data, and the output folder if a table of the report would replace a table of the data.
     if data is None:
         return []
-    written = ("results.csv", "summary.csv", "comparisons.csv")
+    written = ("results.csv", "summary.csv", "comparisons.csv", "errors.csv", *ROBUSTNESS_TABLES)
     return [data, out] if any(_is_same(data, out / name) for name in written) else [data]
 
 
@@ -174,25 +208,10 @@ def _is_same(path: Path, other: Path) -> bool:
 
 
 def _print_study(study: Any) -> None:
-    from rich.table import Table
-
-    from genrescope.study.report import summary
+    from genrescope.cli.output import print_report_table
+    from genrescope.report.sections import accuracy_table
 
     kind = " (quick: no results)" if study.config.quick else ""
-    parameters, seconds = study.config.encoder_parameters, study.config.encoder_seconds
-    columns = ("parameters", "s for 30 s") if parameters else ()
-    table = Table(
-        "protocol", "model", "test accuracy", "95 % interval", "tests", "s per seed", *columns
-    )
-    table.title = one_line(f"{study.config.name}, on {study.dataset.name}{kind}")
-    for line in summary(study):
-        cells = (
-            [line["mark"], "", "", ""]
-            if line["mark"]
-            else [line["accuracy"], line["interval"], line["n_test"], line["seconds"]]
-        )
-        protocol = f"{line['protocol']} {line['leaks']}".rstrip()
-        if (recipe := line["recipe"]) in parameters:
-            cells += [f"{parameters[recipe]:,}", f"{seconds[recipe]:.2f}"]
-        table.add_row(*map(one_line, (protocol, recipe, *cells)))
-    OUT.print(table)
+    title = f"{study.config.name}, on {study.dataset.name}{kind}"
+    encoder = (6, 7) if study.config.encoder_parameters else ()
+    print_report_table(OUT, title, accuracy_table(study), columns=(0, 1, 2, 4, *encoder))

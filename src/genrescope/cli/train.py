@@ -9,7 +9,14 @@ import typer
 
 from genrescope.cli.console import ERR, note, require, say
 from genrescope.cli.options import CacheOption, StrictOption
-from genrescope.cli.training_data import DAMAGED, LAYOUT, MISSING_GENRES, open_data, trainer_flags
+from genrescope.cli.training_data import (
+    DAMAGED,
+    LAYOUT,
+    MICRO_BATCH,
+    MISSING_GENRES,
+    open_data,
+    trainer_flags,
+)
 from genrescope.datasets.layout import Layout
 from genrescope.io import check_folder
 
@@ -51,6 +58,7 @@ def train(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of processes. [default: one per core]")
     ] = None,
+    micro_batch: Annotated[int | None, MICRO_BATCH] = None,
     strict: StrictOption = False,
     layout: Annotated[Layout, LAYOUT] = Layout.AUTO,
     allow_damaged: Annotated[bool, DAMAGED] = False,
@@ -68,7 +76,7 @@ def train(
     check_place(out, force=force)
     check_folder(out, inputs=[data])
     from genrescope.cli.progress import StudyProgress
-    from genrescope.training.recipe import load_encoder_recipe, load_recipe
+    from genrescope.training.recipe import load_encoder_recipe, load_recipe, set_micro_batch
 
     if encoder is None:
         what = load_recipe(recipe or "default")
@@ -79,6 +87,8 @@ def train(
 
         note(f"Looking for {encoder} on this machine, then on the Hugging Face hub.")
         encoder_config(resolve_weights(encoder, download=True))
+    if micro_batch is not None:
+        [what] = set_micro_batch([what], micro_batch)
     with StudyProgress(ERR) as progress:
         dataset = open_data(data, progress, layout, allow_missing_genres=allow_missing_genres)
         from genrescope.study.run import Options
@@ -106,7 +116,7 @@ def train(
         else "too few tracks to measure it"
     )
     say(f"{trained.folder}: {len(trained.genres)} genres, {trained.used} tracks; {measured}")
-    if what.model.name == "encoder":
+    if what.has_encoder:
         plain = trained.folder / "transformers"
         lacks = f"transformers has no head like that of {what.name}: only genrescope can open it."
         note(f"For transformers.pipeline: {plain}" if plain.is_dir() else f"Note: {lacks}")

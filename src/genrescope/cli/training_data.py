@@ -16,6 +16,12 @@ DAMAGED = typer.Option(
 MISSING_GENRES = typer.Option(
     "--allow-missing-genres", help="Leave out genres without a usable track."
 )
+MICRO_BATCH = typer.Option(
+    "--micro-batch",
+    min=1,
+    help="Clips that an encoder encodes at once; same gradients, less memory. "
+    "[default: as many as fit]",
+)
 
 
 def open_data(

@@ -31,6 +31,7 @@ from genrescope.datasets.track import (
     spelt_alike,
 )
 from genrescope.errors import InputError
+from genrescope.references import cite
 from genrescope.table import open_table
 
 FACTS = load_facts("gtzan")
@@ -707,10 +708,10 @@ def _notes(tracks: tuple[Track, ...], has_index: bool) -> tuple[str, ...]:
         f"{count['full']} with full audio, {count['full-16k']} with full audio at 16 kHz only, "
         f"{count['excerpt']} with an excerpt only.",
         f"{faulty} of these tracks are known to be faulty.",
-        f"Data: {FACTS.citation}.",
-        f"Filtered lists: {FACTS.data['filtered_citation']}.",
+        f"Data: {cite('tzanetakis2002')}.",
+        f"Filtered lists: {cite('kereliuk2015')}.",
     ]
     if has_index:
         known = sum(track.group is not None for track in tracks)
-        notes.append(f"Artists are known of {known} tracks, from {FACTS.data['index_citation']}.")
+        notes.append(f"Artists are known of {known} tracks, from {cite('sturm2012')}.")
     return tuple(notes)

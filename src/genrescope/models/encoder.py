@@ -6,16 +6,21 @@ wav2vec2, HuBERT, DistilHuBERT and WavLM.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from genrescope.errors import InputError
 from genrescope.hub import resolve_weights
+from genrescope.models.attention import attend_in_blocks
 from genrescope.models.model import Count, model
 
 SAMPLING_RATE = 16000  # Hz
@@ -62,6 +67,16 @@ class Encoder(nn.Module):
     masking
         Whether stretches of time (and channels) are masked in training as the checkpoint's
         settings say (SpecAugment, on the features); False never masks.
+
+    Attributes
+    ----------
+    micro_batch
+        Clips that are encoded at once; None for the whole batch. Above the encoder, the batch is
+        one: its pooled states go through the head, with its BatchNorm, together. The backward pass
+        encodes the clips again, part by part and with the same random numbers, so the gradients
+        are those of the whole batch, in the memory of one part (L. Gao et al., "Scaling Deep
+        Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP 2021). An encoder
+        with batch normalisation, such as a conformer, always takes the whole batch.
     """
 
     def __init__(
@@ -85,6 +100,7 @@ class Encoder(nn.Module):
         self._standardise, self._frozen = standardise, freeze == "all"
         self._as_theirs = (layers, pool, head) == ("last", "mean", "projector")
         self.encoder = _load(resolve_weights(weights, download=False))
+        attend_in_blocks(self.encoder)
         config = self.encoder.config
         if gradient_checkpointing:
             # transformers 5 has a new name for it. Reentrant checkpoints, the default of older
@@ -105,20 +121,20 @@ class Encoder(nn.Module):
             width = 2 * lstm_width
         between = [nn.BatchNorm1d(hidden), nn.ReLU()] if head == "batchnorm" else []
         self.head = nn.Sequential(nn.Linear(width, hidden), *between, nn.Linear(hidden, genres))
+        self.micro_batch: int | None = None
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """float32 (batch, samples) → logits (batch, genres)."""
         if self.lstm is None:
-            means = _summed(self.encode(waveforms), self.layer_weights)
+            pooled = _summed(self.encode(waveforms), self.layer_weights)
         else:
-            states = torch.stack(self._states(waveforms), dim=1)
-            means = self.lstm(_summed(states, self.layer_weights))[0].mean(dim=1)
-        logits: Tensor = self.head(means)
+            pooled = self._in_parts(self._lstm_mean, waveforms)
+        logits: Tensor = self.head(pooled)
         return logits
 
     def encode(self, waveforms: Tensor) -> Tensor:
         """float32 (batch, samples) → the used layers' means over time (batch, layers, width)."""
-        return torch.stack([states.mean(dim=1) for states in self._states(waveforms)], dim=1)
+        return self._in_parts(self._means, waveforms)
 
     def probe(self) -> LayerProbe:
         """The trainable part if the encoder is frozen; it shares this network's parameters."""
@@ -195,6 +211,30 @@ class Encoder(nn.Module):
         ).save_pretrained(folder)
         return True
 
+    def _in_parts(self, encode: Callable[[Tensor], Tensor], waveforms: Tensor) -> Tensor:
+        if (
+            self.micro_batch is None
+            or torch.onnx.is_in_onnx_export()
+            or normalises_batch(self.encoder)
+        ):
+            return encode(waveforms)
+        *parts, last = torch.split(waveforms, self.micro_batch)
+        encoded = [
+            checkpoint(encode, part, use_reentrant=False, context_fn=_numpy_replay)
+            for part in parts
+        ]
+        # Its backward pass comes first, so that encoding it once is enough.
+        return torch.cat([*encoded, encode(last)])
+
+    def _means(self, waveforms: Tensor) -> Tensor:
+        return torch.stack([states.mean(dim=1) for states in self._states(waveforms)], dim=1)
+
+    def _lstm_mean(self, waveforms: Tensor) -> Tensor:
+        assert self.lstm is not None  # noqa: S101  only called then
+        states = torch.stack(self._states(waveforms), dim=1)
+        mean: Tensor = self.lstm(_summed(states, self.layer_weights))[0].mean(dim=1)
+        return mean
+
     def _states(self, waveforms: Tensor) -> list[Tensor]:
         # Of each layer that is used, float32 (batch, time, width).
         if self._standardise:
@@ -266,6 +306,21 @@ def encoder_config(folder: Path) -> Any:
     return config
 
 
+def outline(config: Any) -> nn.Module:
+    """Build an encoder from a checkpoint's settings, without its weights and their memory."""
+    import transformers  # noqa: PLC0415
+
+    hf: Any = transformers  # this method is not typed
+    with torch.device("meta"):
+        encoder: nn.Module = hf.AutoModel.from_config(config)
+    return encoder
+
+
+def normalises_batch(encoder: nn.Module) -> bool:
+    """Tell whether an encoder's outputs for a clip depend on the others of a batch."""
+    return any(isinstance(module, _BatchNorm) for module in encoder.modules())
+
+
 def _load(folder: Path) -> Any:
     from transformers import AutoModel, Wav2Vec2Model  # noqa: PLC0415
 
@@ -281,6 +336,22 @@ def _load(folder: Path) -> Any:
     except Exception as error:
         cause = " ".join(str(error).split())[:200]
         raise ValueError(f"the weights in {folder} cannot be read ({cause})") from error
+
+
+def _numpy_replay() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    # Contexts of a part's first pass and of its second. The masks of transformers are drawn from
+    # NumPy's global generator; torch's generators are replayed by ``checkpoint`` itself.
+    return nullcontext(), _numpy_state(np.random.get_state())  # noqa: NPY002
+
+
+@contextmanager
+def _numpy_state(state: Any) -> Iterator[None]:
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.set_state(state)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
 
 
 def _summed(states: Tensor, weights: Tensor | None) -> Tensor:

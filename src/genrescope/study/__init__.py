@@ -1,1 +1,1 @@
-"""Floor 5: recipes x protocols x seeds, and the report on them."""
+"""Floor 5: recipes x protocols x seeds, their results and figures."""

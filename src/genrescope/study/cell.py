@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from genrescope import system
 from genrescope.classifier import Classifier
 from genrescope.classifier.classifier import softmax
 from genrescope.datasets.splits import Split, get_protocol
 from genrescope.environment import set_torch_threads
 from genrescope.io import CsvWriter
 from genrescope.representations.representation import Array
-from genrescope.study.results import ResultRow
+from genrescope.study.results import MEASURED, ResultRow
 from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
 from genrescope.training.data import PackedTracks
 from genrescope.training.export import describe, export
@@ -62,6 +63,8 @@ class CellTask:
         For the cell's files.
     model_folder
         For the exported model of the first fold; None to keep none.
+    keep_models
+        Whether the models of all folds are kept.
     """
 
     key: str
@@ -81,7 +84,15 @@ class CellTask:
     threads: int
     train_share: float = 1.0
     single_segments: bool = False
+    keep_models: bool = False
     trainer_flags: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kept_models(self) -> dict[int, Path]:
+        """Folders of the models that are kept, by fold."""
+        folds = {n: self.folder / f"fold-{n}" / "model" for n in range(len(self.splits))}
+        kept = folds if self.keep_models else {}
+        return kept if self.model_folder is None else kept | {0: self.model_folder}
 
     def index(self, number: int) -> FoldIndex:
         """Give the packed indices of a fold's usable training, validation and test tracks."""
@@ -108,12 +119,16 @@ class Fold:
         float32 (test tracks, genres): probabilities.
     segment_accuracy
         Of single segments of the test tracks; None if the input is whole tracks.
+    cost
+        ``parameters``, ``train_seconds``, ``predict_seconds`` and ``peak_memory`` of
+        ``ResultRow``; empty for ensembles and folds of older versions.
     """
 
     index: FoldIndex
     valid: NDArray[np.float32]
     test: NDArray[np.float32]
     segment_accuracy: float | None
+    cost: dict[str, Any] = field(default_factory=dict)
 
 
 def run_cell(task: CellTask, notify: Event | None = None) -> ResultRow:
@@ -160,7 +175,11 @@ def read_fold(task: CellTask, number: int) -> Fold:
     with np.load(task.folder / f"fold-{number}" / FOLD, allow_pickle=False) as kept:
         single = float(kept["segment_accuracy"])
         return Fold(
-            task.index(number), kept["valid"], kept["test"], None if np.isnan(single) else single
+            task.index(number),
+            kept["valid"],
+            kept["test"],
+            None if np.isnan(single) else single,
+            json.loads(str(kept["cost"])) if "cost" in kept else {},
         )
 
 
@@ -186,6 +205,8 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
     if (folder / FOLD).exists():
         return read_fold(task, number)
     shape = representation.shape
+    system.reset_peak_memory()
+    began = time.monotonic()
     fitted = fit(
         recipe,
         PackedTracks(representation, packed, train, labels[train], versions),
@@ -198,19 +219,26 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
         on_epoch=_steps_of(task, number, notify),
         **task.trainer_flags,
     )
-    keep = task.model_folder if number == 0 else None
-    model_folder = keep or folder / "model"
+    cost: dict[str, Any] = {
+        "parameters": sum(part.numel() for part in fitted.network.parameters()) or None,
+        "train_seconds": round(time.monotonic() - began, 3),
+        "peak_memory": system.peak_memory(),
+    }
+    model_folder = task.kept_models.get(number, folder / "model")
     export(model_folder, fitted.network, representation, task.genres, trained={})
-    # Test the exported model with ONNX Runtime, as users run it.
+    # Test the exported model with ONNX Runtime, as users run it. A clip fills an encoder.
     classifier = Classifier(model_folder, threads=task.threads)
+    parts = len(test) if recipe.has_encoder else max(1, len(test) // 32)
+    began = time.monotonic()
     probabilities = [
         classifier.probabilities(representation.unpack(packed[rows]))
-        for rows in np.array_split(test, max(1, len(test) // 32))
+        for rows in np.array_split(test, parts)
     ]
+    cost["predict_seconds"] = (time.monotonic() - began) / len(test)
     single = None
     if representation.segmented and not task.single_segments:
         single = _segment_accuracy(classifier, representation.unpack(packed[test]), labels[test])
-    if keep is None:
+    if number not in task.kept_models:
         shutil.rmtree(model_folder)
     for kind in ("*.ckpt", f"*{ENCODER_OUTPUTS}"):
         for path in folder.rglob(kind):
@@ -222,6 +250,7 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
         test=np.concatenate(probabilities),
         segment_accuracy=np.nan if single is None else single,
         found=json.dumps(fitted.found),
+        cost=json.dumps(cost),
     )
     partial.replace(folder / FOLD)
     return read_fold(task, number)
@@ -291,7 +320,22 @@ def _row(
         train_share=task.train_share,
         segment_accuracy=float(np.average(singles, weights=sizes)) if singles else None,
         weights=weights,
+        **_cost(folds),
     )
+
+
+def _cost(folds: list[Fold]) -> dict[str, Any]:
+    # Without those of all folds, a sum would be too small.
+    costs = [fold.cost for fold in folds]
+    if not all(costs):
+        return {}
+    peaks = [cost["peak_memory"] for cost in costs if cost["peak_memory"] is not None]
+    return {
+        "parameters": costs[0]["parameters"],
+        "train_seconds": sum(cost["train_seconds"] for cost in costs),
+        "predict_seconds": float(np.mean([cost["predict_seconds"] for cost in costs])),
+        "peak_memory": max(peaks, default=None),
+    }
 
 
 def _doubt(task: CellTask, folds: list[Fold]) -> Doubt:
@@ -314,7 +358,7 @@ def _write_predictions(task: CellTask, folds: list[Fold]) -> None:
 
 
 def _trained(task: CellTask, row: ResultRow) -> dict[str, Any]:
-    details = row.model_dump(exclude={"genres", "confusion", "environment", "seconds"})
+    details = row.model_dump(exclude={"genres", "confusion", "environment", *MEASURED})
     return {
         **details,
         "about": task.recipe.about,

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from genrescope.audio import load
-from genrescope.audio.spectral import mel_spectrogram, to_db
+from genrescope.audio.spectral import mel_centres, mel_spectrogram, to_db
 from genrescope.classifier import Timeline
+from genrescope.classifier.explain import Explanation
 from genrescope.io import picture_text
-from genrescope.study.results import Cell, of_segments
+from genrescope.study.results import LEAKS, Cell, mark_of, of_segments
 from genrescope.study.statistics import reliability
 
 if TYPE_CHECKING:
@@ -29,9 +31,6 @@ _TRAIN, _VALID = "#0072B2", "#D55E00"
 _LEAKAGE_FREE, _LEAKING, _WARNING = "#009E73", "#999999", "#C1121F"
 _SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _LINES = (*_SERIES, "#D55E00", "#000000")
-
-LEAKS = "LEAKS"
-"""Marks every result of a protocol that splits segments."""
 
 
 def class_balance(counts: Mapping[str, int], name: str) -> Figure:
@@ -141,7 +140,7 @@ def calibration(cells: Sequence[Cell], title: str) -> Figure:
     columns = min(5, len(cells))
     lines = -(-len(cells) // columns)
     size = (max(4.5, 1.8 * columns), 1.0 + 2.1 * lines)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="compressed")
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, cell in zip(grid.flat, cells, strict=False):
         outcomes = [outcome for tested in cell.tested for outcome in tested]
@@ -169,7 +168,7 @@ def calibration(cells: Sequence[Cell], title: str) -> Figure:
 
 def curves(cell: Cell, title: str) -> Figure:
     """Loss and accuracy by epoch, train and validation: mean over seeds with a band of ± sd."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for part, colour in (("train", _TRAIN), ("valid", _VALID)):
             _band(axes, cell.curves, f"{part}_{measure}", colour, part)
@@ -179,17 +178,17 @@ def curves(cell: Cell, title: str) -> Figure:
         axes.legend(frameon=False)
         if measure == "accuracy":
             axes.set_ylim(0, 1.02)
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize="medium")
     return figure
 
 
 def confusion(matrix: NDArray[np.int64], genres: Sequence[str], title: str) -> Figure:
     """Row-normalised confusion matrix; counts are int (genres, genres), true × predicted."""
-    size = 2.6 + 0.46 * len(genres)
-    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
+    size = 1.2 + 0.33 * len(genres)
+    figure = Figure(figsize=(max(4, size), max(4, size) + 0.2), layout="constrained")
     axes = figure.subplots()
     fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(fractions, vmin=0, vmax=1, cmap="Blues")
+    axes.imshow(fractions, vmin=0, vmax=1, cmap="Blues")
     for (row, column), fraction in np.ndenumerate(fractions):
         if matrix[row, column]:
             colour = "white" if fraction > 0.5 else "black"
@@ -197,8 +196,8 @@ def confusion(matrix: NDArray[np.int64], genres: Sequence[str], title: str) -> F
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right")
     axes.set_yticks(range(len(genres)), genres)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the true genre's tracks")
+    axes.set(xlabel="predicted (fraction of the true genre's tracks)", ylabel="true")
+    figure.suptitle(title, fontsize="small")
     return figure
 
 
@@ -230,6 +229,38 @@ def timeline(path: Path, times: Timeline) -> Figure:
     return figure
 
 
+def explanation(path: Path, why: Explanation) -> Figure:
+    """What the answer for an audio file rests on, over its mel spectrogram in grey."""
+    bands = 128
+    rate = round(2 * why.bands[-1])
+    waveform, _ = load(path, rate)
+    mel = to_db(mel_spectrogram(waveform, rate, n_fft=2048, hop=512, bands=bands), factor=10)
+    seconds = len(waveform) / rate
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, bands), cmap="gray_r")
+    # Opaque where the drop is large: elsewhere the spectrogram shows.
+    reach = max(float(np.abs(why.drops).max()), 1e-6)
+    image = axes.imshow(
+        why.drops.T,
+        origin="lower",
+        aspect="auto",
+        extent=(0, why.times[-1], 0, bands),
+        cmap="RdBu_r",
+        vmin=-reach,
+        vmax=reach,
+        alpha=0.75 * np.abs(why.drops.T) / reach,
+    )
+    hertz = [hz for hz in (250, 500, 1000, 2000, 4000, 8000, 16000) if hz <= why.bands[-1]]
+    scale = [0, *mel_centres(rate, bands - 1), rate / 2]
+    axes.set_yticks(np.interp(hertz, scale, range(bands + 1)), map(str, hertz))
+    axes.set(xlim=(0, seconds), ylim=(0, bands), xlabel="time / s", ylabel="frequency / Hz")
+    axes.set_title(picture_text(f"{path.name}: {why.genre} {why.probability:.2f}"))
+    colours = ScalarMappable(image.norm, image.cmap)  # without the image's transparency
+    figure.colorbar(colours, ax=axes, label="drop of the probability without it")
+    return figure
+
+
 def _ranked(cells: Sequence[Cell]) -> list[str]:
     # Best first, by the first protocol with a result of the recipe.
     order = list(dict.fromkeys(cell.protocol for cell in cells))
@@ -252,8 +283,7 @@ def _panel(
         axes.plot([low, high], [y, y], color=colour, linewidth=2)
         axes.plot(cell.mean, y, marker, color=colour, markersize=size)
         _beside(axes, (high, y), f"{cell.mean:.2f}", fontsize=8)
-    kind = {True: "leakage-free", False: "optimistic"}[leakage_free[protocol]]
-    kind = LEAKS if of_segments(protocol) else kind
+    kind = mark_of(protocol)
     axes.set_title(f"{protocol}: {kind}", fontsize=10, color=_WARNING if kind == LEAKS else "black")
     _tidy(axes, grid="x")
 

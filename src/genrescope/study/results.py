@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from genrescope.datasets.splits import PROTOCOLS
+from genrescope.datasets.splits import PROTOCOLS, get_protocol
 from genrescope.io import CsvReader, CsvWriter, read_back, read_cell, to_json, write_text
 from genrescope.study.statistics import (
     bootstrap,
@@ -40,6 +40,10 @@ COLUMNS = (
     "recipe_hash",
     "data_checksum",
     "train_share",
+    "parameters",
+    "train_seconds",
+    "predict_seconds",
+    "peak_memory",
 )
 """Of ``results.csv``."""
 
@@ -60,10 +64,29 @@ SUMMARY_COLUMNS = (
     "n_test",
     "tracks_used",
     "seconds",
+    "epochs",
+    "parameters",
+    "train_seconds",
+    "predict_seconds",
+    "peak_memory",
 )
-"""Of ``summary.csv``; followed by ``recall_<genre>`` for each genre."""
+"""Of ``summary.csv``; followed by ``precision_``, ``recall_`` and ``f1_<genre>`` for each genre."""
+
+MEASURED = ("seconds", "train_seconds", "predict_seconds", "peak_memory")
+"""Columns that differ when the same fit is repeated."""
+
+LEAKS = "LEAKS"
+"""Marks every result of a protocol that splits segments."""
 
 _DIGITS = 6  # in CSV files
+
+
+class GenreScores(NamedTuple):
+    """Precision, recall and F1 of a genre; None where it was never predicted, or not tested."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
 
 
 class ResultRow(BaseModel):
@@ -92,6 +115,16 @@ class ResultRow(BaseModel):
         Per genre; None where the test holds no track of it.
     confusion
         Counts, true genre × predicted genre, in the order of ``genres``.
+    parameters
+        Of the network; None for classical models.
+    train_seconds
+        For fitting alone, over all folds.
+    predict_seconds
+        For a test track, from its array to its probabilities.
+    peak_memory
+        Largest resident memory of the process while it fitted, in bytes.
+
+    The last three are None in results of older versions, and of ensembles.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -115,6 +148,24 @@ class ResultRow(BaseModel):
     train_share: float = 1.0
     segment_accuracy: float | None = None
     weights: dict[str, float] | None = None
+    parameters: int | None = None
+    train_seconds: float | None = None
+    predict_seconds: float | None = None
+    peak_memory: int | None = None
+
+    @property
+    def by_genre(self) -> dict[str, GenreScores]:
+        """Precision, recall and F1 of each genre, from ``confusion``."""
+        matrix = np.asarray(self.confusion)
+        scores = {}
+        for i, genre in enumerate(self.genres):
+            hits, true, predicted = matrix[i, i], matrix[i].sum(), matrix[:, i].sum()
+            scores[genre] = GenreScores(
+                float(hits / predicted) if predicted else None,
+                float(hits / true) if true else None,
+                float(2 * hits / (true + predicted)) if true else None,
+            )
+        return scores
 
 
 class Unavailable(BaseModel):
@@ -203,10 +254,38 @@ class Cell:
         return {name: float(np.mean([one[name] for one in given])) for name in (given or [{}])[0]}
 
     @property
-    def recall(self) -> dict[str, float | None]:
-        """Per genre, mean over the seeds with test tracks of it; None without any."""
-        genres = self.rows[0].genres
-        return {genre: _mean([row.recall[genre] for row in self.rows]) for genre in genres}
+    def by_genre(self) -> dict[str, GenreScores]:
+        """Per genre, means over the seeds that have the score."""
+        seeds = [row.by_genre for row in self.rows]
+        return {
+            genre: GenreScores(*map(_mean, zip(*(seed[genre] for seed in seeds), strict=True)))
+            for genre in self.rows[0].genres
+        }
+
+    @property
+    def epochs(self) -> float | None:
+        """Mean number of epochs of a fit; None for models without epochs."""
+        return _mean([len(run) or None for run in self.curves])
+
+    @property
+    def parameters(self) -> int | None:
+        """Of the network; None for classical models."""
+        return self.rows[0].parameters
+
+    @property
+    def train_seconds(self) -> float | None:
+        """For fitting, mean over seeds; None if one is unknown."""
+        return _mean([row.train_seconds for row in self.rows], of_all=True)
+
+    @property
+    def predict_seconds(self) -> float | None:
+        """For a test track, mean over seeds; None if one is unknown."""
+        return _mean([row.predict_seconds for row in self.rows], of_all=True)
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Of the fit that took most, in bytes; None if unknown."""
+        return max((row.peak_memory for row in self.rows if row.peak_memory), default=None)
 
     @property
     def train_share(self) -> float:
@@ -330,6 +409,13 @@ def of_segments(protocol: str) -> bool:
     return protocol in PROTOCOLS and PROTOCOLS[protocol].of_segments
 
 
+def mark_of(protocol: str) -> str:
+    """Give the word for whether artists or tracks leak by a protocol."""
+    if of_segments(protocol):
+        return LEAKS
+    return "leakage-free" if get_protocol(protocol).leakage_free else "artists leak"
+
+
 def compare(cell_a: Cell, cell_b: Cell) -> Comparison | None:
     """Compare two recipes under one protocol, track by track.
 
@@ -424,7 +510,7 @@ def write_csv(path: Path, rows: list[ResultRow]) -> None:
 def write_summary(
     path: Path, scopes: Mapping[str, Sequence[Cell]], used: Mapping[str, int]
 ) -> None:
-    """Write ``summary.csv``: one line per cell, ``SUMMARY_COLUMNS`` and the recall of each genre.
+    """Write ``summary.csv``: one line per cell, ``SUMMARY_COLUMNS`` and each genre's scores.
 
     Parameters
     ----------
@@ -439,15 +525,20 @@ def write_summary(
     genres = list(dict.fromkeys(genre for _, cell in cells for genre in cell.rows[0].genres))
     with write_text(path) as file:
         writer = CsvWriter(file, "\r\n")
-        writer.row(*SUMMARY_COLUMNS, *(f"recall_{genre}" for genre in genres))
+        scored = [f"{score}_{genre}" for score in GenreScores._fields for genre in genres]
+        writer.row(*SUMMARY_COLUMNS, *scored)
         for scope, cell in cells:
-            recall = cell.recall
             low, high = cell.interval()
             figures = (cell.mean, cell.sd, low, high)
             line = [cell.recipe, cell.protocol, scope, len(cell.rows), *map(_rounded, figures)]
             line += [cell.interval_method, _rounded(cell.macro_f1), _rounded(cell.ece)]
             line += [cell.n_train, cell.n_valid, cell.n_test, used[cell.recipe]]
-            line += [round(cell.seconds, 2), *(_rounded(recall.get(genre)) for genre in genres)]
+            line += [round(cell.seconds, 2), _rounded(cell.epochs), cell.parameters]
+            line += [_rounded(cell.train_seconds), _rounded(cell.predict_seconds)]
+            line += [cell.peak_memory]
+            scores = cell.by_genre
+            for i in range(len(GenreScores._fields)):
+                line += [_rounded(scores[g][i]) if g in scores else None for g in genres]
             writer.row(*line)
 
 

@@ -32,6 +32,9 @@ from genrescope.hub import WeightsNotAvailableError, resolve_weights
 from genrescope.models.classical import ESTIMATOR_VERSIONS
 from genrescope.representations.store import Collection, Store
 from genrescope.representations.transform import AudioTransform, get_transforms
+from genrescope.robustness.measure import Answers, FoldModel, measure, usable_audio
+from genrescope.robustness.results import summarise, write_robustness
+from genrescope.robustness.transforms import find_transforms
 from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, slug, usable
 from genrescope.study.config import StudyConfig
 from genrescope.study.ensemble import ensemble_task, run_ensemble
@@ -43,6 +46,8 @@ from genrescope.study.results import (
     write_csv,
     write_json,
 )
+from genrescope.system import used_memory
+from genrescope.training.fit import micro_batch_here
 from genrescope.training.loggers import read_curves
 from genrescope.training.recipe import Component, Ensemble, Recipe
 from genrescope.workers import end_with_parent
@@ -95,6 +100,9 @@ class Options:
         Continue without genres that have no usable track.
     download
         Whether weights may be downloaded from the Hugging Face hub.
+    robustness
+        Whether to measure how the answers change under transforms of the audio; see
+        ``genrescope.robustness``.
     trainer_flags
         For ``lightning.Trainer``: accelerator, devices, strategy, num_nodes.
     """
@@ -105,6 +113,7 @@ class Options:
     allow_damaged: bool = False
     allow_missing_genres: bool = False
     download: bool = True
+    robustness: bool = False
     trainer_flags: dict[str, Any] = field(default_factory=dict)
 
 
@@ -120,6 +129,8 @@ class Study:
         Cells fitted on a fraction of the training tracks, smallest first.
     audio
         Ids of the tracks that have audio.
+    robustness
+        Answers for transformed audio of the first seed's models; None if they were not asked for.
     used
         Per recipe: usable tracks by genre.
     sources
@@ -137,6 +148,20 @@ class Study:
     problems: list[InputError]
     learning: list[Cell] = field(default_factory=list)
     audio: frozenset[str] = frozenset()
+    robustness: Answers | None = None
+
+    def of(self, protocol: str) -> list[Cell]:
+        """Give the cells of a protocol."""
+        return [cell for cell in self.cells if cell.protocol == protocol]
+
+    def mark_of(self, recipe: str, protocol: str) -> str:
+        """Give the reason, in a few words, why a recipe was not run; empty if it was."""
+        marks = (
+            entry.mark
+            for entry in self.unavailable
+            if entry.recipe in (recipe, "") and entry.protocol in (protocol, None)
+        )
+        return next(marks, "")
 
 
 def run_study(
@@ -186,8 +211,10 @@ def run_study(
             raise GenrescopeError(f"{first.recipe or first.protocol}: {first.reason}")
         todo = [task for task in tasks if _done_row(task) is None]
         listener.planned(len(tasks), len(tasks) - len(todo))
+        _check_memory(todo)
         _run(todo, options, listener)
         together = _run_ensembles(config, tasks, unavailable)
+    robustness = _robustness(tasks, dataset, out, options, listener) if options.robustness else None
     used = {recipe: _used(dataset, c.ids) for recipe, c in collections.items()}
     sources = {recipe: c.sources for recipe, c in collections.items()}
     for task in together:
@@ -204,6 +231,7 @@ def run_study(
         problems=[*dataset.problems, *problems],
         learning=[cell for found in cells.values() for cell in found],
         audio=frozenset(track.id for track in dataset.tracks if track.audio),
+        robustness=robustness,
     )
     _write(study, out)
     return study
@@ -386,6 +414,7 @@ def _tasks(
                     threads=1 if recipe.parallel else os.cpu_count() or 1,
                     train_share=share,
                     single_segments=single,
+                    keep_models=options.robustness and kept,
                     trainer_flags={"accelerator": "cpu", **options.trainer_flags},
                 )
             )
@@ -422,18 +451,46 @@ def _run_ensembles(
     return made
 
 
+def _robustness(
+    tasks: list[CellTask], dataset: Dataset, out: Path, options: Options, listener: Listener
+) -> Answers:
+    # Each fold's model on that fold's test tracks. Seeds other than the first have no models left.
+    models: list[FoldModel] = []
+    for task in tasks:
+        usable = set(task.ids)
+        for number, folder in task.kept_models.items() if task.keep_models else ():
+            test = usable.intersection(task.splits[number].test)
+            audio = usable_audio(task.recipe.make_representation(), dataset.tracks, test)
+            models.append(FoldModel(task.recipe.name, task.protocol, folder, *audio))
+    return measure(
+        models,
+        dataset.tracks,
+        find_transforms(None),
+        workers=options.jobs,
+        progress=lambda done, total: listener.representing("transformed clips", done, total),
+        resume=out / "runs" / "robustness.jsonl",
+    )
+
+
 def _done_row(task: CellTask) -> ResultRow | None:
     path = task.folder / RESULT
     try:
         row = ResultRow.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    model_kept = task.model_folder is None or task.model_folder.is_dir()
-    return row if _belongs(row, task) and model_kept else None
+    kept = all(folder.is_dir() for folder in task.kept_models.values())
+    return row if _belongs(row, task) and kept else None
 
 
 def _belongs(row: ResultRow, task: CellTask) -> bool:
     return (row.recipe_hash, row.data_checksum) == (task.recipe_hash, task.data_checksum)
+
+
+def _check_memory(tasks: list[CellTask]) -> None:
+    # Before fits that take hours, not when the turn of an encoder comes.
+    for task in {task.recipe.name: task for task in tasks if task.recipe.has_encoder}.values():
+        shape = task.recipe.make_representation().shape
+        micro_batch_here(task.recipe, shape, task.trainer_flags)
 
 
 def _run(tasks: list[CellTask], options: Options, listener: Listener) -> None:
@@ -450,20 +507,24 @@ def _run_batch(tasks: list[CellTask], jobs: int, listener: Listener) -> None:
     events = context.SimpleQueue()
     with _workers(jobs, context, events) as pool:
         pending: dict[Future[ResultRow], CellTask] = {}
+        largest = 0  # bytes that a process has held
         for task in tasks:
             _clear_stale(task)
             pending[pool.submit(_in_worker, task)] = task
         while pending:
             done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             _drain(events, listener)
+            largest = max(largest, *map(used_memory, list(pool._processes or ())), 0)
             for future in done:
                 task = pending.pop(future)
                 try:
                     listener.finished(task.key, future.result())
                 except BrokenProcessPool as error:
+                    held = f" (it held {largest / 1e9:.1f} GB)" if largest else ""
+                    fewer = "--micro-batch 1" if task.recipe.has_encoder else "--jobs 1"
                     raise GenrescopeError(
-                        f"{task.key}: the process was killed, most likely because memory ran out. "
-                        "Run the same command with --jobs 1; finished fits are kept."
+                        f"{task.key}: the process was killed, most likely because memory ran "
+                        f"out{held}. Run the same command with {fewer}; finished fits are kept."
                     ) from error
 
 
@@ -521,9 +582,10 @@ def _clear_stale(task: CellTask) -> None:
         shutil.rmtree(task.folder)
     task.folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(task.data_checksum, encoding="utf-8")
-    first = task.folder / "fold-0"
-    if task.model_folder is not None and not task.model_folder.is_dir() and (first / FOLD).exists():
-        shutil.rmtree(first)  # the model was deleted: fit fold 0 again
+    for number, model in task.kept_models.items():
+        fold = task.folder / f"fold-{number}"
+        if not model.is_dir() and (fold / FOLD).exists():
+            shutil.rmtree(fold)  # the model was deleted, or not kept: fit it again
 
 
 def _gather(config: StudyConfig, tasks: list[CellTask], share: float) -> list[Cell]:
@@ -554,6 +616,8 @@ def _used(dataset: Dataset, ids: tuple[str, ...]) -> dict[str, int]:
 
 
 def _write(study: Study, out: Path) -> None:
+    if (answers := study.robustness) is not None:
+        write_robustness(out, answers, summarise(answers), study.dataset.name)
     rows = [row for c in (*study.cells, *study.learning) for row in c.rows]
     write_csv(out / "results.csv", rows)
     write_json(

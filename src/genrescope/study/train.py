@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,11 @@ def train_classifier(
             plain = recipe.model_copy(update={"calibrate": False})
         if len(set(labels[train].tolist())) < 2:
             raise GenrescopeError("The tracks that can be used are of fewer than two genres.")
+
+        def report(row: Mapping[str, Any]) -> None:
+            if "micro_batch" in row:
+                listener.note(f"{recipe.name}, on all tracks: {row['micro_batch']}")
+
         fitted = fit(
             plain,
             PackedTracks(representation, collection.packed, train, labels[train], versions),
@@ -127,6 +132,7 @@ def train_classifier(
             seed=0,
             folder=Path(scratch) / "fit",
             segmented=representation.segmented,
+            on_epoch=report,
             **options.trainer_flags,
         )
         folder = Path(scratch) / "model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import nn
 from genrescope.errors import GenrescopeError
 from genrescope.models import make_model
 from genrescope.models.classical import Temperature, fit_temperature
+from genrescope.models.encoder import Encoder
 from genrescope.models.windows import Average, Masks, SegmentNetwork, Windows
 from genrescope.training.classical import fit_classical, fit_normaliser
 from genrescope.training.data import (
@@ -35,13 +37,16 @@ from genrescope.training.loggers import (
     quiet_lightning,
     read_curves,
 )
+from genrescope.training.memory import MicroBatch, choose_micro_batch
 from genrescope.training.module import GenreModule
 from genrescope.training.recipe import Precision, Recipe
 
 ENCODER_OUTPUTS = "encoder-outputs.npy"
 """Ends the names of files in a fit's folder that can be deleted once the fit is over."""
 
-_CHECKPOINTS_PER_FIT = 25
+_CHECKPOINT_S = 1.0  # minimum time between checkpoints
+_CHECKPOINT_COST = 50  # and in multiples of the time that one takes
+_MICRO_BATCH = "micro-batch"  # a file: a resumed fit draws the same random numbers
 
 
 @dataclass(frozen=True)
@@ -99,17 +104,18 @@ def fit(
     segmented
         Whether the first axis of ``shape`` counts segments of a track.
     on_epoch
-        Called with each epoch's row of the curves and the number of its ``fit``. If a frozen
-        encoder's outputs are computed first, then before that with the number of ``encoded``
-        clips, of ``clips``.
+        Called with each epoch's row of the curves and the number of its ``fit``. For an encoder,
+        first with a ``micro_batch``, see ``choose_micro_batch``; if it is frozen and its outputs
+        are computed once, then with the number of ``encoded`` clips, of ``clips``.
     trainer_flags
         Passed on to ``lightning.Trainer`` (accelerator, devices, strategy, …).
 
     Raises
     ------
     GenrescopeError
-        If the recipe's model does not take such arrays, its weights cannot be read, or
-        MLFLOW_TRACKING_URI is set and MLflow cannot be reached.
+        If the recipe's model does not take such arrays, its weights cannot be read, a step of an
+        encoder does not fit into the free memory, or MLFLOW_TRACKING_URI is set and MLflow cannot
+        be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Filling takes a tenth of the time, and changes only kernels that read unwritten memory.
@@ -121,6 +127,8 @@ def fit(
         network, logits = _calibrated(recipe, network, logits, valid.plain)
         return Fitted(network, [], logits, found)
 
+    if recipe.has_encoder:
+        recipe = _with_micro_batch(recipe, shape, folder, on_epoch, trainer_flags)
     learn, check = train, valid if recipe.refit else valid.plain
     if encodes_once(recipe, segmented=segmented):
         learn, check = _encode(
@@ -151,6 +159,35 @@ def fit(
         network = _averaged([fitted(recipe.members + p, whole, nothing) for p in places])
     network, logits = _calibrated(recipe, network, logits, valid.plain)
     return Fitted(network, read_curves(folder / CURVES), logits)
+
+
+def micro_batch_here(
+    recipe: Recipe, shape: tuple[int, ...], trainer_flags: dict[str, Any]
+) -> MicroBatch:
+    """Choose how many clips a fit encodes at once on this machine; see ``choose_micro_batch``."""
+    device = "cpu" if _is_on_cpu(trainer_flags) else "gpu"
+    mixed = precision_here(recipe, trainer_flags) != "32-true"
+    return choose_micro_batch(recipe, shape[-1], device, mixed=mixed)
+
+
+def _with_micro_batch(
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    folder: Path,
+    on_epoch: EpochDone | None,
+    trainer_flags: dict[str, Any],
+) -> Recipe:
+    # The recipe with a number.
+    kept = folder / _MICRO_BATCH
+    if recipe.micro_batch == "auto" and kept.exists():
+        before = kept.read_text(encoding="ascii").strip()
+        if before.isdecimal():  # else it was stopped while it wrote
+            recipe = recipe.model_copy(update={"micro_batch": int(before)})
+    chosen = micro_batch_here(recipe, shape, trainer_flags)
+    kept.write_text(f"{chosen.size}\n", encoding="ascii")
+    if on_epoch is not None:
+        on_epoch({"fit": 0, "epoch": 0, "micro_batch": chosen})
+    return recipe.model_copy(update={"micro_batch": chosen.size})
 
 
 def _encode(
@@ -229,6 +266,8 @@ def _model(recipe: Recipe, shape: tuple[int, ...], genres: int) -> nn.Module:
         )
     seen = shape if windows is None else (*shape[:-1], windows.length)
     network = make_model(recipe.model.name, seen, genres, recipe.model.parameters)
+    if isinstance(network, Encoder) and recipe.micro_batch != "auto":
+        network.micro_batch = recipe.micro_batch
     if augment is not None and augment.time_masks + augment.frequency_masks:
         if len(shape) < 2:
             raise GenrescopeError(
@@ -254,11 +293,12 @@ def precision_here(recipe: Recipe, trainer_flags: dict[str, Any]) -> Precision:
     """
     known = torch.cpu.get_capabilities()
     has_bf16 = any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "32-true" if _is_on_cpu(trainer_flags) and not has_bf16 else recipe.precision
+
+
+def _is_on_cpu(trainer_flags: dict[str, Any]) -> bool:
     accelerator = trainer_flags.get("accelerator", "auto")
-    on_cpu = accelerator == "cpu" or (
-        accelerator == "auto" and not torch.accelerator.is_available()
-    )
-    return "32-true" if on_cpu and not has_bf16 else recipe.precision
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
 
 
 def _calibrated(
@@ -268,6 +308,24 @@ def _calibrated(
         return network, logits
     scale = Temperature(fit_temperature(logits, valid.labels))
     return nn.Sequential(network, scale).eval(), scale(torch.from_numpy(logits)).numpy()
+
+
+class _NewestCheckpoint(ModelCheckpoint):
+    """Keeps a checkpoint of the newest epoch; saving takes a fiftieth of the time at most."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self._due = 0.0
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Save if it is time to, or the last epoch has ended."""
+        begun = time.monotonic()
+        if begun >= self._due or trainer.current_epoch + 1 == trainer.max_epochs:
+            super().on_train_epoch_end(trainer, pl_module)
+            took = time.monotonic() - begun
+            self._due = begun + max(_CHECKPOINT_S, _CHECKPOINT_COST * took)
 
 
 def _train(
@@ -283,17 +341,7 @@ def _train(
     epochs = recipe.epochs or 1  # validated: it is given
     module.train()  # pretrained encoders are loaded in evaluation mode
     last = folder / "last.ckpt"
-    every = max(1, epochs // _CHECKPOINTS_PER_FIT)
-    # Only the newest checkpoint is kept.
-    keep_newest = ModelCheckpoint(
-        folder,
-        "last",
-        save_top_k=1,
-        every_n_epochs=every,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [keep_newest]
+    callbacks: list[Callback] = [_NewestCheckpoint(folder)]
     if recipe.patience is not None:
         best = ModelCheckpoint(folder, "best", "valid_loss", enable_version_counter=False)
         callbacks += [EarlyStopping("valid_loss", patience=recipe.patience), best]

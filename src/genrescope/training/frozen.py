@@ -23,13 +23,13 @@ from genrescope.training.recipe import Recipe, WindowSettings
 
 
 def encodes_once(recipe: Recipe, *, segmented: bool) -> bool:
-    """Tell whether a recipe's fits can compute the encoder's outputs once.
+    """Return whether a recipe's fits can compute the encoder's outputs once.
 
     Not if the encoder is trained or its sequence is needed, or if its input is augmented.
     """
     settings = recipe.model.parameters
     return (
-        recipe.model.name == "encoder"
+        recipe.has_encoder
         and settings.get("freeze") == "all"
         and settings.get("pool", "mean") == "mean"
         and recipe.augment is None

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
@@ -21,7 +22,7 @@ Curves = list[dict[str, float]]
 """One row per epoch, by ``CURVE_COLUMNS``."""
 
 CURVES = "curves.csv"
-EpochDone = Callable[[Mapping[str, float]], None]
+EpochDone = Callable[[Mapping[str, Any]], None]
 
 
 class CurveFile:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
 from importlib.resources import files
@@ -162,6 +163,9 @@ class Recipe(_Strict):
         In Lightning's spelling; on a CPU without bfloat16, mixed precision becomes full.
     parallel
         Whether several fits may run in parallel; False if one fills the memory.
+    micro_batch
+        For encoders: how many clips of a batch are encoded at once. ``auto`` depends on the memory
+        that is free. The gradients are those of the whole batch; see ``Encoder``.
     """
 
     name: Name
@@ -187,6 +191,7 @@ class Recipe(_Strict):
     patience: int | None = Field(default=None, ge=1)
     precision: Precision = "32-true"
     parallel: bool = True
+    micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
 
     @model_validator(mode="before")
     @classmethod
@@ -211,6 +216,8 @@ class Recipe(_Strict):
         if found := sorted(alien & self.model_fields_set):
             kind = "network" if all(given) else "classical model"
             raise ValueError(f"{', '.join(found)}: not for a {kind}")
+        if "micro_batch" in self.model_fields_set and not self.has_encoder:
+            raise ValueError(f"micro_batch: not for {self.model.name}, only for encoders")
         if self.refit and self.patience is not None:
             raise ValueError("refit needs a fixed number of epochs: leave patience out")
         if self.patience is not None and self.validate_every > 1:
@@ -256,9 +263,14 @@ class Recipe(_Strict):
         return make_representation(self.representation.name, self.representation.parameters)
 
     @property
+    def has_encoder(self) -> bool:
+        """Whether the model is a pretrained encoder."""
+        return self.model.name == "encoder"
+
+    @property
     def hash(self) -> str:
         """12 hex digits over all settings that affect the result."""
-        without = {"name", "about", "parallel"}
+        without = {"name", "about", "parallel", "micro_batch"}
         # Later settings at their defaults are left out, so that older hashes stay valid.
         fields = type(self).model_fields
         off = {name for name in _LATER if getattr(self, name) == fields[name].default}
@@ -347,7 +359,7 @@ def load_encoder_recipe(weights: str, reference: str = "distilhubert") -> Recipe
         If there is no such recipe, or it does not fine-tune an encoder.
     """
     base = load_recipe(reference)
-    if base.model.name != "encoder":
+    if not base.has_encoder:
         raise GenrescopeError(
             f"Recipe {base.name} fine-tunes no encoder, and cannot use {weights}. Give "
             "distilhubert, wav2vec2 or another recipe with `model: {name: encoder}`."
@@ -363,6 +375,20 @@ def load_encoder_recipe(weights: str, reference: str = "distilhubert") -> Recipe
             "model": {"weights": weights},
         }
     )
+
+
+def set_micro_batch(recipes: Sequence[Recipe], size: int) -> list[Recipe]:
+    """Set the ``micro_batch`` of recipes with an encoder; GenrescopeError if none has one."""
+    if not any(recipe.has_encoder for recipe in recipes):
+        names = ", ".join(recipe.name for recipe in recipes)
+        raise GenrescopeError(
+            f"--micro-batch is for recipes with an encoder, and there is none here: {names}. Leave "
+            "it out."
+        )
+    return [
+        recipe.model_copy(update={"micro_batch": size}) if recipe.has_encoder else recipe
+        for recipe in recipes
+    ]
 
 
 def load_entry(reference: str | dict[str, Any], source: Path | None = None) -> Recipe | Ensemble:

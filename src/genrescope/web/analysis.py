@@ -14,10 +14,14 @@ from PIL import Image
 from genrescope.audio import Waveform, pieces
 from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.classifier import Classifier, Prediction, Timeline
+from genrescope.classifier.explain import Explanation, explain
 from genrescope.errors import InputError
 
-_RATE = 16_000  # Hz
-_WIDTH, _BANDS = 1200, 96  # of the picture, at most
+RATE = 16_000
+"""Sampling rate of the picture and the sound, in Hz."""
+BANDS = 96
+"""Mel bands of the picture."""
+_WIDTH = 1200  # of the picture, at most
 _N_FFT, _HOP = 1024, 256
 # From silence to the loudest, dark to light so that it reads without colours, too.
 _COLOURS = ("#0b0724", "#3b0f6f", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
@@ -37,12 +41,15 @@ class AnalysisOptions:
         The picture and the sound.
     longest_s
         Longer files are refused, in s.
+    explain_s
+        Longer files are not explained, in s.
     """
 
     timeline: bool = False
     vector: bool = False
     show: bool = False
     longest_s: float = 900.0
+    explain_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +68,8 @@ class UploadAnalysis:
         PNG of the mel spectrogram, without axes.
     sound
         MP3 of the model's input: mono, 16 kHz.
+    explanation
+        What the answer rests on.
     """
 
     prediction: Prediction
@@ -69,6 +78,7 @@ class UploadAnalysis:
     vector: NDArray[np.float16] | None = None
     picture: bytes = b""
     sound: bytes = b""
+    explanation: Explanation | None = None
 
 
 class TooLongError(InputError):
@@ -99,11 +109,14 @@ def analyse(classifier: Classifier, path: Path, wanted: AnalysisOptions) -> Uplo
         prediction, embedding = classifier.analyse(path)
         return UploadAnalysis(
             prediction=prediction,
-            seconds=len(waveform) / _RATE,
+            seconds=len(waveform) / RATE,
             timeline=classifier.timeline(path) if wanted.timeline else None,
             vector=embedding if wanted.vector else None,
             picture=_picture(waveform) if wanted.show else b"",
             sound=_sound(waveform) if wanted.show else b"",
+            explanation=(
+                explain(classifier, path) if len(waveform) <= wanted.explain_s * RATE else None
+            ),
         )
     except InputError as error:
         raise type(error)(path.name, error.cause, error.remedy) from error
@@ -116,10 +129,10 @@ def minutes(count: float) -> str:
 
 def _waveform(path: Path, longest_s: float) -> Waveform:
     found, length = [], 0
-    for piece in pieces(path, _RATE, 30 * _RATE):
+    for piece in pieces(path, RATE, 30 * RATE):
         found.append(piece)
         length += len(piece)
-        if length > longest_s * _RATE:
+        if length > longest_s * RATE:
             cause = f"it is longer than {minutes(longest_s / 60)}, the limit of this server"
             raise TooLongError(path, cause, "Send a part of it, or use `genrescope classify`")
     return np.concatenate(found)
@@ -129,7 +142,7 @@ def _picture(waveform: Waveform) -> bytes:
     if len(waveform) <= _N_FFT // 2:
         return b""
     hop = max(_HOP, -(-len(waveform) // _WIDTH))
-    mel = mel_spectrogram(waveform, _RATE, n_fft=_N_FFT, hop=hop, bands=_BANDS)
+    mel = mel_spectrogram(waveform, RATE, n_fft=_N_FFT, hop=hop, bands=BANDS)
     level = 1 + to_db(mel, factor=10) / 80  # 0 at -80 dB and less, 1 at the loudest
     image = Image.fromarray(np.round(255 * level.T[::-1]).astype(np.uint8)).convert("P")
     image.putpalette(_palette().tobytes())
@@ -147,5 +160,5 @@ def _palette() -> NDArray[np.uint8]:
 
 def _sound(waveform: Waveform) -> bytes:
     out = io.BytesIO()
-    soundfile.write(out, np.clip(waveform, -1, 1), _RATE, format="MP3")
+    soundfile.write(out, np.clip(waveform, -1, 1), RATE, format="MP3")
     return out.getvalue()

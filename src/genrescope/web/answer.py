@@ -12,15 +12,26 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from genrescope.audio.spectral import mel_centres
 from genrescope.classifier import Timeline
 from genrescope.library.similar import Neighbour
 from genrescope.serialize import sentence
-from genrescope.web.analysis import UploadAnalysis
+from genrescope.web.analysis import BANDS, RATE, UploadAnalysis
 
 _NAMED = 5  # genres of the strip that have a colour
 _HEIGHT, _LENGTH = 100, 1000  # of the strip's drawing, in its own units
 _TAGS = 12
 _LIKELY = 0.1  # a tag less likely than this is not shown
+
+
+@dataclass(frozen=True)
+class _Patch:
+    # One cell of an explanation, in the drawing's units; ``weight`` in [-1, 1].
+    x: float
+    y: float
+    width: float
+    height: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ def render(
         "layers": layers,
         "description": _words(analysis.timeline, analysis.seconds) if analysis.timeline else "",
         "tags": [(tag, share) for tag, share in found.tags.items() if share >= _LIKELY][:_TAGS],
+        "patches": _patches(analysis),
         "near": near,
         "calibration": calibration,
     }
@@ -104,6 +116,20 @@ def _layers(timeline: Timeline, seconds: float) -> list[_Layer]:
         layers.append(_Layer(name, _outline(edges, below, above)))
         below = above
     return layers
+
+
+def _patches(analysis: UploadAnalysis) -> list[_Patch]:
+    # Over the picture, whose frequency axis is that of its mel bands.
+    if (why := analysis.explanation) is None or not analysis.picture:
+        return []
+    x = np.minimum(why.times / max(analysis.seconds, 1e-9), 1) * _LENGTH
+    scale = [0, *mel_centres(RATE, BANDS - 1), RATE / 2]
+    y = _HEIGHT * (1 - np.interp(why.bands, scale, np.linspace(0, 1, BANDS + 1)))
+    weights = why.drops / max(float(np.abs(why.drops).max()), 1e-9)
+    return [
+        _Patch(*map(float, (x[i], y[j + 1], x[i + 1] - x[i], y[j] - y[j + 1], weight)))
+        for (i, j), weight in np.ndenumerate(weights)
+    ]
 
 
 def _outline(edges: Any, below: Any, above: Any) -> str:

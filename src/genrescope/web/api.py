@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -50,6 +51,18 @@ class SimilarTrack(BaseModel):
     confidence: float = Field(ge=0, le=1)
 
 
+class ExplanationResponse(BaseModel):
+    """The seconds and frequencies that the answer rests on."""
+
+    genre: str
+    probability: float
+    times_s: list[float] = Field(description="Edges of the cells in time.")
+    bands_hz: list[float] = Field(description="Edges of the cells in frequency.")
+    drops: list[list[float]] = Field(
+        description="How far the probability drops without each cell: time × band."
+    )
+
+
 class ClassifyResponse(BaseModel):
     """The prediction for a file."""
 
@@ -63,6 +76,7 @@ class ClassifyResponse(BaseModel):
     tags: list[Score]
     warnings: list[str] = Field(description="Notes, such as how much is damaged.")
     timeline: TimelineResponse | None = None
+    explanation: ExplanationResponse | None = None
     similar: list[SimilarTrack] | None = Field(default=None, description="With a library only.")
 
 
@@ -155,6 +169,10 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
         request: Request,
         top_k: Annotated[int, Query(ge=1, le=100, description="Genres and tags, at most.")] = 10,
         timeline: Annotated[bool, Query(description="Include the genre over time.")] = False,
+        explain: Annotated[
+            bool,
+            Query(description="Include what the answer rests on; takes several times as long."),
+        ] = False,
         similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks, at most.")] = 5,
     ) -> ClassifyResponse:
         try:
@@ -165,7 +183,8 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
                 TemporaryDirectory(dir=folder) as own,
             ):
                 path = await receive(request, "file", Path(own), hold)
-                analysis = await service.analyse(path, client, AnalysisOptions(timeline=timeline))
+                wanted = AnalysisOptions(timeline=timeline, explain_s=inf if explain else 0)
+                analysis = await service.analyse(path, client, wanted)
                 return _answer(service, analysis, path.name, top_k, similar)
         except FullError:
             text = "Too many requests are waiting; try again in a few seconds."
@@ -202,7 +221,7 @@ def _answer(
     service: Service, analysis: UploadAnalysis, name: str, top_k: int, similar: int
 ) -> ClassifyResponse:
     found = analysis.prediction
-    row = result_row(Found(Path(name), found, analysis.timeline), top_k)
+    row = result_row(Found(Path(name), found, analysis.timeline, analysis.explanation), top_k)
     near = None
     if service.library is not None:
         near = [
@@ -225,6 +244,7 @@ def _answer(
         tags=row["tags"],
         warnings=row["warnings"],
         timeline=row.get("timeline"),
+        explanation=row.get("explanation"),
         similar=near,
     )
 

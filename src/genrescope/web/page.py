@@ -13,6 +13,7 @@ import gradio as gr
 from genrescope import SAMPLES, sample
 from genrescope.classifier import CARD
 from genrescope.errors import InputError
+from genrescope.representations.embedding import Embedding
 from genrescope.web.analysis import AnalysisOptions, minutes
 from genrescope.web.answer import render, render_fault
 from genrescope.web.clients import client_of
@@ -28,6 +29,7 @@ _HINT = (
 )
 _METADATA = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _PICTURE = re.compile(r"\]\(figures/")
+_EXPLAINED_S = 60  # of models with windows: an explanation of more takes too long for a page
 _STALE_S = 600  # uploads that nobody asks about are deleted after this
 
 
@@ -152,10 +154,11 @@ def look() -> dict[str, Any]:
 async def _answer(service: Service, path: Path, request: gr.Request) -> str:
     client = client_of(request.request.scope) if request.request else ""
     name = path.name
+    explained = _EXPLAINED_S if isinstance(service.classifier.representation, Embedding) else 0
     try:
         with service.queue.place(client):
             analysis = await service.analyse(
-                path, client, AnalysisOptions(timeline=True, show=True)
+                path, client, AnalysisOptions(timeline=True, show=True, explain_s=explained)
             )
         return render(analysis, name, service.near(analysis), _calibration(service))
     except InputError as error:

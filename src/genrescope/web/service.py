@@ -6,7 +6,7 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -109,7 +109,7 @@ class Service:
             takes too long (``TooSlowError``), or crashes its decoder.
         """
         limit = 60 * self.limits.minutes
-        wanted = AnalysisOptions(wanted.timeline, self.library is not None, wanted.show, limit)
+        wanted = replace(wanted, vector=self.library is not None, longest_s=limit)
         work = partial(self._workers.do, analyse, path, wanted, timeout_s=self.limits.analysis_s)
         async with self.queue.turn(client):
             try:
