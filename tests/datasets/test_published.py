@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import commands
 from genrescope.datasets.facts import load_facts
@@ -309,6 +311,17 @@ def test_a_broken_table_of_fma_is_an_error(tmp_path: Path, old: str, new: str, c
         open_dataset(tmp_path)
 
 
+def test_a_track_that_is_listed_twice_is_used_once_and_named(tmp_path: Path) -> None:
+    table = fma(tmp_path) / "fma_metadata" / "tracks.csv"
+    row = next(line for line in table.read_text().splitlines() if line.startswith("and left.</p>"))
+    table.write_text(f"{table.read_text()}2,1,<p>{row[9:]}\n")
+    dataset = open_dataset(tmp_path)
+    assert len(dataset.tracks) == 60
+    assert [f.cause for f in dataset.findings if f.kind == "duplicate"] == [
+        "000002 is listed twice"
+    ]
+
+
 def test_fma_in_another_encoding_is_an_error(tmp_path: Path) -> None:
     table = fma(tmp_path) / "fma_metadata" / "tracks.csv"
     table.write_bytes(table.read_bytes().replace(b"hello", b"h\xe9llo"))
@@ -380,6 +393,36 @@ def test_mirdata_s_layout_of_ballroom_is_read(tmp_path: Path) -> None:
         clip(tmp_path / "B_1.0" / "audio" / f"{name}.wav")
     assert open_dataset(tmp_path).counts == {"Tango": 1, "Waltz": 2}
     assert reader_of(tmp_path, Layout.AUTO) is READERS[Layout.BALLROOM]
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+@pytest.mark.parametrize("layout", [Layout.FMA, Layout.JAMENDO, Layout.ISMIR2004], ids=str)
+def test_any_damage_to_a_table_is_an_error_or_a_sound_data_set(
+    layout: Layout, copy: Path, data: st.DataObject
+) -> None:
+    table = sorted(path for path in copy.rglob("*.[ct]sv"))[data.draw(st.integers(0, 1)) - 1]
+    whole = table.read_bytes()
+    at = data.draw(st.integers(0, len(whole)))
+    until = at + data.draw(st.integers(0, 30))
+    piece = data.draw(
+        st.sampled_from([b"", b"\t", b",", b'"', b"\n", b"/", b"\xff", b"\x07", whole])
+    )
+    try:
+        table.write_bytes(whole[:at] + piece + whole[until:])
+        dataset = open_dataset(copy, layout=layout, allow_missing_genres=True)
+        ids = [track.id for track in dataset.tracks]
+        assert ids == sorted(set(ids))
+        for lists in dataset.lists.values():
+            assert {*lists.train, *lists.valid, *lists.test} <= set(ids)
+    except GenrescopeError as error:
+        assert str(error).endswith(".")
+    finally:
+        table.write_bytes(whole)
 
 
 def test_every_layout_is_registered() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,15 @@ def test_the_command_prints_parameters_and_seconds(
         *("study", "probes", "--data", tmp_path / "data", "--encoders", ",".join(encoders[:2])),
         *("--protocols", "random", "--seeds", 1, "--out", tmp_path / "out"),
         *("--cache-dir", tmp_path / "store", "--jobs", 1),
-        env=None,
+        env={**os.environ, "COLUMNS": "140"},
     )
     assert done.returncode == 0, done.stderr
-    printed = " ".join(done.stdout.split())
-    assert "MSD_musicnn, layer penultimate: 200 columns," in printed
-    assert "40,000 parameters" in printed
-    rows = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["rows"]
-    assert len(rows) == 4
+    (head,) = [line for line in done.stdout.splitlines() if "test accuracy" in line]
+    assert head.rstrip("┃ ").endswith("parameters ┃ s for 30 s")
+    (line,) = [line for line in done.stdout.splitlines() if "knn (tiny.onnx)" in line]
+    assert float(line.split("│")[-2]) >= 0
+    assert line.split("│")[-3].strip() == "40,000"
+    results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
+    assert len(results["rows"]) == 4
+    assert results["study"]["encoder_parameters"]["linear (MSD_musicnn)"] == 220_034
     assert "s for 30 s of audio" in (tmp_path / "out" / "report.md").read_text("utf-8")

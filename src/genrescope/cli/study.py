@@ -176,9 +176,6 @@ def study(
     if browser is not None:
         write_pdf(html, browser)
     _print_study(done)
-    if encoders is not None or plan == "probes":
-        for recipe in what.recipes:
-            say(f"{recipe.name}: {recipe.about}")
     say(f"Report: {html} (also {'report.pdf, ' * pdf}{_BESIDE})")
     if not done.cells:
         raise GenrescopeError("No model could be run. The report says why.")
@@ -216,4 +213,5 @@ def _print_study(study: Any) -> None:
 
     kind = " (quick: no results)" if study.config.quick else ""
     title = f"{study.config.name}, on {study.dataset.name}{kind}"
-    print_report_table(OUT, title, accuracy_table(study), columns=(0, 1, 2, 4))
+    encoders = (6, 7) if study.config.encoder_parameters else ()
+    print_report_table(OUT, title, accuracy_table(study), columns=(0, 1, 2, 4, *encoders))

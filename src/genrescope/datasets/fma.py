@@ -7,6 +7,7 @@ name, and ``track_id``. It is read line by line, as it has a quarter of a gigaby
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _PARTS: dict[str, Part] = {"training": "train", "validation": "valid", "test": "
 _COLUMNS = (
     ("track", "genre_top"), ("artist", "id"), ("set", "split"), ("set", "subset"),
 )  # fmt: skip
+_ID = re.compile("[0-9]{1,9}")
 _REMEDY = "Unpack fma_metadata.zip again"
 
 
@@ -82,7 +84,7 @@ def _table(path: Path) -> Iterator[tuple[str, ...]]:
                 raise InputError(path, f"columns missing: {', '.join(missing)}", _REMEDY)
             places = [0, *map(columns.index, _COLUMNS)]
             for cells in reader:
-                if len(cells) <= max(places) or not cells[0].isdecimal():
+                if len(cells) <= max(places) or not _ID.fullmatch(cells[0]):
                     cause = f"line {reader.line_num} is not a track of {len(columns)} cells"
                     raise InputError(path, cause, _REMEDY)
                 yield tuple(cells[place].strip() for place in places)

@@ -34,31 +34,17 @@ from genrescope.errors import InputError
 from genrescope.references import cite
 from genrescope.table import open_table
 
-GENRES = (
-    "blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock",
-)  # fmt: skip
+FACTS = load_facts("gtzan")
+GENRES: tuple[str, ...] = tuple(FACTS.data["genres"])
 CLIPS_PER_GENRE = 100
 
 TABLE = "features_30_sec.csv"
 SEGMENT_TABLE = "features_3_sec.csv"
 INDEX = Path("metadata", "GTZANindex.txt")
-TABLE_COLUMNS = (
-    *(
-        f"{name}_{statistic}"
-        for name in [
-            "chroma_stft",
-            "rms",
-            "spectral_centroid",
-            "spectral_bandwidth",
-            "rolloff",
-            "zero_crossing_rate",
-            "harmony",
-            "perceptr",
-        ]
-        for statistic in ("mean", "var")
-    ),
+TABLE_COLUMNS: tuple[str, ...] = (
+    *(f"{name}_{part}" for name in FACTS.data["descriptors"] for part in ("mean", "var")),
     "tempo",
-    *(f"mfcc{number}_{statistic}" for number in range(1, 21) for statistic in ("mean", "var")),
+    *(f"mfcc{number}_{part}" for number in range(1, 21) for part in ("mean", "var")),
 )
 """The 57 descriptors of ``features_30_sec.csv``: all but ``filename``, ``length``, ``label``."""
 
@@ -68,7 +54,6 @@ IMAGE_SIZE = (432, 288)
 AUDIO_SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
 """The usual formats of clips, in order of preference, before all others."""
 
-FACTS = load_facts("gtzan")
 IDENTICAL: tuple[tuple[str, str], ...] = tuple(map(tuple, FACTS.data["identical"]))
 """Pairs with the same row in the table and the same picture."""
 

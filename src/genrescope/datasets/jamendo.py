@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _SPLIT = Path("splits", "split-0")
 _PARTS: dict[Part, str] = {"train": "train", "valid": "validation", "test": "test"}
 _HEADER = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
 _GENRE = "genre---"
+_PATH = re.compile(r"[\w/-]+\.mp3")
 _REMEDY = "Get it again from the data set's repository"
 
 
@@ -61,8 +63,8 @@ def _rows(path: Path) -> Iterator[list[str]]:
     if table.header != _HEADER:
         raise InputError(path, f"its header is not {' '.join(_HEADER)}", _REMEDY)
     for line, cells in table.rows():
-        if len(cells) < len(_HEADER):
-            raise InputError(path, f"line {line} has {len(cells)} cells", _REMEDY)
+        if len(cells) < len(_HEADER) or not _PATH.fullmatch(cells[3]):
+            raise InputError(path, f"line {line} is not a track with path and tags", _REMEDY)
         yield cells
 
 

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from genrescope.datasets.facts import Facts
 from genrescope.datasets.findings import Finding, list_audio, problems_of
-from genrescope.datasets.track import Dataset, SplitLists, Track
+from genrescope.datasets.track import Dataset, SplitLists, Track, genre_fault
 from genrescope.errors import InputError
 from genrescope.reading import is_file, is_text
 
@@ -121,9 +121,15 @@ def assemble(
     found: list[Finding] = list(findings)
     usable: list[PublishedRow] = []
     listed = list(rows)
+    ids: set[str] = set()
     for row in listed:
         path = row.track.audio or source
-        if not is_text(row.track.id):
+        if (fault := genre_fault(row.track.genre)) is not None:
+            raise InputError(source, fault, f"Get it again from {facts.url}")
+        if row.track.id in ids:
+            cause = f"{row.track.id} is listed twice"
+            found.append(Finding("duplicate", source, cause, "The first is used", row.track.id))
+        elif not is_text(row.track.id):
             again = "Rename it; until then it is left out"
             found.append(Finding("unused", path, "its name is not in UTF-8", again))
         elif not is_file(path):
@@ -131,6 +137,7 @@ def assemble(
             found.append(Finding("missing", path, "no such file", remedy, row.track.id, genre))
         else:
             usable.append(row)
+        ids.add(row.track.id)
     if whole_folder:
         listing = list_audio(source)
         placed = {row.track.audio for row in listed} | {finding.path for finding in found}

@@ -50,6 +50,8 @@ class StudyConfig(BaseModel):
         Fractions of the training tracks for learning curves, under the first protocol.
     quick
         Whether epochs and seeds were reduced for a test run.
+    encoder_parameters, encoder_seconds
+        Of the frozen encoders, by the recipe's name; see ``EncoderFacts``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +66,8 @@ class StudyConfig(BaseModel):
     skip: dict[str, tuple[str, ...]] = {}
     train_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     quick: bool = False
+    encoder_parameters: dict[str, int] = {}
+    encoder_seconds: dict[str, float] = {}
 
     @property
     def entries(self) -> list[Recipe | Ensemble]:
@@ -179,8 +183,17 @@ def _references(
     if not isinstance(given, list) or len(given) * len(references) > _MAX_RECIPES:
         remedy = f"Write a list, for at most {_MAX_RECIPES} recipes in all"
         raise InputError(path, "its encoders cannot be used", remedy)
-    found = [describe_encoder(str(encoder)) for encoder in given]
-    return [probe(recipe, encoder) for encoder in found for recipe in references]
+    probes: list[dict[str, Any]] = []
+    parameters: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    for encoder in map(describe_encoder, map(str, given)):
+        for recipe in references:
+            probes.append(probe(recipe, encoder))
+            if encoder.parameters is not None and encoder.seconds is not None:
+                parameters[probes[-1]["name"]] = encoder.parameters
+                seconds[probes[-1]["name"]] = round(encoder.seconds, 3)
+    settings |= {"encoder_parameters": parameters, "encoder_seconds": seconds}
+    return probes
 
 
 def _count(references: Any) -> str:
