@@ -160,12 +160,12 @@ def main() -> None:
         print(f"{name} …", file=sys.stderr, flush=True)
         began = time.monotonic()
         line = [sys.executable, str(HERE / f"{name}.py"), *data, *words]
-        with (KEPT / f"{name}.txt").open("w", encoding="utf-8") as told:
+        with (KEPT / f"{name}.txt").open("w", encoding="utf-8") as log:
             kept = str(KEPT / f"{name}.json")
-            done = subprocess.run([*line, "--json", kept], check=False, stdout=told)
+            done = subprocess.run([*line, "--json", kept], check=False, stdout=log)
         if done.returncode:
             failed.append(name)
-            print(f"{name} failed, as is told above; its figures are older", file=sys.stderr)
+            print(f"{name} failed, as is printed above; its figures are older", file=sys.stderr)
             continue
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     lines = table()
@@ -201,14 +201,14 @@ def machine() -> str:
     """On what it was measured."""
     model = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
-        told = dict(
+        fields = dict(
             line.split(":", 1)
             for line in info.read_text(encoding="utf-8").splitlines()
             if ":" in line
         )
-        names = {key.strip(): value.strip() for key, value in told.items()}
+        names = {key.strip(): value.strip() for key, value in fields.items()}
         flags = set(names.get("flags", "").split())
-        widest = next((f for f in ("avx512f", "avx2", "sse4_2") if f in flags), "no SIMD told")
+        widest = next((f for f in ("avx512f", "avx2", "sse4_2") if f in flags), "no SIMD known")
         model = f"{names.get('model name', model)} ({widest}), {os.cpu_count()} cores"
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "onnxruntime", "torch"))
     return f"Measured on {model}; Python {platform.python_version()}, {versions}."

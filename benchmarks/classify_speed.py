@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import librosa
@@ -173,34 +174,35 @@ def networks(
     figures = {}
     for name in NETWORKS:
         backbone = open_backbone(name)
-        figures[f"{name}: ours (log-mel and network), s"] = best(lambda b=backbone: b.hear(sound))
+        figures[f"{name}: ours (log-mel and network), s"] = best(partial(backbone.encode, sound))
     if wheel is None:
         print("Without --wheel, the networks as published are not timed.", file=sys.stderr)
         return figures
     sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
     import convert_musicnn as convert
+    from musicnn_networks import from_tensorflow
 
     archive = convert.read_wheel(wheel)
     for name in NETWORKS:
         variables = convert.read_checkpoint(archive, name)
         tensors = {k: torch.tensor(v) for k, v in variables.items()}
-        network = convert.from_tensorflow(name, tensors).eval()
+        network = from_tensorflow(name, tensors).eval()
         batch = torch.from_numpy(patches)
         with torch.no_grad():
-            seconds = best(lambda n=network, b=batch: n(b))
+            seconds = best(partial(network, batch))
         figures[f"{name}: network as published, PyTorch, s"] = seconds
     if tensorflow is not None:
         np.save(folder / "patches.npy", patches)
         script = Path(__file__).with_name("tensorflow_musicnn.py")
         command = [tensorflow, script, wheel, folder / "patches.npy", *NETWORKS]
         answer = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-        for name, seconds in json.loads(answer.stdout.splitlines()[-1])["seconds"].items():
-            figures[f"{name}: network as published, TensorFlow, s"] = seconds
+        for name, took in json.loads(answer.stdout.splitlines()[-1])["seconds"].items():
+            figures[f"{name}: network as published, TensorFlow, s"] = took
     for name in NETWORKS:
         ours = figures[f"{name}: ours (log-mel and network), s"]
         for other in ("PyTorch", "TensorFlow"):
-            if (seconds := figures.get(f"{name}: network as published, {other}, s")) is not None:
-                figures[f"{name}: {other} / ours"] = seconds / ours
+            if (theirs := figures.get(f"{name}: network as published, {other}, s")) is not None:
+                figures[f"{name}: {other} / ours"] = theirs / ours
     return figures
 
 

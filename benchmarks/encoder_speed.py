@@ -3,7 +3,7 @@
     python benchmarks/encoder_speed.py --data /path/to/gtzan
 
 Its weights are random, so that no network is needed: they cost the same time. What int8 costs in
-accuracy is told of a logistic regression on what such an encoder makes of each clip (5 folds, same
+accuracy is that of a logistic regression on what such an encoder makes of each clip (5 folds, same
 folds), and by how far its outputs are from those in full precision.
 """
 
@@ -139,15 +139,16 @@ def session(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
 
 def pipeline(path: Any) -> dict[str, float]:
     """The whole of a 30 s clip by a transformers pipeline, against our default classifier."""
-    config = transformers.Wav2Vec2Config(num_labels=10)
+    config = transformers.Wav2Vec2Config()
+    config.num_labels = 10
     model = transformers.Wav2Vec2ForSequenceClassification(config).eval()
     extractor = transformers.Wav2Vec2FeatureExtractor()
-    hear = transformers.pipeline("audio-classification", model=model, feature_extractor=extractor)
+    pipe = transformers.pipeline("audio-classification", model=model, feature_extractor=extractor)
     classifier = Classifier.default()
 
     def theirs() -> None:
         samples, _ = load(path, SAMPLING_RATE)
-        hear({"raw": samples, "sampling_rate": SAMPLING_RATE})
+        pipe({"raw": samples, "sampling_rate": SAMPLING_RATE})
 
     seconds = []
     for job in (theirs, lambda: classifier.predict(path)):

@@ -40,7 +40,7 @@ from genrescope.library.similar import Library
 from genrescope.tagging.apply import apply_plan, register_plan, undo_plan
 from genrescope.tagging.journal import Journal
 from genrescope.tagging.plan import make_plan, open_plan, write_plan
-from genrescope.tagging.policy import Policy
+from genrescope.tagging.policy import Existing, Policy
 from genrescope.taxonomy import load_taxonomy
 from genrescope.workers import parallel_map
 
@@ -105,7 +105,7 @@ def throughput(music: Path) -> dict[str, float]:
         excerpts,
         sampling_rate=representation.sampling_rate,
         span_s=3,
-        most=getattr(representation, "windows", 40),
+        max_spans=getattr(representation, "windows", 40),
     )
     list(parallel_map(classifier.predict, files[:4]))  # to warm up
     with ProcessPoolExecutor() as pool:  # as a scan of many files does it
@@ -154,7 +154,7 @@ def tagging(music: Path) -> dict[str, float]:
         with Catalogue(place / "library.db", write=True) as catalogue:
             scan.survey(catalogue, music)
             list(scan.analyse(catalogue, Classifier.default(), music))
-            policy = Policy("replace", min_confidence=0.0)
+            policy = Policy(Existing.REPLACE, min_confidence=0.0)
             steps = make_plan(catalogue, music, load_taxonomy(), policy)
             plan = place / "plan.csv"
             planning = seconds_of(lambda: write_plan(plan, music, steps))

@@ -137,7 +137,7 @@ def main() -> None:
             )
             epoch = plain_epochs(make(), train, valid, options.plain_epochs * times)
             print(f"plain {recipe.name} {protocol}: {epoch:.2f} s an epoch", flush=True)
-            total += epoch * recipe.epochs * config.seeds
+            total += epoch * (recipe.epochs or 1) * config.seeds
         plain[recipe.name] = total
 
     ours: dict[str, float] = {}

@@ -91,7 +91,8 @@ def prepare(recipe: Recipe, dataset: Dataset, kind: type[Rows], out: Path) -> tu
         collection = Store(Path(store)).collect(representation, dataset.tracks)
     by_id = {track.id: track for track in dataset.tracks}
     place = {track: i for i, track in enumerate(collection.ids)}
-    parts, plain = {}, []
+    parts: dict[str, Any] = {}
+    plain = []
     for name, ids in (("train", split.train), ("valid", split.valid)):
         tracks = [by_id[i] for i in ids if i in place]
         parts[name] = collection.packed[[place[track.id] for track in tracks]]

@@ -170,7 +170,7 @@ class Tally:
             self.wrong.append(f"after kill {self.kills}: {what}")
 
 
-class Heard:
+class ScannedLibrary:
     """A library to be scanned, and what an undisturbed scan says of it."""
 
     def __init__(self, runner: Runner, folder: Path, clips: Sequence[Path]) -> None:

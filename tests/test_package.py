@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +105,15 @@ def test_files_waveforms_and_lists_are_predicted_alike(tmp_path: Path) -> None:
 def test_docstrings_state_shapes_or_units(what: object) -> None:
     text = inspect.getdoc(what) or ""
     assert "float32" in text or "see ``predict``" in text.lower()
+
+
+def test_the_models_card_is_the_one_that_is_written_today(tmp_path: Path) -> None:
+    export = pytest.importorskip("genrescope.training.export", reason="needs genrescope[train]")
+    model = genrescope.load()
+    folder = Path(shutil.copytree(model.folder, tmp_path / "default"))
+    config = model.config
+    export.describe(
+        folder, model.representation, config.genres, config.trained, config.unsure_below
+    )
+    for name in ("README.md", "config.json"):
+        assert (folder / name).read_bytes() == (model.folder / name).read_bytes()

@@ -59,7 +59,7 @@ regression were tried, and added nothing. All of these compared figures on the s
 figure of the winner is up to a point too high. The filtered test tracks were looked at several
 times on the way, not once.
 
-A 30 s clip is ten windows; `lda-five-windows` beside `lda-unaltered` tells what sampling half of
+A 30 s clip is ten windows; `lda-five-windows` beside `lda-unaltered` shows what sampling half of
 them costs. Four networks took twenty minutes a seed to fit and did no better (0.746 ± 0.013
 grouped, 0.710 filtered), so they are not in the study.
 
@@ -93,7 +93,8 @@ def study(
     command = [sys.executable, "-m", "genrescope", "study", "heads", "--data", str(given.data)]
     command += ["--out", str(out), "--audio-variants", audio_variants, "--protocols", protocols]
     subprocess.run([*command, "--seeds", str(given.seeds)], check=True)  # noqa: S603  our own
-    return json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    return results
 
 
 def page(every: dict[str, Any], whole: dict[str, Any]) -> str:

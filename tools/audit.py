@@ -2,7 +2,7 @@
 
     python tools/audit.py constraints.txt
 
-Ends with 0 if none has one that a newer version mends, with 1 if any has, and with 3 if the service
+Ends with 0 if none has one that a newer version fixes, with 1 if any has, and with 3 if the service
 did not answer for every package: then nothing is known, and that is what is said.
 """
 
@@ -19,7 +19,7 @@ NOT_AUDITED = 3
 
 
 def main(pins: str) -> int:
-    """Audit a file of pins and tell what was found."""
+    """Audit a file of pins and print what was found."""
     uv = Path(sys.executable).with_name("uv")
     options = ("-s", "pypi", "--disable-pip", "--no-deps", "--progress-spinner=off", "-f", "json")
     done = subprocess.run(  # noqa: S603
@@ -38,16 +38,16 @@ def main(pins: str) -> int:
         for package in packages
         for flaw in package.get("vulns", ())
     ]
-    for package, flaw, mended in found:
-        remedy = f"take {' or '.join(mended)}" if mended else "no version mends it yet"
+    for package, flaw, fixed in found:
+        remedy = f"take {' or '.join(fixed)}" if fixed else "no version fixes it yet"
         print(f"{package['name']} {package['version']}: {flaw['id']}: {remedy}")
     unknown = [package["name"] for package in packages if "skip_reason" in package]
     print(f"{len(packages) - len(unknown)} of {len(packages)} pinned packages were audited.")
-    if any(mended for *_, mended in found):
+    if any(fixed for *_, fixed in found):
         return 1
     if unknown or not packages:
         some = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        print(f"NOT AUDITED: PyPI told nothing of {len(unknown)}: {some}", file=sys.stderr)
+        print(f"NOT AUDITED: PyPI knows nothing of {len(unknown)}: {some}", file=sys.stderr)
         return NOT_AUDITED
     return 0
 

@@ -2,7 +2,7 @@
 
     python tools/cluster_plan.py --write docs/cluster.md
 
-Measured: the processor time of hearing tracks, its share of decoding, the bytes of a track, how
+Measured: the processor time of analysing tracks, its share of decoding, the bytes of a track, how
 quickly files are listed, and what two real Ray clusters on this machine make of a folder. Assumed,
 and to be replaced with your own: prices, networks and distances, all of them options. Takes about
 two minutes. Rewrites the tables of the page between their markers and the figure beside it;
@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from logging import ERROR
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -42,7 +43,7 @@ from genrescope.cluster.run import classify_parts
 
 Samples = NDArray[np.float32]
 SAMPLING_RATE = 44100  # Hz
-MINUTES = (2.5, 3.0, 3.5, 4.0, 4.5, 7.0)  # of the tracks that are heard
+MINUTES = (2.5, 3.0, 3.5, 4.0, 4.5, 7.0)  # of the tracks that are analysed
 REPEATS = 2  # of each
 COPIES = 64  # files of a real run
 LISTED = 200_000  # addresses
@@ -81,21 +82,21 @@ class Store:
 
 @dataclass(frozen=True)
 class Measured:
-    """Processor seconds of each track heard, and how they come about."""
+    """Processor seconds of each track analysed, and how they come about."""
 
-    hearing: tuple[float, ...]
+    analysis: tuple[float, ...]
     decoding: tuple[float, ...]
     megabytes: float  # of the 4-minute track
 
     @property
     def sampling_rate(self) -> float:
         """Tracks a second of one core."""
-        return 1 / float(np.mean(self.hearing))
+        return 1 / float(np.mean(self.analysis))
 
     @property
     def share(self) -> float:
         """Of decoding (with seeking and resampling)."""
-        return sum(self.decoding) / sum(self.hearing)
+        return sum(self.decoding) / sum(self.analysis)
 
 
 @dataclass(frozen=True)
@@ -116,17 +117,17 @@ def main() -> None:
     busy = os.getloadavg()[0]  # of whatever else runs here
     with tempfile.TemporaryDirectory() as folder:
         tracks = {kind: make_tracks(Path(folder), kind) for kind in FORMATS}
-        heard = {kind: measure(tracks[kind], options) for kind in FORMATS}
+        measured = {kind: measure(tracks[kind], options) for kind in FORMATS}
         listing = listing_rate(Path(folder))
-        real = validate(tracks["MP3"], 1 / heard["MP3"].sampling_rate, Path(folder))
-    told = plan(heard, listing, real, nodes, store, options) | {"load": busy}
+        real = validate(tracks["MP3"], 1 / measured["MP3"].sampling_rate, Path(folder))
+    figures = plan(measured, listing, real, nodes, store, options) | {"load": busy}
     if options.write:
-        write_page(options.write, told)
-        draw(told, options.write.parent / "images" / "cluster-plan.png")
+        write_page(options.write, figures)
+        draw(figures, options.write.parent / "images" / "cluster-plan.png")
     if options.json:
-        json.dump(told, sys.stdout, indent=1)
+        json.dump(figures, sys.stdout, indent=1)
     elif not options.write:
-        print("\n\n".join(tables(told).values()))
+        print("\n\n".join(tables(figures).values()))
 
 
 def arguments() -> argparse.Namespace:
@@ -191,23 +192,23 @@ def encode(path: Path, stereo: Samples, kind: str) -> None:
 
 
 def measure(paths: list[Path], options: argparse.Namespace) -> Measured:
-    """Hear every track with one thread; processor time, as other programs may run beside."""
+    """Analyse every track with one thread; processor time, as other programs may run beside."""
     classifier = genrescope.load()
     representation = classifier.representation
     windows = getattr(representation, "windows", 1)
     window_s = representation.analyse_file(paths[0]).window_s
-    hearing, decoding = [], []
+    analysis, decoding = [], []
     for path in paths * REPEATS:
         begin = process_time()
         excerpts(path, representation.sampling_rate, span_s=window_s, max_spans=windows)
         between = process_time()
         classifier.predict(path)
         decoding.append(between - begin)
-        hearing.append(process_time() - between)
+        analysis.append(process_time() - between)
     megabytes = paths[MINUTES.index(4.0)].stat().st_size / 1e6
     if paths[0].suffix == ".flac":  # synthetic sound packs better than music
         megabytes = options.flac_mb
-    return Measured(tuple(hearing), tuple(decoding), megabytes)
+    return Measured(tuple(analysis), tuple(decoding), megabytes)
 
 
 def listing_rate(folder: Path) -> float:
@@ -228,7 +229,7 @@ def validate(paths: list[Path], track_s: float, folder: Path) -> list[Real]:
     paths
         Tracks, of which there will be copies.
     track_s
-        Processor time of hearing one, measured without Ray.
+        Processor time of analysing one, measured without Ray.
     folder
         For files.
     """
@@ -252,7 +253,7 @@ def real_run(music: Path, output: Path, workers: int, count: int) -> float:
     addresses = output.with_suffix(".txt")
     names = sorted(music.iterdir())[:count]
     addresses.write_text("\n".join(map(str, names)))
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=ERROR)
     try:
         job = prepare(str(addresses), str(output), genrescope.load())
         begin = perf_counter()
@@ -265,12 +266,12 @@ def real_run(music: Path, output: Path, workers: int, count: int) -> float:
     return seconds
 
 
-def simulate(hearing: NDArray[np.float64], megabytes: float, node: Node, store: Store) -> float:
+def simulate(analysis: NDArray[np.float64], megabytes: float, node: Node, store: Store) -> float:
     """Tracks a second of one node: discrete events, of downloads that share a network.
 
     Parameters
     ----------
-    hearing
+    analysis
         float64 (draws,): processor seconds of tracks, drawn from.
     megabytes
         Of each track.
@@ -279,7 +280,7 @@ def simulate(hearing: NDArray[np.float64], megabytes: float, node: Node, store: 
     """
     rng = np.random.default_rng(0)
     files = 2000 + 200 * node.cores
-    service = rng.choice(hearing, files)
+    service = rng.choice(analysis, files)
     # What is fetched lies ready; every core has FETCHES downloads and twice as many files ahead.
     flows = _Flows(node.gbit * 125, store.connection_mb, megabytes)
     events = [(store.first_byte_s, 0, core) for core in range(node.cores) for _ in range(FETCHES)]
@@ -382,7 +383,7 @@ def makespan(parts: NDArray[np.float64], workers: int, losses: float = 0.0) -> f
 
 
 def plan(
-    heard: dict[str, Measured],
+    measured: dict[str, Measured],
     listing: float,
     real: list[Real],
     nodes: tuple[Node, ...],
@@ -392,7 +393,7 @@ def plan(
     """Give all figures, measured and simulated."""
     count = int(options.tracks)
     rows = [
-        project(kind, heard[kind], node, store, count, options.nodes)
+        project(kind, measured[kind], node, store, count, options.nodes)
         for node in nodes
         for kind in FORMATS
     ]
@@ -402,13 +403,13 @@ def plan(
             "format": kind,
             "cores": cores,
             "rate": simulate(
-                np.array(heard[kind].hearing),
-                heard[kind].megabytes,
+                np.array(measured[kind].analysis),
+                measured[kind].megabytes,
                 Node("", cores, first.gbit, 0),
                 store,
             ),
-            "rate_of_cores": cores * heard[kind].sampling_rate,
-            "rate_of_network": first.gbit * 125 / heard[kind].megabytes,
+            "rate_of_cores": cores * measured[kind].sampling_rate,
+            "rate_of_network": first.gbit * 125 / measured[kind].megabytes,
         }
         for kind in FORMATS
         for cores in CORES
@@ -416,12 +417,12 @@ def plan(
     measured = {
         kind: {
             "tracks_per_s_core": one.sampling_rate,
-            "seconds": float(np.mean(one.hearing)),
-            "p95_s": float(np.quantile(one.hearing, 0.95)),
+            "seconds": float(np.mean(one.analysis)),
+            "p95_s": float(np.quantile(one.analysis, 0.95)),
             "decoding_share": one.share,
             "megabytes": one.megabytes,
         }
-        for kind, one in heard.items()
+        for kind, one in measured.items()
     }
     return {
         "measured_at": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -440,11 +441,11 @@ def plan(
 
 
 def project(
-    kind: str, heard: Measured, node: Node, store: Store, count: int, nodes: int
+    kind: str, measured: Measured, node: Node, store: Store, count: int, nodes: int
 ) -> dict[str, Any]:
     """Project the whole run on nodes of a kind."""
-    sampling_rate = simulate(np.array(heard.hearing), heard.megabytes, node, store)
-    of_cores = node.cores * heard.sampling_rate
+    sampling_rate = simulate(np.array(measured.analysis), measured.megabytes, node, store)
+    of_cores = node.cores * measured.sampling_rate
     workers = node.cores * nodes
     parts = np.fromiter(sizes(count), np.float64)
     seconds = makespan(parts * node.cores / sampling_rate, workers, node.losses / 3600)
@@ -458,7 +459,7 @@ def project(
         "format": kind,
         "rate": sampling_rate,
         "cores_busy": min(1.0, sampling_rate / of_cores),
-        "network_busy": min(1.0, sampling_rate * heard.megabytes / (node.gbit * 125)),
+        "network_busy": min(1.0, sampling_rate * measured.megabytes / (node.gbit * 125)),
         "hours": seconds / 3600,
         "waste": 1 - count / (sampling_rate * nodes * seconds),  # losses, and waiting for the last
         "cost_per_million": cost / count * 1e6,
@@ -476,27 +477,27 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def tables(told: dict[str, Any]) -> dict[str, str]:
+def tables(figures: dict[str, Any]) -> dict[str, str]:
     """Give the page's tables in Markdown, by the name of their marker."""
     return {
-        "measured": measured_table(told),
-        "real": real_table(told),
-        "plan": plan_table(told),
-        "sweep": sweep_table(told),
+        "measured": measured_table(figures),
+        "real": real_table(figures),
+        "plan": plan_table(figures),
+        "sweep": sweep_table(figures),
     }
 
 
-def measured_table(told: dict[str, Any]) -> str:
+def measured_table(figures: dict[str, Any]) -> str:
     """What was measured of tracks."""
     lines = [
-        f"Measured {told['measured_at']} on: {told['machine']}. Processor time, one thread; "
+        f"Measured {figures['measured_at']} on: {figures['machine']}. Processor time, one thread; "
         f"{len(MINUTES)} tracks of {min(MINUTES):g} to {max(MINUTES):g} minutes, stereo, "
         f"44.1 kHz, each {REPEATS} times.",
         "",
         "| format | s a track | 95th percentile | tracks/s and core | decoding | MB a track |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for kind, one in told["measured"].items():
+    for kind, one in figures["measured"].items():
         size = f"{one['megabytes']:.1f}" + (" (assumed)" if kind == "FLAC" else "")
         lines.append(
             f"| {kind} | {one['seconds']:.3f} | {one['p95_s']:.3f} | "
@@ -504,24 +505,24 @@ def measured_table(told: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"A list of addresses is read and cut into parts at {told['listing_files_per_s']:,.0f} "
-        f"files/s; listing {told['tracks'] / 1e6:,.0f} million objects takes "
-        f"{told['tracks'] / 1000:,.0f} requests, {told['list_requests_hours']:.1f} hours at "
-        f"{told['store']['list_s']:g} s each (assumed).",
+        f"A list of addresses is read and cut into parts at {figures['listing_files_per_s']:,.0f} "
+        f"files/s; listing {figures['tracks'] / 1e6:,.0f} million objects takes "
+        f"{figures['tracks'] / 1000:,.0f} requests, {figures['list_requests_hours']:.1f} hours at "
+        f"{figures['store']['list_s']:g} s each (assumed).",
     ]
     return "\n".join(lines)
 
 
-def real_table(told: dict[str, Any]) -> str:
+def real_table(figures: dict[str, Any]) -> str:
     """Real runs beside the simulation."""
     lines = [
-        f"{COPIES} of the MP3 tracks; load average of the machine before: {told['load']:.1f} on "
+        f"{COPIES} of the MP3 tracks; load average of the machine before: {figures['load']:.1f} on "
         f"{os.cpu_count()} cores.",
         "",
         "| workers | real: s | real: tracks/s | simulated: tracks/s | difference |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for run in told["real"]:
+    for run in figures["real"]:
         error = run["simulated"] / run["rate"] - 1
         lines.append(
             f"| {run['workers']} | {run['seconds']:.1f} | {run['rate']:.2f} | "
@@ -530,10 +531,10 @@ def real_table(told: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plan_table(told: dict[str, Any]) -> str:
+def plan_table(figures: dict[str, Any]) -> str:
     """Cost and time of the whole."""
     lines = [
-        f"{told['tracks'] / 1e6:,.0f} million tracks on {told['nodes']} nodes:",
+        f"{figures['tracks'] / 1e6:,.0f} million tracks on {figures['nodes']} nodes:",
         "",
         "| node (assumed price an hour) | format | tracks/s a node | cores busy | network busy "
         "| hours | a million | all |",
@@ -543,12 +544,12 @@ def plan_table(told: dict[str, Any]) -> str:
         f"| {row['node']}, {row['gbit']:g} Gbit/s (${row['price']:.2f}) | {row['format']} | "
         f"{row['rate']:.1f} | {row['cores_busy']:.0%} | {row['network_busy']:.0%} | "
         f"{row['hours']:,.1f} | ${row['cost_per_million']:,.2f} | ${row['cost']:,.0f} |"
-        for row in told["plan"]
+        for row in figures["plan"]
     ]
     return "\n".join(lines)
 
 
-def sweep_table(told: dict[str, Any]) -> str:
+def sweep_table(figures: dict[str, Any]) -> str:
     """Where the bottleneck moves as a node has more cores."""
     lines = [
         "| cores | " + " | ".join(f"{kind}: tracks/s | limit" for kind in FORMATS) + " |",
@@ -556,7 +557,7 @@ def sweep_table(told: dict[str, Any]) -> str:
     ]
     for cores in CORES:
         cells = [str(cores)]
-        for row in told["sweep"]:
+        for row in figures["sweep"]:
             if row["cores"] == cores:
                 cells += [f"{row['rate']:.1f}", limit(row)]
         lines.append(f"| {' | '.join(cells)} |")
@@ -570,10 +571,10 @@ def limit(row: dict[str, Any]) -> str:
     return "network" if row["rate"] > 0.9 * row["rate_of_network"] else "both"
 
 
-def write_page(page: Path, told: dict[str, Any]) -> None:
+def write_page(page: Path, figures: dict[str, Any]) -> None:
     """Put the tables between the page's markers."""
     text = page.read_text(encoding="utf-8")
-    for name, table in tables(told).items():
+    for name, table in tables(figures).items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if begin not in text or end not in text:
             raise SystemExit(f"{page} has no place for the table {name} ({begin} … {end})")
@@ -582,26 +583,26 @@ def write_page(page: Path, told: dict[str, Any]) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-def draw(told: dict[str, Any], path: Path) -> None:
+def draw(figures: dict[str, Any], path: Path) -> None:
     """Draw how the bottleneck moves, and what a million tracks cost."""
     colours = dict(zip(FORMATS, ("#0072B2", "#D55E00"), strict=True))
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for kind in FORMATS:
-        rows = [row for row in told["sweep"] if row["format"] == kind]
+        rows = [row for row in figures["sweep"] if row["format"] == kind]
         cores = [row["cores"] for row in rows]
         colour = colours[kind]
         left.plot(cores, [row["rate"] for row in rows], "o-", color=colour, label=kind)
         left.plot(cores, [row["rate_of_cores"] for row in rows], ":", color=colour, linewidth=1)
         left.axhline(rows[0]["rate_of_network"], color=colour, linestyle="--", linewidth=1)
-    gbit = told["plan"][0]["gbit"]
+    gbit = figures["plan"][0]["gbit"]
     left.set(xscale="log", yscale="log", xlabel="cores of a node", ylabel="tracks/s of a node")
     left.set_xticks(CORES, map(str, CORES))
     left.set_title(f"A node with {gbit:g} Gbit/s (dotted: its cores, dashed: its network)", size=9)
     left.legend(frameon=False)
-    names = list(dict.fromkeys(row["node"] for row in told["plan"]))
+    names = list(dict.fromkeys(row["node"] for row in figures["plan"]))
     for offset, kind in enumerate(FORMATS):
-        costs = [row["cost_per_million"] for row in told["plan"] if row["format"] == kind]
+        costs = [row["cost_per_million"] for row in figures["plan"] if row["format"] == kind]
         places = np.arange(len(names)) + 0.4 * offset - 0.2
         bars = right.bar(places, costs, 0.38, color=colours[kind], label=kind)
         right.bar_label(bars, fmt="$%.2f", size=8)

@@ -38,7 +38,8 @@ def main() -> None:
             mutated: bytes = atheris.Mutate(data, longest)
             return mutated
         change = (rng.choice(targets.WAYS), rng.random(), rng.randrange(2**16))
-        return targets.damage(target, data, [change])[:longest]
+        damaged: bytes = targets.damage(target, data, [change])
+        return damaged[:longest]
 
     with tempfile.TemporaryDirectory() as folder:
         corpus, words = Path(folder) / "corpus", Path(folder) / "words"

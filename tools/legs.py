@@ -2,8 +2,8 @@
 
     python tools/legs.py oldest newest 3.13 3.14
 
-Each leg installs the wheel without extras, compares what ``classify --sample`` tells with what the
-environment of this script tells, and runs the tests that a base install can run. ``pinned`` takes
+Each leg installs the wheel without extras, compares the answer of ``classify --sample`` with that
+of the environment of this script, and runs the tests that a base install can run. ``pinned`` takes
 the versions of constraints.txt, ``oldest`` the lowest that pyproject.toml allows, ``newest`` those
 of today. A number is a Python: the one on the path if there is one, else, for root on Linux with
 mmdebstrap, Debian's in a folder of its own, entered by chroot.
@@ -45,7 +45,7 @@ def run(*command: object, **settings: str) -> str:
 
 
 def is_here(python: str) -> bool:
-    """Tell whether there is such a Python; a version manager's shim of none is none."""
+    """Return whether there is such a Python; a version manager's shim of none is none."""
     find = (str(UV), "python", "find", "--quiet", "--no-python-downloads", python)
     return subprocess.run(find, capture_output=True, check=False).returncode == 0  # noqa: S603
 
@@ -100,9 +100,9 @@ def debian(python: str, versions: str, wheel: Path, folder: Path) -> list[str]:
 
 
 def samples(python: Sequence[str]) -> list[dict[str, float]]:
-    """Give the probabilities of the samples' genres, as a Python's genrescope tells them."""
-    told = run(*python, "-m", "genrescope", "classify", "--sample", "--json", "--top-k", "10")
-    return [{s["label"]: s["score"] for s in row["scores"]} for row in json.loads(told)]
+    """Give the probabilities of the samples' genres, by a Python's genrescope."""
+    found = run(*python, "-m", "genrescope", "classify", "--sample", "--json", "--top-k", "10")
+    return [{s["label"]: s["score"] for s in row["scores"]} for row in json.loads(found)]
 
 
 def leg(name: str, wheel: Path, expected: list[dict[str, float]], folder: Path) -> str:
@@ -111,7 +111,7 @@ def leg(name: str, wheel: Path, expected: list[dict[str, float]], folder: Path) 
     Raises
     ------
     RuntimeError
-        If there is no such Python here, or it tells other probabilities.
+        If there is no such Python here, or its probabilities are others.
     subprocess.CalledProcessError
         If an installation or a test fails.
     """
@@ -130,10 +130,10 @@ def leg(name: str, wheel: Path, expected: list[dict[str, float]], folder: Path) 
     shutil.copytree(ROOT / "tests", work / "tests", ignore=shutil.ignore_patterns("node_modules"))
     shutil.copytree(ROOT / "tools", work / "tools")
     shutil.copy(ROOT / "pyproject.toml", work)
-    told = samples(command)
+    found = samples(command)
     differences = [
         abs(new[genre] - old[genre])
-        for new, old in zip(told, expected, strict=True)
+        for new, old in zip(found, expected, strict=True)
         for genre in old
     ]
     if max(differences) > TOLERANCE:

@@ -1,4 +1,4 @@
-"""Ask the original musicnn package what it hears in an audio file, for ``reference.json``.
+"""Get the tags that the original musicnn package gives an audio file, for ``reference.json``.
 
 Run once, in the environment that the package was made for (the tests only read the result):
 

@@ -114,10 +114,10 @@ class _Plugin:
         for item in items:
             test = getattr(item, "function", None)
             # hypothesis has no public way to change what a test has settled for itself.
-            told = getattr(test, "_hypothesis_internal_use_settings", None)
-            if told is not None:
+            before = getattr(test, "_hypothesis_internal_use_settings", None)
+            if before is not None:
                 test._hypothesis_internal_use_settings = settings(  # type: ignore[union-attr]
-                    told,
+                    before,
                     max_examples=EXAMPLES,
                     derandomize=True,
                     database=None,
@@ -134,7 +134,7 @@ def _pytest(plugin: _Plugin, *words: str) -> int:
 
 
 def _in_a_fork(work: Callable[[], int], log: Path) -> str:
-    """Run something in a process of its own, silently; tell how it ended, in a word."""
+    """Run something in a process of its own, silently; return how it ended, in a word."""
     child = os.fork()
     if child == 0:
         with log.open("w", encoding="utf-8") as out:
@@ -154,7 +154,7 @@ def _in_a_fork(work: Callable[[], int], log: Path) -> str:
 
 
 def _tests_by_line(copy: Path, tests: list[str]) -> dict[str, dict[int, list[str]]]:
-    """Run the tests, and tell which of them reach which line of which file, the quickest first."""
+    """Run the tests; return which of them reach which line of which file, the quickest first."""
     plugin = _Plugin()
     # What the project settles for coverage would put the data elsewhere.
     options = ("--cov=genrescope", "--cov-context=test", "--cov-report=", "--cov-config=/dev/null")
@@ -230,8 +230,8 @@ def main() -> None:
     options = parser.parse_args()
     only = None
     if options.again:
-        told = [Mutant(**json.loads(line)) for line in options.again.read_text().splitlines()]
-        only = {_name(mutant) for mutant in told if mutant.fate == "survived"}
+        before = [Mutant(**json.loads(line)) for line in options.again.read_text().splitlines()]
+        only = {_name(mutant) for mutant in before if mutant.fate == "survived"}
     out = options.out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w") as written:

@@ -20,7 +20,7 @@ import faults_harness as faults
 from formats import make_library
 from genrescope.tagging.formats import can_write
 
-HEARD = ("mp3-bare", "flac-bare", "ogg-bare", "opus-bare", "m4a-bare", "aac-bare", "wma-bare")
+DECODED = ("mp3-bare", "flac-bare", "ogg-bare", "opus-bare", "m4a-bare", "aac-bare", "wma-bare")
 HEAD = """| killed | kills | before the first file | between | after the last | \
 right after the kills | then finished by | wrong in the end | s |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
@@ -40,7 +40,7 @@ def main() -> None:
     print(table)
     if given.write is not None:
         rewrite(given.write, table)
-    wrong = [f"{name}: {told}" for name, tally in tallies.items() for told in tally.wrong]
+    wrong = [f"{name}: {error}" for name, tally in tallies.items() for error in tally.wrong]
     sys.exit("\n".join(wrong) or 0)
 
 
@@ -49,10 +49,12 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, faults.Tally]:
     made = make_library(folder / "clips", 1.0)
     clips = [path for path in made.values() if can_write(path) is None]
     with faults.Runner(folder / "runs") as runner:
-        heard = faults.Heard(runner, folder / "heard", [made[name] for name in HEARD])
+        scanned = faults.ScannedLibrary(
+            runner, folder / "decoded", [made[name] for name in DECODED]
+        )
         tagged = faults.Tagged(runner, folder / "tagged", clips)
         return {
-            "scan": heard.kill(kills, seed),
+            "scan": scanned.kill(kills, seed),
             "tag apply": tagged.kill("apply", kills, seed),
             "tag undo": tagged.kill("undo", max(1, kills * 2 // 5), seed),
         }

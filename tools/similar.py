@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from genrescope.library.similar import comparable, nearest
 from genrescope.representations.embedding import Embedding
 from genrescope.representations.store import Store
 
-Rows = NDArray[np.float32]
+Rows = NDArray[Any]
 COUNTS = (1, 5, 10)
 DRAWS = 2000  # of the bootstrap
 HALVINGS = 5
@@ -45,6 +46,9 @@ def main() -> None:
     options.add_argument("--workers", type=int, help="processes; by default one per core")
     given = options.parse_args()
     classifier = genrescope.load()
+    representation = classifier.representation
+    if not isinstance(representation, Embedding):
+        raise SystemExit("The default model has no embedding.")
     tracks = [track for track in open_dataset(given.data).tracks if track.audio is not None]
     stored = Store(given.store).collect(classifier.representation, tracks, workers=given.workers)
     track_of = {track.id: track for track in tracks}
@@ -53,7 +57,7 @@ def main() -> None:
     # Two tracks of unknown artist may be by the same one.
     artists = np.array([track.group or "unknown" for track in used])
     raw = classifier.representation.unpack(stored.packed)
-    spaces = {"**default**": comparable(classifier, raw), **others(classifier.representation, raw)}
+    spaces = {"**default**": comparable(classifier, raw), **others(representation, raw)}
     print(f"{len(used)} tracks, {len(set(artists))} artists\n\n{HEAD}")
     for name, space in spaces.items():
         print(row(name, precisions(space, genres, artists)))

@@ -51,6 +51,7 @@ INTO_FLAGS = os.O_WRONLY | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os,
 _MAX_LINKS = 40  # one after another, as Linux follows them
 _IN_USE_S = 1.0  # how long to wait for virus scanners and indexers, which hold new files open
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT
 _WINDOWS_DEVICES = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE
 )
@@ -207,6 +208,13 @@ def _mounted(_now: int = 0) -> dict[int, str]:
         major, minor = before.split(" ")[2].split(":", 1)
         kinds[os.makedev(int(major), int(minor))] = after.split(" ")[0]
     return kinds
+
+
+def is_junction(item: os.DirEntry[str]) -> bool:
+    """Check whether a folder is a junction: Windows' older link, which Python calls a folder."""
+    if not IS_WINDOWS:
+        return False
+    return getattr(item.stat(follow_symlinks=False), "st_reparse_tag", 0) == _JUNCTION
 
 
 def is_device_name(name: str) -> bool:

@@ -8,12 +8,16 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import commands
 import genrescope
+from genrescope import system
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier
 from genrescope.classifier.batch import find_audio
@@ -323,6 +327,34 @@ def test_commands_say_what_they_passed_over(music: Path, words: tuple[str, ...],
     assert "Skipped 6" in done.stderr
     assert str(Path("a", "0 no ending")) in done.stderr
     assert "and 3 more" in done.stderr
+
+
+def test_junctions_of_windows_are_reported_and_not_followed(
+    music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Junction:
+        """A junction that leads back to where it lies, as os.scandir of Windows gives it."""
+
+        name, path = "around", str(music / "around")
+
+        def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+            return True
+
+        def stat(self, *, follow_symlinks: bool = True) -> SimpleNamespace:
+            return SimpleNamespace(st_reparse_tag=0xA0000003)
+
+    scandir = os.scandir
+
+    @contextmanager
+    def listed(folder: str) -> Iterator[list[Any]]:
+        with scandir(folder) as inside:
+            yield [*inside, Junction()] if folder == str(music) else [*inside]
+
+    monkeypatch.setattr(system, "IS_WINDOWS", True)
+    monkeypatch.setattr(os, "scandir", listed)
+    top, *others = walk(music)
+    assert top.links == [str(music / "around")]
+    assert [folder.path for folder in others] == [str(music / "a")]
 
 
 def test_json_goes_to_standard_output_alone(music: Path) -> None:

@@ -92,7 +92,7 @@ def fine(done: faults.Done, code: int = 0) -> str:
 def test_killed_scans_lose_nothing(
     runner: faults.Runner, clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    heard = faults.Heard(runner, tmp_path, chosen(clips, HEARD))
+    heard = faults.ScannedLibrary(runner, tmp_path, chosen(clips, HEARD))
     assert len(heard.rows) == len(chosen(clips, HEARD)) + 1
     tally = heard.kill(50, seed=1)
     assert not tally.wrong
@@ -351,7 +351,7 @@ def test_a_full_disk_of_the_journal(
 def test_a_full_disk_of_the_catalogue(
     room: int, runner: faults.Runner, clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    heard = faults.Heard(runner, tmp_path, chosen(clips, HEARD))
+    heard = faults.ScannedLibrary(runner, tmp_path, chosen(clips, HEARD))
     disk = tmp_path / "disk"
     with small_disk(disk, "1m"):
         db = disk / "library.db"

@@ -18,7 +18,6 @@ from mutagen.id3 import ID3
 import commands
 import formats
 import genrescope
-from genrescope.audio.ranges import audio_digest
 from genrescope.library.catalogue import Catalogue
 from genrescope.tagging.journal import Journal
 
@@ -113,7 +112,7 @@ def genre_by_ffprobe(path: Path) -> str:
 
 def test_every_kind_of_file_there_and_back(run: Run, library: Path) -> None:
     before = content(library)
-    audio = {name: audio_digest(library / name) for name in before}
+    audio = {name: formats.audio_digest(library / name) for name in before}
     steps = planned(
         run, library, "--existing", "replace", "--min-confidence", 0.1, "--max-genres", 3
     )
@@ -129,7 +128,7 @@ def test_every_kind_of_file_there_and_back(run: Run, library: Path) -> None:
     assert {name for name in before if after[name] != before[name]} == set(writes)
     assert set(after) == set(before)  # nothing is left lying about
     for name, genres in writes.items():
-        assert audio_digest(library / name) == audio[name], name
+        assert formats.audio_digest(library / name) == audio[name], name
         if Path(name).suffix.lstrip(".") in SEVEN and "ape" not in name:
             joined = "/".join(genres_by_mutagen(library / name))
             assert joined == "/".join(genres), name

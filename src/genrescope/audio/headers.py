@@ -15,6 +15,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from genrescope.audio.source import View
+from genrescope.audio.tags import (
+    HEAD_BYTES,
+    TagSizeError,
+    head_size,
+    is_tag,
+    leading_end,
+    trailing_size,
+)
 
 MAX_RECORDINGS = 10_000
 """Maximum number of recordings joined in a file; of more, one more is returned."""
@@ -24,7 +32,6 @@ _STALE = 2**16  # this many bytes behind the samples are samples, too
 _NEAR = 2**16  # a size this close to one of _PLACEHOLDERS is one
 _ABSURD = 2**40  # bytes; a larger size is a placeholder
 _PLACEHOLDERS = (2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
-_TAGS = (b"TAG", b"ID3", b"3DI", b"APETAGEX", b"LYRICSBEGIN")
 _RECORDING = re.compile(
     rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE|BW64....WAVE|FORM....AIF[FC]|caff\0\x01|riff\x2e\x91\xcf\x11|\.snd\0\0",
     re.DOTALL,
@@ -32,13 +39,11 @@ _RECORDING = re.compile(
 _MATROSKA = b"\x1aE\xdf\xa3"
 _FLAC = re.compile(rb"fLaC[\x00\x80]\0\0\x22", re.DOTALL)
 _TAG_BYTES = 2**16  # read at once
-_LYRICS_BYTES = 5200
 _MIN_BYTES = 256  # bytes of a recording
 _INNER = re.compile(
     rb"ID3[\x02-\x04]\0[\x00-\xf0][\x00-\x7f]{4}|APETAGEX[\xd0\xe8]\x07\0\0|"
     rb"(?:Xing|Info)\0\0\0[\x00-\x0f]"
 )
-_INNER_BYTES = 32
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # its "file properties object"
 _UNPACKED = re.compile(rb"NONE|sowt|twos|raw |in24|in32|fl32|FL32|fl64|FL64")
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -144,12 +149,10 @@ def _mp4(view: View) -> tuple[list[Recording], View | None]:
 
 def behind_id3(view: View) -> int:
     """Return the offset behind a file's leading ID3v2 tags; 0 if they do not end in it."""
-    at = 0
-    for _ in range(_CHUNKS):
-        head = view.read_at(at, 10)
-        if not head.startswith(b"ID3") or len(head) < 10:
-            break
-        at += _tag_size(head)
+    try:
+        at = leading_end(view.read_at)
+    except TagSizeError:
+        return 0
     return at if at < view.size else 0
 
 
@@ -199,8 +202,8 @@ def between_tags(view: View) -> View:
         start += len(block) - len(block.lstrip(b"\0"))
         start -= 3 if view.read_at(start + 1, 4) == b"ftyp" else 0  # a size begins with zeros
     stop = view.size
-    while (before := _front_of_tag(view, stop)) < stop:
-        stop = before
+    while size := _tail_size(view, stop):
+        stop -= size
     return view.of(start, stop) if start < stop else view
 
 
@@ -211,7 +214,7 @@ def without_tags(view: View) -> list[View]:
     """
     parts: list[View] = []
     start = 0
-    for place, content in view.search(_INNER, _INNER_BYTES):
+    for place, content in view.search(_INNER, HEAD_BYTES):
         if place < start:  # within a tag
             continue
         if len(parts) > MAX_RECORDINGS:
@@ -219,7 +222,7 @@ def without_tags(view: View) -> list[View]:
         if content[:4] in {b"Xing", b"Info"}:
             stop = behind = _mp3_frame(view, place)
         else:
-            stop, behind = place, min(place + _tag_size(content), view.size)
+            stop, behind = place, min(place + _inner_size(content), view.size)
         if stop > start:
             parts.append(between_tags(view.of(start, stop)))
         start = max(start, behind)
@@ -237,42 +240,17 @@ def _mp3_frame(view: View, mark: int) -> int:
     return 0
 
 
-def _tag_size(head: bytes) -> int:
-    if head.startswith(b"ID3"):
-        footer = 10 if head[5] & 0x10 else 0
-        return 10 + _syncsafe(head[6:10]) + footer
-    size, _, flags = struct.unpack("<III", head[12:24])
-    # A tag may have a header and a footer; this may be either.
-    return int(32 + size if flags & 0x20000000 else 32)
+def _inner_size(head: bytes) -> int:
+    # Of a tag between recordings: an APE tag may have a header and a footer; this may be either.
+    size = 32 + int.from_bytes(head[12:16], "little") if head[:3] == b"APE" else head_size(head)
+    return size if head[:3] != b"APE" or head[23] & 0x20 else 32
 
 
-def _syncsafe(number: bytes) -> int:
-    return sum(byte << shift for byte, shift in zip(number, (21, 14, 7, 0), strict=True))
-
-
-def _front_of_tag(view: View, stop: int) -> int:
-    # Where the tag that ends at ``stop`` begins; ``stop`` if none does.
-    tail = view.read_at(max(0, stop - 128), min(128, stop)).rjust(128, b"\0")
-    size = 0
-    if tail.startswith(b"TAG"):
-        size = 128 + (227 if view.read_at(max(0, stop - 355), 4) == b"TAG+" else 0)
-    elif tail[-32:-24] == b"APETAGEX":
-        length, _, flags = struct.unpack("<III", tail[-20:-8])
-        size = length + (32 if flags & 0x80000000 else 0)
-    elif tail[-10:-7] == b"3DI":
-        size = 20 + _syncsafe(tail[-4:])
-    elif tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
-        size = 15 + int(tail[-15:-9])
-    elif tail[-9:] == b"LYRICSEND":
-        lyrics = max(0, stop - _LYRICS_BYTES)
-        at = view.read_at(lyrics, stop - lyrics).rfind(b"LYRICSBEGIN")
-        size = stop - lyrics - at if at >= 0 else 0
-    return stop - size if 0 < size <= stop else stop
-
-
-def is_tag(view: View, at: int) -> bool:
-    """Return whether a tag begins at an offset."""
-    return view.read_at(at, 16).startswith(_TAGS)
+def _tail_size(view: View, stop: int) -> int:
+    try:
+        return trailing_size(view.read_at, 0, stop)
+    except TagSizeError:
+        return 0
 
 
 def _split(view: View, pattern: re.Pattern[bytes]) -> list[View]:
@@ -362,7 +340,7 @@ class _HeaderFormat:
             following is not None
             or first + claimed + _STALE > view.size
             or (end > first + claimed and view.size - end < _STALE)
-            or is_tag(view, first + claimed)
+            or is_tag(view.read_at(first + claimed, 16))
         )
         if is_right and claimed > 0:
             used, promised, known = claimed, 1.0, 1.0
@@ -392,8 +370,8 @@ class _HeaderFormat:
             for place in {at, at + (-at % self.align)}:
                 if _RECORDING.match(view.read_at(place, 16)):
                     return place, place
-            if _INNER.match(tag := view.read_at(at, _INNER_BYTES).ljust(_INNER_BYTES, b"\0")):
-                at += _tag_size(tag)
+            if _INNER.match(tag := view.read_at(at, HEAD_BYTES).ljust(HEAD_BYTES, b"\0")):
+                at += _inner_size(tag)
                 continue
             at += -at % self.align
             raw = view.read_at(at, head)

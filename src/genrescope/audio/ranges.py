@@ -13,11 +13,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
+from genrescope.audio.tags import TagSizeError, leading_end, trailing_size
 from genrescope.errors import InputError
 from genrescope.reading import check_regular
 
@@ -103,24 +105,6 @@ def audio_ranges(path: Path) -> Ranges:
         return [(first, stop) for first, stop in found if stop > first]
 
 
-def audio_digest(path: Path) -> bytes:
-    """Digest all of a file's audio.
-
-    Returns
-    -------
-    bytes (16,): equal for two files if and only if their audio is, byte for byte.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or its structure is broken.
-    """
-    digest = blake2b(digest_size=16)
-    for block in blocks(path, audio_ranges(path)):
-        digest.update(block)
-    return digest.digest()
-
-
 def fingerprint(path: Path) -> bytes:
     """Digest a file's audio quickly: its length and, above 1 MiB, 16 pieces of it.
 
@@ -186,7 +170,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     except OSError as error:
         cause = f"it cannot be read ({error.strerror or error})"
         raise InputError(path, cause, "Check that it exists and that you may read it") from error
-    except _BrokenError as error:
+    except (_BrokenError, TagSizeError) as error:
         raise InputError(path, str(error), _REMEDY) from error
 
 
@@ -267,75 +251,18 @@ def _kind_untagged(head: bytes, start: bytes) -> Container:
 
 
 def _without_head(file: BinaryIO, size: int) -> int:
-    """Return the offset behind leading ID3v2 tags, of which there may be several."""
-    at = 0
-    while (head := _read(file, at, 10))[:3] == b"ID3" and len(head) == 10 and head[3] < 0xFF:
-        at += _id3_size(head)
-        if at > size:
-            raise _BrokenError("its ID3 tag is longer than the file")
+    """Return the offset behind leading ID3v2 tags."""
+    at = leading_end(partial(_read, file))
+    if at > size:
+        raise _BrokenError("its ID3 tag is longer than the file")
     return at
-
-
-def _id3_size(head: bytes) -> int:
-    """Return the total size in bytes of an ID3v2 tag, by its header or footer."""
-    if any(byte & 0x80 for byte in head[6:10]):
-        raise _BrokenError("the size of its ID3 tag is not a size")
-    body = sum(
-        (byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
-    )
-    return 10 + body + (10 if head[5] & 0x10 and head[3] == 4 else 0)
 
 
 def _without_tail(file: BinaryIO, start: int, stop: int) -> int:
     """Return the offset of the trailing ID3v1, Lyrics3, APEv2 and ID3v2 tags."""
-    while size := _tail_size(file, start, stop):
-        if size > stop - start:
-            raise _BrokenError("a tag behind its audio is longer than the file")
+    while size := trailing_size(partial(_read, file), start, stop):
         stop -= size
     return stop
-
-
-def _tail_size(file: BinaryIO, start: int, stop: int) -> int:
-    for measure in (_id3v1_size, _lyrics_size, _appended_size, _ape_size):
-        if size := measure(file, start, stop):
-            return size
-    return 0
-
-
-def _id3v1_size(file: BinaryIO, start: int, stop: int) -> int:
-    if stop - start >= 128 and _read(file, stop - 128, 3) == b"TAG":
-        return 0 if _read(file, stop - 131, 8) == b"APETAGEX" else 128
-    return 227 if stop - start >= 227 and _read(file, stop - 227, 4) == b"TAG+" else 0
-
-
-def _lyrics_size(file: BinaryIO, start: int, stop: int) -> int:
-    end = _read(file, stop - 15, 15) if stop - start >= 15 else b""
-    if end[6:] == b"LYRICS200" and end[:6].isdigit():
-        return int(end[:6]) + 15
-    if end[6:] != b"LYRICSEND":
-        return 0
-    reach = min(5100 + 20, stop - start)  # the older form states no size, but has a maximum
-    begin = _read(file, stop - reach, reach).rfind(b"LYRICSBEGIN")
-    return reach - begin if begin >= 0 else 0
-
-
-def _appended_size(file: BinaryIO, start: int, stop: int) -> int:
-    foot = _read(file, stop - 10, 10) if stop - start >= 20 else b""
-    if foot[:3] != b"3DI" or any(byte & 0x80 for byte in foot[6:]):
-        return 0
-    size = _id3_size(foot)
-    inside = size <= stop - start and _read(file, stop - size, 3) == b"ID3"
-    return size if inside else 0  # three letters alone may be audio
-
-
-def _ape_size(file: BinaryIO, start: int, stop: int) -> int:
-    foot = _read(file, stop - 32, 32) if stop - start >= 32 else b""
-    if foot[:8] != b"APETAGEX":
-        return 0
-    size, _, flags = struct.unpack("<3I", foot[12:24])
-    if size < 32:
-        raise _BrokenError("the size of its APE tag is not a size")
-    return int(size) + (32 if flags & 0x80000000 else 0)
 
 
 def flac_blocks(path: Path) -> list[tuple[int, int, int]]:

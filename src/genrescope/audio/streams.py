@@ -22,11 +22,11 @@ from genrescope.audio.headers import (
     behind_id3,
     between_tags,
     claimed_size,
-    is_tag,
     recordings,
     without_tags,
 )
 from genrescope.audio.source import REPLACE, View
+from genrescope.audio.tags import is_tag
 from genrescope.audio.waveform import Mixer, Waveform
 from genrescope.errors import InputError
 
@@ -458,7 +458,7 @@ class _Count:
         skipped = max(0, self._end - self._start - self._bytes)
         self.lost = max(self.lost, (self._failed_bytes + skipped) * per_byte)
         ends = (0, self._start), (self._end, view.size)
-        self.foreign = sum(b - a for a, b in ends if not is_tag(view, a)) * per_byte
+        self.foreign = sum(b - a for a, b in ends if not is_tag(view.read_at(a, 16))) * per_byte
         self.foreign += self._pending[1] * per_byte
         if not knows_places:
             self.lost, self.foreign = max(self.lost, self.foreign), 0.0

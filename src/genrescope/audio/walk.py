@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 
 from genrescope.audio.formats import EXTENSIONS, looks_like_audio
 from genrescope.errors import InputError
-from genrescope.system import READ_FLAGS
+from genrescope.system import READ_FLAGS, is_junction
 
 # Extensions of files that are not opened. Opening every other file takes time.
 _NEVER_AUDIO = re.compile(
@@ -116,7 +116,7 @@ def is_hidden(name: str) -> bool:
 
 def _sort(item: os.DirEntry[str], found: FoundFolder, below: list[str]) -> None:
     if item.is_dir(follow_symlinks=False):
-        below.append(item.path)
+        (found.links if is_junction(item) else below).append(item.path)
         return
     ending = PurePath(item.name).suffix.lower()
     if ending not in EXTENSIONS and _NEVER_AUDIO.fullmatch(ending[1:]):

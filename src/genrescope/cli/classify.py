@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import ERR, OUT, note, note_passed_over, require
+from genrescope.cli.console import note, note_passed_over, require
 from genrescope.cli.options import ModelOption, RevisionOption, WorkersOption
 from genrescope.errors import GenrescopeError
 from genrescope.io import check_output, picture_kind, write_picture
@@ -99,7 +99,7 @@ def classify(
     chosen = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
     form = next((name for name, asked in chosen.items() if asked), "table")
     failed = 0
-    with pool, Writer(form, top_k, len(files), OUT, ERR, timeline=timeline) as writer:
+    with pool, Writer(form, top_k, len(files), timeline=timeline) as writer:
         pool.start_one()
         for answer in classify_files(pool, files, timeline=timeline or plot is not None):
             failed += answer.error is not None

@@ -6,7 +6,8 @@ import errno
 import io
 import os
 import sys
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -14,6 +15,9 @@ from rich.text import Text
 from genrescope.errors import GenrescopeError, install, one_line
 from genrescope.io import READABLE, to_json
 from genrescope.system import is_console, is_reader_gone
+
+if TYPE_CHECKING:
+    from genrescope.classifier import Prediction
 
 # Names of files may hold brackets and colons: no text is markup.
 OUT = Console(markup=False, emoji=False, highlight=False)
@@ -110,8 +114,15 @@ def end_output(error: OutputError) -> int:
 
 
 def fail(text: str) -> None:
-    """Print the error that ends a command."""
+    """Print the error that ends a command, or that of one file."""
     ERR.print(Text.assemble(("Error:", "bold red"), " ", one_line(text)), soft_wrap=True)
+
+
+def print_warnings(path: Path, prediction: Prediction) -> None:
+    """Print the warnings of a file that has a prediction."""
+    for warning in prediction.warnings:
+        line = Text.assemble(("Warning:", "bold yellow"), " ", one_line(f"{path}: {warning}."))
+        ERR.print(line, soft_wrap=True)
 
 
 def say(text: str) -> None:

@@ -16,8 +16,10 @@ from genrescope.cli.console import (
     ERR,
     OUT,
     StoppedError,
+    fail,
     note,
     note_passed_over,
+    print_warnings,
     require,
     say,
     say_json,
@@ -263,7 +265,6 @@ def analyse_library(
     StoppedError
         If it is interrupted; what is analysed is kept.
     """
-    from genrescope.cli.output import print_error
     from genrescope.cli.progress import bar
     from genrescope.library import scan as scanning
 
@@ -276,7 +277,7 @@ def analyse_library(
                 progress=lambda files: status.update(f"looking for audio files: {files:,}"),
             )
         for error in found.unreadable:
-            print_error(ERR, error)
+            fail(str(error))
         model = catalogue.model(classifier)
         if old := catalogue.count_old(str(folder), model):
             note(f"Note: {old:,} tracks of an older catalogue are analysed again, for embeddings.")
@@ -305,14 +306,12 @@ def _follow(results: Any) -> None:
 
 
 def _print_result(one: ScanResult) -> str:
-    from genrescope.cli.output import print_error, print_warnings
-
     if isinstance(one.result, GenrescopeError):
-        print_error(ERR, one.result)
+        fail(str(one.result))
         return "failed"
     if one.result is None:
         return "known"
-    print_warnings(ERR, one.path, one.result)
+    print_warnings(one.path, one.result)
     return "analysed"
 
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from genrescope.classifier import Prediction
 from genrescope.classifier.batch import FileResult
+from genrescope.cli.console import ERR, OUT, fail, note, print_warnings
 from genrescope.cli.progress import bar
-from genrescope.errors import GenrescopeError, one_line
+from genrescope.errors import one_line
 from genrescope.io import CsvWriter, is_plain_line, to_json
 from genrescope.library.similar import Similar
 from genrescope.serialize import result_row, similar_row
@@ -38,25 +38,13 @@ class Writer:
         Number of genres and tags per file.
     total
         Number of files; several get a progress bar on a terminal.
-    out, err
-        Consoles on standard output and standard error.
     timeline
         Whether the steps of timelines are written: as lines after the result, in CSV as the rows.
     """
 
-    def __init__(
-        self,
-        form: str,
-        top_k: int,
-        total: int,
-        out: Console,
-        err: Console,
-        *,
-        timeline: bool = False,
-    ) -> None:
-        self._form, self._top_k, self._out, self._err = form, top_k, out, err
-        self._timeline = timeline
-        self._bar = bar("classifying", total, err)
+    def __init__(self, form: str, top_k: int, total: int, *, timeline: bool = False) -> None:
+        self._form, self._top_k, self._timeline = form, top_k, timeline
+        self._bar = bar("classifying", total, ERR)
         self._task = self._bar.add_task("", total=total)
         self._all: list[dict[str, Any]] = []
         self._table = Table("file", "genre", "", "others", "tags")
@@ -74,7 +62,7 @@ class Writer:
         if self._form == "json":
             _line(to_json(self._all, 1, sys.stdout.encoding))
         if self._table.row_count:
-            self._out.print(self._table)
+            OUT.print(self._table)
 
     def write(self, answer: FileResult) -> None:
         """Write one result, or keep it until the end for JSON."""
@@ -85,7 +73,7 @@ class Writer:
         elif self._form == "json":
             self._all.append(result_row(answer, self._top_k))
         elif answer.error is not None:
-            print_error(self._err, answer.error)
+            fail(str(answer.error))
         else:
             self._show(answer)
             sys.stdout.flush()  # a reader gets each line at once, and write errors show early
@@ -107,9 +95,9 @@ class Writer:
         tags = ", ".join(list(found.tags)[: self._top_k])
         sure = f"{found.confidence:.2f}" + (" unsure" if found.unsure else "")
         sure += " !" if found.warnings else ""
-        print_warnings(self._err, answer.path, found)
+        print_warnings(answer.path, found)
         lines: list[str] = []
-        if self._out.is_terminal:
+        if OUT.is_terminal:
             self._table.add_row(*map(_text, (answer.path, found.genre, sure, others, tags)))
             if steps:
                 self._bar.stop()  # lines of the two streams would run into each other
@@ -129,12 +117,10 @@ class SimilarWriter:
     ----------
     form
         ``table``, ``json``, ``csv`` or ``m3u``.
-    out, err
-        Consoles on standard output and standard error.
     """
 
-    def __init__(self, form: str, out: Console, err: Console) -> None:
-        self._form, self._out, self._err = form, out, err
+    def __init__(self, form: str) -> None:
+        self._form = form
         self._all: list[dict[str, Any]] = []
         self._played: set[Path] = set()
         self._unplayed: list[Path] = []
@@ -151,14 +137,14 @@ class SimilarWriter:
         if self._form == "json":
             _line(to_json(self._all, 1, sys.stdout.encoding))
         if self._unplayed:
-            print_note(self._err, left_out(self._unplayed))
+            note(left_out(self._unplayed))
 
     def write(self, similar: Similar) -> None:
         """Write the neighbours of one track, or keep them until the end for JSON."""
         if self._form == "json":
             self._all.append(similar_row(similar))
         elif similar.error is not None:
-            print_error(self._err, similar.error)
+            fail(str(similar.error))
         elif self._form == "csv":
             for rank, near in enumerate(similar.neighbours, start=1):
                 shares = _fixed(near.similarity), near.genre, _fixed(near.confidence)
@@ -181,7 +167,7 @@ class SimilarWriter:
 
     def _show(self, similar: Similar) -> None:
         title = f"{similar.path}: {similar.genre} {similar.confidence:.2f}"
-        if not self._out.is_terminal:
+        if not OUT.is_terminal:
             _line(one_line(title))
             for near in similar.neighbours:
                 shares = f"{near.similarity:.3f}  {near.genre} {near.confidence:.2f}"
@@ -191,7 +177,7 @@ class SimilarWriter:
         for near in similar.neighbours:
             genre = near.genre, f"{near.confidence:.2f}"
             table.add_row(*map(_text, (f"{near.similarity:.3f}", *genre, near.path)))
-        self._out.print(table)
+        OUT.print(table)
 
 
 def print_report_table(
@@ -230,24 +216,6 @@ def print_report_table(
             table.add_row(*(Text(text, style) for text, style in texts))
         table.add_section()
     console.print(table, crop=False, soft_wrap=False)
-
-
-def print_error(console: Console, error: GenrescopeError) -> None:
-    """Print the error of one file; the command continues."""
-    line = Text.assemble(("Error:", "bold red"), " ", one_line(str(error)))
-    console.print(line, soft_wrap=True)
-
-
-def print_warnings(console: Console, path: Path, prediction: Prediction) -> None:
-    """Print the warnings of a file that has a prediction."""
-    for warning in prediction.warnings:
-        line = Text.assemble(("Warning:", "bold yellow"), " ", one_line(f"{path}: {warning}."))
-        console.print(line, soft_wrap=True)
-
-
-def print_note(console: Console, text: str) -> None:
-    """Print a note."""
-    console.print(_text(text), soft_wrap=True)
 
 
 def left_out(paths: list[Path]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genrescope.cli.console import ERR, OUT, note, note_passed_over, require
+from genrescope.cli.console import note, note_passed_over, require
 from genrescope.cli.library import DbOption, analyse_library, own_file
 from genrescope.errors import InputError, install
 
@@ -98,7 +98,7 @@ def similar(
             if not ann:
                 note(f"Comparing every pair of tracks. For a faster way, run {install('similar')}.")
         failed = len(found.unreadable)
-        with SimilarWriter(form, OUT, ERR) as writer:
+        with SimilarWriter(form) as writer:
             for one in compared.similar(
                 asked, count, other_folders=other_folders, approximate=bool(ann), workers=workers
             ):

@@ -198,7 +198,7 @@ class Graph:
 
 
 def has_graph() -> bool:
-    """Tell whether usearch, which ``Graph`` needs, is installed."""
+    """Return whether usearch, which ``Graph`` needs, is installed."""
     return find_spec("usearch") is not None
 
 

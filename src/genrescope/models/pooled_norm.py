@@ -40,7 +40,7 @@ def pooled_norm(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 
 def can_pool_first(maps: Tensor, norm: nn.BatchNorm2d) -> bool:
-    """Tell whether ``pooled_norm`` may replace the three layers.
+    """Return whether ``pooled_norm`` may replace the three layers.
 
     It is faster on a CPU only. A channel with a negative factor would need its minimum, with a
     factor of zero its first value.

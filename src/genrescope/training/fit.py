@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ from genrescope.training.recipe import Precision, Recipe
 ENCODER_OUTPUTS = "encoder-outputs.npy"
 """Ends the names of files in a fit's folder that can be deleted once the fit is over."""
 
-_CHECKPOINTS_PER_FIT = 25
+_CHECKPOINT_S = 1.0  # minimum time between checkpoints
+_CHECKPOINT_COST = 50  # and in multiples of the time that one takes
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,24 @@ def _calibrated(
     return nn.Sequential(network, scale).eval(), scale(torch.from_numpy(logits)).numpy()
 
 
+class _NewestCheckpoint(ModelCheckpoint):
+    """Keeps a checkpoint of the newest epoch; saving takes a fiftieth of the time at most."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self._due = 0.0
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Save if it is time to, or the last epoch has ended."""
+        begun = time.monotonic()
+        if begun >= self._due or trainer.current_epoch + 1 == trainer.max_epochs:
+            super().on_train_epoch_end(trainer, pl_module)
+            took = time.monotonic() - begun
+            self._due = begun + max(_CHECKPOINT_S, _CHECKPOINT_COST * took)
+
+
 def _train(
     recipe: Recipe,
     module: GenreModule,
@@ -283,17 +303,7 @@ def _train(
     epochs = recipe.epochs or 1  # validated: it is given
     module.train()  # pretrained encoders are loaded in evaluation mode
     last = folder / "last.ckpt"
-    every = max(1, epochs // _CHECKPOINTS_PER_FIT)
-    # Only the newest checkpoint is kept.
-    keep_newest = ModelCheckpoint(
-        folder,
-        "last",
-        save_top_k=1,
-        every_n_epochs=every,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [keep_newest]
+    callbacks: list[Callback] = [_NewestCheckpoint(folder)]
     if recipe.patience is not None:
         best = ModelCheckpoint(folder, "best", "valid_loss", enable_version_counter=False)
         callbacks += [EarlyStopping("valid_loss", patience=recipe.patience), best]

@@ -23,7 +23,7 @@ from genrescope.training.recipe import Recipe, WindowSettings
 
 
 def encodes_once(recipe: Recipe, *, segmented: bool) -> bool:
-    """Tell whether a recipe's fits can compute the encoder's outputs once.
+    """Return whether a recipe's fits can compute the encoder's outputs once.
 
     Not if the encoder is trained or its sequence is needed, or if its input is augmented.
     """

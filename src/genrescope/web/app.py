@@ -273,7 +273,7 @@ def _address(listener: socket.socket, host: str, token: str | None) -> str:
 
 
 def is_local(host: str) -> bool:
-    """Tell whether an address is one at which only this machine can be asked."""
+    """Return whether an address is one at which only this machine can be asked."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

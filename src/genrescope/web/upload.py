@@ -122,7 +122,7 @@ class Uploads:
         self.paths.add(str(path))
 
     def has(self, path: str) -> bool:
-        """Tell whether a file was sent, and is not forgotten."""
+        """Return whether a file was sent, and is not forgotten."""
         return path in self.paths
 
     def claim(self, path: str) -> bool:
@@ -158,7 +158,7 @@ async def receive(request: Request, field: str, folder: Path, hold: Reservation)
     Returns
     -------
     path
-        The file, alone in that folder, under its own name as far as that is fit. Whoever calls
+        The file, alone in that folder, under its own name as far as that is fit. The caller
         deletes the folder.
 
     Raises
