@@ -28,10 +28,10 @@ import transformers
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from genrescope.environment import configure, set_torch_threads
+from genrescope.environment import set_torch_threads
 from genrescope.models import make_model
 from genrescope.models.encoder import Encoder, encoder_config, outline
-from genrescope.system import used_memory
+from genrescope.system import return_freed_memory, used_memory
 from genrescope.training.fit import precision_here
 from genrescope.training.memory import choose_micro_batch
 from genrescope.training.recipe import load_recipe
@@ -55,7 +55,6 @@ def main() -> None:
     if given.child:
         print(json.dumps(step(given.child[0], Path(given.child[1]), given.clips, given.limit_gb)))
         return
-    configure("malloc")  # as in a study
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         weights = save_weights(Path(folder))
@@ -130,6 +129,7 @@ def step(name: str, weights: Path, clips: int, limit_gb: float) -> dict[str, flo
         resource.setrlimit(resource.RLIMIT_DATA, (round(limit_gb * 1e9),) * 2)
         size = clips
     else:
+        return_freed_memory()
         network.micro_batch = size = choose_micro_batch(recipe, SAMPLES, mixed=mixed).size
     inner = list(network.encoder.parameters())
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]

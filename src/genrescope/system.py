@@ -5,6 +5,7 @@ No other module of the package uses them (`tests/test_architecture.py`).
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -49,6 +50,7 @@ CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 INTO_FLAGS = os.O_WRONLY | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 """Flags of `os.open` to write into a pipe or device as it is."""
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _MAX_LINKS = 40  # one after another, as Linux follows them
 _IN_USE_S = 1.0  # how long to wait for virus scanners and indexers, which hold new files open
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -423,6 +425,17 @@ def used_memory(process: int) -> int:
     with suppress(Exception):  # of psutil's own types
         return int(psutil.Process(process).memory_info().rss)
     return 0
+
+
+def return_freed_memory() -> None:
+    """Return large blocks of this process to the system as soon as they are freed.
+
+    For GNU's C library, which otherwise keeps them, in pieces that later ones do not fit into.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # another C library, or Windows
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in ((_M_MMAP_THRESHOLD, 2**22), (_M_TRIM_THRESHOLD, 2**27)):
+            mallopt(option, size)
 
 
 def _status_bytes(path: Path, name: str) -> int | None:

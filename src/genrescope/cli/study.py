@@ -213,5 +213,5 @@ def _print_study(study: Any) -> None:
 
     kind = " (quick: no results)" if study.config.quick else ""
     title = f"{study.config.name}, on {study.dataset.name}{kind}"
-    encoder = (6, 7) if study.config.encoder_parameters else ()
-    print_report_table(OUT, title, accuracy_table(study), columns=(0, 1, 2, 4, *encoder))
+    encoders = (6, 7) if study.config.encoder_parameters else ()
+    print_report_table(OUT, title, accuracy_table(study), columns=(0, 1, 2, 4, *encoders))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from genrescope.datasets.splits import get_protocol
@@ -35,6 +35,10 @@ from genrescope.training.recipe import Recipe
 NO_AUDIO = "no test track with audio"
 """Marks a recipe without results in a table of tracks with audio."""
 
+_ACCURACY_COLUMNS = (
+    "model", "test accuracy", "95 % interval", "by", "macro-F1", "train / valid / test",
+)  # fmt: skip
+_ENCODER_COLUMNS = ("encoder parameters", "s for 30 s")
 _MAX_HARD = 40  # tracks in the table; the others are in the file
 
 
@@ -104,41 +108,40 @@ def accuracy_table(study: Study, among: Sequence[Cell] | None = None) -> ReportT
         marked: list[TableRow] = []
         for recipe in study.config.entries:
             if (cell := cells.get((protocol, recipe.name))) is not None:
-                rows.append(_accuracy_row(cell, study, bold=recipe.name in best))
+                row = _accuracy_row(cell, bold=recipe.name in best)
+                rows.append(replace(row, cells=(*row.cells, *_encoder_cells(study, recipe.name))))
             elif any(cell.recipe == recipe.name for cell in study.of(protocol)):
                 marked.append(TableRow((recipe.name, NO_AUDIO)))
             elif mark := study.mark_of(recipe.name, protocol):
                 marked.append(TableRow((recipe.name, mark)))
         if rows or marked:
             groups.append(TableGroup([*rows, *marked], protocol, mark_of(protocol)))
+    probes = bool(study.config.encoder_parameters)
     scope = "" if among is None else f" on the {len(study.audio)} tracks with audio"
-    encoder = ("parameters", "s for 30 s") if study.config.encoder_parameters else ()
     return ReportTable(
         "accuracy" if among is None else "accuracy-audio",
         f"Test accuracy{scope}, mean{' ± standard deviation' * (study.config.seeds > 1)} over "
         f"{seeds(study)}, with its 95 % interval",
-        (
-            *("model", "test accuracy", "95 % interval", "by", "macro-F1", "train / valid / test"),
-            *encoder,
-        ),
-        "lrrlrr" + "r" * len(encoder),
+        (*_ACCURACY_COLUMNS, *(_ENCODER_COLUMNS if probes else ())),
+        "lrrlrr" + "rr" * probes,
         groups,
     )
 
 
-def _accuracy_row(cell: Cell, study: Study, *, bold: bool) -> TableRow:
+def _encoder_cells(study: Study, recipe: str) -> tuple[str, ...]:
+    # Of a probe: its encoder's parameters, and its time for 30 s of audio.
+    parameters, took = study.config.encoder_parameters, study.config.encoder_seconds
+    return (f"{parameters[recipe]:,}", f"{took[recipe]:.2f}") if recipe in parameters else ()
+
+
+def _accuracy_row(cell: Cell, *, bold: bool) -> TableRow:
     segments = " segments" if of_segments(cell.protocol) else ""
     counts = f"{cell.n_train} / {cell.n_valid} / {cell.n_test}{segments}"
     cells = (
         cell.recipe, plus_minus(cell.mean, cell.sd), span(cell.interval()), cell.interval_method,
         f"{cell.macro_f1:.3f}", counts,
     )  # fmt: skip
-    costs: tuple[str, ...] = ()
-    if parameters := study.config.encoder_parameters:
-        costs = "", ""
-        if (seconds := study.config.encoder_seconds.get(cell.recipe)) is not None:
-            costs = f"{parameters[cell.recipe]:,}", f"{seconds:.2f}"
-    return TableRow((*cells, *costs), bold=1 if bold else None)
+    return TableRow(cells, bold=1 if bold else None)
 
 
 def _best(cells: Sequence[Cell]) -> set[str]:

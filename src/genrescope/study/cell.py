@@ -27,6 +27,7 @@ from genrescope.io import CsvWriter
 from genrescope.representations.representation import Array
 from genrescope.study.results import MEASURED, ResultRow
 from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
+from genrescope.system import return_freed_memory
 from genrescope.training.data import PackedTracks
 from genrescope.training.export import describe, export
 from genrescope.training.fit import ENCODER_OUTPUTS, fit, precision_here
@@ -141,6 +142,8 @@ def run_cell(task: CellTask, notify: Event | None = None) -> ResultRow:
     """
     began = time.monotonic()
     set_torch_threads(task.threads)
+    if task.recipe.has_encoder:
+        return_freed_memory()
     packed = np.load(task.packed, mmap_mode="r", allow_pickle=False)
     if task.single_segments:
         packed = packed.reshape(-1, 1, *packed.shape[2:])

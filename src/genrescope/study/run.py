@@ -551,7 +551,7 @@ def _workers(jobs: int, context: BaseContext, events: Any) -> Iterator[ProcessPo
         workers = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
-            worker.terminate()
+            worker.kill()  # Lightning would finish its step first, which may take minutes
         raise
 
 
