@@ -46,7 +46,7 @@ find out which it is.
 
 ## The same music, otherwise unchanged
 
-<!-- not run: needs GTZAN and takes about three quarters of an hour on two cores -->
+<!-- not run: needs GTZAN and takes an hour or two on two cores -->
 ```sh
 genrescope study --data gtzan --recipes {recipes} --protocols {protocol} --seeds 1 --robustness
 ```
@@ -233,7 +233,7 @@ def deletion(name: str, classifier: Classifier, given: argparse.Namespace) -> st
 
 
 def whole_clips(data: Path, representation: Representation, count: int) -> list[Track]:
-    """Whole clips that a study's model of the first fold was not trained on, or of any fold."""
+    """Whole clips, those first that a study's model of the first fold was not trained on."""
     dataset = open_dataset(data)
     test = set(get_protocol(PROTOCOL).splits(dataset, 0)[0].test)
     usable = [
