@@ -1,6 +1,6 @@
 """Runs of the command line that cost a tenth of a second, and can be killed, broken or held up.
 
-One process imports everything once; each run is a fork of it. What a run meets is told by hooks:
+One process imports everything once; each run is a fork of it. What a run meets is set by hooks:
 ``("die", "genrescope.tagging.apply:_copy", "before", 3)`` kills the run with SIGKILL right before
 the third call of that function. On top of it lie the kills at random moments, of scan, apply and
 undo, that ``test_faults.py`` makes by the dozen and ``tools/reliability.py`` by the hundred.
@@ -44,7 +44,7 @@ class Done:
     seconds: float
 
     @property
-    def told(self) -> str:
+    def shown(self) -> str:
         """All that it said, in one line."""
         return " ".join((self.out + self.err).split())
 
@@ -212,7 +212,7 @@ class ScannedLibrary:
             done = self.scan(db, apart=rng.random() < 0.1)
             tally.ended["scan"] += 1
             tally.expect(
-                f"the next scan ended with {done.code}: {done.told}", true=done.code in (0, 1)
+                f"the next scan ended with {done.code}: {done.shown}", true=done.code in (0, 1)
             )
             tally.expect("the rows are others", true=rows(db) == self.rows)
             tally.expect("the catalogue is damaged", true=whole(db))
@@ -274,7 +274,7 @@ class Tagged:
             done = self.tag("apply", self.plan)
             new = _contents(self.library)
             undone = self.tag("undo")
-            assert not done.code + undone.code, done.told + undone.told
+            assert not done.code + undone.code, done.shown + undone.shown
             times["apply"].append(done.seconds)
             times["undo"].append(undone.seconds)
         seconds = {name: sorted(found)[1] for name, found in times.items()}
@@ -299,7 +299,7 @@ class Tagged:
         return self.runner.start("tag", *words, "--journal", self.journal, **more)
 
     def states(self) -> dict[str, str]:
-        """Tell of each file whether it is ``old``, ``new`` or ``half``: anything else."""
+        """Return whether each file is ``old``, ``new`` or ``half``: anything else."""
         now = _contents(self.library)
         sides = {"old": self.old, "new": self.new}
         return {
@@ -312,7 +312,7 @@ class Tagged:
         return [path.name for path in self.library.rglob(f"{LEAVE_A_MARK}*")]
 
     def complaints(self, side: str) -> Iterator[str]:
-        """Tell what is not as it should be when all files ought to be old, or new."""
+        """Return what is not as it should be when all files ought to be old, or new."""
         states = self.states()
         if any(state != side for state in states.values()):
             yield f"not all {side}: {states}"
@@ -395,7 +395,7 @@ class Tagged:
             nothing = nothing or ("all is undone" if before == {"old"} else "")
         if done.code:
             right = bool(nothing) and "No plan has anything left" in done.err
-            tally.expect(f"{command} ended with {done.code}: {done.told}", true=right)
+            tally.expect(f"{command} ended with {done.code}: {done.shown}", true=right)
         for complaint in self.complaints(side):
             tally.expect(f"{command}: {complaint}", true=False)
 
@@ -415,7 +415,7 @@ def steps(journal: Path) -> Counter[str]:
 
 
 def whole(db: Path) -> bool:
-    """Tell whether a database is undamaged; one that is not there yet is."""
+    """Return whether a database is undamaged; one that is not there yet is."""
     return _read(db, "PRAGMA integrity_check") in ([], [("ok",)])
 
 
@@ -671,7 +671,7 @@ def children(pid: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether a process is there and has not ended."""
+    """Return whether a process is there and has not ended."""
     try:
         return (
             Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]

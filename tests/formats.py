@@ -63,7 +63,7 @@ def make_library(folder: Path, seconds: float = 3.0) -> dict[str, Path]:
 
     Returns
     -------
-    dict of paths by names that tell the format and what is special: "mp3-v23-art", …
+    dict of paths by names that state the format and what is special: "mp3-v23-art", …
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain = _plain(folder / "plain", seconds)
@@ -88,7 +88,7 @@ def decoded(path: Path) -> bytes:
 def encode(
     path: Path, codec: str, seconds: float, sampling_rate: int = 44100, **options: Any
 ) -> Path:
-    """Encode a chord with noise; the container is told by ``form`` or the path's ending."""
+    """Encode a chord with noise; the container is reported by ``form`` or the path's ending."""
     form = options.pop("form", None)
     with av.open(str(path), "w", format=form, options=options.pop("container", {})) as container:
         film = container.add_stream("mpeg4", rate=10) if options.pop("film", False) else None
@@ -303,7 +303,7 @@ def _ape(path: Path) -> None:
 
 
 def _v24_unsynchronised(path: Path) -> None:
-    """Write ff 00 for ff in all frames, as the tag's own flag alone tells."""
+    """Write ff 00 for ff in all frames, as the tag's own flag alone states."""
     frames = [(b"TIT2", b"\1\xff\xfeT\0i\0"), (b"TCON", b"\3Rock"), (b"PRIV", b"me\0\xff\xe0\xff")]
     body = b""
     for name, data in frames:

@@ -325,7 +325,7 @@ def attempt(pool: WorkerPool, path: Path, content: bytes) -> Outcome:
 
 
 def version() -> str:
-    """Tell which ffmpeg writes."""
+    """Return which ffmpeg writes."""
     program = shutil.which("ffmpeg") or "ffmpeg"
     done = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)
     return " ".join(done.stdout.split()[:3])
@@ -363,7 +363,7 @@ def read_table(text: str) -> dict[tuple[str, str], list[str]]:
 
 
 def same(cell: str, other: str) -> bool:
-    """Tell whether two cells say the same, to a step of the share."""
+    """Return whether two cells say the same, to a step of the share."""
     kinds = [text.partition("%")[2] if "%" in text else text for text in (cell, other)]
     shares = [int(text.split()[0]) if "%" in text else 0 for text in (cell, other)]
     return kinds[0] == kinds[1] and abs(shares[0] - shares[1]) <= 5

@@ -1,7 +1,7 @@
 """A file that names another one, or an address, never makes genrescope open that.
 
-The named files lie in a folder that the system watches: whoever opens one, in whatever process, is
-noticed. So is whoever connects to the named port.
+The named files lie in a folder that the system watches: opening one, in whatever process, is
+noticed. So is a connection to the named port.
 """
 
 from __future__ import annotations

@@ -49,15 +49,15 @@ def services() -> dict[str, dict[str, Any]]:
     """Those of compose.yaml, with what they take over from another."""
     found = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
     return {
-        name: {**found.get(told.get("extends", {}).get("service"), {}), **told}
-        for name, told in found.items()
+        name: {**found.get(shown.get("extends", {}).get("service"), {}), **shown}
+        for name, shown in found.items()
     }
 
 
 def served() -> list[list[str]]:
     """Every command that a container runs: the image's own, and those of compose.yaml."""
     return [json.loads(all_of("CMD")[-1])] + [
-        told["command"] for told in services().values() if "command" in told
+        shown["command"] for shown in services().values() if "command" in shown
     ]
 
 
@@ -95,7 +95,7 @@ def test_hadolint_finds_nothing() -> None:
 
 def test_it_runs_as_nobody_and_is_asked_how_it_is() -> None:
     names = [name for name, _ in instructions()]
-    assert all_of("USER")[-1].isdigit()  # a number, so that others can tell it is not root
+    assert all_of("USER")[-1].isdigit()  # a number, so that others can state it is not root
     assert int(all_of("USER")[-1]) >= 1000
     assert names.index("USER") < names.index("CMD")
     assert not {"ADD", "VOLUME"} & set(names)
@@ -115,30 +115,30 @@ def test_the_options_of_each_command_are_real(command: list[str]) -> None:
 
 @pytest.mark.parametrize("name", sorted(services()))
 def test_each_service_is_closed_by_default(name: str) -> None:
-    told = services()[name]
-    assert told["build"] == "."
-    for port in told["ports"]:
+    shown = services()[name]
+    assert shown["build"] == "."
+    for port in shown["ports"]:
         address, _, inside = port.split(":")
         assert address == "127.0.0.1"
         assert inside == all_of("EXPOSE")[-1]
-    assert told["read_only"] is True
-    assert told["cap_drop"] == ["ALL"]
-    assert told["security_opt"] == ["no-new-privileges:true"]
-    assert {"mem_limit", "memswap_limit", "pids_limit"} <= set(told)
-    assert not {"privileged", "network_mode", "pid", "devices"} & set(told)
-    (tmpfs,) = told["tmpfs"]
+    assert shown["read_only"] is True
+    assert shown["cap_drop"] == ["ALL"]
+    assert shown["security_opt"] == ["no-new-privileges:true"]
+    assert {"mem_limit", "memswap_limit", "pids_limit"} <= set(shown)
+    assert not {"privileged", "network_mode", "pid", "devices"} & set(shown)
+    (tmpfs,) = shown["tmpfs"]
     assert tmpfs.startswith("/tmp:")  # noqa: S108  a path in the container
     assert "size=" in tmpfs
     # The user's folders are read only; what is analysed goes into a volume of its own.
-    assert [v for v in told.get("volumes", ()) if not v.endswith(":ro")] in (
+    assert [v for v in shown.get("volumes", ()) if not v.endswith(":ro")] in (
         [],
         ["catalogue:/data"],
     )
 
 
 def test_it_writes_only_to_tmp_and_to_the_volume_of_the_catalogue() -> None:
-    (told,) = all_of("ENV")
-    variables = dict(part.split("=", 1) for part in shlex.split(told))
+    (shown,) = all_of("ENV")
+    variables = dict(part.split("=", 1) for part in shlex.split(shown))
     folders = [value for value in variables.values() if value.startswith("/") and ":" not in value]
     assert len(folders) >= 4
     assert folders.count("/data") == 1  # XDG_DATA_HOME, where the catalogue is

@@ -56,7 +56,7 @@ def place(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tell(place: Path, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def state(place: Path, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(place / "venv" / "bin" / program), *map(str, arguments)],
         cwd=place / "work",
@@ -111,27 +111,27 @@ def test_nothing_heavy_is_installed(place: Path) -> None:
         "from importlib.util import find_spec; "
         f"print([name for name in {HEAVY} if find_spec(name) is not None])"
     )
-    told = tell(place, "python", "-c", code)
-    assert told.stdout.strip() == "[]", told.stderr
+    shown = state(place, "python", "-c", code)
+    assert shown.stdout.strip() == "[]", shown.stderr
 
 
 def test_the_base_install_classifies_in_an_empty_place(place: Path) -> None:
     song = place / "work" / "song.mp3"
     shutil.copy(genrescope.sample("lament"), song)
-    assert "Usage: genrescope" in tell(place, "genrescope", "--help").stdout
-    sampled = tell(place, "genrescope", "classify", "--sample")
+    assert "Usage: genrescope" in state(place, "genrescope", "--help").stdout
+    sampled = state(place, "genrescope", "classify", "--sample")
     assert sampled.returncode == 0, sampled.stderr
     assert len(sampled.stdout.splitlines()) >= len(genrescope.SAMPLES)
-    assert "original-wav2vec2" in tell(place, "genrescope", "list").stdout
-    plain = tell(place, "genrescope", "classify", "song.mp3")
+    assert "original-wav2vec2" in state(place, "genrescope", "list").stdout
+    plain = state(place, "genrescope", "classify", "song.mp3")
     assert plain.stdout.startswith("song.mp3: classical"), plain.stderr
-    (row,) = json.loads(tell(place, "genrescope", "classify", "--json", "song.mp3").stdout)
+    (row,) = json.loads(state(place, "genrescope", "classify", "--json", "song.mp3").stdout)
     here = genrescope.load().predict(song).probabilities
     assert {s["label"]: s["score"] for s in row["scores"]} == pytest.approx(
         {s["label"]: here[s["label"]] for s in row["scores"]}, abs=1e-4
     )
     code = "import genrescope as g; print(g.load().predict('song.mp3').genre)"
-    assert tell(place, "python", "-c", code).stdout == "classical\n"
+    assert state(place, "python", "-c", code).stdout == "classical\n"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_command_that_needs_an_extra_names_it(
 ) -> None:
     (place / "work" / "music").mkdir(exist_ok=True)
     shutil.copy(genrescope.sample("lament"), place / "work" / "song.mp3")
-    told = tell(place, "genrescope", *command)
-    assert told.returncode == 1, told.stdout + told.stderr
-    assert f"pip install '.[{extra}]'" in told.stderr
-    assert "Traceback" not in told.stderr
+    shown = state(place, "genrescope", *command)
+    assert shown.returncode == 1, shown.stdout + shown.stderr
+    assert f"pip install '.[{extra}]'" in shown.stderr
+    assert "Traceback" not in shown.stderr

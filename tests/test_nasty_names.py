@@ -140,9 +140,9 @@ def test_playlists_say_what_they_left_out(run: Run, library: Path, place: Path) 
     lines = [line for line in playlist.read_text().split("\n") if line and line[0] != "#"]
     assert len(lines) == PLAYABLE
     assert all(Path(line).is_file() for line in lines)
-    told = done.stderr.decode()
-    assert f"{len(NAMES) - PLAYABLE} left out: control characters" in told
-    assert f"such as {plain}" in told
+    shown = done.stderr.decode()
+    assert f"{len(NAMES) - PLAYABLE} left out: control characters" in shown
+    assert f"such as {plain}" in shown
 
     near = run("similar", "clip/clip.flac", "--library", plain, "-n", 99, "--m3u")
     played = near.stdout.decode().splitlines()[1:]

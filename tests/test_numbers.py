@@ -117,13 +117,13 @@ def test_odd_sounds_have_finite_arrays(name: str, sound: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REPRESENTATIONS))
-def test_below_hearing_is_silence(name: str) -> None:
+def test_below_analysis_is_silence(name: str) -> None:
     representation = make_representation(name)
     silence = representation.compute(SOUNDS["silence"], SAMPLING_RATE)
     for sound in ("denormals", "one denormal"):
-        heard = representation.compute(SOUNDS[sound], SAMPLING_RATE)
+        analysed = representation.compute(SOUNDS[sound], SAMPLING_RATE)
         if name not in {"descriptors", "segments"}:  # frequencies have no level
-            np.testing.assert_allclose(heard, silence, atol=1e-6)
+            np.testing.assert_allclose(analysed, silence, atol=1e-6)
 
 
 SILENT = ("silence", "denormals", "one denormal", "half a step of 16 bits")
@@ -166,7 +166,7 @@ def test_a_quiet_sound_has_a_genre(classifier: Classifier, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("ask", ["predict", "timeline"])
 @pytest.mark.parametrize("name", [*NO_SOUNDS, *NO_WAVEFORMS])
-def test_what_is_no_waveform_is_told(classifier: Classifier, name: str, ask: str) -> None:
+def test_what_is_no_waveform_is_reported(classifier: Classifier, name: str, ask: str) -> None:
     samples, words = (NO_SOUNDS | NO_WAVEFORMS)[name]
     with quiet(), pytest.raises(ValueError, match=words):
         getattr(classifier, ask)(samples, SAMPLING_RATE)
@@ -213,7 +213,7 @@ def test_a_sample_that_is_no_sound_is_found_in_a_long_file(
     classifier: Classifier, tmp_path: Path
 ) -> None:
     path = tmp_path / "long.wav"
-    long = np.tile(BITS * np.float32(0.1), 70)  # 140 s, of which excerpts are heard
+    long = np.tile(BITS * np.float32(0.1), 70)  # 140 s, of which excerpts are analysed
     long[len(long) // 2 :: 1000] = 1e20
     soundfile.write(path, long, SAMPLING_RATE, subtype="FLOAT")
     for ask in (classifier.predict, classifier.timeline):
@@ -222,7 +222,9 @@ def test_a_sample_that_is_no_sound_is_found_in_a_long_file(
 
 
 @pytest.mark.parametrize("sound", ["integers unscaled", "as loud as may be"])
-def test_files_of_odd_levels_are_heard(classifier: Classifier, sound: str, tmp_path: Path) -> None:
+def test_files_of_odd_levels_are_analysed(
+    classifier: Classifier, sound: str, tmp_path: Path
+) -> None:
     path = tmp_path / "odd.wav"
     soundfile.write(path, SOUNDS[sound], 16000, subtype="FLOAT")
     with quiet():
@@ -299,10 +301,10 @@ def test_another_interpreter_of_onnx_agrees(network: str) -> None:
     shape = [2, *given.shape[1:]]
     arrays = np.random.default_rng(0).uniform(0, 3, shape).astype(np.float32)
     names = [output.name for output in session.get_outputs()]
-    told = session.run(names, {given.name: arrays})
+    shown = session.run(names, {given.name: arrays})
     reference = ReferenceEvaluator(onnx.load_from_string(content))
     for name, found, meant in zip(
-        names, told, reference.run(names, {given.name: arrays}), strict=True
+        names, shown, reference.run(names, {given.name: arrays}), strict=True
     ):
         scale = max(1.0, float(np.abs(meant).max()))
         np.testing.assert_allclose(found / scale, meant / scale, atol=1e-4, err_msg=name)
@@ -327,13 +329,13 @@ def test_a_catalogue_is_the_same_by_one_worker_and_by_many(album: Path, tmp_path
 
 @pytest.mark.slow
 def test_a_study_is_the_same_by_one_job_and_by_two(tmp_path: Path) -> None:
-    """From hearing the clips to the last prediction, nothing of it being kept from before."""
+    """From analysis the clips to the last prediction, nothing of it being kept from before."""
     dataset = demo.make(tmp_path / "demo", tracks_per_style=10, seconds=1.0)
     network = {"name": "cnn", "channels": [4], "hidden": 8}
     picture = {"name": "mel-image", "size": 32}
     settings = {"extends": "original-cnn", "epochs": 2, "representation": picture, "model": network}
     neighbours = {"extends": "knn", "name": "neighbours"}
-    recipes = [load_recipe(told) for told in ({**settings, "name": "small"}, neighbours)]
+    recipes = [load_recipe(shown) for shown in ({**settings, "name": "small"}, neighbours)]
     plan = StudyConfig(recipes=recipes, protocols=["filtered", "random"], seeds=2)
     found = []
     for jobs in (1, 2):
@@ -341,15 +343,15 @@ def test_a_study_is_the_same_by_one_job_and_by_two(tmp_path: Path) -> None:
         run_study(plan, dataset, out, Options(jobs=jobs, store=out / "store"), Silent())
         with (out / "results.csv").open() as file:
             rows = [{**row, "seconds": None} for row in csv.DictReader(file)]
-        told = {
+        shown = {
             str(path.relative_to(out)): path.read_bytes()
             for form in ("runs/**/predictions.csv", "models/*/model.onnx", "store/**/*.npy")
             for path in out.glob(form)
         }
         assert len(rows) == 8
-        assert {Path(name).suffix for name in told} == {".csv", ".onnx", ".npy"}
-        found.append((rows, told))
-    (alone, alone_told), (beside, beside_told) = found
+        assert {Path(name).suffix for name in shown} == {".csv", ".onnx", ".npy"}
+        found.append((rows, shown))
+    (alone, alone_reported), (beside, beside_reported) = found
     assert beside == alone
-    assert set(beside_told) == set(alone_told)
-    assert [name for name in alone_told if alone_told[name] != beside_told[name]] == []
+    assert set(beside_reported) == set(alone_reported)
+    assert [name for name in alone_reported if alone_reported[name] != beside_reported[name]] == []

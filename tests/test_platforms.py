@@ -252,12 +252,12 @@ _LOOPS: list[str] = []
 
 
 def _loop(image: Path) -> str:
-    device = _told("losetup", "-f", "--show", image).strip()
+    device = _reported("losetup", "-f", "--show", image).strip()
     _LOOPS.append(device)
     return device
 
 
-def _told(*command: object) -> str:
+def _reported(*command: object) -> str:
     if shutil.which(str(command[0])) is None:
         pytest.skip(f"{command[0]} is not installed")
     done = subprocess.run(
@@ -278,13 +278,13 @@ class Disk:
             file.truncate(48 * 2**20)
         commands = MOUNTS[kind](self.image, self.at)
         for command in commands:
-            _told(*command)
+            _reported(*command)
         self._mount = commands[-1]
         self._wait(mounted=True)
 
     def plug_again(self) -> None:
         self.unplug()
-        _told(*self._mount)
+        _reported(*self._mount)
         self._wait(mounted=True)
 
     def unplug(self) -> None:

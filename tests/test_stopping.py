@@ -77,10 +77,10 @@ def test_ctrl_c_ends_a_command_at_once(folder: Path, words: tuple[str, ...], wor
     time.sleep(0.3)
     begun = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, shown = process.communicate(timeout=60)
     assert time.monotonic() - begun < WITHIN_S
-    assert process.returncode == 130, told
-    assert "Traceback" not in told
+    assert process.returncode == 130, shown
+    assert "Traceback" not in shown
     # What Python keeps to clean up after processes ends when it sees that they have.
     while members(process.pid) and time.monotonic() - begun < 10:
         time.sleep(0.05)
@@ -132,8 +132,8 @@ def test_what_was_analysed_before_ctrl_c_is_kept(folder: Path) -> None:
     again = subprocess.run(
         [*line, "--json"], cwd=folder, capture_output=True, text=True, check=True, timeout=60
     )
-    told = json.loads(again.stdout)
-    assert (told["new"], told["analysed"], told["known"]) == (0, 1, 0)
+    shown = json.loads(again.stdout)
+    assert (shown["new"], shown["analysed"], shown["known"]) == (0, 1, 0)
 
 
 def run(folder: Path, env: dict[str, str], *words: object) -> subprocess.CompletedProcess[str]:

@@ -48,8 +48,8 @@ Jazz = ["Bebop"]
 
 def test_the_default_model_s_genres_are_known() -> None:
     genres = [DEFAULT.canonical(name) for name in genrescope.load().genres]
-    told = "Blues, Classical, Country, Disco, Hip-Hop, Jazz, Metal, Pop, Reggae, Rock"
-    assert ", ".join(map(str, genres)) == told
+    shown = "Blues, Classical, Country, Disco, Hip-Hop, Jazz, Metal, Pop, Reggae, Rock"
+    assert ", ".join(map(str, genres)) == shown
 
 
 def test_the_default_allows_every_genre() -> None:
@@ -115,7 +115,7 @@ def test_accents_of_other_scripts_do_count() -> None:
     assert taxonomy.canonical("का") is None
 
 
-def test_names_without_letters_are_told_apart(write: Callable[..., Path]) -> None:
+def test_names_without_letters_are_distinguished(write: Callable[..., Path]) -> None:
     taxonomy = load_taxonomy(write('whitelist = ["!!!", "♥"]'))
     assert [taxonomy.canonical(name) for name in ("!!!", " ♥", "???")] == ["!!!", "♥", None]
 
@@ -176,7 +176,7 @@ def test_shares_of_what_becomes_the_same_are_added(write: Callable[..., Path]) -
 
 
 @pytest.mark.parametrize(
-    ("toml", "told"),
+    ("toml", "shown"),
     [
         (
             "whitelst = []",
@@ -221,14 +221,14 @@ def test_shares_of_what_becomes_the_same_are_added(write: Callable[..., Path]) -
         ("whitelist = " + "[" * 5000, "it is not TOML"),
     ],
 )
-def test_what_is_wrong_is_named(toml: str, told: str, write: Callable[..., Path]) -> None:
+def test_what_is_wrong_is_named(toml: str, shown: str, write: Callable[..., Path]) -> None:
     with pytest.raises(InputError) as caught:
         load_taxonomy(write(toml))
-    assert told in str(caught.value)
+    assert shown in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("part", "text", "told"),
+    ("part", "text", "shown"),
     [
         ("tree", "Rock\n Punk\n", "line 2: it is not indented"),
         ("tree", "Rock\n    Punk\n", "line 2: it is not indented"),
@@ -242,12 +242,12 @@ def test_what_is_wrong_is_named(toml: str, told: str, write: Callable[..., Path]
         ("aliases", "rock =\n", "line 1: it is not `alias = genre`"),
     ],
 )
-def test_lines_are_named(part: str, text: str, told: str, write: Callable[..., Path]) -> None:
+def test_lines_are_named(part: str, text: str, shown: str, write: Callable[..., Path]) -> None:
     path = write(f'{part} = "it.txt"', it=text)
     with pytest.raises(InputError) as caught:
         load_taxonomy(path)
     assert caught.value.path == path.parent / "it.txt"
-    assert told in str(caught.value)
+    assert shown in str(caught.value)
 
 
 def test_other_encodings_are_refused_with_the_line(tmp_path: Path) -> None:

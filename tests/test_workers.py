@@ -33,7 +33,7 @@ def fail_to_prepare() -> None:
     raise InputError("model", "it is damaged", "Get another")
 
 
-def tell(made: dict[str, object], more: str = "") -> tuple[object, str, int]:
+def state(made: dict[str, object], more: str = "") -> tuple[object, str, int]:
     return made["word"], more, os.getpid()
 
 
@@ -59,7 +59,7 @@ def give_what_cannot_travel(_: object) -> object:
 
 def test_work_is_done_in_one_other_process_that_is_prepared_once() -> None:
     with WorkerProcess(prepare, "prepared") as process:
-        first, second = process.do(tell, "a"), process.do(tell, "b")
+        first, second = process.do(state, "a"), process.do(state, "b")
     assert first[:2] == ("prepared", "a")
     assert second[1] == "b"
     assert first[2] == second[2] != os.getpid()
@@ -67,40 +67,40 @@ def test_work_is_done_in_one_other_process_that_is_prepared_once() -> None:
 
 def test_an_error_is_raised_here_and_the_process_goes_on() -> None:
     with WorkerProcess(prepare) as process:
-        before = process.do(tell)
+        before = process.do(state)
         with pytest.raises(InputError, match=r"a\.mp3: it is no audio\. Convert it\."):
             process.do(refuse)
-        assert process.do(tell) == before
+        assert process.do(state) == before
 
 
 def test_after_a_crash_another_process_does_the_next_work() -> None:
     with WorkerProcess(prepare) as process:
-        before = process.do(tell)
+        before = process.do(state)
         with pytest.raises(CrashedError):
             process.do(die)
-        assert process.do(tell)[2] != before[2]
+        assert process.do(state)[2] != before[2]
 
 
 def test_work_that_takes_too_long_is_ended() -> None:
     with WorkerProcess(prepare) as process:
-        pid = process.do(tell)[2]
+        pid = process.do(state)[2]
         begin = time.monotonic()
         with pytest.raises(TimeoutError):
             process.do(sleep, 60, timeout_s=0.2)
         assert time.monotonic() - begin < 10
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-        assert process.do(tell)[0] == "made"
+        assert process.do(state)[0] == "made"
 
 
 def test_an_answer_that_cannot_travel_is_an_error_and_not_the_end() -> None:
     with WorkerProcess(prepare) as process:
         with pytest.raises(Exception, match="cannot be pickled"):
             process.do(give_what_cannot_travel)
-        assert process.do(tell)[0] == "made"
+        assert process.do(state)[0] == "made"
 
 
-def test_what_fails_in_preparation_is_told_at_each_start() -> None:
+def test_what_fails_in_preparation_is_reported_at_each_start() -> None:
     with WorkerProcess(fail_to_prepare) as process:
         for _ in range(2):
             with pytest.raises(InputError, match="damaged"):
@@ -111,10 +111,10 @@ def test_a_team_works_side_by_side_and_survives_a_crash() -> None:
     team = WorkerPool(2, prepare)
     try:
         team.start()
-        pids = {team.do(tell)[2]}
+        pids = {team.do(state)[2]}
         with pytest.raises(CrashedError):
             team.do(die)
-        pids.add(team.do(tell)[2])
+        pids.add(team.do(state)[2])
         assert len(pids) == 2
     finally:
         team.close()
@@ -233,7 +233,7 @@ def test_what_is_printed_in_a_process_goes_nowhere(
 
 def test_a_pool_is_closed_at_once_while_work_hangs(tmp_path: Path) -> None:
     pool = WorkerPool(2, prepare)
-    pids = [pool.do(tell)[2]]
+    pids = [pool.do(state)[2]]
     marks = [tmp_path / "a.mp3", tmp_path / "b.mp3", tmp_path / "c.mp3"]
     errors: list[BaseException] = []
 
@@ -257,7 +257,7 @@ def test_a_pool_is_closed_at_once_while_work_hangs(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 2
     assert [type(error) for error in errors] == [ClosedError] * 3
     with pytest.raises(ClosedError):
-        pool.do(tell)
+        pool.do(state)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
 
@@ -325,7 +325,7 @@ def test_what_cannot_be_sent_to_a_process_leaves_nothing_behind() -> None:
     with WorkerPool(1, lambda: None) as pool:
         for _ in range(2):
             with pytest.raises(Exception, match="pickle"):
-                pool.do(tell)
+                pool.do(state)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")

@@ -101,11 +101,11 @@ def settings(name: str, folder: Path) -> dict[str, Any]:
     """Settings of an embedding through one of ``CHECKPOINTS``, which is made if need be."""
     path = folder / name
     kind, _, form = name.partition("-")
-    told: dict[str, Any] = {"kind": "transformers", "source": str(path), "window_s": 1.0}
+    shown: dict[str, Any] = {"kind": "transformers", "source": str(path), "window_s": 1.0}
     if kind == "onnx":
         shape = ["windows", 8000] if form == "waveform" else ["windows", 187, 96]
-        told = {"kind": "onnx", "source": str(path), "input": form}
+        shown = {"kind": "onnx", "source": str(path), "input": form}
     if not path.exists():
         save_onnx(path, shape) if kind == "onnx" else save_checkpoint(name, path)
     layers = {"onnx": ["projected", "squared"], "clap": ["pooled"]}
-    return {"backbones": [told], "layers": layers.get(kind, ["layer-1", "last"])}
+    return {"backbones": [shown], "layers": layers.get(kind, ["layer-1", "last"])}

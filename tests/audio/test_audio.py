@@ -205,7 +205,7 @@ def test_a_file_written_to_a_pipe_needs_no_length_in_its_header(
         np.testing.assert_allclose(waveform, sine(2.0, sampling_rate), atol=2 / 32768)
 
 
-def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_distinguished(tmp_path: Path) -> None:
     assert fault_of(tmp_path / "none.wav").cause == "no such file"
     assert fault_of(tmp_path).cause == "it is a folder"
 
@@ -281,13 +281,13 @@ def test_of_a_truncated_file_more_than_half_is_used_with_a_warning(
 
 @pytest.mark.parametrize("name", CAN_BE_CUT)
 def test_less_than_half_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
-    told = re.fullmatch(
+    shown = re.fullmatch(
         r"it is damaged or cut off \(([\d.]+) s of ([\d.]+) s can be decoded\)",
         fault_of(write_cut(tmp_path / name, 0.4)).cause,
     )
-    assert told
-    assert 2.5 <= float(told[1]) <= 4.1
-    assert float(told[2]) == pytest.approx(10, abs=0.1)
+    assert shown
+    assert 2.5 <= float(shown[1]) <= 4.1
+    assert float(shown[2]) == pytest.approx(10, abs=0.1)
 
 
 def test_less_than_a_second_of_a_damaged_file_is_refused(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_a_forgotten_pad_byte_is_no_fault(tmp_path: Path) -> None:
         ("a.srt", False),
     ],
 )
-def test_audio_is_told_by_name(name: str, answer: bool) -> None:
+def test_audio_is_reported_by_name(name: str, answer: bool) -> None:
     assert audio.is_audio(Path("music", name)) is answer
 
 
@@ -458,7 +458,7 @@ def test_a_title_that_is_not_text_does_no_harm(tmp_path: Path) -> None:
 
 
 def without_xing(path: Path) -> Path:
-    """Take the first frame, which tells the length, off an MP3 file."""
+    """Take the first frame, which states the length, off an MP3 file."""
     content = path.read_bytes()
     second = content.index(content[:2], 4)
     assert b"Xing" in content[:second] or b"Info" in content[:second]
@@ -467,7 +467,7 @@ def without_xing(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("quiet_first", [True, False])
-def test_an_mp3_of_changing_bitrate_that_does_not_tell_its_length(
+def test_an_mp3_of_changing_bitrate_that_does_not_state_its_length(
     tmp_path: Path, quiet_first: bool
 ) -> None:
     # libsndfile takes the first frame's bitrate for that of all.
@@ -516,7 +516,7 @@ SPANS = {"span_s": 0.5, "max_spans": 6}  # of tracks of 10 s
 
 
 def sweep(seconds: float = 10.0, sampling_rate: int = 44100) -> Samples:
-    # Its pitch tells the time; some noise tells it to the sample.
+    # Its pitch states the time; some noise states it to the sample.
     time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     noise = np.random.default_rng(0).standard_normal(len(time))
     return (0.4 * np.sin(2 * np.pi * (200 + 20 * time) * time) + 0.03 * noise).astype(np.float32)
@@ -585,7 +585,7 @@ def test_spans_equal_the_same_stretches_of_the_whole(
 
 
 def lag(waveform: Samples, whole: Samples, at: int, reach: int) -> tuple[int, float]:
-    """Tell where near ``at`` a waveform lies in the whole, and how well it matches there (to 1)."""
+    """Return where near ``at`` a waveform lies in the whole, and how well it matches (to 1)."""
     near = whole[at - reach : at + len(waveform) + reach]
     windows = np.lib.stride_tricks.sliding_window_view(near, len(waveform))
     match = windows @ waveform / np.sqrt((windows**2).sum(axis=1) * (waveform**2).sum())
@@ -656,7 +656,7 @@ def test_what_cannot_be_sought_is_read_through(
         np.testing.assert_allclose(waveform, whole[at : at + 8000], atol=1e-3)
 
 
-def test_spans_of_an_mp3_and_a_flac_that_do_not_tell_their_length(tmp_path: Path) -> None:
+def test_spans_of_an_mp3_and_a_flac_that_do_not_state_their_length(tmp_path: Path) -> None:
     mp3 = without_xing(write_sweep(tmp_path / "a.mp3"))
     flac = with_length(write_sweep(tmp_path / "a.flac"), 0)
     for path in (mp3, flac):
@@ -670,7 +670,7 @@ def test_spans_of_an_mp3_and_a_flac_that_do_not_tell_their_length(tmp_path: Path
 
 
 def test_spans_of_a_film_longer_than_its_sound(tmp_path: Path) -> None:
-    # Matroska tells how long the film is, not its sound.
+    # Matroska states how long the film is, not its sound.
     path = write_film(tmp_path / "a.mkv", "aac", 30.0, sweep()[None], 44100)
     found = audio.excerpts(path, 8000, **SPANS)
     assert found.seconds == pytest.approx(10, abs=0.1)

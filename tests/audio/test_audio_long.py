@@ -54,7 +54,7 @@ def minute(index: int, sampling_rate: int) -> NDArray[np.float32]:
 
 
 def write(path: Path, minutes: int) -> Path:
-    """Write a tone minute by minute; bare AAC, which tells no length, is one minute repeated."""
+    """Write a tone minute by minute; bare AAC, which states no length, is one minute repeated."""
     sampling_rate = RATES[path.suffix[1:]]
     if path.suffix == ".aac":
         with av.open(str(path), "w") as container:

@@ -45,7 +45,7 @@ def test_tags_are_not_audio(library: dict[str, Path], name: str) -> None:
     assert fingerprint(path) == fingerprint(bare)
 
 
-def test_each_kind_is_told_by_content(library: dict[str, Path], tmp_path: Path) -> None:
+def test_each_kind_is_reported_by_content(library: dict[str, Path], tmp_path: Path) -> None:
     kinds = {
         "mp3": Container.FRAMES,
         "aac": Container.FRAMES,
@@ -133,7 +133,7 @@ def test_a_wrong_mark_on_a_page_makes_no_audio_of_its_comments(
     assert audio_ranges(path) == audio_ranges(library["ogg-tagged"])
 
 
-def test_fingerprints_tell_audio_apart(tmp_path: Path) -> None:
+def test_fingerprints_distinguishes_audio(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     rng = np.random.default_rng(1)
     short, long = (rng.integers(-9000, 9000, n, np.int16) for n in (2000, 2_000_000))
@@ -224,7 +224,7 @@ def test_what_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
         audio_ranges(lying)
 
 
-def test_mpeg_audio_behind_junk_is_told_by_its_frames(
+def test_mpeg_audio_behind_junk_is_reported_by_its_frames(
     library: dict[str, Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.bin"

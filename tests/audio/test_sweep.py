@@ -93,14 +93,14 @@ def test_each_state_changes_the_bytes() -> None:
 
 def test_the_table_in_the_docs_is_what_comes_out(swept: sweeping.Sweep) -> None:
     _, table, _ = sweeping.parts_of(PAGE)
-    told = sweeping.read_table(table)
-    assert len(told) >= 60
+    shown = sweeping.read_table(table)
+    assert len(shown) >= 60
     if sweeping.version() not in table:
         pytest.skip("the table was made with another ffmpeg")
     now = sweeping.read_table(sweeping.table(swept))
-    assert set(now) == set(told)
+    assert set(now) == set(shown)
     for name, cells in now.items():
-        for state, cell, expected in zip(STATES, cells, told[name], strict=True):
+        for state, cell, expected in zip(STATES, cells, shown[name], strict=True):
             assert sweeping.same(cell, expected), (name, state, cell, expected)
 
 

@@ -157,7 +157,7 @@ def devices(path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "shown"),
     [
         (os.mkfifo, "it is a pipe, not a regular file"),
         (sockets, "it is a socket, not a regular file"),
@@ -177,13 +177,13 @@ def devices(path: Path) -> None:
     ids=lambda words: words[0],
 )
 def test_only_regular_files_are_opened(
-    music: Path, words: tuple[str, ...], make: Callable[[Path], None], told: str
+    music: Path, words: tuple[str, ...], make: Callable[[Path], None], shown: str
 ) -> None:
     make(music / "a" / "odd.mp3")
     make(music / "a" / "odd with no ending")
     done = command(*words, cwd=music.parent)
     said = " ".join((done.stdout + done.stderr).split())
-    assert f"odd.mp3: {told}" in said
+    assert f"odd.mp3: {shown}" in said
     assert "no ending" not in said
     assert "Traceback" not in said
     if words[0] != "data":

@@ -63,8 +63,8 @@ def write(folder: Path, model: Any = None, **settings: object) -> Path:
     """Write a model folder without hashes, as older ones are."""
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_bytes((model or network()).SerializeToString())
-    told = {"genres": GENRES, "representation": MFCC.to_json(), **settings}
-    (folder / "config.json").write_text(json.dumps(told))
+    shown = {"genres": GENRES, "representation": MFCC.to_json(), **settings}
+    (folder / "config.json").write_text(json.dumps(shown))
     return folder
 
 
@@ -82,11 +82,11 @@ def refusal(folder: Path, name: str) -> str:
     """Open a folder that must be refused, in a line that names one of its files."""
     with pytest.raises(GenrescopeError) as caught:
         Classifier(folder)
-    told = str(caught.value)
-    assert str(folder / name) in told
-    assert told.isprintable()
-    assert len(told) < 1500
-    return told
+    shown = str(caught.value)
+    assert str(folder / name) in shown
+    assert shown.isprintable()
+    assert len(shown) < 1500
+    return shown
 
 
 def test_a_folder_without_hashes_is_opened(folder: Path, sound: Path) -> None:
@@ -181,14 +181,14 @@ def test_segments_within_segments_within_segments_are_refused(folder: Path) -> N
     assert "segments cannot be nested" in refusal(folder, "config.json")
 
 
-@pytest.mark.parametrize("told", ["onnx:{}", {"kind": "onnx", "source": "{}"}])
+@pytest.mark.parametrize("shown", ["onnx:{}", {"kind": "onnx", "source": "{}"}])
 def test_a_network_beside_the_folder_must_be_pinned(
-    told: str | dict[str, str], folder: Path, tmp_path: Path
+    shown: str | dict[str, str], folder: Path, tmp_path: Path
 ) -> None:
-    # Or else the folder could name any file of whoever opens it, and another one tomorrow.
+    # Or else the folder could name any file of anyone who opens it, and another one tomorrow.
     path = tmp_path / "beside.onnx"
     path.write_bytes(b"private")
-    named = json.loads(json.dumps(told).replace("{}", str(path)))
+    named = json.loads(json.dumps(shown).replace("{}", str(path)))
     write(folder, representation={"name": "embedding", "version": 2, "backbones": [named]})
     assert "holds no sha256 of the network" in refusal(folder, "config.json")
     inner = {"name": "embedding", "backbones": [named]}
@@ -206,8 +206,8 @@ def test_a_pipe_is_refused_and_not_waited_for(name: str, folder: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at a device of Linux")
 def test_a_backbone_that_is_an_endless_device_is_refused(folder: Path) -> None:
-    told = {"kind": "onnx", "source": "/dev/zero", "sha256": "0" * 64}
-    write(folder, representation={"name": "embedding", "version": 2, "backbones": [told]})
+    shown = {"kind": "onnx", "source": "/dev/zero", "sha256": "0" * 64}
+    write(folder, representation={"name": "embedding", "version": 2, "backbones": [shown]})
     with pytest.raises(GenrescopeError, match=r"/dev/zero: .*it is not a regular file"):
         Classifier(folder)
 
@@ -225,9 +225,9 @@ def test_huge_files_are_refused_before_they_are_read(
     with (folder / name).open("r+b") as file:
         file.truncate(size)  # sparse: it takes no room
     begun = time.monotonic()
-    told = refusal(folder, name)
-    assert words in told
-    assert f"{size:,}" in told
+    shown = refusal(folder, name)
+    assert words in shown
+    assert f"{size:,}" in shown
     assert time.monotonic() - begun < 2
 
 
@@ -351,7 +351,7 @@ def test_a_network_of_two_inputs_is_refused(folder: Path) -> None:
 
 
 def two_logits_in_the_end() -> Any:
-    """Make a network that does not tell how many logits it gives, and gives too few."""
+    """Make a network that does not state how many logits it gives, and gives too few."""
     model = network(made=["batch", "some"])
     model.graph.node[1].output[0] = "all"
     model.graph.node.append(helper.make_node("Compress", ["all", "kept"], ["logits"], axis=1))
@@ -367,7 +367,9 @@ LATER: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize("way", LATER)
-def test_what_shows_only_when_it_hears_names_the_clip(way: str, folder: Path, sound: Path) -> None:
+def test_what_shows_only_when_it_analyses_names_the_clip(
+    way: str, folder: Path, sound: Path
+) -> None:
     make, words = LATER[way]
     classifier = Classifier(write(folder, make()))
     for attempt in (classifier.predict, classifier.timeline):
@@ -377,7 +379,7 @@ def test_what_shows_only_when_it_hears_names_the_clip(way: str, folder: Path, so
         classifier.predict(np.ones(22050, np.float32), 22050)
 
 
-def test_a_network_that_cannot_run_is_told(folder: Path) -> None:
+def test_a_network_that_cannot_run_is_reported(folder: Path) -> None:
     classifier = Classifier(folder)
     with pytest.raises(InputError, match=r"model\.onnx: it cannot run on arrays of shape \(1, 9\)"):
         classifier.logits(np.zeros((1, 9), np.float32))
@@ -394,19 +396,19 @@ def test_a_waveform_that_is_not_finite_is_not_blamed_on_the_model(folder: Path) 
 def pinned(folder: Path) -> Path:
     (folder / "model.safetensors").write_bytes(b"weights")
     names = ("model.onnx", "model.safetensors")
-    told = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    shown = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "files": told}))
+    (folder / "config.json").write_text(json.dumps({**config, "files": shown}))
     return folder
 
 
-def test_another_network_than_the_settings_tell_of_is_refused(folder: Path) -> None:
+def test_another_network_than_the_settings_state_of_is_refused(folder: Path) -> None:
     Classifier(pinned(folder))
     (folder / "model.onnx").write_bytes(network(scale=2).SerializeToString())
     assert "its sha256 is" in refusal(folder, "model.onnx")
 
 
-def test_other_weights_than_the_settings_tell_of_are_not_handed_on(
+def test_other_weights_than_the_settings_state_of_are_not_handed_on(
     folder: Path, tmp_path: Path
 ) -> None:
     classifier = Classifier(pinned(folder))
@@ -418,7 +420,7 @@ def test_other_weights_than_the_settings_tell_of_are_not_handed_on(
     assert not (tmp_path / "other").exists()
 
 
-def test_the_classifier_in_the_package_and_what_is_exported_tell_their_hashes(
+def test_the_classifier_in_the_package_and_what_is_exported_state_their_hashes(
     tmp_path: Path,
 ) -> None:
     torch = pytest.importorskip("torch")
@@ -429,8 +431,8 @@ def test_the_classifier_in_the_package_and_what_is_exported_tell_their_hashes(
     for folder in (SHIPPED, tmp_path / "new"):
         files = json.loads((folder / "config.json").read_text())["files"]
         assert set(files) == {"model.onnx", "model.safetensors"}
-        for name, told in files.items():
-            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == told
+        for name, shown in files.items():
+            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == shown
         Classifier(folder)
 
 
@@ -499,9 +501,9 @@ def test_code_in_a_pickled_encoder_is_not_run(evil: Path) -> None:
 
 
 def test_code_in_a_pickled_backbone_is_not_run(evil: Path) -> None:
-    told = {"kind": "transformers", "source": str(evil), "window_s": 1.0, "sha256": "0" * 64}
+    shown = {"kind": "transformers", "source": str(evil), "window_s": 1.0, "sha256": "0" * 64}
     with pytest.raises(GenrescopeError, match="other formats may run code and are not read"):
-        make_representation("embedding", {"backbones": [told], "layers": ["last"]})
+        make_representation("embedding", {"backbones": [shown], "layers": ["last"]})
 
 
 def test_a_pickled_encoder_without_code_is_read(evil: Path) -> None:

@@ -1,4 +1,4 @@
-"""The genre over time: heard piece by piece, as if it were heard as a whole."""
+"""The genre over time: analysed piece by piece, as if it were analysed as a whole."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_timeline_is_that_of_the_whole(
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "onnx-waveform", "onnx-log-mel"])
-def test_every_kind_of_backbone_hears_piece_by_piece(
+def test_every_kind_of_backbone_analyses_piece_by_piece(
     name: str,
     checkpoints: Callable[[str], dict[str, Any]],
     music: MakeMusic,

@@ -43,7 +43,7 @@ def classifier() -> Classifier:
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """84 files, of which 4 cannot be heard."""
+    """84 files, of which 4 cannot be analysed."""
     folder = tmp_path_factory.mktemp("cluster") / "music"
     for number in range(80):
         album = folder / f"album {number % 8}"
@@ -156,11 +156,11 @@ def test_a_node_that_dies_costs_no_file_and_doubles_none(
             wait_for(lambda: parts(output), process)
             started.remove_node(workers[0], allow_graceful=False)
             assert len(parts(output)) < 6, "it was over before the node died"
-            told, _ = process.communicate(timeout=PATIENCE_S)
+            shown, _ = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
     assert process.returncode == 1  # as files failed
-    summary = json.loads(told)
+    summary = json.loads(shown)
     assert (summary["files"], summary["failed"]) == (84, 4)
     assert_complete(output, music, classifier)
     assert len(parts(output)) == 6
@@ -257,7 +257,7 @@ def test_gpus_get_the_actors_only_where_the_model_runs_on_them(
 
 
 # Ray reads its token once a process. Two GPUs are declared and there is none, which only the model
-# itself can tell.
+# itself can state.
 GPUS = """
 import sys
 import ray
@@ -319,10 +319,10 @@ def test_buckets_are_read_and_written(
     for item in listing["Contents"]:
         client.download_file("bucket", item["Key"], str(tmp_path / Path(item["Key"]).name))
     found = {row["path"]: row for row in rows(tmp_path)}
-    heard = [p for p in files if p.suffix != ".jpg" and not p.name.startswith(".")]
-    paths = {f"s3://bucket/music/{path.relative_to(music)}": path for path in heard}
+    analysed = [p for p in files if p.suffix != ".jpg" and not p.name.startswith(".")]
+    paths = {f"s3://bucket/music/{path.relative_to(music)}": path for path in analysed}
     assert set(found) == set(paths)
-    assert len(rows(tmp_path)) == len(heard) == json.loads(done.stdout)["files"]
+    assert len(rows(tmp_path)) == len(analysed) == json.loads(done.stdout)["files"]
     for row in found.values():
         answer = next(classify_files(classifier, [paths[row["path"]]]))
         assert row["genre"] == (answer.prediction and answer.prediction.genre)
@@ -464,7 +464,7 @@ def test_what_a_stranger_keeps_there_is_left_alone(
 @on_ray
 def test_a_cluster_that_is_not_there_is_named_at_once() -> None:
     begin = time.monotonic()
-    for address, told in (("127.0.0.1:1", "No Ray cluster"), ("ray://127.0.0.1:1", "ray://")):
-        with pytest.raises(GenrescopeError, match=told), connected(address):
+    for address, shown in (("127.0.0.1:1", "No Ray cluster"), ("ray://127.0.0.1:1", "ray://")):
+        with pytest.raises(GenrescopeError, match=shown), connected(address):
             pass
     assert time.monotonic() - begin < 10

@@ -136,14 +136,14 @@ def test_rows_and_pictures_that_are_the_same_make_one_finding(tmp_path: Path) ->
     assert "every copy of GTZAN" in finding.remedy
 
 
-def test_known_faults_are_told_of_the_tracks_that_are_there(tmp_path: Path) -> None:
+def test_known_faults_are_reported_of_the_tracks_that_are_there(tmp_path: Path) -> None:
     write_table(tmp_path, "jazz.00054.wav", "blues.00000.wav", "reggae.00086.wav")
     findings = of(check(tmp_path), "faulty")
     assert [finding.track for finding in findings] == ["jazz.00054", "reggae.00086"]
     assert "noise after its first 7 seconds" in findings[1].cause
 
 
-def test_what_lacks_is_told_once_for_a_source_and_else_track_by_track(tmp_path: Path) -> None:
+def test_what_lacks_is_reported_once_for_a_source_and_else_track_by_track(tmp_path: Path) -> None:
     write_table(tmp_path, *(f"{track}.wav" for track in gtzan.track_ids()))
     write_image(tmp_path / "images_original/pop/pop00000.png", 1)
     missing = of(check(tmp_path), "missing")

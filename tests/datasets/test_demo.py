@@ -187,7 +187,7 @@ def test_other_settings_render_anew(
     arguments = {"tracks_per_style": 3, "seconds": 0.1, "seed": 0}
     demo.make(tmp_path, **arguments)  # type: ignore[arg-type]
     clip = tmp_path / "drone" / "drone.00001.flac"
-    soundfile.write(clip, np.zeros(2205), 22050)  # whole, so only the settings tell it is stale
+    soundfile.write(clip, np.zeros(2205), 22050)  # whole, so only the settings state it is stale
     surplus = tmp_path / "drone" / "drone.00004.flac"
     surplus.write_bytes(clip.read_bytes())
     demo.make(tmp_path, **arguments)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Folders of genres and CSV lists are read with all their faults, each told with its remedy."""
+"""Folders of genres and CSV lists are read with all their faults, each reported with its remedy."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_folder_of_genres(music: Path) -> None:
     assert (dataset.problems, dataset.counts) == ((), {"blues": 2, "pop": 1})
 
 
-def test_open_dataset_tells_folders_and_lists_apart(music: Path) -> None:
+def test_open_dataset_distinguishes_folders_and_lists(music: Path) -> None:
     assert open_dataset(music) == read_folder(music)
     table = write_csv(music, "path,genre", "blues/1.wav,blues")
     assert open_dataset(table) == read_csv(table)
@@ -719,7 +719,7 @@ def test_a_list_that_is_not_there(tmp_path: Path) -> None:
         read_csv(tmp_path / "list.csv")
 
 
-def test_the_checksum_tells_label_sets_apart(music: Path) -> None:
+def test_the_checksum_distinguishes_label_sets(music: Path) -> None:
     def checksum(*rows: str) -> str:
         return read_csv(write_csv(music, "path,genre,artist", *rows)).checksum
 

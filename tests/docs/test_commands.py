@@ -98,8 +98,8 @@ def test_what_is_not_run_says_why(page: Path) -> None:
     assert not re.search(r"^[ \t]+```", text, re.MULTILINE), "an indented block would not be found"
     for block in own:
         if block.language not in RUN:
-            telling = re.search(r"^(\$|>>>|genrescope|pip|make) ", block.text, re.MULTILINE)
-            assert not telling, f"{block} holds commands: say sh, console, python or pycon"
+            stating = re.search(r"^(\$|>>>|genrescope|pip|make) ", block.text, re.MULTILINE)
+            assert not stating, f"{block} holds commands: say sh, console, python or pycon"
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=str)
@@ -254,7 +254,7 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Tell whether output is what a page shows, whatever its numbers and where it says …."""
+    """Return whether output is what a page shows, whatever its numbers and where it says …."""
     number = r"\d[\d,.:-]*"
     pieces = re.split(rf"({number}|…|\s+)", " ".join(shown.split()))
     pattern = "".join(

@@ -21,8 +21,8 @@ def test_it_runs_and_shows_what_it_says(tmp_path: Path) -> None:
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    heard, picture, clips, table = (c.outputs for c in notebook.cells if c.cell_type == "code")
-    assert heard[0].text.splitlines()[0].startswith("lament: classical 0.9")
+    analysed, picture, clips, table = (c.outputs for c in notebook.cells if c.cell_type == "code")
+    assert analysed[0].text.splitlines()[0].startswith("lament: classical 0.9")
     assert "image/png" in picture[-1].data
     assert "(200, 40)" in clips[-1].data["text/plain"]
     rows = re.findall(r"^(\w+) +(0\.\d+) +(0\.\d+)$", table[0].text, re.MULTILINE)

@@ -69,7 +69,7 @@ class Target:
 
 
 def check(target: Target, content: bytes) -> bool:
-    """Tell whether a file with this content was taken; fail if it was neither that nor refused."""
+    """Return whether a file of this content was taken; fail if it was neither that nor refused."""
     with tempfile.TemporaryDirectory(prefix="genrescope-fuzz-", dir=MEMORY) as name:
         folder = Path(name)
         path = folder / target.file
@@ -80,10 +80,10 @@ def check(target: Target, content: bytes) -> bool:
             target.open(path)
             taken = True
         except GenrescopeError as error:
-            told = str(error)
-            assert str(folder) in told, told
-            assert len(told.splitlines()) == 1, told
-            assert len(told) < LONGEST, told
+            shown = str(error)
+            assert str(folder) in shown, shown
+            assert len(shown.splitlines()) == 1, shown
+            assert len(shown) < LONGEST, shown
             taken = False
         took = time.monotonic() - begun
         assert took < LIMIT_S, f"{took:.1f} s"
@@ -309,7 +309,7 @@ def network_seed() -> bytes:
 
 
 def config_seeds() -> list[bytes]:
-    told = {
+    shown = {
         "format": 1,
         "genres": GENRES,
         "representation": MFCC,
@@ -318,8 +318,8 @@ def config_seeds() -> list[bytes]:
         "trained": {"accuracy": 0.5, "recall": {"jazz": None}},
     }
     return [
-        json.dumps(told).encode(),
-        json.dumps({**told, "representation": {**MFCC, "loop": True}}).encode(),
+        json.dumps(shown).encode(),
+        json.dumps({**shown, "representation": {**MFCC, "loop": True}}).encode(),
     ]
 
 

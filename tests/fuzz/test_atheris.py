@@ -1,4 +1,4 @@
-"""Every target runs guided by coverage, too, and a crash would be told."""
+"""Every target runs guided by coverage, too, and a crash would be reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_few_seconds_find_nothing(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_target_is_told_which_there_are(tmp_path: Path) -> None:
+def test_an_unknown_target_is_reported_which_there_are(tmp_path: Path) -> None:
     done = fuzz(tmp_path, "nothing")
     assert done.returncode == 1
     assert "There are: recipe, study" in done.stderr

@@ -57,7 +57,7 @@ def test_it_is_refused_in_one_line(which: str) -> None:
     assert not check(TARGETS[name], content)
 
 
-def test_names_in_a_network_that_are_not_utf_8_are_told(
+def test_names_in_a_network_that_are_not_utf_8_are_reported(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     whole = network_seed()
@@ -103,7 +103,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("name", "statement"), ROWS)
-def test_rows_that_nobody_wrote_are_told_as_damage(
+def test_rows_that_nobody_wrote_are_reported_as_damage(
     name: str, statement: str, tmp_path: Path
 ) -> None:
     (whole,) = TARGETS[name].seeds()

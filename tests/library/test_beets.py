@@ -236,7 +236,7 @@ def test_one_bad_file_does_not_end_the_run(spoil: Callable[[Path], None], added:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "told"),
+    ("setting", "value", "shown"),
     [
         ("model", "/no/such/model", "this is not a model folder"),
         ("map", "gone.toml", "gone.toml: no such file"),
@@ -246,10 +246,10 @@ def test_one_bad_file_does_not_end_the_run(spoil: Callable[[Path], None], added:
     ],
 )
 def test_bad_settings_end_command_and_import_before_anything_is_done(
-    setting: str, value: str, told: str, beets: Beets
+    setting: str, value: str, shown: str, beets: Beets
 ) -> None:
     (beets.home / "bad.toml").write_text("tree = {Rock = ['Rock']}\n")
     beets.configure(**{setting: value})
-    assert told in beets.run("genrescope", code=1)
-    assert told in beets.add(code=1)
+    assert shown in beets.run("genrescope", code=1)
+    assert shown in beets.add(code=1)
     assert beets.run("list") == ""

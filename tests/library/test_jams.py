@@ -122,7 +122,7 @@ def test_any_file_name_will_do(tone: Tone, tmp_path: Path) -> None:
     assert titles == {os.fsencode(name).decode(errors="replace") for name in names}
 
 
-def test_a_folder_that_cannot_be_written_is_told(tone: Tone, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tone: Tone, tmp_path: Path) -> None:
     clip = tone(tmp_path / "x.wav")
     with pytest.raises(InputError, match=r"x\.wav: it is not a folder.*--out"):
         write_jams([known(clip)], clip)

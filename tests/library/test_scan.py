@@ -1,4 +1,4 @@
-"""Scanning a library, and what its catalogue tells: by the command line, on real files."""
+"""Scanning a library, and what its catalogue states: by the command line, on real files."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def test_renamed_moved_copied_and_retagged_files_are_not_analysed_again(
     tags.add(TIT2(encoding=3, text="A title"))
     tags.add(TCON(encoding=3, text="Jazz"))
     tags.save(library / "b/live/shuffle.mp3")
-    told = scanned(run, library)
-    assert (told["analysed"], told["known"], told["failed"]) == (0, 4, 0)
+    shown = scanned(run, library)
+    assert (shown["analysed"], shown["known"], shown["failed"]) == (0, 4, 0)
     after = rows(run)
     assert set(after) == {"lament.mp3", "other name.mp3", "copy.mp3", "shuffle.mp3", "letter.mp3"}
     for name, was in (("other name", "pulse"), ("copy", "shuffle"), ("shuffle", "shuffle")):
@@ -129,8 +129,8 @@ def test_other_audio_under_the_same_name_is_analysed_again(run: Run, library: Pa
     scanned(run, library)
     shutil.copy(genrescope.sample("pulse"), library / "a" / "lament.mp3")
     (library / "b" / "letter.mp3").write_bytes(genrescope.sample("lament").read_bytes()[:-5])
-    told = scanned(run, library)
-    assert told["changed"] == 2
+    shown = scanned(run, library)
+    assert shown["changed"] == 2
     found = rows(run)
     assert found["lament.mp3"]["genre"] == found["pulse.mp3"]["genre"] == "disco"
     assert (found["letter.mp3"]["genre"], found["letter.mp3"]["error"]) == ("classical", None)
@@ -141,16 +141,16 @@ def test_what_is_gone_is_left_out_and_comes_back_without_analysis(
 ) -> None:
     scanned(run, library)
     (library / "a").rename(tmp_path / "drive taken out")
-    told = scanned(run, library)
-    assert told["gone"] == 2
+    shown = scanned(run, library)
+    assert shown["gone"] == 2
     assert set(rows(run)) == {"shuffle.mp3", "letter.mp3"}
     (tmp_path / "drive taken out").rename(library / "a")
-    told = scanned(run, library)
-    assert (told["new"], told["analysed"], told["known"]) == (0, 0, 0)
+    shown = scanned(run, library)
+    assert (shown["new"], shown["analysed"], shown["known"]) == (0, 0, 0)
     assert len(rows(run)) == 4
 
 
-def test_only_the_library_asked_for_is_told(run: Run, library: Path) -> None:
+def test_only_the_library_asked_for_is_reported(run: Run, library: Path) -> None:
     (library / "ab").mkdir()
     shutil.copy(genrescope.sample("pulse"), library / "ab" / "near.mp3")
     scanned(run, library / "a")
@@ -184,7 +184,7 @@ def test_another_model_analyses_everything_again(run: Run, library: Path, tmp_pa
     assert scanned(run, library, "--model", model)["analysed"] == 0
 
 
-def test_hidden_files_are_left_out_and_links_are_told(run: Run, library: Path) -> None:
+def test_hidden_files_are_left_out_and_links_are_reported(run: Run, library: Path) -> None:
     shutil.copy(genrescope.sample("pulse"), library / "._pulse.mp3")
     (library / ".trash").mkdir()
     shutil.copy(genrescope.sample("pulse"), library / ".trash" / "old.mp3")
@@ -199,7 +199,7 @@ def test_hidden_files_are_left_out_and_links_are_told(run: Run, library: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_a_name_that_is_no_text_is_told_and_the_rest_goes_on(run: Run, library: Path) -> None:
+def test_a_name_that_is_no_text_is_reported_and_the_rest_goes_on(run: Run, library: Path) -> None:
     odd = os.fsencode(library) + b"/caf\xe9.mp3"
     Path(os.fsdecode(odd)).write_bytes(genrescope.sample("pulse").read_bytes())
     folder = Path(os.fsdecode(os.fsencode(library) + b"/\xe9t\xe9"))
@@ -209,8 +209,8 @@ def test_a_name_that_is_no_text_is_told_and_the_rest_goes_on(run: Run, library: 
     assert done.returncode == 1
     assert "6 audio files: 6 new" in done.stdout
     assert "letter.mp3" in done.stderr
-    told = json.loads(run("stats", library, "--json").stdout)
-    assert (told["analysed"], told["failed"]) == (5, 1)
+    shown = json.loads(run("stats", library, "--json").stdout)
+    assert (shown["analysed"], shown["failed"]) == (5, 1)
     assert scanned(run, library)["new"] == 0
     assert run("stats", library).returncode == 0
 
@@ -219,15 +219,15 @@ def test_stats_add_up(run: Run, library: Path, tmp_path: Path) -> None:
     scanned(run, library)
     done = run("stats", "--json", "--plot", tmp_path / "stats.png")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["analysed"], told["failed"], told["waiting"], told["gone"]) == (3, 1, 0, 0)
+    shown = json.loads(done.stdout)
+    assert (shown["analysed"], shown["failed"], shown["waiting"], shown["gone"]) == (3, 1, 0, 0)
     found = rows(run)
-    for genre, stats in told["genres"].items():
+    for genre, stats in shown["genres"].items():
         of_it = [row for row in found.values() if row["genre"] == genre]
         assert stats["tracks"] == len(of_it) == sum(stats["confidences"])
         mean = np.mean([row["confidence"] for row in of_it])
         assert stats["mean_confidence"] == pytest.approx(mean, abs=1e-3)
-    assert told["failures"] == {"not audio that genrescope can read": 1}
+    assert shown["failures"] == {"not audio that genrescope can read": 1}
     assert (tmp_path / "stats.png").read_bytes().startswith(b"\x89PNG")
     table = run("stats")
     assert "disco" in table.stdout
@@ -274,7 +274,7 @@ def test_a_playlist_for_each_genre(run: Run, library: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "shown"),
     [
         (("scan", "NOWHERE"), "no such folder"),
         (("scan", "FILE"), "it is a file"),
@@ -289,7 +289,7 @@ def test_a_playlist_for_each_genre(run: Run, library: Path, tmp_path: Path) -> N
     ],
 )
 def test_clear_words(
-    run: Run, library: Path, tmp_path: Path, words: tuple[str, ...], told: str
+    run: Run, library: Path, tmp_path: Path, words: tuple[str, ...], shown: str
 ) -> None:
     places = {"NOWHERE": tmp_path / "nowhere", "FILE": tmp_path / "file.db", "LIBRARY": library}
     places["FILE"].write_text("not a database at all, but a text that is rather long " * 40)
@@ -307,7 +307,7 @@ def test_clear_words(
     before = places["OTHER"].read_bytes()
     done = run(*words)
     assert done.returncode in (1, 2)
-    assert told in " ".join(done.stderr.split()), done.stderr
+    assert shown in " ".join(done.stderr.split()), done.stderr
     assert "Traceback" not in done.stderr
     assert places["OTHER"].read_bytes() == before
 
@@ -472,8 +472,8 @@ def test_no_fault_of_one_file_ends_a_scan(run: Run, library: Path, tmp_path: Pat
     assert done.returncode == 1
     assert "pulse.mp3: it cannot be analysed" in done.stderr
     assert "RuntimeError: a fault in somebody's decoder" in done.stderr
-    told = json.loads(run("stats", "--json").stdout)
-    assert (told["analysed"], told["failed"], told["waiting"], told["gone"]) == (2, 2, 0, 0)
+    shown = json.loads(run("stats", "--json").stdout)
+    assert (shown["analysed"], shown["failed"], shown["waiting"], shown["gone"]) == (2, 2, 0, 0)
 
 
 def test_a_copy_is_known_though_what_it_was_copied_from_has_changed(
@@ -526,14 +526,14 @@ def test_watching_analyses_what_is_added(run: Run, library: Path, tmp_path: Path
         assert watcher.stderr is not None
         try:
             lines = iter(watcher.stderr.readline, "")
-            assert any(told.startswith("Watching") for told in lines)
+            assert any(shown.startswith("Watching") for shown in lines)
             time.sleep(0.5)  # it says so just before it does
             (library / "later").mkdir()
             shutil.copy(genrescope.sample("lament"), library / "later" / "added.mp3")
             soundfile.write(library / "later" / "more.wav", np.zeros(66150), 22050)
-            told = [next(lines)]
-            while not any("more.wav" in line for line in told):
-                told.append(next(lines))
+            shown = [next(lines)]
+            while not any("more.wav" in line for line in shown):
+                shown.append(next(lines))
         finally:
             watcher.send_signal(signal.SIGINT)
             ended = watcher.wait(20)
@@ -556,8 +556,8 @@ def test_ten_times_the_library_takes_hardly_more_memory(run: Run, tmp_path: Path
             for track in range(100):
                 os.link(library / "first.mp3", album / f"{track:02d} a song of usual length.mp3")
         db = tmp_path / f"{number}.db"
-        told = scanned(run, library, "--db", db)
-        assert told["files"] == told["analysed"] + told["known"] == number + 1
+        shown = scanned(run, library, "--db", db)
+        assert shown["files"] == shown["analysed"] + shown["known"] == number + 1
         sizes.append(db.stat().st_size / number)
         # The second scan walks through all and finds nothing to do.
         line = [sys.executable, "-c", PEAK, str(library), str(db)]
@@ -609,8 +609,8 @@ def test_a_file_of_the_far_future_is_scanned_once(run: Run, library: Path) -> No
     assert scanned(run, library)["analysed"] == 3
     row = rows(run)["pulse.mp3"]
     assert row["genre"] == "disco"
-    told = scanned(run, library)
-    assert (told["new"], told["changed"], told["analysed"], told["known"]) == (0, 0, 0, 0)
+    shown = scanned(run, library)
+    assert (shown["new"], shown["changed"], shown["analysed"], shown["known"]) == (0, 0, 0, 0)
     with Catalogue(library.parent / "data" / "genrescope" / "library.db") as opened:
         (pulse,) = [known for known in opened.tracks() if known.path.name == "pulse.mp3"]
     assert pulse.mtime_ns == mtime_ns
@@ -670,11 +670,11 @@ def test_a_catalogue_of_the_first_version_goes_on(
     scanned(run, library, "--db", new)
     make_first_version(old, new)
     if first == "stats":
-        told = json.loads(run("stats", "--db", old, "--json").stdout)
-        assert (told["analysed"], told["failed"], told["waiting"]) == (3, 1, 0)
-    told = scanned(run, library, "--db", old)
+        shown = json.loads(run("stats", "--db", old, "--json").stdout)
+        assert (shown["analysed"], shown["failed"], shown["waiting"]) == (3, 1, 0)
+    shown = scanned(run, library, "--db", old)
     # Once more, for the embeddings.
-    assert (told["new"], told["changed"], told["analysed"], told["failed"]) == (0, 0, 3, 0)
+    assert (shown["new"], shown["changed"], shown["analysed"], shown["failed"]) == (0, 0, 3, 0)
     assert scanned(run, library, "--db", old)["analysed"] == 0
     assert rows(run, "--db", old) == rows(run, "--db", new)
     content = genrescope.sample("pulse").read_bytes()

@@ -188,7 +188,7 @@ def test_a_bad_file_of_the_library_is_named_and_a_bad_track_fails(
         (["--library", "library/root.wav"], ["root.wav", "it is a file"]),
         (["--library", "empty"], ["empty", "no audio files"]),
         (["--library", "upper", "--no-recursive"], ["upper", "--recursive"]),
-        # A path through a file cannot be written, whoever tries.
+        # A path through a file cannot be written by anyone.
         (["--library", "library", "--db", "library/root.wav/x.db"], ["x.db", "--db"]),
         (["--library", "library", "--db", "library/a"], ["library/a", "it is a folder", "--db"]),
         (["--library", "library", "--db", "thesis.txt"], ["thesis.txt", "not a genrescope"]),
@@ -240,7 +240,7 @@ def test_it_imports_neither_torch_nor_librosa(
     assert done.returncode == 0, f"imports {done.stderr}"
 
 
-def test_ann_on_the_command_line_agrees_and_tells_what_it_needs(
+def test_ann_on_the_command_line_agrees_and_states_what_it_needs(
     library: Path, tmp_path: Path
 ) -> None:
     exact = run(library, "--library", library, "--json", "--exact", cwd=tmp_path)
@@ -291,9 +291,9 @@ def test_ctrl_c_keeps_what_was_analysed(library: Path, tmp_path: Path) -> None:
         assert time.monotonic() < deadline, "nothing is analysed"
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Run the same command again" in told
+    assert "Run the same command again" in shown
     rest = run("library/root.wav", "--library", "library", "--json", cwd=tmp_path)
     assert "Analysed 2 tracks" in rest.stderr  # of b, but for the copy of a/1
     assert len(json.loads(rest.stdout)[0]["similar"]) == 6

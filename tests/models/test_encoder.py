@@ -38,10 +38,10 @@ def encoder(tmp_path: Path) -> MakeEncoder:
     """Make an encoder from a checkpoint of a kind; ``config`` is its own."""
 
     def make(kind: str = "Wav2Vec2", config: dict[str, Any] | None = None, **model: Any):
-        told = {**SPEECH, **STEADY, "mask_time_length": 4, **(config or {})}
+        shown = {**SPEECH, **STEADY, "mask_time_length": 4, **(config or {})}
         folder = tmp_path / f"{kind}-{len(list(tmp_path.iterdir()))}"
         torch.manual_seed(0)
-        settings = getattr(transformers, f"{kind}Config")(**told)
+        settings = getattr(transformers, f"{kind}Config")(**shown)
         getattr(transformers, f"{kind}Model")(settings).save_pretrained(folder)
         torch.manual_seed(0)
         return make_model("encoder", (SAMPLES,), 4, {"weights": str(folder), "hidden": 8, **model})
@@ -102,7 +102,7 @@ def test_the_exported_encoder_agrees_for_any_batch(
         with torch.no_grad():
             wanted = network(batch).numpy()
         np.testing.assert_allclose(classifier.logits(batch.numpy()), wanted, atol=1e-4)
-    assert np.ptp(wanted, axis=0).max() > 1e-3  # it tells the clips apart
+    assert np.ptp(wanted, axis=0).max() > 1e-3  # it states the clips apart
 
 
 def test_standardising_takes_away_gain_and_offset(encoder: MakeEncoder) -> None:
@@ -215,9 +215,9 @@ def test_an_lstm_depends_on_the_order(encoder: MakeEncoder) -> None:
         with torch.no_grad():
             states = network.encoder(batch).last_hidden_state
             network.encoder.forward = partial(_say, states)
-            told = network(batch)
+            shown = network(batch)
             network.encoder.forward = partial(_say, states.flip(1))
-            shuffled[pool] = (network(batch) - told).abs().max().item()
+            shuffled[pool] = (network(batch) - shown).abs().max().item()
     assert shuffled["mean"] < 1e-5
     assert shuffled["lstm"] > 1e-4
 
@@ -319,7 +319,7 @@ def test_half_precision_trains_all_of_it(encoder: MakeEncoder) -> None:
         ("head", "mlp", "batchnorm, projector"),
     ],
 )
-def test_an_unknown_option_is_told_which_there_are(
+def test_an_unknown_option_is_reported_which_there_are(
     encoder: MakeEncoder, option: str, value: str, known: str
 ) -> None:
     with pytest.raises(GenrescopeError, match=f"{option} must be one of {known}, not '{value}'"):

@@ -11,7 +11,7 @@ from genrescope.models.cnn import ResNet
 from genrescope.models.windows import Average, Masks, SegmentNetwork, Windows
 
 
-class Told(nn.Module):
+class Reported(nn.Module):
     """Logits that are what it sees, averaged over all but the first genres' bands."""
 
     def __init__(self) -> None:
@@ -29,36 +29,36 @@ def mean_probabilities(parts: list[torch.Tensor]) -> torch.Tensor:
 
 def test_windows_average_probabilities_over_even_places() -> None:
     arrays = torch.rand(4, 5, 20)
-    windows = Windows(Told(), length=8, count=3).eval()
+    windows = Windows(Reported(), length=8, count=3).eval()
     parts = [arrays[..., s : s + 8].mean(dim=-1)[:, :3] * 5 for s in (0, 6, 12)]
     torch.testing.assert_close(windows(arrays).exp(), mean_probabilities(parts))
 
 
 def test_windows_in_training_are_random_and_whole() -> None:
     torch.manual_seed(0)
-    told = Told()
-    windows = Windows(told, length=8, count=3).train()
+    shown = Reported()
+    windows = Windows(shown, length=8, count=3).train()
     ramp = torch.arange(20.0).expand(64, 5, 20)
     starts = windows(ramp)[:, 0] / 5 - 3.5
-    assert told.seen == [(64, 5, 8)]
+    assert shown.seen == [(64, 5, 8)]
     assert set(starts.round().int().tolist()) == set(range(13))
 
 
 def test_a_window_as_long_as_the_track_is_the_track() -> None:
     arrays = torch.rand(2, 5, 8)
-    windows = Windows(Told(), length=8, count=5).eval()
-    torch.testing.assert_close(windows(arrays), Told()(arrays))
+    windows = Windows(Reported(), length=8, count=5).eval()
+    torch.testing.assert_close(windows(arrays), Reported()(arrays))
 
 
 def test_segments_average_over_all_and_train_on_one() -> None:
     torch.manual_seed(0)
-    told = Told()
+    shown = Reported()
     arrays = torch.rand(6, 4, 5, 8)
-    segments = SegmentNetwork(told).eval()
+    segments = SegmentNetwork(shown).eval()
     parts = [arrays[:, i].mean(dim=-1)[:, :3] * 5 for i in range(4)]
     torch.testing.assert_close(segments(arrays).exp(), mean_probabilities(parts))
     trained = segments.train()(arrays)
-    assert told.seen[-1] == (6, 5, 8)
+    assert shown.seen[-1] == (6, 5, 8)
     for track, row in enumerate(trained):
         assert any(torch.allclose(row, part[track]) for part in parts)
 

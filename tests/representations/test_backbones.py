@@ -89,8 +89,8 @@ def test_a_name_of_one_word_will_do(checkpoints: Checkpoints, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["onnx-waveform", "wav2vec2"])
 def test_backbones_are_pinned(name: str, checkpoints: Checkpoints, tmp_path: Path) -> None:
     settings = checkpoints(name)
-    told = make_representation("embedding", settings).to_json()
-    (pinned,) = told["backbones"]
+    shown = make_representation("embedding", settings).to_json()
+    (pinned,) = shown["backbones"]
     assert len(pinned["sha256"]) == 64
     with pytest.raises(GenrescopeError, match=r"not the expected .*: its sha256 is"):
         make_representation(
@@ -118,7 +118,7 @@ def test_several_backbones_must_take_the_same_input(checkpoints: Checkpoints) ->
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("shown", "words"),
     [
         ("tape:x", "no kind of backbone 'tape'; there are: musicnn, onnx, transformers"),
         ({"source": "x"}, "no kind of backbone ''"),
@@ -134,13 +134,13 @@ def test_several_backbones_must_take_the_same_input(checkpoints: Checkpoints) ->
         ({"kind": "transformers", "source": "x", "window_s": "10"}, "window_s must be"),
     ],
 )
-def test_what_cannot_be_is_told(told: str | dict[str, Any], words: str) -> None:
+def test_what_cannot_be_is_reported(shown: str | dict[str, Any], words: str) -> None:
     with pytest.raises(GenrescopeError, match=words) as caught:
-        make_representation("embedding", {"backbones": [told], "layers": ["last"]})
+        make_representation("embedding", {"backbones": [shown], "layers": ["last"]})
     assert "\n" not in str(caught.value)
 
 
-def test_layers_that_are_not_there_are_told_which_are(checkpoints: Checkpoints) -> None:
+def test_layers_that_are_not_there_are_reported_which_are(checkpoints: Checkpoints) -> None:
     settings = {**checkpoints("ast"), "layers": ["last", "penultimate"]}
     with pytest.raises(GenrescopeError, match="layer-0, layer-1, layer-2, last, pooled"):
         make_representation("embedding", settings)
@@ -267,9 +267,9 @@ def test_a_classifier_of_such_a_backbone_is_trained_and_used(
         *("--cache-dir", tmp_path / "store", "--jobs", 1),
     )
     assert made.returncode == 0, made.stderr
-    told = run("classify", "--model", out, "--json", "--timeline", genres / "low" / "0.wav")
-    assert told.returncode == 0, told.stderr
-    (row,) = json.loads(told.stdout)
+    shown = run("classify", "--model", out, "--json", "--timeline", genres / "low" / "0.wav")
+    assert shown.returncode == 0, shown.stderr
+    (row,) = json.loads(shown.stdout)
     assert {score["label"] for score in row["scores"]} == {"low", "high"}
     # What it needs stands in its folder, and is looked at when it is opened.
     (needed,) = json.loads((out / "config.json").read_text())["representation"]["backbones"]

@@ -32,11 +32,11 @@ def convert() -> Iterator[ModuleType]:
 def test_mean_tags_are_those_of_the_original_package(name: str, convert: ModuleType) -> None:
     # reference.json was written by the unmodified package under TensorFlow 1.15.
     reference = json.loads((TOOLS / "reference.json").read_text())["models"][name]
-    heard = open_backbone(name).encode(convert.reference_signal())
-    assert len(heard.tags) == reference["patches"]
-    np.testing.assert_allclose(heard.tags.mean(axis=0), reference["mean_tags"], atol=1e-4)
+    analysed = open_backbone(name).encode(convert.reference_signal())
+    assert len(analysed.tags) == reference["patches"]
+    np.testing.assert_allclose(analysed.tags.mean(axis=0), reference["mean_tags"], atol=1e-4)
     names = open_backbone(name).tag_names
-    assert [names[i] for i in heard.tags.mean(axis=0).argsort()[:-6:-1]] == reference["top"]
+    assert [names[i] for i in analysed.tags.mean(axis=0).argsort()[:-6:-1]] == reference["top"]
 
 
 @pytest.mark.slow
@@ -54,10 +54,10 @@ def test_onnx_gives_what_the_whole_network_gives_in_torch(
         network = convert.from_tensorflow(name, {k: torch.tensor(v) for k, v in variables.items()})
         with torch.no_grad():
             expected = network(torch.from_numpy(patches))
-        heard = open_backbone(name).encode(convert.reference_signal())
-        np.testing.assert_allclose(heard.tags, expected.tags.numpy(), atol=1e-4)
+        analysed = open_backbone(name).encode(convert.reference_signal())
+        np.testing.assert_allclose(analysed.tags, expected.tags.numpy(), atol=1e-4)
         np.testing.assert_allclose(
-            heard.layers["penultimate"], expected.penultimate.numpy(), atol=1e-4
+            analysed.layers["penultimate"], expected.penultimate.numpy(), atol=1e-4
         )
 
 
@@ -94,7 +94,7 @@ def test_a_clip_shorter_than_a_window_is_repeated(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.1, 2.0, 2.9, 4.0, 5.9])
-def test_all_of_a_clip_shorter_than_two_windows_is_heard(seconds: float) -> None:
+def test_all_of_a_clip_shorter_than_two_windows_is_analysed(seconds: float) -> None:
     embedding = make_representation("embedding")
     clip = music(seconds)
     changed = clip.copy()

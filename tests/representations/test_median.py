@@ -42,6 +42,6 @@ def test_arrays_larger_than_what_is_done_together(shape: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("width", [-31, 0, 1, 2, 5, 9, 30, 32])
-def test_other_widths_are_told(width: int) -> None:
+def test_other_widths_are_reported(width: int) -> None:
     with pytest.raises(ValueError, match=f"3, 7, 15, 31, …, not {width}"):
         moving_median(np.ones((40, 2), np.float32), width)

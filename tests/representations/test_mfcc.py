@@ -47,7 +47,7 @@ def test_at_another_rate_they_are_librosas_at_that_rate(music: MakeMusic) -> Non
     [
         ({}, 22050, {"full"}),
         ({"hz": 16000}, 16000, {"full", "full-16k"}),
-        # Clips without the highest bands would be told by that from the others.
+        # Clips without the highest bands would be reported by that from the others.
         ({"loop": True}, 22050, {"full", "excerpt"}),
         ({"hz": 16000, "loop": True}, 16000, {"full", "full-16k", "excerpt"}),
     ],

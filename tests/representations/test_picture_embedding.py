@@ -1,4 +1,4 @@
-"""What a tagger hears in the published pictures."""
+"""What a tagger analyses in the published pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_layers_are_those_asked_for(music: Callable[..., np.ndarray]) -> None:
 
 
 def test_real_pictures_sound_like_their_audio(gtzan: Path) -> None:
-    # Tags heard in the picture go with those heard in the audio of the same track, not another's.
+    # Tags of the picture go with those of the audio of the same track, not another's.
     in_picture = make_representation("picture-embedding", {"layers": ["tags"]})
     in_audio = make_representation("embedding", {"layers": ["tags"]})
     tracks = [
@@ -69,8 +69,8 @@ def test_real_pictures_sound_like_their_audio(gtzan: Path) -> None:
     ]
     chosen = tracks[::10]
     seen = np.stack([in_picture.of_track(track) for track in chosen])
-    heard = np.stack([in_audio.of_file(track.audio) for track in chosen])
-    apart = seen - seen.mean(axis=0), heard - heard.mean(axis=0)
+    analysed = np.stack([in_audio.of_file(track.audio) for track in chosen])
+    apart = seen - seen.mean(axis=0), analysed - analysed.mean(axis=0)
     alike = np.corrcoef(*apart)[: len(chosen), len(chosen) :]
     own = alike.diagonal().mean()
     assert own > 0.5
@@ -79,7 +79,7 @@ def test_real_pictures_sound_like_their_audio(gtzan: Path) -> None:
 
 def test_a_picture_and_its_clip_give_the_same(gtzan: Path) -> None:
     track = next(t for t in open_dataset(gtzan).tracks if t.audio_variant == "full" and t.audio)
-    hears = make_representation("picture-embedding")
+    analyses = make_representation("picture-embedding")
     waveform, sampling_rate = load(track.audio, SAMPLING_RATE)
-    drawn, published = hears.compute(waveform, sampling_rate), hears.of_track(track)
+    drawn, published = analyses.compute(waveform, sampling_rate), analyses.of_track(track)
     np.testing.assert_allclose(drawn, published, atol=0.05 * np.abs(published).max())

@@ -103,7 +103,7 @@ def test_which_audio_is_fit(representation: Representation) -> None:
     audio = Path("a.wav")
     assert representation.source(Track("a", "pop")) is None
     excerpt = representation.source(Track("a", "pop", audio=audio, audio_variant="excerpt"))
-    # What hears windows of 3 s makes do with an excerpt; the others look at the whole clip.
+    # What analyses windows of 3 s makes do with an excerpt; the others look at the whole clip.
     assert (excerpt is None) == (representation.name != "embedding")
     full = representation.source(Track("a", "pop", audio=audio))
     assert full is not None
@@ -142,7 +142,7 @@ def test_the_key_changes_with_every_parameter_and_with_the_version(
     assert all(len(key) == 16 and int(key, 16) >= 0 for key in keys)
 
 
-def test_keys_tell_representations_apart() -> None:
+def test_keys_distinguishes_representations() -> None:
     assert len({make_representation(name).key for name in NAMES}) == len(NAMES)
 
 
@@ -162,7 +162,7 @@ def test_parameters_change_the_shape(
     assert representation.compute(music(1.0), SAMPLING_RATE).shape == shape
 
 
-def test_an_unknown_name_is_told_what_there_is() -> None:
+def test_an_unknown_name_is_reported_what_there_is() -> None:
     with pytest.raises(GenrescopeError, match=r"no representation 'mel'; .*mel-image.*waveform"):
         make_representation("mel")
 

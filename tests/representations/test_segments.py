@@ -53,7 +53,7 @@ def test_the_inner_representation_is_part_of_the_key() -> None:
     assert len(keys) == 4
 
 
-def test_a_name_alone_will_do_and_a_wrong_one_is_told() -> None:
+def test_a_name_alone_will_do_and_a_wrong_one_is_reported() -> None:
     assert make_representation("segments", {"of": "descriptors"}).shape == (10, 57)
     with pytest.raises(GenrescopeError, match="colours"):
         make_representation("segments", {"of": "colours"})

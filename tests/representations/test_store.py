@@ -276,7 +276,7 @@ def test_other_parameters_and_versions_are_kept_apart(
 
 
 @pytest.mark.parametrize("blocked", ["store", "store/inside"])
-def test_a_folder_that_cannot_be_written_is_told(
+def test_a_folder_that_cannot_be_written_is_reported(
     tmp_path: Path, tracks: list[Track], blocked: str
 ) -> None:
     (tmp_path / "store").write_text("a file stands in the way")
@@ -362,7 +362,7 @@ def test_pictures_and_published_rows_are_collected_too(
     assert store.collect(make_representation("descriptors"), other).checksum != found.checksum
 
 
-def test_progress_is_told_for_what_is_made(store: Store, tracks: list[Track]) -> None:
+def test_progress_is_reported_for_what_is_made(store: Store, tracks: list[Track]) -> None:
     seen: list[tuple[int, int]] = []
     store.collect(MEL, tracks[:1])
     store.collect(MEL, tracks, progress=lambda *done: seen.append(done))

@@ -34,9 +34,9 @@ def pitch(samples: np.ndarray) -> float:
 def test_speed_shifts_pitch_and_length(tone: Callable[..., Path], tmp_path: Path) -> None:
     path = tone(tmp_path / "a.wav", seconds=4, frequency=500)
     for speed in (0.89, 1.12):
-        heard, _ = load(path, AudioTransform(speed=speed).recorded_rate(SAMPLING_RATE))
-        assert len(heard) / SAMPLING_RATE == pytest.approx(4 / speed, abs=1e-3)
-        assert pitch(heard) == pytest.approx(500 * speed, abs=1)
+        analysed, _ = load(path, AudioTransform(speed=speed).recorded_rate(SAMPLING_RATE))
+        assert len(analysed) / SAMPLING_RATE == pytest.approx(4 / speed, abs=1e-3)
+        assert pitch(analysed) == pytest.approx(500 * speed, abs=1)
 
 
 @pytest.mark.parametrize("gain", [-6.0, 6.0])
@@ -79,6 +79,6 @@ def test_every_transform_changes_the_representation(
     assert not np.allclose(altered, plain)
 
 
-def test_an_unknown_one_is_told_with_those_there_are() -> None:
+def test_an_unknown_one_is_reported_with_those_there_are() -> None:
     with pytest.raises(GenrescopeError, match=r"'loudest'.*fast, slow"):
         get_transforms(["loud", "loudest"])

@@ -42,7 +42,7 @@ def test_an_ensemble_may_be_of_the_studys_own_recipes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "shown"),
     [
         ("recipes: [{name: a, of: [svm, nothing]}]", "no recipe 'nothing'"),
         ("recipes: [svm, {name: svm, of: [knn, mlp]}]", "recipes with the same name: svm"),
@@ -52,8 +52,8 @@ def test_an_ensemble_may_be_of_the_studys_own_recipes(tmp_path: Path) -> None:
         ("{recipes: [svm], skip: {svm: [never]}}", "never"),
     ],
 )
-def test_faults_are_told(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(GenrescopeError, match=told):
+def test_faults_are_reported(tmp_path: Path, text: str, shown: str) -> None:
+    with pytest.raises(GenrescopeError, match=shown):
         load_study(written(tmp_path, text))
 
 

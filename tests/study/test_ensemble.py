@@ -92,7 +92,7 @@ def task(folder: Path, name: str, ids: tuple[str, ...], splits: tuple[Split, ...
         rows = [np.array([int(ids[i][1:]) for i in part]) for part in made.index(number)]
         np.savez(
             kept / "fold.npz",
-            # Each row tells whose it is, so that a wrong order would show.
+            # Each row states whose it is, so that a wrong order would show.
             valid=shares(rows[1] % 3, 0.4 + rows[1] / 1000),
             test=shares(rows[2] % 3, 0.4 + rows[2] / 1000),
             segment_accuracy=np.nan,
@@ -141,7 +141,7 @@ def test_weights_stand_in_the_result_and_know_nothing_of_the_test(
     assert after["accuracy"] < before["accuracy"] == 1
 
 
-def test_nothing_in_common_is_told(members: list[CellTask]) -> None:
+def test_nothing_in_common_is_reported(members: list[CellTask]) -> None:
     apart = replace(members[1], ids=("elsewhere",), labels=(0,))
     own = ensemble_task(PAIR, [members[0], apart])
     assert "none of the test tracks" in str(run_ensemble(PAIR, own, [members[0], apart]))

@@ -36,7 +36,7 @@ AS_ROOT = pytest.mark.skipif(
 )
 FEW = ("mp3-v24-two", "flac-tight", "m4a-end", "ogg-tagged", "wav-id3-info")
 MANY = (*FEW, "mp3-v1", "opus-art", "aiff-id3", "wma-tagged", "flac-padded", "m4a-fast", "wv-ape")
-HEARD = ("mp3-bare", "flac-bare", "ogg-bare", "opus-bare", "m4a-bare", "aac-bare")
+ANALYSED = ("mp3-bare", "flac-bare", "ogg-bare", "opus-bare", "m4a-bare", "aac-bare")
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def chosen(clips: dict[str, Path], names: tuple[str, ...]) -> list[Path]:
 
 def fine(done: faults.Done, code: int = 0) -> str:
     """Give what was said, after checking that it ended as it should and in words for people."""
-    assert done.code == code, done.told
-    assert "Traceback" not in done.told
-    return done.told
+    assert done.code == code, done.shown
+    assert "Traceback" not in done.shown
+    return done.shown
 
 
 # --- Kills ---------------------------------------------------------------------------------------
@@ -92,9 +92,9 @@ def fine(done: faults.Done, code: int = 0) -> str:
 def test_killed_scans_lose_nothing(
     runner: faults.Runner, clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    heard = faults.ScannedLibrary(runner, tmp_path, chosen(clips, HEARD))
-    assert len(heard.rows) == len(chosen(clips, HEARD)) + 1
-    tally = heard.kill(50, seed=1)
+    analysed = faults.ScannedLibrary(runner, tmp_path, chosen(clips, ANALYSED))
+    assert len(analysed.rows) == len(chosen(clips, ANALYSED)) + 1
+    tally = analysed.kill(50, seed=1)
     assert not tally.wrong
     assert tally.files["lost"] == 0
     assert tally.files["kept"] > 0
@@ -336,8 +336,8 @@ def test_a_full_disk_of_the_journal(
         journal = disk / "journal.db"
         ballast = fill(disk, room)
         done = runner.run("tag", "apply", tagged.plan, "--journal", journal)
-        told = fine(done, 1)
-        assert "no room left on its disk" in told or "it cannot be written (No space left" in told
+        shown = fine(done, 1)
+        assert "no room left on its disk" in shown or "it cannot be written (No space left" in shown
         assert set(tagged.states().values()) == {"old"} if room < 90_000 else {"old", "new"}
         assert tagged.leftovers() == []
         ballast.unlink()
@@ -351,19 +351,19 @@ def test_a_full_disk_of_the_journal(
 def test_a_full_disk_of_the_catalogue(
     room: int, runner: faults.Runner, clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    heard = faults.ScannedLibrary(runner, tmp_path, chosen(clips, HEARD))
+    analysed = faults.ScannedLibrary(runner, tmp_path, chosen(clips, ANALYSED))
     disk = tmp_path / "disk"
     with small_disk(disk, "1m"):
         db = disk / "library.db"
         ballast = fill(disk, room)
-        told = fine(heard.scan(db), 1)
-        assert "no room left on its disk" in told or "it cannot be written (No space left" in told
+        shown = fine(analysed.scan(db), 1)
+        assert "no room left on its disk" in shown or "it cannot be written (No space left" in shown
         ballast.unlink()
         kept = faults.rows(db)
-        assert kept.items() <= heard.rows.items()
-        done = heard.scan(db)
+        assert kept.items() <= analysed.rows.items()
+        done = analysed.scan(db)
         assert done.code in (0, 1)
-        assert faults.rows(db) == heard.rows
+        assert faults.rows(db) == analysed.rows
 
 
 # --- No permission -------------------------------------------------------------------------------
@@ -384,19 +384,19 @@ def test_a_scan_without_permission(
     db.parent.mkdir()
     # Another user may not read the Python that runs the tests, and so cannot start another one.
     other: dict[str, Any] = {"user": NOBODY, "hooks": [("together",)]}
-    told = fine(runner.run("scan", library, "--db", db, **other), 1)
-    assert "it cannot be written (Permission denied)" in told
+    shown = fine(runner.run("scan", library, "--db", db, **other), 1)
+    assert "it cannot be written (Permission denied)" in shown
     os.chown(db.parent, NOBODY, NOBODY)
-    told = fine(runner.run("scan", library, "--db", db, **other), 1)
-    assert "secret.flac: it cannot be read (Permission denied)" in told
-    assert f"{library / 'locked'}: it cannot be read (Permission denied)" in told
-    assert "2 audio files" in told
-    assert "1 analysed" in told
-    assert "1 failed" in told
+    shown = fine(runner.run("scan", library, "--db", db, **other), 1)
+    assert "secret.flac: it cannot be read (Permission denied)" in shown
+    assert f"{library / 'locked'}: it cannot be read (Permission denied)" in shown
+    assert "2 audio files" in shown
+    assert "1 analysed" in shown
+    assert "1 failed" in shown
     (library / "locked").chmod(0o755)
     (library / "secret.flac").chmod(0o644)
-    told = fine(runner.run("scan", library, "--db", db, "--retry", **other))
-    assert "1 analysed, 1 known" in told
+    shown = fine(runner.run("scan", library, "--db", db, "--retry", **other))
+    assert "1 analysed, 1 known" in shown
 
 
 @AS_ROOT
@@ -421,20 +421,20 @@ def test_changes_without_permission(
     faults.write_plan(open_folder / "plan.csv", library)
     before = {name: path.read_bytes() for name, path in places.items()}
     words = "tag", "apply", open_folder / "plan.csv", "--journal", journal
-    told = fine(runner.run(*words, user=NOBODY), 1)
+    shown = fine(runner.run(*words, user=NOBODY), 1)
     for name, cause in (
         ("read-only", "skipped: {}: it is read-only"),
         ("closed", "failed: {}: its folder is not writable"),
         ("secret", "failed: {}: it cannot be read (Permission denied)"),
         ("foreign", "skipped: {}: it belongs to another user or group"),
     ):
-        assert cause.format(places[name]) in told
+        assert cause.format(places[name]) in shown
         assert places[name].read_bytes() == before[name]
     assert read_genres(places["fine"]) == faults.NEW
     assert list(library.rglob(f"{faults.LEAVE_A_MARK}*")) == []
     places["fine"].parent.chmod(0o555)
-    told = fine(runner.run("tag", "undo", "--journal", journal, user=NOBODY), 1)
-    assert f"failed: {places['fine']}: its folder is not writable" in told
+    shown = fine(runner.run("tag", "undo", "--journal", journal, user=NOBODY), 1)
+    assert f"failed: {places['fine']}: its folder is not writable" in shown
     places["fine"].parent.chmod(0o755)
     fine(runner.run("tag", "undo", "--journal", journal, user=NOBODY))
     assert places["fine"].read_bytes() == before["fine"]
@@ -447,9 +447,9 @@ def test_a_read_only_disk(runner: faults.Runner, clips: dict[str, Path], tmp_pat
         tagged = faults.Tagged(runner, disk / "tagged", chosen(clips, FEW))
         again("ro")
         journal, db = tmp_path / "journal.db", tmp_path / "library.db"
-        told = fine(runner.run("tag", "apply", tagged.plan, "--journal", journal), 1)
-        assert "5 skipped" in told
-        assert "it is read-only" in told
+        shown = fine(runner.run("tag", "apply", tagged.plan, "--journal", journal), 1)
+        assert "5 skipped" in shown
+        assert "it is read-only" in shown
         assert list(tagged.complaints("old")) == []
         assert "Read-only file system" in fine(tagged.tag("apply", tagged.plan), 1)
         fine(runner.run("scan", tagged.library, "--db", db))
@@ -467,9 +467,9 @@ def test_an_immutable_file(tagged: faults.Tagged) -> None:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("files cannot be made immutable here")
     try:
-        told = fine(tagged.tag("apply", tagged.plan), 1)
-        assert f"{path}: it" in told
-        assert "4 written" in told
+        shown = fine(tagged.tag("apply", tagged.plan), 1)
+        assert f"{path}: it" in shown
+        assert "4 written" in shown
         assert tagged.leftovers() == []
     finally:
         subprocess.run(["chattr", "-i", path], check=True)
@@ -523,7 +523,7 @@ CHANGES: dict[Callable[[Path, Path], None], str] = {
 
 
 def seen(path: Path) -> object:
-    """Tell what lies somewhere, without following links or waiting for a pipe."""
+    """Return what lies somewhere, without following links or waiting for a pipe."""
     if path.is_symlink():
         return path.readlink(), path.read_bytes()
     if path.is_dir():
@@ -540,9 +540,9 @@ def test_a_file_changed_between_plan_and_apply(
     path = tagged.library / tagged.names[1]
     change(path, outside)
     before = seen(path)
-    told = fine(tagged.tag("apply", tagged.plan), 1)
-    assert f"skipped: {path}: {CHANGES[change]}" in told
-    assert "4 written" in told
+    shown = fine(tagged.tag("apply", tagged.plan), 1)
+    assert f"skipped: {path}: {CHANGES[change]}" in shown
+    assert "4 written" in shown
     assert seen(path) == before
     assert tagged.leftovers() == []
     fine(tagged.tag("undo"))
@@ -565,9 +565,9 @@ def test_a_file_changed_between_apply_and_undo(
         assert path.read_bytes().endswith(b"more")
         assert read_genres(path) == ("Funk", "Soul")
         return
-    told = fine(done, 1)
-    assert f"skipped: {path}: {CHANGES[change]}" in told
-    assert "4 undone" in told
+    shown = fine(done, 1)
+    assert f"skipped: {path}: {CHANGES[change]}" in shown
+    assert "4 undone" in shown
     assert seen(path) == before
     assert tagged.leftovers() == []
 
@@ -578,8 +578,8 @@ def test_an_edit_that_shows_in_neither_size_nor_time_is_kept(
     path = tagged.library / "flac-tight.flac"
     edited_unseen(path, tmp_path)
     edited = path.read_bytes()
-    told = fine(tagged.tag("apply", tagged.plan), 1)
-    assert "since the plan was written; write a new plan" in told
+    shown = fine(tagged.tag("apply", tagged.plan), 1)
+    assert "since the plan was written; write a new plan" in shown
     assert path.read_bytes() == edited
     faults.write_plan(tagged.plan, tagged.library)
     fine(tagged.tag("apply", tagged.plan))
@@ -625,17 +625,17 @@ def test_a_file_that_is_not_the_planned_one_is_left_alone(
     before = path.read_bytes()
     if when == "before":
         change(path)
-        told = fine(tagged.tag("apply", tagged.plan), 1)
-        assert f"skipped: {path}: it {UNSEEN[change]} since the plan was written; write a" in told
+        shown = fine(tagged.tag("apply", tagged.plan), 1)
+        assert f"skipped: {path}: it {UNSEEN[change]} since the plan was written; write a" in shown
     else:
         hooks = [("pause", f"{APPLY}_swap", 2, str(flag))]
         running = tagged.start("apply", tagged.plan, hooks=hooks)
         faults.wait_for(flag.exists)
         change(path)
         flag.unlink()
-        told = fine(running.wait(), 1)
-        assert f"skipped: {path}: it {UNSEEN[change]}, by another program" in told
-    assert "4 written" in told
+        shown = fine(running.wait(), 1)
+        assert f"skipped: {path}: it {UNSEEN[change]}, by another program" in shown
+    assert "4 written" in shown
     assert path.read_bytes() == before
     assert tagged.leftovers() == []
     (tagged.library.parent / "second name").unlink(missing_ok=True)
@@ -666,8 +666,8 @@ def test_a_folder_that_became_a_link_leads_nowhere(
         (library / "album").rename(outside)
         (library / "album").symlink_to(outside)
         held = (outside / "clip.mp3").read_bytes()
-        told = fine(runner.run("tag", *command, "--journal", journal), 1)
-        assert f"skipped: {library / 'album' / 'clip.mp3'}: it is not in the library" in told
+        shown = fine(runner.run("tag", *command, "--journal", journal), 1)
+        assert f"skipped: {library / 'album' / 'clip.mp3'}: it is not in the library" in shown
         assert (outside / "clip.mp3").read_bytes() == held
         (library / "album").unlink()
         outside.rename(library / "album")
@@ -717,9 +717,9 @@ def test_no_plan_leads_out_of_the_library(
     stamp = f"v{stat.st_size:x}-{stat.st_mtime_ns:x}"
     with tagged.plan.open("a", encoding="utf-8") as file:
         file.write(ROW.format(name.format(outside=outside), stamp) + "\n")
-    told = fine(tagged.tag("apply", tagged.plan), 1)
-    assert cause in told
-    assert f"line {len(lines(tagged.plan))}" in told
+    shown = fine(tagged.tag("apply", tagged.plan), 1)
+    assert cause in shown
+    assert f"line {len(lines(tagged.plan))}" in shown
     assert outside.read_bytes() == before
     assert list(tagged.complaints("old")) == []
 
@@ -823,7 +823,7 @@ def test_a_drive_that_is_taken_out_in_the_middle(tagged: faults.Tagged, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("target", "code", "told"),
+    ("target", "code", "shown"),
     [
         (f"{APPLY}_copy", errno.EIO, "it cannot be written (Input/output error)"),
         (f"{APPLY}read_genres", errno.EIO, "it cannot be written (Input/output error)"),
@@ -833,11 +833,11 @@ def test_a_drive_that_is_taken_out_in_the_middle(tagged: faults.Tagged, tmp_path
     ],
 )
 def test_an_error_of_the_disk_ends_one_file_only(
-    target: str, code: int, told: str, tagged: faults.Tagged
+    target: str, code: int, shown: str, tagged: faults.Tagged
 ) -> None:
     path = tagged.library / tagged.names[2]
     done = tagged.tag("apply", tagged.plan, hooks=[("fail", target, code, path.name)])
-    assert f"failed: {path}: {told}" in fine(done, 1)
+    assert f"failed: {path}: {shown}" in fine(done, 1)
     assert [tagged.states()[name] for name in tagged.names] == ["new", "new", "old", "new", "new"]
     assert tagged.leftovers() == []
     fine(tagged.tag("apply", tagged.plan))
@@ -857,8 +857,8 @@ def test_a_disk_error_in_a_scan_ends_one_file_only(
 ) -> None:
     db, name = tmp_path / "library.db", tagged.names[2]
     hooks = [("fail", "genrescope.library.scan:_mark", errno.EIO, name)]
-    told = fine(runner.run("scan", tagged.library, "--db", db, hooks=hooks), 1)
-    assert f"{name}: it cannot be read (Input/output error)" in told
-    assert "4 analysed, 1 failed" in told
+    shown = fine(runner.run("scan", tagged.library, "--db", db, hooks=hooks), 1)
+    assert f"{name}: it cannot be read (Input/output error)" in shown
+    assert "4 analysed, 1 failed" in shown
     assert "1 analysed" in fine(runner.run("scan", tagged.library, "--db", db, "--retry"))
     assert len(faults.rows(db)) == 5

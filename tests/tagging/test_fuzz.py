@@ -28,7 +28,7 @@ FORMATS = ("wav", "flac", "mp3", "ogg", "opus", "m4a", "aiff")
 
 
 def write(path: Path) -> bytes:
-    """Write two seconds of the package's own music in the format that the name tells."""
+    """Write two seconds of the package's own music in the format that the name states."""
     music, sampling_rate = audio.load(
         genrescope.sample("shuffle"), 48000 if path.suffix == ".opus" else None
     )
@@ -71,9 +71,9 @@ def check(answer: FileResult) -> bool:
         assert sum(shares) == pytest.approx(1, abs=1e-4)
         return True
     assert answer.error is not None
-    told = str(answer.error)
-    assert str(answer.path) in told
-    assert "\n" not in told
+    shown = str(answer.error)
+    assert str(answer.path) in shown
+    assert "\n" not in shown
     return False
 
 

@@ -87,7 +87,7 @@ def test_the_newest_plan_comes_first_and_knows_its_own_steps_alone(journal: Jour
     assert [entry.counts for entry in journal.plans()] == [{"undone": 1}, {"waiting": 2}]
 
 
-def test_no_step_is_missed_or_told_twice_however_many(journal: Journal) -> None:
+def test_no_step_is_missed_or_reported_twice_however_many(journal: Journal) -> None:
     plan = enter(journal, steps=200)
     enter(journal, "b", steps=3)
     forth = of(journal, plan)
@@ -129,7 +129,7 @@ def test_a_plan_that_is_known_is_gone_on_with(journal: Journal) -> None:
         journal.end(change, state, "told")
     assert enter(journal, steps=9, preserve_mtime=True) == plan
     again = of(journal, plan)
-    # What came to nothing waits anew, without what was told of it; nothing is added.
+    # What came to nothing waits anew, without what was reported of it; nothing is added.
     assert [change.state for change in again] == ["waiting", "ready", "done", *["waiting"] * 3]
     assert [change.reason for change in again] == ["told"] * 3 + [None] * 3
     assert [change.patch for change in again] == [b"patch"] * 3 + [None] * 3
@@ -229,7 +229,7 @@ def test_a_journal_is_marked_as_what_it_is(place: Path) -> None:
         ("patch", "text"),
     ],
 )
-def test_a_damaged_step_is_told(place: Path, column: str, value: object) -> None:
+def test_a_damaged_step_is_reported(place: Path, column: str, value: object) -> None:
     with Journal(place) as journal:
         plan = enter(journal, steps=1)
         (change,) = of(journal, plan)

@@ -119,7 +119,7 @@ def test_genres_outside_the_whitelist_lend_nothing(broad: Taxonomy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "shown"),
     [
         (lambda: Policy(existing="overwrite"), "skip, add, replace"),  # type: ignore[arg-type]
         (lambda: Policy(min_confidence=70), "between 0 and 1, not 70"),
@@ -127,8 +127,8 @@ def test_genres_outside_the_whitelist_lend_nothing(broad: Taxonomy) -> None:
         (lambda: Policy(max_genres=0), "at least 1, not 0"),
     ],
 )
-def test_what_no_policy_can_be_is_refused(make: Callable[[], Policy], told: str) -> None:
-    with pytest.raises(GenrescopeError, match=told):
+def test_what_no_policy_can_be_is_refused(make: Callable[[], Policy], shown: str) -> None:
+    with pytest.raises(GenrescopeError, match=shown):
         make()
 
 

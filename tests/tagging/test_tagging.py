@@ -104,8 +104,8 @@ def stream_hash(path: Path) -> str:
 
 def genre_by_ffprobe(path: Path) -> str:
     line = ["ffprobe", "-v", "quiet", "-of", "json", "-show_format", "-show_streams", path]
-    told = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
-    places = [told["format"], *told["streams"]]
+    shown = json.loads(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+    places = [shown["format"], *shown["streams"]]
     tags = {key.lower(): value for place in places for key, value in place.get("tags", {}).items()}
     return tags.get("genre", "")
 
@@ -140,7 +140,7 @@ def test_every_kind_of_file_there_and_back(run: Run, library: Path) -> None:
 
 
 @pytest.mark.skipif(not HAS_FFMPEG, reason="needs ffmpeg and ffprobe")
-def test_ffmpeg_hears_the_same_and_reads_the_new_genre(run: Run, library: Path) -> None:
+def test_ffmpeg_analyses_the_same_and_reads_the_new_genre(run: Run, library: Path) -> None:
     for path in list(library.rglob("*")):
         # FFmpeg 5 reads no APEv2 in MP3 and no ID3 in WAV beside RIFF INFO; and it takes Lyrics3,
         # with what is behind, for audio.
@@ -223,7 +223,7 @@ def test_a_plan_can_be_edited(run: Run, three: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "shown"),
     [
         ("lament.mp3", "../lament.mp3", "is not in the library"),
         ("lament.mp3", "/etc/lament.mp3", "is not in the library"),
@@ -235,7 +235,7 @@ def test_a_plan_can_be_edited(run: Run, three: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_plan_that_is_wrong_changes_nothing(
-    run: Run, three: Path, tmp_path: Path, old: str, new: str, told: str
+    run: Run, three: Path, tmp_path: Path, old: str, new: str, shown: str
 ) -> None:
     planned(run, three, "--min-confidence", 0.5)
     plan = tmp_path / "plan.csv"
@@ -243,7 +243,7 @@ def test_a_plan_that_is_wrong_changes_nothing(
     before = content(three)
     done = run("tag", "apply", plan)
     assert done.returncode == 1
-    assert told in done.stderr
+    assert shown in done.stderr
     assert content(three) == before
 
 
@@ -269,8 +269,8 @@ def test_applied_twice_and_undone_twice(run: Run, three: Path) -> None:
     assert again.returncode == 1
     assert "No plan has anything left to do" in again.stderr
     assert "3 written" in run("tag", "apply", "plan.csv").stdout  # and there once more
-    assert {name: told[0] for name, told in content(three).items()} == {
-        name: told[0] for name, told in after.items()
+    assert {name: shown[0] for name, shown in content(three).items()} == {
+        name: shown[0] for name, shown in after.items()
     }
 
 
@@ -292,7 +292,7 @@ def test_times_of_change_can_be_kept(run: Run, three: Path) -> None:
     before = content(three)
     assert run("tag", "apply", "plan.csv", "--preserve-mtime").returncode == 0
     after = content(three)
-    assert [told[1] for told in after.values()] == [told[1] for told in before.values()]
+    assert [shown[1] for shown in after.values()] == [shown[1] for shown in before.values()]
     assert all(after[name][0] != before[name][0] for name in after)
     assert (three / "lament.mp3").stat().st_mode & 0o777 == 0o640
     # The catalogue goes by the time; what was written has the same audio all the same.

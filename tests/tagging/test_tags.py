@@ -77,7 +77,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def copy(library: dict[str, Path], tmp_path: Path):
     def make(name: str) -> Path:
-        path = tmp_path / f"{name}.tmp"  # a name that tells nothing
+        path = tmp_path / f"{name}.tmp"  # a name that states nothing
         shutil.copy(library[name], path)
         return path
 
@@ -199,7 +199,7 @@ def test_the_fields_of_id3v1_come_along_into_a_new_tag(copy) -> None:
     assert (str(tags["TIT2"]), str(tags["TRCK"])) == ("Only title", "7")
 
 
-def test_ape_in_mp3_follows_where_it_tells_a_genre(copy) -> None:
+def test_ape_in_mp3_follows_where_it_states_a_genre(copy) -> None:
     path = copy("mp3-v24-v1-ape")
     write_genres(path, ["Rock", "Pop"])
     for item in (b"Genre\0Rock\0Pop", b"TCON"):

@@ -27,10 +27,10 @@ TRAINED = {
 }
 
 
-def card(folder: Path, unsure_below: float = 0.0, **told: Any) -> tuple[dict[str, Any], list[str]]:
+def card(folder: Path, unsure_below: float = 0.0, **shown: Any) -> tuple[dict[str, Any], list[str]]:
     """The metadata and the sections of a card."""
     waveform = make_representation("waveform", {"seconds": 30})
-    describe(folder, waveform, ("fado", "polka"), {**TRAINED, **told}, unsure_below)
+    describe(folder, waveform, ("fado", "polka"), {**TRAINED, **shown}, unsure_below)
     text = (folder / "README.md").read_text(encoding="utf-8")
     _, head, body = text.split("---\n", maxsplit=2)
     return yaml.safe_load(head), body.split("\n## ")

@@ -108,7 +108,7 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_weights(tmp_path) -> None:
     assert resumed.curves == whole.curves
 
 
-def test_curves_tell_what_the_network_does_on_the_validation_tracks(tmp_path) -> None:
+def test_curves_state_what_the_network_does_on_the_validation_tracks(tmp_path) -> None:
     fitted = run(small(double_softmax=False), tmp_path)
     assert [row["epoch"] for row in fitted.curves] == [1, 2, 3, 4, 5, 6]
     assert read_curves(tmp_path / "curves.csv") == fitted.curves
@@ -387,7 +387,7 @@ def test_members_are_several_networks_averaged(tmp_path) -> None:
     assert np.array_equal(weights(alone.network), weights(networks[0]))
 
 
-def test_a_refit_learns_from_the_validation_tracks_and_tells_what_it_did_not(tmp_path) -> None:
+def test_a_refit_learns_from_the_validation_tracks_and_states_what_it_did_not(tmp_path) -> None:
     first = run(modern(), tmp_path / "first")
     again = run(modern(refit=True), tmp_path / "again")
     assert not np.array_equal(weights(first.network), weights(again.network))
@@ -399,14 +399,14 @@ def test_a_refit_learns_from_the_validation_tracks_and_tells_what_it_did_not(tmp
     assert [row["epoch"] for row in again.curves] == [1, 2, 3, 4, 5, 6]
 
 
-def test_epochs_of_several_fits_are_told_apart(tmp_path) -> None:
-    told: list[tuple[int, int]] = []
+def test_epochs_of_several_fits_are_distinguished(tmp_path) -> None:
+    reported: list[tuple[int, int]] = []
     run(
         modern(members=2, refit=True, epochs=2),
         tmp_path,
-        on_epoch=lambda row: told.append((row["fit"], row["epoch"])),
+        on_epoch=lambda row: reported.append((row["fit"], row["epoch"])),
     )
-    assert told == [(fit_, epoch) for fit_ in range(4) for epoch in (1, 2)]
+    assert reported == [(fit_, epoch) for fit_ in range(4) for epoch in (1, 2)]
 
 
 def test_a_fit_stopped_in_a_later_member_goes_on_to_the_same_bits(tmp_path) -> None:
@@ -431,7 +431,7 @@ def test_validation_may_be_looked_at_now_and_then(tmp_path) -> None:
 
 
 def test_a_search_takes_what_the_validation_tracks_like_best(tmp_path) -> None:
-    # Two genres in rings: one neighbour tells them apart, as many as half the tracks do not.
+    # Two genres in rings: one neighbour states them apart, as many as half the tracks do not.
     values = {"neighbours": [50, 1]}
     settings = {"extends": "knn", "name": "rings", "search": values}
     angle = np.linspace(0, 40, 80)
@@ -447,7 +447,7 @@ def test_a_search_takes_what_the_validation_tracks_like_best(tmp_path) -> None:
 
 
 def test_segments_of_a_track_are_put_together(tmp_path) -> None:
-    # One segment in four tells the genre, and not always the same: only together they tell it.
+    # One segment in four states the genre, and not always the same: only together they state it.
     rng = np.random.default_rng(0)
     labels = (np.arange(120) % 3).astype(np.int64)
     arrays = rng.normal(size=(120, 4, 57)).astype(np.float32)
@@ -475,7 +475,7 @@ def test_segments_of_a_track_are_put_together(tmp_path) -> None:
         np.testing.assert_allclose(classifier.logits(seen), expected, atol=1e-4)
 
 
-def test_windows_and_masks_are_told_where_they_do_not_fit(tmp_path) -> None:
+def test_windows_and_masks_are_reported_where_they_do_not_fit(tmp_path) -> None:
     with pytest.raises(GenrescopeError, match="windows of 99 columns"):
         run(modern(windows={"length": 99}), tmp_path / "a")
     masked = modern()

@@ -1,4 +1,4 @@
-"""A fit tells MLflow, too, if its address is set; and nothing and nobody if it is not."""
+"""A fit states MLflow, too, if its address is set; and nothing and nobody if it is not."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def run(folder: Path, seed: int = 0) -> tuple[Fitted, Recipe]:
         PackedTracks(descriptors, rows, part, labels[part])
         for part in (np.arange(16), np.arange(16, 24))
     )
-    told = {"shape": (57,), "genres": 3, "seed": seed, "accelerator": "cpu"}
-    return fit(recipe, train, valid, folder=folder, **told), recipe
+    shown = {"shape": (57,), "genres": 3, "seed": seed, "accelerator": "cpu"}
+    return fit(recipe, train, valid, folder=folder, **shown), recipe
 
 
 def forget_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:

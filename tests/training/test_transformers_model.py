@@ -33,7 +33,7 @@ SAME = 1e-4
 
 
 def probabilities(folder: Path, waveform: np.ndarray) -> dict[str, float]:
-    """What transformers' own pipeline tells of a clip at 16 kHz."""
+    """What transformers' own pipeline states of a clip at 16 kHz."""
     pipeline = transformers.pipeline("audio-classification", model=str(folder), top_k=None)
     return {row["label"]: row["score"] for row in pipeline(waveform)}
 
@@ -48,7 +48,7 @@ def train(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def genres(music: Callable[..., np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two genres of six clips that any network tells apart."""
+    """Two genres of six clips that any network distinguishes."""
     folder = tmp_path_factory.mktemp("genres")
     for genre in ("noise", "tune"):
         (folder / genre).mkdir()
@@ -95,12 +95,12 @@ def test_train_with_another_encoder_and_use_it_through_transformers(
         music(5.0, SAMPLING_RATE, seed=9),
         music(5.0, SAMPLING_RATE, seed=10) * 3,
     ):  # beyond [-1, 1]
-        told = classifier.predict(clip, SAMPLING_RATE).probabilities
-        assert agree(probabilities(out / "transformers", clip), told)
+        shown = classifier.predict(clip, SAMPLING_RATE).probabilities
+        assert agree(probabilities(out / "transformers", clip), shown)
 
     classifier.save_pretrained(tmp_path / "copy")
     copied = probabilities(tmp_path / "copy" / "transformers", clip)
-    assert agree(copied, told)
+    assert agree(copied, shown)
 
 
 def test_the_recipe_of_another_encoder_differs_in_nothing_else() -> None:
@@ -161,9 +161,9 @@ def test_every_kind_of_encoder_agrees(
     assert export_transformers(tmp_path, network, GENRES)
     export(tmp_path, network, make_representation("waveform", {"seconds": 1}), GENRES, {})
     clip = music(1.0, SAMPLING_RATE)
-    told = genrescope.load(tmp_path).predict(clip, SAMPLING_RATE).probabilities
-    assert max(told.values()) > 0.4  # they do differ
-    assert agree(probabilities(tmp_path / "transformers", clip), told)
+    shown = genrescope.load(tmp_path).predict(clip, SAMPLING_RATE).probabilities
+    assert max(shown.values()) > 0.4  # they do differ
+    assert agree(probabilities(tmp_path / "transformers", clip), shown)
 
 
 def test_of_a_recipe_with_windows_it_is_the_network_of_a_window(
@@ -174,8 +174,8 @@ def test_of_a_recipe_with_windows_it_is_the_network_of_a_window(
     assert export_transformers(tmp_path, whole, GENRES)
     export(tmp_path, whole, make_representation("waveform", {"seconds": 1}), GENRES, {})
     clip = np.tile(music(0.25, SAMPLING_RATE), 4)  # of which every window has the same input
-    told = genrescope.load(tmp_path).predict(clip, SAMPLING_RATE).probabilities
-    assert agree(probabilities(tmp_path / "transformers", clip[: SAMPLING_RATE // 2]), told)
+    shown = genrescope.load(tmp_path).predict(clip, SAMPLING_RATE).probabilities
+    assert agree(probabilities(tmp_path / "transformers", clip[: SAMPLING_RATE // 2]), shown)
 
 
 @pytest.mark.parametrize("model", [{"head": "batchnorm"}, {"pool": "lstm"}, {"layers": "weighted"}])

@@ -79,7 +79,7 @@ def test_never_too_many_at_a_time_and_no_turn_is_lost(
         for task, _ in tasks:
             with suppress(asyncio.CancelledError):
                 await task
-        # All turns are there again, whoever left when.
+        # All turns are there again, anyone who left when.
         async with asyncio.timeout(1):
             async with asyncio.TaskGroup() as group:
                 for _ in range(at_once):
