@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from genrescope import system
 from genrescope.errors import GenrescopeError
 from genrescope.models.encoder import outline
 from genrescope.representations import make_representation
+from genrescope.study.run import worker_context
 from genrescope.training import memory
 from genrescope.training.data import PackedTracks
 from genrescope.training.fit import Fitted, fit
@@ -235,3 +237,30 @@ def test_the_memory_of_a_process_is_its_largest_and_nothing_after_its_end() -> N
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     assert system.used_memory(process.pid) == 0
+
+
+FREED = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from genrescope.system import return_freed_memory
+if sys.argv[1] == "return":
+    return_freed_memory()
+arrays = [np.ones(2 * 10**6) for _ in range(10)]
+del arrays
+print(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="GNU's C library alone keeps memory")
+def test_freed_memory_is_returned_where_fits_otherwise_keep_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    worker_context()
+    held = [
+        int(subprocess.check_output([sys.executable, "-c", FREED, way], env=os.environ))
+        for way in ("keep", "return")
+    ]
+    assert held[0] - held[1] > 100_000  # kB, of 160,000 that were freed
