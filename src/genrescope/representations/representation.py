@@ -281,3 +281,16 @@ def make_representation(name: str, parameters: Mapping[str, Any] | None = None) 
             f"{MAX_VALUES:,} are allowed."
         )
     return created
+
+
+def make_nested(settings: str | Mapping[str, Any] | Representation) -> Representation:
+    """Create a representation that is a parameter of another: a name, or name and parameters.
+
+    Settings as ``to_json`` gives them have a version, too, which is ignored. Errors as of
+    ``make_representation``.
+    """
+    if isinstance(settings, Representation):
+        return settings
+    given = {"name": settings} if isinstance(settings, str) else dict(settings)
+    given.pop("version", None)
+    return make_representation(given.pop("name", ""), given)
