@@ -47,6 +47,10 @@ def test_its_key_is_that_of_its_parts() -> None:
         (["colour"], "no representation 'colour'"),
         ([{"layers": ["tags"]}], "no representation ''"),
         ([{"name": "picture-embedding", "layers": ["colour"]}], "colour"),
+        (["picture-concat"], "picture-concat cannot be nested"),
+        (["segments"], "segments cannot be nested"),
+        ([{"name": "block-level", "version": 0}], "version 0 of block-level, and this is 1"),
+        ([3], "Representation picture-concat"),
     ],
 )
 def test_what_cannot_stand_there_is_named(of: object, cause: str) -> None:

@@ -284,13 +284,27 @@ def make_representation(name: str, parameters: Mapping[str, Any] | None = None) 
 
 
 def make_nested(settings: str | Mapping[str, Any] | Representation) -> Representation:
-    """Create a representation that is a parameter of another: a name, or name and parameters.
+    """Create a representation that is a parameter, ``of``, of another.
 
-    Settings as ``to_json`` gives them have a version, too, which is ignored. Errors as of
-    ``make_representation``.
+    Parameters
+    ----------
+    settings
+        Its name, or a mapping of name and parameters, with or without the version.
+
+    Raises
+    ------
+    ValueError
+        If it needs another version, or has others as a parameter itself.
+    GenrescopeError
+        As of ``make_representation``.
     """
     if isinstance(settings, Representation):
         return settings
     given = {"name": settings} if isinstance(settings, str) else dict(settings)
-    given.pop("version", None)
-    return make_representation(given.pop("name", ""), given)
+    name, version = given.pop("name", ""), given.pop("version", None)
+    if hasattr(REPRESENTATIONS.get(name), "of"):
+        raise ValueError(f"{name} cannot be nested")
+    made = make_representation(name, given)
+    if version not in {None, made.version}:
+        raise ValueError(f"it needs version {version} of {name}, and this is {made.version}")
+    return made

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from genrescope.audio import AudioWarning, Waveform, resample
 from genrescope.backbones import log_mel
-from genrescope.backbones.backbone import open_backbone
+from genrescope.backbones.backbone import Backbone, open_backbone
+from genrescope.backbones.musicnn import MusicnnConfig
 from genrescope.datasets.track import AudioVariant
 from genrescope.representations import picture
 from genrescope.representations.embedding import decode_windows
@@ -56,7 +57,7 @@ class SecondOrder(Representation):
     Attributes
     ----------
     backbone
-        One with feature maps: ``MSD_musicnn``.
+        One of musicnn's with feature maps: ``MSD_musicnn``.
     windows
         Maximum number of windows of a file: of longer ones as many are sampled, evenly spread.
     """
@@ -83,7 +84,7 @@ class SecondOrder(Representation):
         return _pooled(self.backbone, log_mel.to_patches(samples))
 
     def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
-        return decode_windows(path, sampling_rate, open_backbone(self.backbone), self.windows)
+        return decode_windows(path, sampling_rate, _opened(self.backbone), self.windows)
 
 
 @representation("picture-second-order")
@@ -118,8 +119,12 @@ class PictureSecondOrder(picture.GridRepresentation):
         return _pooled(self.backbone, log_mel.patches(to_log_mel(grid, self.loudest)))
 
 
+def _opened(backbone: str) -> Backbone:
+    return open_backbone(MusicnnConfig(backbone))  # no file of the user's: those have no maps
+
+
 def _pooled(backbone: str, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    opened = open_backbone(backbone)
+    opened = _opened(backbone)
     if opened.feature_maps is None:
         raise ValueError(f"{opened.name} has no feature maps; MSD_musicnn has")
     return pool(opened.feature_maps(patches))

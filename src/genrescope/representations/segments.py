@@ -45,8 +45,6 @@ class Segments(Representation):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "of", make_nested(self.of))
-        if self._inner.name == self.name:
-            raise ValueError("segments cannot be nested")
         object.__setattr__(self, "sampling_rate", self._inner.sampling_rate)
 
     @property
