@@ -414,7 +414,7 @@ def plan(
         for kind in FORMATS
         for cores in CORES
     ]
-    measured = {
+    figures = {
         kind: {
             "tracks_per_s_core": one.sampling_rate,
             "seconds": float(np.mean(one.analysis)),
@@ -429,7 +429,7 @@ def plan(
         "machine": machine(),
         "tracks": count,
         "nodes": options.nodes,
-        "measured": measured,
+        "measured": figures,
         "listing_files_per_s": listing,
         "list_requests_hours": count / 1000 * store.list_s / 3600,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -31,7 +31,7 @@ import onnx
 import onnxruntime
 import torch
 import typer
-from musicnn_networks import NETWORKS, MusicnnOutput, from_tensorflow, prune
+from musicnn_networks import NETWORKS, Musicnn, from_tensorflow, prune
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -42,6 +42,8 @@ SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 REFERENCE = Path(__file__).with_name("reference.json")
 """What the original package made of the reference signal; by ``musicnn_reference.py``."""
 OPSET = 17
+VECTORS, MAPS = ("tags", "penultimate", "pooled"), ("front", "first", "third")
+"""Names of the outputs: of every network, and of the feature maps of ``Musicnn``."""
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3}
 """How far a mean tag likelihood may lie from the original package's, by weight storage."""
 
@@ -228,10 +230,12 @@ def to_onnx(name: str, variables: Arrays) -> onnx.ModelProto:
 
     Returns
     -------
-    A model with input ``log_mel`` (patches, 187, 96), and ``MusicnnOutput``'s fields as outputs.
+    A model with input ``log_mel`` (patches, 187, 96) and outputs ``tags``, ``penultimate`` and
+    ``pooled``, of ``Musicnn`` also ``front``, ``first`` and ``third``: see ``MusicnnOutput``.
     """
     tensors = {key: torch.from_numpy(array.copy()) for key, array in variables.items()}
     network = prune(from_tensorflow(name, tensors))
+    outputs = [*VECTORS, *(MAPS if isinstance(network, Musicnn) else ())]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that needs no onnxscript
         path = Path(folder, "model.onnx")
@@ -242,8 +246,8 @@ def to_onnx(name: str, variables: Arrays) -> onnx.ModelProto:
             dynamo=False,
             opset_version=OPSET,
             input_names=["log_mel"],
-            output_names=list(MusicnnOutput._fields),
-            dynamic_axes={key: {0: "patches"} for key in ("log_mel", *MusicnnOutput._fields)},
+            output_names=outputs,
+            dynamic_axes={key: {0: "patches"} for key in ("log_mel", *outputs)},
         )
         model = onnx.load(path)
     model.producer_name, model.producer_version = "genrescope", ""

@@ -46,11 +46,15 @@ class MusicnnOutput(NamedTuple):
     pooled
         float32 (patches, 1506) or (patches, 1280), fewer after ``prune``: maximum and mean of
         every feature map.
+    maps
+        Of ``Musicnn`` the feature maps of the front end and of the first and the third deeper
+        layer, float32 (patches, maps, 187 frames), fewer after ``prune``; of ``Vgg`` none.
     """
 
     tags: Tensor
     penultimate: Tensor
     pooled: Tensor
+    maps: tuple[Tensor, ...]
 
 
 class Musicnn(nn.Module):
@@ -90,7 +94,7 @@ class Musicnn(nn.Module):
         hidden = self.hidden(functional.dropout(self.pooled_norm(pooled), 0.5, self.training))
         penultimate = self.hidden_norm(hidden.relu())
         logits = self.tags(functional.dropout(penultimate, 0.5, self.training))
-        return MusicnnOutput(logits.sigmoid(), penultimate, pooled)
+        return MusicnnOutput(logits.sigmoid(), penultimate, pooled, (front, first, third))
 
 
 class Vgg(nn.Module):
@@ -123,7 +127,7 @@ class Vgg(nn.Module):
             pooled += [x.amax(dim=(2, 3)), x.mean(dim=(2, 3))]
         penultimate = x.permute(0, 2, 3, 1).flatten(1)  # as TensorFlow orders it: map last
         logits = self.tags(functional.dropout(penultimate, 0.5, self.training))
-        return MusicnnOutput(logits.sigmoid(), penultimate, torch.cat(pooled, dim=1))
+        return MusicnnOutput(logits.sigmoid(), penultimate, torch.cat(pooled, dim=1), ())
 
 
 class _Front(nn.Module):

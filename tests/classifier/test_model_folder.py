@@ -179,6 +179,11 @@ def test_segments_within_segments_within_segments_are_refused(folder: Path) -> N
         of = {"name": "segments", "of": of}
     write(folder, representation={"version": 1, **of})
     assert "segments cannot be nested" in refusal(folder, "config.json")
+    of = {"name": "descriptors"}
+    for _ in range(20):
+        of = {"name": "picture-concat", "of": ["block-level", {"name": "segments", "of": of}]}
+    write(folder, representation={"version": 1, **of})
+    assert "cannot be nested" in refusal(folder, "config.json")
 
 
 @pytest.mark.parametrize("shown", ["onnx:{}", {"kind": "onnx", "source": "{}"}])
@@ -194,6 +199,17 @@ def test_a_network_beside_the_folder_must_be_pinned(
     inner = {"name": "embedding", "backbones": [named]}
     write(folder, representation={"name": "segments", "version": 1, "of": inner})
     assert "holds no sha256 of the network" in refusal(folder, "config.json")
+    parts = ["block-level", {"name": "picture-embedding", "backbones": [named]}]
+    write(folder, representation={"name": "picture-concat", "version": 1, "of": parts})
+    assert "holds no sha256 of the network" in refusal(folder, "config.json")
+
+
+def test_only_musicnns_networks_have_maps(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "beside.onnx"
+    path.write_bytes(b"private")
+    for name in ("second-order", "picture-second-order"):
+        write(folder, representation={"name": name, "version": 1, "backbone": f"onnx:{path}"})
+        assert "There is no backbone" in refusal(folder, "config.json")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")

@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,13 @@ from sklearn.tree import DecisionTreeClassifier
 
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
-from genrescope.models.classical import ESTIMATORS, Temperature, fit_estimator, fit_temperature
+from genrescope.models.classical import (
+    ESTIMATORS,
+    Temperature,
+    fit_estimator,
+    fit_temperature,
+    lda,
+)
 from genrescope.representations import make_representation
 from genrescope.training.export import export
 
@@ -188,3 +194,62 @@ def test_a_genre_without_tracks_leaves_the_temperature_alone() -> None:
     logits, labels = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 3, 40)
     with_another = np.concatenate([logits, np.full((40, 1), -1e4, dtype=np.float32)], axis=1)
     assert fit_temperature(with_another, labels) == pytest.approx(fit_temperature(logits, labels))
+
+
+def wide_rows(classes: int, count: int, columns: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(2)
+    labels = np.arange(count) % classes
+    values = rng.normal(size=(count, columns)) @ rng.normal(size=(columns, columns))
+    values[:, :classes] += 9 * np.eye(classes)[labels]
+    return values.astype(np.float32), labels.astype(np.int64)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize(
+    ("shrinkage", "count"),  # of rows of 80 columns; fewer than those are singular without it
+    [(0.0, 400), *product((0.05, 0.7, 1.0), (24, 60, 400))],
+)
+def test_lda_is_scikit_learns_with_few_or_many_columns(
+    classes: int, shrinkage: float, count: int
+) -> None:
+    values, labels = wide_rows(classes, count)
+    settings = {"shrinkage": shrinkage, "group_weight": 0.5}  # of artists of one track each
+    module = fit_estimator("lda", values, labels, classes, 0, settings)
+    scaler = StandardScaler().fit(values.astype(np.float64))
+    model = LinearDiscriminantAnalysis(
+        solver="lsqr", shrinkage=shrinkage, priors=np.full(classes, 1 / classes)
+    ).fit(scaler.transform(values), labels)
+    seen = wide_rows(classes, count + 7)[0]
+    with torch.no_grad():
+        found = module(torch.from_numpy(seen)).double().log_softmax(dim=1).numpy()
+    expected = model.predict_log_proba(scaler.transform(seen))
+    np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=2e-3)
+
+
+def test_an_artists_tracks_share_a_weight() -> None:
+    values, labels = wide_rows(3, 30)
+    groups = np.arange(30)
+    copies = np.repeat(np.arange(30), [7 if i == 4 else 1 for i in range(30)])
+
+    def logits(rows: np.ndarray, weight: float) -> np.ndarray:
+        layer = lda(values[rows], labels[rows], 0, groups[rows], 0.5, weight)
+        with torch.no_grad():
+            return layer(torch.from_numpy(values)).numpy()
+
+    # At 1 seven copies of a track are as one; at 0 they are seven tracks.
+    np.testing.assert_allclose(logits(copies, 1), logits(groups, 1), rtol=1e-4, atol=1e-3)
+    assert np.abs(logits(copies, 0) - logits(groups, 0)).max() > 0.1
+    # In between, as the root of their number.
+    between = np.abs(logits(copies, 0.5) - logits(groups, 0.5)).max()
+    assert 1e-2 < between < np.abs(logits(copies, 0) - logits(groups, 0)).max()
+
+
+def test_genres_count_alike_whatever_their_artists() -> None:
+    # One artist made all of genre 0: as the weights are of each genre, nothing changes.
+    values, labels = wide_rows(3, 30)
+    groups = np.where(labels == 0, 0, np.arange(30) + 1)
+    weighted = fit_estimator("lda", values, labels, 3, 0, {"group_weight": 1.0}, groups)
+    plain = fit_estimator("lda", values, labels, 3, 0, {})
+    with torch.no_grad():
+        found, expected = (m(torch.from_numpy(values)).numpy() for m in (weighted, plain))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

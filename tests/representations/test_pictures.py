@@ -16,9 +16,11 @@ from PIL import Image
 from genrescope.audio import load
 from genrescope.datasets.track import Track
 from genrescope.errors import InputError
-from genrescope.representations import make_representation, mel_from_image, mel_image, picture
+from genrescope.representations import make_representation, mel_image, picture
+from genrescope.representations.mel_from_image import MelFromImage
 
 SAMPLING_RATE = picture.SAMPLING_RATE
+MEL = MelFromImage()
 INNER = (slice(36, 252), slice(55, 389))  # inside the frame line
 COLOUR_STEP = 2 * 3 / 255  # neighbours in magma differ by at most 3/255; [-1, 1] is 2 wide
 
@@ -106,9 +108,7 @@ def test_a_drawn_picture_gives_back_the_grid_it_was_drawn_from(
     assert (pixels.shape, pixels.dtype) == ((288, 432, 3), np.uint8)
     grid = picture.grid_of_waveform(waveform, sampling_rate)
     np.testing.assert_array_equal(picture.grid_of_picture(pixels), grid)
-    np.testing.assert_array_equal(
-        mel_from_image.of_picture(pixels), mel_from_image.compute(waveform, sampling_rate)
-    )
+    np.testing.assert_array_equal(MEL.of_picture(pixels), MEL.compute(waveform, sampling_rate))
 
 
 def test_a_picture_that_was_saved_again_with_loss_is_still_read(
@@ -123,7 +123,7 @@ def test_a_picture_that_was_saved_again_with_loss_is_still_read(
 
 def test_the_picture_of_a_tone_is_a_line_at_its_pitch() -> None:
     time = np.arange(5 * SAMPLING_RATE) / SAMPLING_RATE
-    mel = mel_from_image.compute(np.sin(2 * np.pi * 1000 * time).astype(np.float32), SAMPLING_RATE)
+    mel = MEL.compute(np.sin(2 * np.pi * 1000 * time).astype(np.float32), SAMPLING_RATE)
     assert (mel.shape, mel.dtype) == ((128, 336), np.float32)
     loudest = mel[:, 20:-20].argmax(axis=0)
     # 1 kHz is mel 15 of the 58.1 (Slaney) that 11,025 Hz makes, over 129 half-overlapping bands.
@@ -136,7 +136,7 @@ def test_the_picture_of_a_tone_is_a_line_at_its_pitch() -> None:
 def test_silence_is_all_dark(music: Callable[..., Samples]) -> None:
     silence = np.zeros(SAMPLING_RATE, dtype=np.float32)
     assert not picture.levels(silence, SAMPLING_RATE).any()
-    assert (mel_from_image.compute(silence, SAMPLING_RATE) == -40).all()
+    assert (MEL.compute(silence, SAMPLING_RATE) == -40).all()
     assert (picture.draw(silence, SAMPLING_RATE)[INNER] == picture.magma()[0]).all()
     assert np.isfinite(mel_image.compute(silence, SAMPLING_RATE)).all()
 
@@ -147,7 +147,7 @@ def test_level_does_not_matter(music: Callable[..., Samples]) -> None:
     assert np.abs(loud - quiet).max() <= 1
 
 
-@pytest.mark.parametrize("compute", [picture.draw, mel_image.compute, mel_from_image.compute])
+@pytest.mark.parametrize("compute", [picture.draw, mel_image.compute, MEL.compute])
 def test_too_short_a_clip_says_so(compute: Callable[..., object]) -> None:
     with pytest.raises(ValueError, match="too short"):
         compute(np.zeros(1024, dtype=np.float32), SAMPLING_RATE)

@@ -78,6 +78,7 @@ def task(folder: Path, name: str, ids: tuple[str, ...], splits: tuple[Split, ...
         packed=folder / "none.npy",
         ids=ids,
         labels=tuple(int(i[1:]) % 3 for i in ids),
+        groups=tuple(range(len(ids))),
         genres=GENRES,
         dataset="invented",
         recipe_hash=load_recipe(name).hash,

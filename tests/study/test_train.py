@@ -12,7 +12,8 @@ import pytest
 
 from genrescope.classifier import Classifier
 from genrescope.datasets.track import Dataset, Track
-from genrescope.study.run import Options
+from genrescope.study.config import StudyConfig
+from genrescope.study.run import Options, run_study
 from genrescope.study.train import Trained, train_classifier
 from genrescope.training.recipe import load_recipe
 from silent import Silent
@@ -121,3 +122,32 @@ def test_a_handful_of_tracks_makes_no_model_that_is_sure_of_everything(
     shares = Classifier(tmp_path / "mine", threads=1).probabilities(arrays)
     assert shares.max(axis=1).mean() < 0.95
     assert config["trained"]["recipe_hash"] == load_recipe({"extends": "svm", "search": {}}).hash
+
+
+@pytest.mark.parametrize(
+    ("artist", "same"), [(lambda i: f"artist {i % 4}", False), (unknown, True)]
+)
+def test_artists_reach_models_that_weight_them(artist: Artist, same: bool, tmp_path: Path) -> None:
+    dataset = tracks(12, lambda i: artist(i) if i % 2 else None)
+    recipes = [
+        load_recipe(
+            {
+                "name": name,
+                "representation": {"name": "descriptors"},
+                "model": {"name": "lda", "group_weight": weight},
+            }
+        )
+        for name, weight in (("plain", 0.0), ("weighted", 1.0))
+    ]
+    options = Options(jobs=1, store=tmp_path / "store", trainer_flags={"devices": 1})
+    config = StudyConfig(recipes=recipes, protocols=["random"], seeds=1)
+    study = run_study(config, dataset, tmp_path / "study", options, Silent())
+    plain, weighted = ([one.confidence for one in cell.tested[0]] for cell in study.cells)
+    assert (plain == pytest.approx(weighted, abs=1e-6)) == same
+    models = []
+    for recipe in recipes:
+        folder = tmp_path / recipe.name
+        train_classifier(recipe, dataset, folder, options, Silent())
+        rows = np.array([track.descriptors for track in dataset.tracks], dtype=np.float32)
+        models.append(Classifier(folder).probabilities(rows))
+    assert np.allclose(*models, atol=1e-5) == same

@@ -11,6 +11,7 @@ from genrescope.classifier import Classifier
 from genrescope.datasets.gtzan import read
 from genrescope.errors import GenrescopeError
 from genrescope.models import make_model
+from genrescope.models.classical import fit_estimator
 from genrescope.representations import make_representation
 from genrescope.training import data as data_module
 from genrescope.training.data import PackedTracks
@@ -484,3 +485,34 @@ def test_windows_and_masks_are_reported_where_they_do_not_fit(tmp_path) -> None:
         run(masked, tmp_path / "b")
     with pytest.raises(GenrescopeError, match="depths"):
         run(modern().model_copy(update={"optimiser": Optimiser(lr=1, layer_decay=0.5)}), tmp_path)
+
+
+def test_groups_of_all_tracks_and_versions_reach_an_estimator(tmp_path: Path) -> None:
+    values, labels = rows(60)
+    groups = np.arange(60) // 4 % 7
+    train, valid = np.arange(40), np.arange(40, 60)
+    both = np.concatenate([values, values + 1])  # two versions of every track
+    recipe = load_recipe(
+        {
+            "name": "weighted",
+            "representation": {"name": "descriptors"},
+            "model": {"name": "lda", "group_weight": 1.0},
+        }
+    )
+    packed = [
+        PackedTracks(make_representation("descriptors"), both, part, labels[part], 2, groups[part])
+        for part in (train, valid)
+    ]
+    fitted = fit(recipe, *packed, shape=(57,), genres=GENRES, seed=0, folder=tmp_path)
+    order = np.concatenate([part + 60 * n for part in (train, valid) for n in (0, 1)])
+    expected, plain = (
+        fit_estimator(
+            "lda", both[order], labels[order % 60], GENRES, 0, {"group_weight": 1.0}, found
+        )
+        for found in (groups[order % 60], None)
+    )
+    seen = torch.from_numpy(values)
+    with torch.no_grad():
+        logits = fitted.network(seen)
+        torch.testing.assert_close(logits, expected(seen))
+        assert not torch.allclose(logits, plain(seen), atol=0.01)

@@ -71,6 +71,10 @@ class Backbone:
     encode_log_mel
         Encodes log-mel patches, float32 (windows, frames, bands); None for networks that take
         waveforms.
+    feature_maps
+        Of log-mel patches, the feature maps that vary, by layer: float32 (windows, maps, frames),
+        each divided by its standard deviation over the frames of typical music; None for networks
+        of which these are not known.
     """
 
     name: str
@@ -82,6 +86,7 @@ class Backbone:
     encode: Callable[..., BackboneOutput]
     margin: int = 0
     encode_log_mel: Callable[[NDArray[np.float32]], BackboneOutput] | None = None
+    feature_maps: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]] | None = None
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,12 @@ class MusicnnConfig(BackboneConfig):
         session = open_session((folder / f"{self.source}.onnx").read_bytes())
         data_set = self.source.split("_", maxsplit=1)[0]
         tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))
-        outputs = [output.name for output in session.get_outputs()]
+        outputs = {output.name: len(output.shape) for output in session.get_outputs()}
+        vectors = [name for name, dimensions in outputs.items() if dimensions == 2]
         silence = np.zeros((1, log_mel.PATCH, log_mel.BANDS), dtype=np.float32)
 
         def run(patches: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-            return dict(zip(outputs, session.run(outputs, {"log_mel": patches}), strict=True))
+            return dict(zip(vectors, session.run(vectors, {"log_mel": patches}), strict=True))
 
         widths = {layer: rows.shape[1] for layer, rows in run(silence).items()}
 
@@ -66,6 +67,20 @@ class MusicnnConfig(BackboneConfig):
             tags = layers["tags"]
             likelihoods = np.clip(tags, _MIN_LIKELIHOOD, 1 - _MIN_LIKELIHOOD)
             return BackboneOutput({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
+
+        scales = _scales(folder / f"{self.source}_scales.json")
+
+        def feature_maps(patches: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            batches = [
+                session.run(list(scales), {"log_mel": patches[start : start + _BATCH]})
+                for start in range(0, len(patches), _BATCH)
+            ]
+            found: dict[str, NDArray[np.float32]] = {}
+            for place, (layer, scale) in enumerate(scales.items()):
+                maps = np.concatenate([batch[place] for batch in batches])
+                live = scale > 0
+                found[layer] = np.asarray(maps[:, live] / scale[live, None])
+            return found
 
         def encode(waveform: Waveform, *, is_continuation: bool = False) -> BackboneOutput:
             return encode_log_mel(log_mel.to_patches(waveform, is_continuation=is_continuation))
@@ -80,4 +95,13 @@ class MusicnnConfig(BackboneConfig):
             encode=encode,
             margin=log_mel.HOP,
             encode_log_mel=encode_log_mel,
+            feature_maps=feature_maps if scales else None,
         )
+
+
+def _scales(path: Path) -> dict[str, NDArray[np.float32]]:
+    # By layer: the standard deviation of each map, 0 for one that is dead.
+    if not path.exists():
+        return {}
+    scales = json.loads(path.read_text(encoding="utf-8"))
+    return {layer: np.array(sds, dtype=np.float32) for layer, sds in scales.items()}

@@ -141,6 +141,8 @@ def make_folder_representation(folder: Path, config: ClassifierConfig) -> Repres
 
 def _unpinned(settings: Any) -> Any:
     # A backbone outside the package whose weights are not pinned by a checksum; None if all are.
+    if isinstance(settings, list):
+        return next(filter(None, map(_unpinned, settings)), None)
     if not isinstance(settings, dict):
         return None
     given = settings.get("backbones", ())

@@ -275,8 +275,7 @@ def _folds(
     _require_enough(tracks, genres, count, grouped=grouped, left=left)
     kind = StratifiedGroupKFold if grouped else StratifiedKFold
     splitter = kind(n_splits=count, shuffle=True, random_state=seed)
-    # A track of unknown artist is an artist of its own.
-    groups = [track.group or f"track {track.id}" for track in tracks] if grouped else None
+    groups = [track.unit for track in tracks] if grouped else None
     folds = [
         ([tracks[i] for i in train], [tracks[i] for i in test])
         for train, test in splitter.split(genres, genres, groups)
@@ -304,7 +303,7 @@ def _require_enough(
             "No track's artist is known, so no artist-disjoint split can be made. Give artists "
             "(an artist column, or metadata/GTZANindex.txt for GTZAN), or use protocol `random`."
         )
-    artists = {track.group or f"track {track.id}" for track in tracks}
+    artists = {track.unit for track in tracks}
     if grouped and len(artists) < count:
         raise _too_few_artists("There are", count, left)
 

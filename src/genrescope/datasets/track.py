@@ -54,6 +54,11 @@ class Track:
     group: str | None = None
     faults: tuple[str, ...] = ()
 
+    @property
+    def unit(self) -> str:
+        """What must not be on both sides of a split: the group, or the track if it is unknown."""
+        return self.group or f"track {self.id}"
+
 
 def spelt_alike(artist: str) -> str:
     """Normalise an artist's name: case, spaces, full stops, commas and "&".
@@ -161,6 +166,13 @@ class Dataset:
             line = f"{track.id}|{track.genre}|{track.group}|{sources}|{row}\n"
             digest.update(line.encode())
         return digest.hexdigest()[:16]
+
+    def group_numbers(self, ids: Sequence[str]) -> tuple[int, ...]:
+        """Number the groups of these tracks: equal for those of one artist, from 0."""
+        unit_of = {track.id: track.unit for track in self.tracks}
+        units = [unit_of[i] for i in ids]
+        numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+        return tuple(numbers[unit] for unit in units)
 
     def with_usable(self, ids: Collection[str], *, allow_missing_genres: bool) -> Dataset:
         """Return the dataset without the genres that have no usable track.

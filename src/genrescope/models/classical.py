@@ -32,21 +32,29 @@ ESTIMATORS: dict[str, Fit] = {}
 ESTIMATOR_VERSIONS = {"decision-tree": 2, "knn": 2, "svm": 2}
 """Incremented when an estimator's logits change, so that older results are not reused."""
 
+_GIVEN = frozenset({"rows", "labels", "seed", "groups"})
+
+Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-def estimator(name: str, *, scaled: bool = True) -> Callable[[Fit], Fit]:
+def estimator(name: str, *, scaled: bool = True, grouped: bool = False) -> Callable[[Fit], Fit]:
     """Register a function of rows, labels, a seed and parameters.
 
-    It takes float32 (tracks, columns), standardised if ``scaled``, and int64 (tracks,). It gives a
+    It takes float32 (tracks, columns), standardised if ``scaled``, and int64 (tracks,); if
+    ``grouped``, also ``groups``, int64 (tracks,), equal for tracks of one artist. It gives a
     module from such rows to the logits of the genres in the labels, in ascending order.
     """
 
     def register(fit: Fit) -> Fit:
         @wraps(fit)
-        def fit_all(rows: Rows, labels: Labels, seed: int, genres: int, **own: Any) -> nn.Module:
+        def fit_all(
+            rows: Rows, labels: Labels, seed: int, groups: Labels, genres: int, **own: Any
+        ) -> nn.Module:
             tensor = torch.from_numpy(rows)
             scale = Standardise(tensor) if scaled else nn.Identity()
+            if grouped:
+                own["groups"] = groups
             model = fit(scale(tensor).numpy(), labels, seed, **own)
             return nn.Sequential(scale, model, Spread(np.unique(labels), genres))
 
@@ -58,11 +66,17 @@ def estimator(name: str, *, scaled: bool = True) -> Callable[[Fit], Fit]:
 
 def check_estimator(name: str, parameters: dict[str, Any]) -> None:
     """Raise GenrescopeError if a parameter is unknown or of a wrong type."""
-    check_parameters(name, ESTIMATORS[name], parameters, frozenset({"rows", "labels", "seed"}))
+    check_parameters(name, ESTIMATORS[name], parameters, _GIVEN)
 
 
 def fit_estimator(
-    name: str, arrays: Rows, labels: Labels, genres: int, seed: int, parameters: dict[str, Any]
+    name: str,
+    arrays: Rows,
+    labels: Labels,
+    genres: int,
+    seed: int,
+    parameters: dict[str, Any],
+    groups: Labels | None = None,
 ) -> nn.Module:
     """Fit a classical model.
 
@@ -80,6 +94,8 @@ def fit_estimator(
         Of random choices, if there are any.
     parameters
         The estimator's own.
+    groups
+        (tracks,), equal for tracks of one artist; by default each is an artist of its own.
 
     Returns
     -------
@@ -96,7 +112,8 @@ def fit_estimator(
             f"Model {name} takes rows of columns, not arrays of shape {arrays.shape[1:]}."
         )
     try:
-        return ESTIMATORS[name](arrays, labels, seed, genres, **parameters).eval()
+        groups = np.arange(len(labels)) if groups is None else groups
+        return ESTIMATORS[name](arrays, labels, seed, groups, genres, **parameters).eval()
     except (TypeError, ValueError) as error:
         raise GenrescopeError(f"Model {name}: {error}.") from error
 
@@ -109,21 +126,32 @@ def logistic_regression(rows: Rows, labels: Labels, seed: int, c: Positive = 0.0
     return _linear(LogisticRegression(C=c, max_iter=2000, random_state=seed).fit(rows, labels))
 
 
-@estimator("lda")
+@estimator("lda", grouped=True)
 def lda(
-    rows: Rows, labels: Labels, seed: int, shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.8
+    rows: Rows,
+    labels: Labels,
+    seed: int,
+    groups: Labels,
+    shrinkage: Share = 0.8,
+    group_weight: Share = 0.0,
 ) -> nn.Module:
     """Linear discriminant analysis with shrunk covariance, on standardised columns.
 
-    All genres have the same prior, whatever their numbers of tracks.
+    All genres have the same prior, whatever their numbers of tracks. Each of an artist's n tracks
+    counts ``n ** -group_weight``: from 0, all tracks alike, to 1, all artists alike.
     """
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: PLC0415
-
     del seed  # deterministic
-    count = len(np.unique(labels))
-    priors = np.full(count, 1 / count)
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors)
-    return _linear(model.fit(rows, labels))
+    exact = rows.astype(np.float64)
+    _, places = np.unique(labels, return_inverse=True)
+    _, artist, tracks = np.unique(groups, return_inverse=True, return_counts=True)
+    shares = np.eye(places.max() + 1)[places] * (1 / tracks[artist, None]) ** group_weight
+    shares /= shares.sum(axis=0)
+    means = shares.T @ exact
+    # The genres' covariances, averaged, are ``spread.T @ spread``.
+    spread = (exact - means[places]) * np.sqrt(shares.mean(axis=1))[:, None]
+    ridge = shrinkage * (spread**2).sum() / rows.shape[1]
+    weight = _solve(np.sqrt(1 - shrinkage) * spread, ridge, means)
+    return _linear_layer(weight, -0.5 * (weight * means).sum(axis=1))
 
 
 @estimator("knn")
@@ -473,14 +501,33 @@ def _depth(left: NDArray[Any], right: NDArray[Any]) -> int:
     return depth
 
 
+def _solve(
+    spread: NDArray[np.float64], ridge: float, rows: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    # Rows times the inverse of ``spread.T @ spread`` + ridge · I, symmetric and possibly singular.
+    from scipy.linalg import lstsq, solve  # noqa: PLC0415
+
+    if ridge and len(spread) < spread.shape[1]:  # Woodbury's identity: a smaller system
+        small = spread @ spread.T + ridge * np.eye(len(spread))
+        found = solve(small, spread @ rows.T, assume_a="pos")
+        return np.asarray((rows - found.T @ spread) / ridge)
+    matrix = spread.T @ spread + ridge * np.eye(spread.shape[1])
+    found = solve(matrix, rows.T, assume_a="pos") if ridge else lstsq(matrix, rows.T)[0]
+    return np.asarray(found.T)
+
+
 def _linear(model: Any) -> nn.Linear:
     coefficients, intercept = np.asarray(model.coef_), np.asarray(model.intercept_)
     if len(coefficients) == 1:  # scikit-learn has one row for two classes
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercept = np.concatenate([-intercept, intercept]) / 2
-    layer = nn.Linear(coefficients.shape[1], len(coefficients)).requires_grad_(requires_grad=False)
-    layer.weight.copy_(torch.from_numpy(coefficients))
-    layer.bias.copy_(torch.from_numpy(intercept))
+    return _linear_layer(coefficients, intercept)
+
+
+def _linear_layer(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], len(weight)).requires_grad_(requires_grad=False)
+    layer.weight.copy_(torch.from_numpy(weight))
+    layer.bias.copy_(torch.from_numpy(bias))
     return layer
 
 

@@ -2,12 +2,15 @@
 
 import genrescope.backbones  # noqa: F401  fills the registry that some of these use
 from genrescope.representations import (
+    block_level,
     descriptors,
     embedding,
     mel_from_image,
     mel_image,
     mfcc,
+    picture_concat,
     picture_embedding,
+    second_order,
     segments,
     waveform,
 )
@@ -20,13 +23,16 @@ from genrescope.representations.representation import (
 __all__ = [
     "REPRESENTATIONS",
     "Representation",
+    "block_level",
     "descriptors",
     "embedding",
     "make_representation",
     "mel_from_image",
     "mel_image",
     "mfcc",
+    "picture_concat",
     "picture_embedding",
+    "second_order",
     "segments",
     "waveform",
 ]

@@ -87,11 +87,7 @@ class Embedding(Representation):
         return self._encode(resample(waveform, sampling_rate, self.sampling_rate))
 
     def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
-        # A span is a whole number of frames, so each of the concatenated spans is one window; where
-        # frames overlap, the last one crosses the seam.
-        span_s = self._opened()[0].window_s * self.sampling_rate / sampling_rate
-        found = excerpts(path, sampling_rate, span_s=span_s, max_spans=self.windows)
-        return np.concatenate(found.waveforms), found.warnings
+        return decode_windows(path, sampling_rate, self._opened()[0], self.windows)
 
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         first, *_ = self._opened()
@@ -118,3 +114,33 @@ class Embedding(Representation):
 
     def _opened(self) -> list[Backbone]:
         return [open_backbone(make_backbone_config(backbone)) for backbone in self.backbones]
+
+
+def decode_windows(
+    path: Path, sampling_rate: int, backbone: Backbone, windows: int
+) -> tuple[Waveform, tuple[AudioWarning, ...]]:
+    """Decode an audio file, of a long one only some windows, evenly spread.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sampling_rate
+        To decode at, in Hz; the samples then count as those at ``backbone.sampling_rate``.
+    backbone
+        Its windows are meant.
+    windows
+        Maximum number of them.
+
+    Returns
+    -------
+    waveform
+        float32 (samples,), mono, in [-1, 1]; the windows follow one another.
+    warnings
+        Notes about the decoded file.
+    """
+    # A span is a whole number of frames, so each of the concatenated spans is one window; where
+    # frames overlap, the last one crosses the seam.
+    span_s = backbone.window_s * backbone.sampling_rate / sampling_rate
+    found = excerpts(path, sampling_rate, span_s=span_s, max_spans=windows)
+    return np.concatenate(found.waveforms), found.warnings

@@ -11,40 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import Waveform
 from genrescope.representations import picture
 from genrescope.representations.representation import Array, representation
 
 _STEP_DB = picture.POWER_RANGE_DB / 255
-
-
-def compute(waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
-    """Compute the array from audio.
-
-    Parameters
-    ----------
-    waveform
-        float32 (samples,), mono, in [-1, 1].
-    sampling_rate
-        In Hz; resampled to 22,050.
-
-    Returns
-    -------
-    mel
-        float32 (128, 336), mel bin (low first) × column, in dB of power below the clip's maximum:
-        -40 to 0. A range below 40 dB is stretched to it, as in the pictures.
-
-    Raises
-    ------
-    ValueError
-        If the clip is shorter than 1,025 samples at 22,050 Hz.
-    """
-    return _to_db(picture.grid_of_waveform(waveform, sampling_rate))
-
-
-def of_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Recover the array from a published picture, uint8 (288, 432, 3); see ``compute``."""
-    return _to_db(picture.grid_of_picture(pixels))
 
 
 def _to_db(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -53,7 +23,7 @@ def _to_db(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @representation("mel-from-image")
 @dataclass(frozen=True)
-class MelFromImage(picture.PictureRepresentation):
+class MelFromImage(picture.GridRepresentation):
     """Mel spectrogram in dB, recovered from the published PNG or computed from audio."""
 
     @property
@@ -61,13 +31,21 @@ class MelFromImage(picture.PictureRepresentation):
         """Mel bins, columns."""
         return (picture.BINS, picture.COLUMNS)
 
-    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
-        """See the module's ``compute``."""
-        return compute(waveform, sampling_rate)
+    def of_grid(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Convert a grid to dB.
 
-    def of_picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See the module's ``of_picture``."""
-        return of_picture(pixels)
+        Parameters
+        ----------
+        grid
+            uint8 (128, 336), colour indices: mel bin (low first) × column.
+
+        Returns
+        -------
+        mel
+            float32 (128, 336), in dB of power below the clip's maximum: -40 to 0. A range below
+            40 dB is stretched to it, as in the pictures.
+        """
+        return _to_db(grid)
 
     def pack(self, array: NDArray[np.float32]) -> Array:
         """Convert to 8 bits, without loss."""

@@ -220,3 +220,26 @@ class PictureRepresentation(Representation):
         if track.image is None:
             return super().of_track(track, transform, allow_damaged=allow_damaged)
         return self.of_picture(read(track.image))
+
+
+@dataclass(frozen=True)
+class GridRepresentation(PictureRepresentation):
+    """A representation made from the grid of mel bins × columns, whichever it comes from."""
+
+    @abstractmethod
+    def of_grid(self, grid: Pixels) -> NDArray[np.float32]:
+        """Make the array from a grid, uint8 (128, 336)."""
+
+    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
+        """Draw the grid of a clip and make the array from it.
+
+        Raises
+        ------
+        ValueError
+            If the clip is shorter than 1,025 samples at 22,050 Hz.
+        """
+        return self.of_grid(grid_of_waveform(waveform, sampling_rate))
+
+    def of_picture(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Make the array from a published picture, uint8 (288, 432, 3)."""
+        return self.of_grid(grid_of_picture(pixels))

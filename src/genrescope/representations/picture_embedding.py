@@ -14,7 +14,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import Waveform
 from genrescope.audio.spectral import mel_centres
 from genrescope.backbones import log_mel
 from genrescope.backbones.backbone import Backbone, make_backbone_config, open_backbone
@@ -48,7 +47,7 @@ def to_log_mel(grid: NDArray[np.uint8], loudest: float) -> NDArray[np.float32]:
 
 @representation("picture-embedding")
 @dataclass(frozen=True)
-class PictureEmbedding(picture.PictureRepresentation):
+class PictureEmbedding(picture.GridRepresentation):
     """Layers of musicnn's networks for the published picture, or for one drawn from audio.
 
     Attributes
@@ -86,15 +85,8 @@ class PictureEmbedding(picture.PictureRepresentation):
         """Columns."""
         return (sum(b.widths[layer] for b in self._opened() for layer in self.layers),)
 
-    def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
-        """Draw the clip's picture and encode it; float32 (columns,)."""
-        return self._encode(picture.grid_of_waveform(waveform, sampling_rate))
-
-    def of_picture(self, pixels: picture.Pixels) -> NDArray[np.float32]:
-        """Encode a published picture, uint8 (288, 432, 3); float32 (columns,)."""
-        return self._encode(picture.grid_of_picture(pixels))
-
-    def _encode(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def of_grid(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode a grid, uint8 (128, 336); float32 (columns,)."""
         patches = log_mel.patches(to_log_mel(grid, self.loudest))
         found = [b.encode_log_mel(patches).layers for b in self._opened() if b.encode_log_mel]
         return np.concatenate([one[layer].mean(axis=0) for one in found for layer in self.layers])

@@ -281,3 +281,30 @@ def make_representation(name: str, parameters: Mapping[str, Any] | None = None) 
             f"{MAX_VALUES:,} are allowed."
         )
     return created
+
+
+def make_nested(settings: str | Mapping[str, Any] | Representation) -> Representation:
+    """Create a representation that is a parameter, ``of``, of another.
+
+    Parameters
+    ----------
+    settings
+        Its name, or a mapping of name and parameters, with or without the version.
+
+    Raises
+    ------
+    ValueError
+        If it needs another version, or has others as a parameter itself.
+    GenrescopeError
+        As of ``make_representation``.
+    """
+    if isinstance(settings, Representation):
+        return settings
+    given = {"name": settings} if isinstance(settings, str) else dict(settings)
+    name, version = given.pop("name", ""), given.pop("version", None)
+    if hasattr(REPRESENTATIONS.get(name), "of"):
+        raise ValueError(f"{name} cannot be nested")
+    made = make_representation(name, given)
+    if version not in {None, made.version}:
+        raise ValueError(f"it needs version {version} of {name}, and this is {made.version}")
+    return made

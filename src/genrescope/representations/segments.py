@@ -13,7 +13,7 @@ from genrescope.audio import Waveform, resample
 from genrescope.representations.representation import (
     Array,
     Representation,
-    make_representation,
+    make_nested,
     representation,
 )
 
@@ -44,13 +44,7 @@ class Segments(Representation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.of, Representation):
-            return
-        settings = {"name": self.of} if isinstance(self.of, str) else dict(self.of)
-        settings.pop("version", None)
-        if settings.get("name") == self.name:
-            raise ValueError("segments cannot be nested")
-        object.__setattr__(self, "of", make_representation(settings.pop("name", ""), settings))
+        object.__setattr__(self, "of", make_nested(self.of))
         object.__setattr__(self, "sampling_rate", self._inner.sampling_rate)
 
     @property

@@ -58,8 +58,8 @@ class CellTask:
         A ``.npy`` file, (versions × tracks, *shape), shared by all processes.
     single_segments
         Whether ids are those of single segments; the first two axes of ``packed`` are then merged.
-    ids, labels
-        Of the packed tracks; labels index ``genres``.
+    ids, labels, groups
+        Of the packed tracks; labels index ``genres``, and groups are equal for those of one artist.
     folder
         For the cell's files.
     model_folder
@@ -76,6 +76,7 @@ class CellTask:
     packed: Path
     ids: tuple[str, ...]
     labels: tuple[int, ...]
+    groups: tuple[int, ...]
     genres: tuple[str, ...]
     dataset: str
     recipe_hash: str
@@ -202,6 +203,7 @@ def usable(splits: tuple[Split, ...], ids: tuple[str, ...], labels: tuple[int, .
 def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) -> Fold:
     recipe, representation = task.recipe, task.recipe.make_representation()
     labels = np.array(task.labels, dtype=np.int64)
+    groups = np.array(task.groups, dtype=np.int64)
     train, valid, test = task.index(number)
     versions = 1 + len(recipe.augmentations)
     folder = task.folder / f"fold-{number}"
@@ -212,8 +214,8 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
     began = time.monotonic()
     fitted = fit(
         recipe,
-        PackedTracks(representation, packed, train, labels[train], versions),
-        PackedTracks(representation, packed, valid, labels[valid], versions),
+        PackedTracks(representation, packed, train, labels[train], versions, groups[train]),
+        PackedTracks(representation, packed, valid, labels[valid], versions, groups[valid]),
         shape=(1, *shape[1:]) if task.single_segments else shape,
         genres=len(task.genres),
         seed=task.seed,

@@ -36,6 +36,7 @@ def ensemble_task(ensemble: Ensemble, members: Sequence[CellTask]) -> CellTask:
         recipe=first.recipe.model_copy(update={"name": ensemble.name}),
         ids=tuple(first.ids[i] for i in kept),
         labels=tuple(first.labels[i] for i in kept),
+        groups=tuple(first.groups[i] for i in kept),
         recipe_hash=own_hash,
         data_checksum=hashlib.sha256(
             "".join(member.data_checksum for member in members).encode()

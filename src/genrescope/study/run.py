@@ -371,6 +371,7 @@ def _tasks(
                 continue
             ids = collection.ids
             labels = tuple(dataset.genres.index(genre_of[i]) for i in ids)
+            groups = dataset.group_numbers(ids)
             if single := get_protocol(protocol).of_segments:
                 if not representation.segmented:
                     continue  # its input is whole tracks
@@ -380,7 +381,10 @@ def _tasks(
                         unavailable.append(_lack(recipe, protocol, NO_SPLIT, cause))
                     continue
                 ids = tuple(segment_id(i, n) for i in ids for n in range(SEGMENTS))
-                labels = tuple(label for label in labels for _ in range(SEGMENTS))
+                labels, groups = (
+                    tuple(number for number in numbers for _ in range(SEGMENTS))
+                    for numbers in (labels, groups)
+                )
             if (reason := usable(parts, ids, labels)) is not None:
                 if not any(u.recipe == recipe.name and u.protocol == protocol for u in unavailable):
                     unavailable.append(_lack(recipe, protocol, NO_TRACKS, reason))
@@ -403,6 +407,7 @@ def _tasks(
                     packed=files[id(collection)],
                     ids=ids,
                     labels=labels,
+                    groups=groups,
                     genres=dataset.genres,
                     dataset=dataset.name,
                     recipe_hash=original.hash,

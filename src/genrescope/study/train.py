@@ -108,6 +108,7 @@ def train_classifier(
         place = {track: i for i, track in enumerate(collection.ids)}
         genre_of = {track.id: dataset.genres.index(track.genre) for track in dataset.tracks}
         labels = np.array([genre_of[i] for i in collection.ids], dtype=np.int64)
+        groups = np.array(dataset.group_numbers(collection.ids), dtype=np.int64)
         split = _held_back(dataset, place)
         train, valid = (
             np.array([place[i] for i in part], dtype=np.int64)
@@ -123,10 +124,16 @@ def train_classifier(
             if "micro_batch" in row:
                 listener.note(f"{recipe.name}, on all tracks: {row['micro_batch']}")
 
+        fit_part, held_part = (
+            PackedTracks(
+                representation, collection.packed, part, labels[part], versions, groups[part]
+            )
+            for part in (train, valid)
+        )
         fitted = fit(
             plain,
-            PackedTracks(representation, collection.packed, train, labels[train], versions),
-            PackedTracks(representation, collection.packed, valid, labels[valid], versions),
+            fit_part,
+            held_part,
             shape=representation.shape,
             genres=len(dataset.genres),
             seed=0,

@@ -45,14 +45,15 @@ def fit_classical(
     normaliser = fit_normaliser(recipe, train, segmented=segmented)
 
     def fitted(tracks: PackedTracks, settings: dict[str, Any]) -> nn.Module:
-        arrays, labels = tracks.arrays, tracks.labels
+        arrays, labels, groups = tracks.arrays, tracks.labels, tracks.groups
         if segmented:
-            labels = labels.repeat(arrays.shape[1])
+            labels, groups = labels.repeat(arrays.shape[1]), groups.repeat(arrays.shape[1])
             arrays = arrays.flatten(0, 1)
         rows = normaliser(arrays).numpy()
         parameters = {**recipe.model.parameters, **settings}
         model = nn.Sequential(
-            normaliser, fit_estimator(recipe.model.name, rows, labels, genres, seed, parameters)
+            normaliser,
+            fit_estimator(recipe.model.name, rows, labels, genres, seed, parameters, groups),
         )
         return (SegmentNetwork(model) if segmented else model).eval()
 

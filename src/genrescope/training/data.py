@@ -36,6 +36,8 @@ class PackedTracks(Dataset[Batch]):
         int64 (tracks,), one for each index.
     versions
         Of each track; the first is the unchanged one.
+    groups
+        int64 (tracks,), equal for tracks of one artist; by default each is an artist of its own.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class PackedTracks(Dataset[Batch]):
         index: NDArray[np.int64],
         labels: NDArray[np.int64],
         versions: int = 1,
+        groups: NDArray[np.int64] | None = None,
     ) -> None:
         steps = np.arange(versions)[:, None] * (len(packed) // versions)
         self._unpack: Callable[[Array], NDArray[np.float32]] = representation.unpack
         self._packed = np.ascontiguousarray(packed[(steps + index).ravel()])
         self._labels = torch.from_numpy(np.tile(labels, versions))
+        self._groups = np.tile(index if groups is None else groups, versions)
         self._tracks = len(index)
 
     def __len__(self) -> int:
@@ -71,6 +75,7 @@ class PackedTracks(Dataset[Batch]):
         """The unchanged version of the first ``tracks`` tracks."""
         some = copy(self)
         some._packed, some._labels = self._packed[:tracks], self._labels[:tracks]
+        some._groups = self._groups[:tracks]
         some._tracks = tracks
         return some
 
@@ -85,6 +90,7 @@ class PackedTracks(Dataset[Batch]):
         both = copy(self)
         both._packed = np.concatenate([self._packed, others._packed])
         both._labels = torch.cat([self._labels, others._labels])
+        both._groups = np.concatenate([self._groups, others._groups])
         both._tracks = len(both._labels)  # each version counts as a track of its own from here
         return both
 
@@ -92,6 +98,11 @@ class PackedTracks(Dataset[Batch]):
     def labels(self) -> NDArray[np.int64]:
         """int64 (arrays,)."""
         return self._labels.numpy()
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """int64 (arrays,)."""
+        return self._groups
 
     @property
     def values(self) -> int:
