@@ -129,7 +129,7 @@ def measure(
         If the worker processes cannot be started.
     """
     asked = {track.id: [m for m in models if track.id in m.tracks] for track in tracks}
-    # Tracks in random order: so what is done tells how long the rest will take.
+    # Tracks in random order: so what is done shows how long the rest will take.
     mixed = [tracks[i] for i in np.random.default_rng(0).permutation(len(tracks))]
     jobs = [
         (track, transform)
