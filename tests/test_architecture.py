@@ -16,7 +16,7 @@ FLOORS = {
     "errors": 0,
     "system": 0,
     "io": 0,
-    "reading": 0,
+    "files": 0,
     "workers": 0,
     "table": 0,
     "database": 0,

@@ -18,7 +18,7 @@ from typing import Any, Self
 import filelock
 
 from genrescope.errors import InputError
-from genrescope.reading import kind_of
+from genrescope.files import kind_of
 
 _DAMAGED = "malformed"  # in SQLite's message
 _MIN_FREE = 2**17  # bytes; SQLite needs more than 2**15 at once

@@ -13,7 +13,7 @@ from typing import Any
 
 from genrescope.environment import HUB_TIMEOUT_S, configure
 from genrescope.errors import GenrescopeError, InputError, install
-from genrescope.reading import sha256
+from genrescope.files import sha256
 
 MAX_BYTES = 2**30
 """Maximum size of a model folder to fetch."""

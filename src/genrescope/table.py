@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genrescope.errors import InputError
+from genrescope.files import read_bounded
 from genrescope.io import CsvReader
-from genrescope.reading import read_bounded
 
 MAX_TABLE_BYTES = 64 * 2**20
 """Size limit of a table: some 500,000 rows of a path, a genre and an artist."""

@@ -24,7 +24,7 @@ from threading import Thread
 from typing import Any, Self, TypeVar
 
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.reading import check_regular
+from genrescope.files import check_regular
 from genrescope.system import interrupts_held, path_for_others
 
 _Item = TypeVar("_Item")

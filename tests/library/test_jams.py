@@ -17,7 +17,7 @@ from genrescope.classifier import Prediction
 from genrescope.cli.app import app
 from genrescope.errors import InputError
 from genrescope.io import read_back
-from genrescope.library.catalogue import Known
+from genrescope.library.catalogue import CatalogueTrack
 from genrescope.library.export import Written, write_jams
 
 jams = pytest.importorskip("jams")
@@ -30,8 +30,8 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def known(path: Path, prediction: Prediction | None = MOODS) -> Known:
-    return Known(path, 1, 1, None, "0123456789abcdef", prediction, None)
+def known(path: Path, prediction: Prediction | None = MOODS) -> CatalogueTrack:
+    return CatalogueTrack(path, 1, 1, None, "0123456789abcdef", prediction, None)
 
 
 def read(folder: Path) -> list[Any]:

@@ -30,7 +30,7 @@ import genrescope
 from genrescope.classifier import Classifier
 from genrescope.errors import InputError
 from genrescope.library import scan
-from genrescope.library.catalogue import Catalogue, Waiting
+from genrescope.library.catalogue import Catalogue, WaitingFile
 from hostile import hostile
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -452,7 +452,7 @@ def test_many_threads_at_once_learn_the_names_of_tags_once(library: Path, tmp_pa
                 waiting = list(catalogue.waiting(str(library), model))
 
                 def keep(
-                    file: Waiting, catalogue: Catalogue = catalogue, model: int = model
+                    file: WaitingFile, catalogue: Catalogue = catalogue, model: int = model
                 ) -> None:
                     together.wait(20)
                     catalogue.save(file.row, file.path.stat(), None, model, answer)

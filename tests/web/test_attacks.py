@@ -24,7 +24,7 @@ import genrescope
 from genrescope.web.clients import client_of
 from genrescope.web.middleware import RequestGuard
 from genrescope.web.queue import FairQueue, FullError
-from genrescope.web.temporary import ServerFolder
+from genrescope.web.temporary_folder import ServerFolder
 from web_server import Server, running
 
 pytestmark = pytest.mark.xdist_group("web-attacks")

@@ -21,7 +21,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from genrescope.audio.tags import TagSizeError, leading_end, trailing_size
 from genrescope.errors import InputError
-from genrescope.reading import check_regular
+from genrescope.files import check_regular
 
 Ranges = list[tuple[int, int]]
 """Byte ranges (start, stop) of a file, in order."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from genrescope.errors import InputError
-from genrescope.reading import check_regular, not_regular, unreadable
+from genrescope.files import check_regular, not_regular, unreadable
 from genrescope.system import READ_FLAGS
 
 REPLACE = "Replace the file with an intact copy or remove it"

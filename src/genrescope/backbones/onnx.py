@@ -23,8 +23,8 @@ from genrescope.backbones.backbone import (
     run_batches,
 )
 from genrescope.errors import InputError
+from genrescope.files import read_bounded
 from genrescope.inference import first_line, open_session
-from genrescope.reading import read_bounded
 
 MAX_BYTES = 2**30
 INPUTS = ("waveform", "log-mel")

@@ -13,7 +13,7 @@ from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.classifier.explain import Explanation, explain
 from genrescope.errors import GenrescopeError, InputError, one_line
-from genrescope.reading import unreadable
+from genrescope.files import unreadable
 from genrescope.workers import WorkerPool, parallel_map
 
 _log = logging.getLogger("genrescope")

@@ -20,9 +20,9 @@ from genrescope.classifier import folder as files
 from genrescope.classifier.folder import CONFIG, ONNX
 from genrescope.classifier.prediction import Prediction, Timeline
 from genrescope.errors import GenrescopeError, InputError, WaveformError, one_line
+from genrescope.files import read_bounded, sha256
 from genrescope.hub import find_model, push
 from genrescope.inference import MAX_MODEL_BYTES, first_line, on_gpu
-from genrescope.reading import read_bounded, sha256
 from genrescope.representations.embedding import Embedding
 from genrescope.representations.representation import Analysis
 

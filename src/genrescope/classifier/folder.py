@@ -21,9 +21,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from genrescope.backbones.backbone import SEPARATOR
 from genrescope.datasets.track import MAX_GENRES, genre_fault
 from genrescope.errors import GenrescopeError, InputError, one_line
+from genrescope.files import read_bounded
 from genrescope.hub import MODEL_FILES, WeightsNotAvailableError
 from genrescope.inference import MAX_MODEL_BYTES, open_session
-from genrescope.reading import read_bounded
 from genrescope.representations import Representation, make_representation
 
 CONFIG, ONNX, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"

@@ -12,8 +12,8 @@ import typer
 from genrescope.cli.console import note, note_passed_over, require
 from genrescope.cli.options import ModelOption, RevisionOption, WorkersOption
 from genrescope.errors import GenrescopeError
+from genrescope.files import is_file
 from genrescope.io import check_output, picture_kind, write_picture
-from genrescope.reading import is_file
 
 if TYPE_CHECKING:
     from genrescope.classifier.batch import FileResult

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from genrescope.cli.console import ERR, OUT, note, say, say_json
-from genrescope.cli.training_data import LAYOUT
+from genrescope.cli.training_options import LAYOUT
 from genrescope.datasets.layout import Layout
 from genrescope.errors import GenrescopeError
 from genrescope.io import check_folder

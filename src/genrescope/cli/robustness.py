@@ -11,7 +11,7 @@ import typer
 
 from genrescope.cli.console import ERR, OUT, StoppedError, note, require, say_json
 from genrescope.cli.options import ROBUSTNESS_TABLES, RevisionOption, WorkersOption
-from genrescope.cli.training_data import LAYOUT, names
+from genrescope.cli.training_options import LAYOUT, names
 from genrescope.datasets.layout import Layout
 from genrescope.errors import InputError, one_line
 from genrescope.io import check_folder, check_output, write_picture

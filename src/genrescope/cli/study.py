@@ -9,7 +9,7 @@ import typer
 
 from genrescope.cli.console import ERR, OUT, StoppedError, note, require, say
 from genrescope.cli.options import ROBUSTNESS_TABLES, CacheOption, StrictOption
-from genrescope.cli.training_data import (
+from genrescope.cli.training_options import (
     DAMAGED,
     LAYOUT,
     MICRO_BATCH,

@@ -9,7 +9,7 @@ import typer
 
 from genrescope.cli.console import ERR, note, require, say
 from genrescope.cli.options import CacheOption, StrictOption
-from genrescope.cli.training_data import (
+from genrescope.cli.training_options import (
     DAMAGED,
     LAYOUT,
     MICRO_BATCH,

@@ -39,7 +39,7 @@ from genrescope.datasets.parquet import unpacked
 from genrescope.datasets.registry import reader_of
 from genrescope.datasets.track import genre_key, missing_genres_error
 from genrescope.errors import InputError
-from genrescope.reading import sha256
+from genrescope.files import sha256
 from genrescope.table import open_table
 from genrescope.workers import WorkerPool, parallel_map
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from genrescope.audio.walk import walk
 from genrescope.errors import InputError, one_line
-from genrescope.reading import check_regular
+from genrescope.files import check_regular
 
 Kind = Literal["missing", "corrupt", "duplicate", "faulty", "unlisted", "unused", "noted"]
 """Kinds of findings: see `Finding`."""

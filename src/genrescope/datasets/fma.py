@@ -20,8 +20,8 @@ from genrescope.datasets.published import (
 )
 from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import InputError
+from genrescope.files import unreadable
 from genrescope.io import CsvReader
-from genrescope.reading import unreadable
 
 FACTS = load_facts("fma")
 TABLE = Path("fma_metadata", "tracks.csv")

@@ -24,7 +24,7 @@ from genrescope.datasets.track import (
     spelt_alike,
 )
 from genrescope.errors import InputError
-from genrescope.reading import is_file, is_text, sha256, unreadable
+from genrescope.files import is_file, is_text, sha256, unreadable
 from genrescope.system import path_for_others
 from genrescope.table import Table, fold_name, open_table
 

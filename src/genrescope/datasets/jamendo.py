@@ -16,7 +16,7 @@ from genrescope.datasets.published import (
 )
 from genrescope.datasets.track import Dataset, Track
 from genrescope.errors import InputError
-from genrescope.reading import is_file
+from genrescope.files import is_file
 from genrescope.table import open_table
 
 FACTS = load_facts("jamendo")

@@ -16,7 +16,7 @@ from genrescope.datasets.facts import Facts
 from genrescope.datasets.findings import Finding, list_audio, problems_of
 from genrescope.datasets.track import Dataset, SplitLists, Track, genre_fault
 from genrescope.errors import InputError
-from genrescope.reading import is_file, is_text
+from genrescope.files import is_file, is_text
 
 PUBLISHED, LEAKY = "published", "leaky-published"
 """Names of a published split in ``Dataset.lists``: artist-disjoint as checked, and any other."""

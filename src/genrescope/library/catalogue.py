@@ -105,7 +105,7 @@ class CatalogueEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingFile:
     """A file that waits to be analysed.
 
     Attributes
@@ -124,7 +124,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class CatalogueTrack:
     """The catalogue's record of a file.
 
     Attributes
@@ -330,14 +330,14 @@ class Catalogue(Database):
         current = f"{_IS_CURRENT} AND model = ? AND {_LACKS_EMBEDDING}"
         return self._count(current, (model,), library)
 
-    def waiting(self, library: str, model: int, *, recursive: bool = True) -> Iterator[Waiting]:
+    def waiting(self, library: str, model: int, *, recursive: bool = True) -> Iterator[WaitingFile]:
         """Give the files that wait for a model, in the order they were found."""
         columns = "folders.path, name, model, error, fingerprint, embedding IS NULL"
         inside, values = _under(library, recursive=recursive)
         for page in self._rows(columns, f"{inside} AND {_WAITS}", (*values, model)):
             with self._validated():
                 found = [
-                    Waiting(
+                    WaitingFile(
                         row,
                         _path(folder, name),
                         _bytes(mark) if known == model and error is None and not bare else None,
@@ -397,7 +397,7 @@ class Catalogue(Database):
         Parameters
         ----------
         row
-            Of a ``Waiting``.
+            Of a ``WaitingFile``.
         stat
             Of the file, taken before the analysis; None if it could not be read.
         fingerprint
@@ -438,7 +438,7 @@ class Catalogue(Database):
 
     # The results.
 
-    def tracks(self, library: str | None = None) -> Iterator[Known]:
+    def tracks(self, library: str | None = None) -> Iterator[CatalogueTrack]:
         """Give the record of every analysed file that is there, in the order they were found.
 
         Parameters
@@ -541,7 +541,7 @@ class Catalogue(Database):
         )
         return self._pages(query, values)
 
-    def _known(self, row: tuple[Any, ...]) -> Known:
+    def _known(self, row: tuple[Any, ...]) -> CatalogueTrack:
         _, folder, name, size, mtime_ns, mark, model, genre, sure = row[:9]
         *packed, said, error, vector = row[9:]
         known = self._model(model)
@@ -554,7 +554,7 @@ class Catalogue(Database):
             prediction = Prediction(first, confidence, unsure, probabilities, tags, warnings)
         if not (isinstance(size, int) and isinstance(mtime_ns, int)):
             raise TypeError(f"{size!r} and {mtime_ns!r} are not a size and a time")
-        return Known(
+        return CatalogueTrack(
             _path(folder, name),
             size,
             from_integer(mtime_ns),

@@ -30,7 +30,7 @@ from genrescope.io import (
     write_text,
     written,
 )
-from genrescope.library.catalogue import Known
+from genrescope.library.catalogue import CatalogueTrack
 from genrescope.system import is_device_name
 
 _TAGS = 5  # the most probable, in formats that do not hold all of them
@@ -64,7 +64,7 @@ class Written:
         self.left_out[reason] = (count + 1, first)
 
 
-def to_row(known: Known) -> dict[str, Any]:
+def to_row(known: CatalogueTrack) -> dict[str, Any]:
     """Give the record of a file as JSON values.
 
     Returns
@@ -91,7 +91,7 @@ def to_row(known: Known) -> dict[str, Any]:
     }
 
 
-def write_csv(tracks: Iterable[Known], out: IO[str]) -> int:
+def write_csv(tracks: Iterable[CatalogueTrack], out: IO[str]) -> int:
     """Write ``path, genre, confidence, unsure, tags, warnings, error``; return the row count."""
     writer = CsvWriter(out)
     writer.row("path", "genre", "confidence", "unsure", "tags", "warnings", "error")
@@ -109,7 +109,7 @@ def write_csv(tracks: Iterable[Known], out: IO[str]) -> int:
     return count
 
 
-def write_jsonl(tracks: Iterable[Known], out: IO[str]) -> int:
+def write_jsonl(tracks: Iterable[CatalogueTrack], out: IO[str]) -> int:
     """Write one JSON object per line, as of ``to_row``; return their number."""
     count = 0
     for known in tracks:
@@ -118,7 +118,7 @@ def write_jsonl(tracks: Iterable[Known], out: IO[str]) -> int:
     return count
 
 
-def write_parquet(tracks: Iterable[Known], path: Path) -> int:
+def write_parquet(tracks: Iterable[CatalogueTrack], path: Path) -> int:
     """Write a Parquet file, whole or not at all; return the row count. Needs pyarrow.
 
     Probabilities and tags are maps from names to numbers; ``embedding`` is a list of float32, of
@@ -156,7 +156,7 @@ def write_parquet(tracks: Iterable[Known], path: Path) -> int:
     return count
 
 
-def write_playlists(tracks: Iterable[Known], folder: Path) -> Written:
+def write_playlists(tracks: Iterable[CatalogueTrack], folder: Path) -> Written:
     """Write a playlist (M3U8) for each genre.
 
     Parameters
@@ -215,7 +215,7 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def write_jams(tracks: Iterable[Known], folder: Path) -> Written:
+def write_jams(tracks: Iterable[CatalogueTrack], folder: Path) -> Written:
     """Write a JAMS file for each track. Needs jams.
 
     Genres are observations of ``tag_gtzan``, if the model has only GTZAN's ten, else of
@@ -253,7 +253,7 @@ def write_jams(tracks: Iterable[Known], folder: Path) -> Written:
     return done
 
 
-def _to_jams(known: Known, found: Prediction, seconds: float) -> Any:
+def _to_jams(known: CatalogueTrack, found: Prediction, seconds: float) -> Any:
     import jams  # noqa: PLC0415  an extra
 
     is_gtzan = set(found.probabilities) <= set(gtzan.GENRES)
@@ -325,7 +325,7 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield batch
 
 
-def _parquet_row(known: Known) -> dict[str, Any]:
+def _parquet_row(known: CatalogueTrack) -> dict[str, Any]:
     row = to_row(known)
     row["mtime_ns"] = to_integer(known.mtime_ns)  # of 64 bits; see there
     row["path"] = written(row["path"])

@@ -21,8 +21,8 @@ from genrescope.audio.walk import FoundFile, walk
 from genrescope.classifier import Classifier, Prediction
 from genrescope.classifier.batch import folder_fault
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.library.catalogue import Catalogue, CatalogueEntry, Changes, Waiting
-from genrescope.reading import no_folder, unreadable
+from genrescope.files import no_folder, unreadable
+from genrescope.library.catalogue import Catalogue, CatalogueEntry, Changes, WaitingFile
 from genrescope.workers import ClosedError, WorkerPool, parallel_map
 
 _SETTLE_S = 2.0  # a file that is still being copied changes more often than that
@@ -281,7 +281,7 @@ def _entry(file: FoundFile) -> CatalogueEntry:
     return CatalogueEntry(file.name, file.size, file.mtime_ns)
 
 
-def _update(catalogue: Catalogue, pool: WorkerPool, model: int, file: Waiting) -> ScanResult:
+def _update(catalogue: Catalogue, pool: WorkerPool, model: int, file: WaitingFile) -> ScanResult:
     # Errors of the file are its result; those of the catalogue end the scan.
     try:
         stat = file.path.stat()  # first: a change during the analysis is seen by the next scan

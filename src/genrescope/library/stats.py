@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.io import picture_text
-from genrescope.library.catalogue import Catalogue, Known
+from genrescope.library.catalogue import Catalogue, CatalogueTrack
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +91,7 @@ def summarise(catalogue: Catalogue, library: Path | None = None) -> Stats:
     return Stats(counts, genres, dict(failures.most_common()), with_warnings)
 
 
-def _tally(tracks: Iterable[Known]) -> tuple[dict[str, Genre], Counter[str], int]:
+def _tally(tracks: Iterable[CatalogueTrack]) -> tuple[dict[str, Genre], Counter[str], int]:
     bins: dict[str, NDArray[np.int64]] = {}
     sums: Counter[str] = Counter()
     unsure: Counter[str] = Counter()

@@ -21,7 +21,7 @@ import platformdirs
 
 from genrescope.datasets.track import Track
 from genrescope.errors import GenrescopeError, InputError
-from genrescope.reading import sha256
+from genrescope.files import sha256
 from genrescope.representations.representation import Array, DamagedError, Representation
 from genrescope.representations.transform import PLAIN, AudioTransform
 from genrescope.workers import WorkerPool, parallel_map

@@ -15,7 +15,7 @@ from genrescope.audio import decode, is_silent
 from genrescope.classifier import ONNX, Classifier
 from genrescope.datasets.track import Track
 from genrescope.errors import InputError
-from genrescope.reading import sha256
+from genrescope.files import sha256
 from genrescope.representations.representation import Array, Representation
 from genrescope.robustness.transforms import UNCHANGED, Transform
 from genrescope.workers import WorkerPool, parallel_map

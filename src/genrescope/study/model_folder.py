@@ -10,8 +10,8 @@ from pathlib import Path
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS
 from genrescope.errors import InputError
+from genrescope.files import read_bounded
 from genrescope.io import check_folder
-from genrescope.reading import read_bounded
 
 _FILES = (
     *(f"{TRANSFORMERS}/{name}" for name in (CONFIG, WEIGHTS, "preprocessor_config.json")),

@@ -23,9 +23,9 @@ from typing import IO, Literal
 
 from genrescope import __version__
 from genrescope.errors import InputError
+from genrescope.files import sha256
 from genrescope.io import CsvReader, CsvWriter, cell, read_back, read_cell, write_text, written
-from genrescope.library.catalogue import Catalogue, Known
-from genrescope.reading import sha256
+from genrescope.library.catalogue import Catalogue, CatalogueTrack
 from genrescope.system import has_inodes, is_below
 from genrescope.table import encoding_of
 from genrescope.tagging.formats import can_write, is_genre, read_genres
@@ -259,7 +259,12 @@ def _is_of_a_plan(line: str) -> bool:
 
 
 def _decide(
-    known: Known, library: Path, taxonomy: Taxonomy, policy: Policy, *, break_hard_links: bool
+    known: CatalogueTrack,
+    library: Path,
+    taxonomy: Taxonomy,
+    policy: Policy,
+    *,
+    break_hard_links: bool,
 ) -> Step:
     name = known.path.relative_to(library).as_posix()
     old: tuple[str, ...] = ()
@@ -289,7 +294,7 @@ def _decide(
     return Step("write", name, old, choice.genres, choice.confidence, choice.reason, mark)
 
 
-def _obstacle(known: Known, stat: os.stat_result, *, break_hard_links: bool) -> str | None:
+def _obstacle(known: CatalogueTrack, stat: os.stat_result, *, break_hard_links: bool) -> str | None:
     if known.path.is_symlink():
         return "it is a link; its target may be tagged under its own name"
     if (stat.st_size, stat.st_mtime_ns) != (known.size, known.mtime_ns):

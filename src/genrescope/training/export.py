@@ -15,11 +15,11 @@ from torch.jit._trace import TracerWarning
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
 from genrescope.environment import quiet
 from genrescope.errors import one_line
+from genrescope.files import sha256
 from genrescope.io import markdown_text
 from genrescope.models.classical import Temperature
 from genrescope.models.encoder import Encoder
 from genrescope.models.windows import Windows
-from genrescope.reading import sha256
 from genrescope.representations import Representation
 
 _TRACER_WARNINGS: tuple[tuple[str, type[Warning]], ...] = (

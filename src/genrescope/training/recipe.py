@@ -17,10 +17,10 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.files import is_file, read_bounded
 from genrescope.hub import WeightsNotAvailableError
 from genrescope.models import MODELS, check_model, plain_fault
 from genrescope.models.classical import ESTIMATORS, check_estimator
-from genrescope.reading import is_file, read_bounded
 from genrescope.representations import Representation, make_representation
 from genrescope.representations.transform import get_transforms
 

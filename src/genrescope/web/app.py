@@ -30,7 +30,7 @@ from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
 from genrescope.web.queue import FullError
 from genrescope.web.routes import PageRoutes
 from genrescope.web.service import Limits, Service
-from genrescope.web.temporary import ServerFolder
+from genrescope.web.temporary_folder import ServerFolder
 from genrescope.web.upload import Uploads, receive
 
 _CONNECTIONS = 500
