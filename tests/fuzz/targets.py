@@ -436,7 +436,9 @@ VALUES: Sequence[Any] = (
         "onnx:/dev/zero",
     ),
     *({"kind": "onnx", "source": "~nobody/x", "sha256": "0"}, {"kind": "musicnn", "source": []}),
-    *("segments", "embedding", "mel-image", "picture-embedding", "2020-01-01", 0.5, 2, 1000, 10**9),
+    *("segments", "embedding", "mel-image", "picture-embedding", "picture-concat", "second-order"),
+    {"name": "picture-concat", "of": [{"name": "picture-embedding", "backbones": ["onnx:x"]}]},
+    *("2020-01-01", 0.5, 2, 1000, 10**9),
 )
 BYTE_WAYS = ("flip", "truncate", "insert", "erase", "copy", "field")
 TEXT_WAYS = ("token", "word", "line")

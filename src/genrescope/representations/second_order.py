@@ -49,9 +49,26 @@ def pool(maps: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate([_log_covariance(layer) for layer in maps.values()])
 
 
+@dataclass(frozen=True)
+class _Pooled(Representation):
+    # What both have in common.
+    backbone: str = "MSD_musicnn"
+
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _columns(self.backbone)  # an error if it has no maps
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Columns."""
+        return (_columns(self.backbone),)
+
+
 @representation("second-order")
 @dataclass(frozen=True)
-class SecondOrder(Representation):
+class SecondOrder(_Pooled):
     """Log-covariances of a pretrained network's feature maps, over the frames of the audio.
 
     Attributes
@@ -62,21 +79,10 @@ class SecondOrder(Representation):
         Maximum number of windows of a file: of longer ones as many are sampled, evenly spread.
     """
 
-    backbone: str = "MSD_musicnn"
     windows: int = 40
 
-    version: ClassVar[int] = 1
     sampling_rate: ClassVar[int] = log_mel.SAMPLING_RATE
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k", "excerpt"})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _columns(self.backbone)  # an error if it has no maps
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Columns."""
-        return (_columns(self.backbone),)
 
     def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Pool the maps over the clip; float32 (columns,)."""
@@ -89,7 +95,7 @@ class SecondOrder(Representation):
 
 @representation("picture-second-order")
 @dataclass(frozen=True)
-class PictureSecondOrder(picture.GridRepresentation):
+class PictureSecondOrder(_Pooled, picture.GridRepresentation):
     """Log-covariances of a pretrained network's feature maps, for the picture of all 30 s.
 
     Attributes
@@ -100,19 +106,7 @@ class PictureSecondOrder(picture.GridRepresentation):
         See ``to_log_mel``.
     """
 
-    backbone: str = "MSD_musicnn"
     loudest: float = 5.0
-
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _columns(self.backbone)  # an error if it has no maps
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Columns."""
-        return (_columns(self.backbone),)
 
     def of_grid(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pool the maps over the picture; float32 (columns,)."""
