@@ -190,7 +190,9 @@ def test_facts_are_complete(layout: Layout) -> None:
 
 @EVERY
 @pytest.mark.parametrize("others", [["jazz", "rock"], ["blues", "fma", "Jive"]], ids=" ".join)
-def test_own_genres_are_not_taken_for_any(layout: Layout, others: list[str], tmp_path: Path) -> None:
+def test_own_genres_are_not_taken_for_any(
+    layout: Layout, others: list[str], tmp_path: Path
+) -> None:
     for genre in others:
         clip(tmp_path / "music" / genre / "An Artist-A Song.wav")
     assert READERS[layout].find(tmp_path / "music") is None
