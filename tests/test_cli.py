@@ -95,7 +95,7 @@ def test_list_of_one_kind(tmp_path: Path) -> None:
     assert "leaky-segments" not in recipes.stdout
     wrong = genrescope("list", "colours", cwd=tmp_path)
     assert wrong.returncode == 1
-    assert "no kind 'colours' to list; there are: recipes, studies" in wrong.stderr
+    assert "no kind 'colours' to list; there are: datasets, recipes" in wrong.stderr
 
 
 @pytest.mark.parametrize("command", [["list"], ["--help"]])

@@ -129,7 +129,7 @@ def test_a_process_ends_when_the_one_it_works_for_is_killed(tmp_path: Path) -> N
         "from test_workers import *\n"
         "if __name__ == '__main__':\n"
         "    process = WorkerProcess(prepare)\n"
-        "    print(process.do(tell)[2], flush=True)\n"
+        "    print(process.do(state)[2], flush=True)\n"
         "    process.do(sleep, 120)\n"
     )
     line = [sys.executable, str(script)]
