@@ -114,7 +114,9 @@ def test_ctrl_c_while_processes_start_ends_a_command_quietly(
         start_new_session=True,
     )
     assert "Traceback" not in done.stderr
-    assert done.returncode == 130
+    # An interrupt inside of a text that Python executes, as dataclasses do while they are imported,
+    # makes Python end by the signal at last; shells call both 130.
+    assert done.returncode in {130, -signal.SIGINT}
 
 
 def test_what_was_analysed_before_ctrl_c_is_kept(folder: Path) -> None:
