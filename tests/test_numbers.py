@@ -329,29 +329,31 @@ def test_a_catalogue_is_the_same_by_one_worker_and_by_many(album: Path, tmp_path
 
 @pytest.mark.slow
 def test_a_study_is_the_same_by_one_job_and_by_two(tmp_path: Path) -> None:
-    """From analysis the clips to the last prediction, nothing of it being kept from before."""
+    """From analysing the clips to the last prediction, nothing of it being kept from before."""
     dataset = demo.make(tmp_path / "demo", tracks_per_style=10, seconds=1.0)
     network = {"name": "cnn", "channels": [4], "hidden": 8}
     picture = {"name": "mel-image", "size": 32}
     settings = {"extends": "original-cnn", "epochs": 2, "representation": picture, "model": network}
     neighbours = {"extends": "knn", "name": "neighbours"}
-    recipes = [load_recipe(shown) for shown in ({**settings, "name": "small"}, neighbours)]
+    recipes = [load_recipe(given) for given in ({**settings, "name": "small"}, neighbours)]
     plan = StudyConfig(recipes=recipes, protocols=["filtered", "random"], seeds=2)
     found = []
     for jobs in (1, 2):
         out = tmp_path / f"by {jobs}"
         run_study(plan, dataset, out, Options(jobs=jobs, store=out / "store"), Silent())
         with (out / "results.csv").open() as file:
-            rows = [{**row, "seconds": None} for row in csv.DictReader(file)]
-        shown = {
+            measured = ("seconds", "train_seconds", "predict_seconds", "peak_memory")
+            rows = [row | dict.fromkeys(measured) for row in csv.DictReader(file)]
+        assert all(set(measured) <= set(row) for row in rows)
+        files = {
             str(path.relative_to(out)): path.read_bytes()
             for form in ("runs/**/predictions.csv", "models/*/model.onnx", "store/**/*.npy")
             for path in out.glob(form)
         }
         assert len(rows) == 8
-        assert {Path(name).suffix for name in shown} == {".csv", ".onnx", ".npy"}
-        found.append((rows, shown))
-    (alone, alone_reported), (beside, beside_reported) = found
+        assert {Path(name).suffix for name in files} == {".csv", ".onnx", ".npy"}
+        found.append((rows, files))
+    (alone, alone_files), (beside, beside_files) = found
     assert beside == alone
-    assert set(beside_reported) == set(alone_reported)
-    assert [name for name in alone_reported if alone_reported[name] != beside_reported[name]] == []
+    assert set(beside_files) == set(alone_files)
+    assert [name for name in alone_files if alone_files[name] != beside_files[name]] == []
