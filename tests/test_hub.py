@@ -32,7 +32,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
-        self.claims: dict[str, int] = {}  # sizes that are told, where they are not the true ones
+        self.claims: dict[str, int] = {}  # sizes that are shown, where they are not the true ones
         self.asked: list[str] = []
         self.commit: str | None = COMMIT  # that it says a repository is at
         self.cut: set[str] = set()  # files of which the first answer stops half-way
@@ -121,8 +121,8 @@ class Handler(BaseHTTPRequestHandler):
                 {"rfilename": name, "size": self.server.claims.get(name, len(content))}
                 for name, content in files.items()
             ]
-            told = {"id": repository, "sha": self.server.commit, "siblings": siblings, "tags": []}
-            self._json(told)
+            shown = {"id": repository, "sha": self.server.commit, "siblings": siblings, "tags": []}
+            self._json(shown)
 
     def _file(self, repository: str, name: str) -> None:
         content = self.server.repositories[repository].get(name)
@@ -221,15 +221,15 @@ def classify(model: str, *options: str) -> list[str]:
 
 def test_a_model_of_the_hub_classifies_and_is_kept(hub: Hub, tmp_path: Path) -> None:
     own = genrescope.load().predict(genrescope.sample())
-    told = run(classify("someone/genres", "--revision", "v1"), hub.url, tmp_path)
-    assert told.returncode == 0, told.stderr
-    assert f"{own.genre},{own.confidence:.4f}" in told.stdout
+    shown = run(classify("someone/genres", "--revision", "v1"), hub.url, tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert f"{own.genre},{own.confidence:.4f}" in shown.stdout
     assert not any("evil.py" in line for line in hub.asked)
     assert not list(tmp_path.rglob("evil.py"))
     # Without the hub, what was fetched will do.
     again = run(classify("someone/genres", "--revision", COMMIT), "http://127.0.0.1:9", tmp_path)
     assert again.returncode == 0, again.stderr
-    assert again.stdout == told.stdout
+    assert again.stdout == shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -244,15 +244,15 @@ def test_what_the_hub_has_not_is_told(
     model: str, options: list[str], words: str, hub: Hub, tmp_path: Path
 ) -> None:
     hub.claims["model.onnx"] = 2**40
-    told = run(classify(model, *options), hub.url, tmp_path)
-    assert told.returncode == 1
-    assert words in told.stderr
-    assert "Traceback" not in told.stderr
+    shown = run(classify(model, *options), hub.url, tmp_path)
+    assert shown.returncode == 1
+    assert words in shown.stderr
+    assert "Traceback" not in shown.stderr
 
 
 def test_all_that_is_fetched_is_of_the_commit_that_the_hub_names(hub: Hub, tmp_path: Path) -> None:
-    told = run(classify("someone/genres", "--revision", "v1"), hub.url, tmp_path)
-    assert told.returncode == 0, told.stderr
+    shown = run(classify("someone/genres", "--revision", "v1"), hub.url, tmp_path)
+    assert shown.returncode == 0, shown.stderr
     (named,) = {line.split("/")[-1] for line in hub.asked if "/revision/" in line} - {COMMIT}
     assert named == "v1"
     fetched = [line for line in hub.asked if "/resolve/" in line]
@@ -272,10 +272,10 @@ def test_a_hub_that_names_no_commit_or_another_is_not_fetched_from(
     revision: str, commit: str | None, words: str, hub: Hub, tmp_path: Path
 ) -> None:
     hub.commit = commit
-    told = run(classify("someone/genres", "--revision", revision), hub.url, tmp_path)
-    assert told.returncode == 1
-    assert words in told.stderr
-    assert "Traceback" not in told.stderr
+    shown = run(classify("someone/genres", "--revision", revision), hub.url, tmp_path)
+    assert shown.returncode == 1
+    assert words in shown.stderr
+    assert "Traceback" not in shown.stderr
     assert not [line for line in hub.asked if "/resolve/" in line]
 
 
@@ -294,9 +294,9 @@ def test_a_checkpoint_is_of_one_commit_and_its_pickle_stays_where_safetensors_ar
 ) -> None:
     names = ("config.json", "model.safetensors", "pytorch_model.bin", "evil.py")
     hub.repositories["someone/encoder"] = dict.fromkeys(names, b"{}")
-    told = run(["-c", CHECKPOINT, "v1"], hub.url, tmp_path)
-    folder = Path(told.stdout.strip())
-    assert folder.name == COMMIT, told.stdout + told.stderr
+    shown = run(["-c", CHECKPOINT, "v1"], hub.url, tmp_path)
+    folder = Path(shown.stdout.strip())
+    assert folder.name == COMMIT, shown.stdout + shown.stderr
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
     fetched = [line for line in hub.asked if "/resolve/" in line]
     assert fetched
@@ -307,9 +307,9 @@ def test_a_checkpoint_that_is_too_large_is_not_fetched(hub: Hub, tmp_path: Path)
     names = ("config.json", "model.safetensors")
     hub.repositories["someone/encoder"] = dict.fromkeys(names, b"{}")
     hub.claims["model.safetensors"] = 2**40
-    told = run(["-c", CHECKPOINT, ""], hub.url, tmp_path)
-    assert told.stdout.startswith("refused: someone/encoder cannot be fetched from the hub")
-    assert "holds 1,099,511,627,778 bytes" in told.stdout
+    shown = run(["-c", CHECKPOINT, ""], hub.url, tmp_path)
+    assert shown.stdout.startswith("refused: someone/encoder cannot be fetched from the hub")
+    assert "holds 1,099,511,627,778 bytes" in shown.stdout
     assert not [line for line in hub.asked if "/resolve/" in line]
 
 
@@ -334,13 +334,13 @@ def test_weights_are_fetched_by_name_resumed_checked_and_found_offline(
 ) -> None:
     hub.repositories["facebook/hubert-base-ls960"] = {**WEIGHTS, "evil.py": b"raise SystemExit"}
     hub.cut = {"pytorch_model.bin"}
-    told = run(["-c", GET, CHECKSUM, "data", "get", "hubert"], hub.url, tmp_path / "home")
-    assert told.returncode == 0, told.stderr
-    assert "licence: Apache-2.0" in told.stderr
+    shown = run(["-c", GET, CHECKSUM, "data", "get", "hubert"], hub.url, tmp_path / "home")
+    assert shown.returncode == 0, shown.stderr
+    assert "licence: Apache-2.0" in shown.stderr
     starts = [line.split()[-1] for line in hub.asked if line.startswith("pytorch_model.bin from")]
     assert starts[0] == "0"
     assert 0 < int(starts[-1]) <= len(WEIGHTS["pytorch_model.bin"]) // 2
-    folder = Path(told.stdout.split(" is ready")[0])
+    folder = Path(shown.stdout.split(" is ready")[0])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == WEIGHTS
     # Without the hub, what was fetched will do, also to be carried elsewhere.
     get = ["data", "get", "hubert", "--out", str(tmp_path / "out")]
@@ -353,13 +353,13 @@ def test_weights_are_fetched_by_name_resumed_checked_and_found_offline(
 
 def test_weights_that_are_not_what_they_were_are_not_kept(hub: Hub, tmp_path: Path) -> None:
     hub.repositories["facebook/hubert-base-ls960"] = dict(WEIGHTS)
-    told = run(["-c", GET, "0" * 64, "data", "get", "hubert"], hub.url, tmp_path)
-    assert told.returncode == 1
-    assert "is not that of this revision by its SHA-256" in told.stderr
-    assert "Traceback" not in told.stderr
+    shown = run(["-c", GET, "0" * 64, "data", "get", "hubert"], hub.url, tmp_path)
+    assert shown.returncode == 1
+    assert "is not that of this revision by its SHA-256" in shown.stderr
+    assert "Traceback" not in shown.stderr
     assert not list(tmp_path.rglob("pytorch_model.bin"))
-    told = run(["-c", GET, CHECKSUM, "data", "get", "hubert"], hub.url, tmp_path)
-    assert told.returncode == 0, told.stderr
+    shown = run(["-c", GET, CHECKSUM, "data", "get", "hubert"], hub.url, tmp_path)
+    assert shown.returncode == 0, shown.stderr
 
 
 @pytest.mark.parametrize(
@@ -379,10 +379,10 @@ def test_what_cannot_be_fetched_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    told = run(["-m", "genrescope", "data", "get", *words], "http://127.0.0.1:9", tmp_path)
-    assert told.returncode == 1
-    assert cause in told.stderr
-    assert "Traceback" not in told.stderr
+    shown = run(["-m", "genrescope", "data", "get", *words], "http://127.0.0.1:9", tmp_path)
+    assert shown.returncode == 1
+    assert cause in shown.stderr
+    assert "Traceback" not in shown.stderr
 
 
 def test_pinned_weights_are_of_whole_commits_and_checksums() -> None:
@@ -393,10 +393,10 @@ def test_pinned_weights_are_of_whole_commits_and_checksums() -> None:
 
 def test_a_hub_that_cannot_be_reached_is_told_soon(tmp_path: Path) -> None:
     begun = time.monotonic()
-    told = run(classify("someone/genres"), "http://127.0.0.1:9", tmp_path)
-    assert told.returncode == 1
-    assert "cannot be fetched from the Hugging Face hub" in told.stderr
-    assert "Traceback" not in told.stderr
+    shown = run(classify("someone/genres"), "http://127.0.0.1:9", tmp_path)
+    assert shown.returncode == 1
+    assert "cannot be fetched from the Hugging Face hub" in shown.stderr
+    assert "Traceback" not in shown.stderr
     assert time.monotonic() - begun < 30
 
 
@@ -410,9 +410,9 @@ except genrescope.GenrescopeError as error:
 
 
 def test_a_pushed_model_comes_back_the_same(hub: Hub, tmp_path: Path) -> None:
-    told = run(["-c", PUSH, "me/mine", "may-write"], hub.url, tmp_path)
-    assert told.returncode == 0, told.stderr
-    assert COMMIT in told.stdout
+    shown = run(["-c", PUSH, "me/mine", "may-write"], hub.url, tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert COMMIT in shown.stdout
     shipped = {path.name: path.read_bytes() for path in SHIPPED.iterdir() if path.is_file()}
     assert hub.repositories["me/mine"] == shipped
     back = run(classify("me/mine"), hub.url, tmp_path)
@@ -426,12 +426,12 @@ def test_a_transformers_model_is_pushed_too_but_not_fetched(hub: Hub, tmp_path: 
     for name in names:
         (folder / "transformers" / name).write_bytes(b"{}")
     (folder / "notes.txt").write_text("nobody else's business")
-    told = run(
+    shown = run(
         ["-c", PUSH.replace("load()", f"load({str(folder)!r})"), "me/mine", "may-write"],
         hub.url,
         tmp_path,
     )
-    assert told.returncode == 0, told.stderr
+    assert shown.returncode == 0, shown.stderr
     pushed = {path.name for path in SHIPPED.iterdir() if path.is_file()}
     assert set(hub.repositories["me/mine"]) == pushed | {f"transformers/{name}" for name in names}
     assert run(classify("me/mine"), hub.url, tmp_path).returncode == 0
@@ -441,16 +441,16 @@ def test_a_transformers_model_is_pushed_too_but_not_fetched(hub: Hub, tmp_path: 
 def test_without_leave_nothing_is_pushed_and_the_token_is_not_told(
     hub: Hub, tmp_path: Path
 ) -> None:
-    told = run(["-c", PUSH, "me/mine", "may-not"], hub.url, tmp_path)
-    assert told.stdout.startswith("refused: me/mine cannot be written on the Hugging Face hub")
-    assert "may-not" not in told.stdout + told.stderr
+    shown = run(["-c", PUSH, "me/mine", "may-not"], hub.url, tmp_path)
+    assert shown.stdout.startswith("refused: me/mine cannot be written on the Hugging Face hub")
+    assert "may-not" not in shown.stdout + shown.stderr
     assert "me/mine" not in hub.repositories
 
 
 def test_without_huggingface_hub_the_extra_is_named(tmp_path: Path) -> None:
     code = "import sys; sys.modules['huggingface_hub'] = None\nimport genrescope\n"
-    told = run(["-c", code + "genrescope.load('a/b')"], "http://127.0.0.1:9", tmp_path)
-    assert "pip install '.[hub]'" in told.stderr.splitlines()[-1]
+    shown = run(["-c", code + "genrescope.load('a/b')"], "http://127.0.0.1:9", tmp_path)
+    assert "pip install '.[hub]'" in shown.stderr.splitlines()[-1]
 
 
 def test_a_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,11 +469,11 @@ def test_the_card_says_what_the_hub_asks() -> None:
 
     config = ClassifierConfig.model_validate_json((SHIPPED / "config.json").read_bytes())
     _, head, text = _card(config).split("---\n", maxsplit=2)
-    told = yaml.safe_load(head)
-    assert told["library_name"] == "genrescope"
-    assert told["pipeline_tag"] == "audio-classification"
-    assert told["license"]
-    (result,) = told["model-index"][0]["results"]
+    shown = yaml.safe_load(head)
+    assert shown["library_name"] == "genrescope"
+    assert shown["pipeline_tag"] == "audio-classification"
+    assert shown["license"]
+    (result,) = shown["model-index"][0]["results"]
     assert result["metrics"][0] == {
         "type": "accuracy",
         "name": "accuracy (protocol grouped)",
