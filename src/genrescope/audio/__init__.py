@@ -17,6 +17,7 @@ from genrescope.audio.waveform import (
     Waveform,
     fit_length,
     is_silent,
+    level_gain,
     resample,
     to_waveform,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "is_audio",
     "is_silent",
     "length",
+    "level_gain",
     "load",
     "pieces",
     "resample",

@@ -26,6 +26,12 @@ No representation overflows up to here.
 SILENCE_PEAK = 2.0**-14
 """Two quantisation steps of 16-bit audio: a lower peak is silence, possibly with dither."""
 
+LEVEL_RMS = 0.1
+"""The level that pretrained networks are given: a root mean square of -20 dB."""
+
+_LEVEL_FRAME_S = 0.1
+_LEVEL_RANGE = 1e-4  # power of a frame relative to the loudest, below which it is a pause
+
 # A mix with less than this share of the power of uncorrelated channels: a correlation of -0.8.
 _ANTIPHASE = 0.2
 _WINDOW = 2**13  # samples that are mixed in the same way
@@ -86,6 +92,31 @@ def fault_of(samples: NDArray[Any]) -> str | None:
 def is_silent(waveform: Waveform) -> bool:
     """Return whether float32 (samples,) is silent: not empty, with no peak above `SILENCE_PEAK`."""
     return bool(len(waveform)) and float(np.abs(waveform).max()) <= SILENCE_PEAK
+
+
+def level_gain(waveform: Waveform, sampling_rate: int) -> float:
+    """Give the factor that brings a waveform to a root mean square of `LEVEL_RMS`.
+
+    Pauses do not count: frames of 0.1 s that are 40 dB below the loudest one. So the factor of a
+    quieter copy is larger in the same proportion, whatever the level.
+
+    Parameters
+    ----------
+    waveform
+        float32 (samples,), mono.
+    sampling_rate
+        In Hz.
+
+    Returns
+    -------
+    gain
+        1 for digital silence.
+    """
+    length = max(1, min(round(_LEVEL_FRAME_S * sampling_rate), len(waveform)))
+    frames = waveform[: len(waveform) // length * length].reshape(-1, length)
+    power = np.einsum("fs,fs->f", frames, frames, dtype=np.float64) / length
+    loud = power[power > _LEVEL_RANGE * power.max(initial=0)]
+    return LEVEL_RMS / math.sqrt(loud.mean()) if len(loud) else 1.0
 
 
 def resample(waveform: Waveform, sampling_rate: int, target: int) -> Waveform:

@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import AudioWarning, Waveform, excerpts, is_silent, pieces, resample
+from genrescope.audio import (
+    AudioWarning,
+    Waveform,
+    excerpts,
+    is_silent,
+    level_gain,
+    pieces,
+    resample,
+)
 from genrescope.backbones.backbone import (
     Backbone,
     BackboneConfig,
@@ -30,6 +38,8 @@ _PIECE = 32  # windows of a long track that are in memory at once
 class Embedding(Representation):
     """Concatenated layers of pretrained networks, averaged over windows of a few seconds.
 
+    The networks are given every track at the same level, see ``level_gain``.
+
     Attributes
     ----------
     backbones
@@ -45,7 +55,7 @@ class Embedding(Representation):
     layers: Sequence[str] = ("penultimate",)
     windows: int = 40
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k", "excerpt"})
 
     def __post_init__(self) -> None:
@@ -84,7 +94,8 @@ class Embedding(Representation):
 
     def analyse(self, waveform: Waveform, sampling_rate: int) -> Analysis:
         """Encode every window; the tags are the first backbone's."""
-        return self._encode(resample(waveform, sampling_rate, self.sampling_rate))
+        samples = resample(waveform, sampling_rate, self.sampling_rate)
+        return self._encode(samples, level_gain(samples, self.sampling_rate))
 
     def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
         return decode_windows(path, sampling_rate, self._opened()[0], self.windows)
@@ -92,12 +103,19 @@ class Embedding(Representation):
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
         first, *_ = self._opened()
         length = _PIECE * round(first.window_s * first.sampling_rate)
+        # The level of the track, by the windows that an answer for the whole of it is from.
+        gain = level_gain(self._decode(path, first.sampling_rate)[0], first.sampling_rate)
         for index, piece in enumerate(pieces(path, first.sampling_rate, length, first.margin)):
-            yield self._encode(piece, is_continuation=index > 0)
+            yield self._encode(piece, gain, is_continuation=index > 0)
 
-    def _encode(self, samples: Waveform, *, is_continuation: bool = False) -> Analysis:
+    def _encode(
+        self, samples: Waveform, gain: float, *, is_continuation: bool = False
+    ) -> Analysis:
         opened = self._opened()
-        outputs = [backbone.encode(samples, is_continuation=is_continuation) for backbone in opened]
+        levelled = samples * np.float32(gain)
+        outputs = [
+            backbone.encode(levelled, is_continuation=is_continuation) for backbone in opened
+        ]
         columns = [output.layers[layer] for output in outputs for layer in self.layers]
         arrays = np.concatenate(columns, axis=1)
         if not is_continuation and len(samples) < 2 * opened[0].window_s * opened[0].sampling_rate:

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import AudioWarning, Waveform, resample
+from genrescope.audio import AudioWarning, Waveform, level_gain, resample
 from genrescope.backbones import log_mel
 from genrescope.backbones.backbone import Backbone, open_backbone
 from genrescope.backbones.musicnn import MusicnnConfig
@@ -81,13 +81,15 @@ class SecondOrder(_Pooled):
 
     windows: int = 40
 
+    version: ClassVar[int] = 2
     sampling_rate: ClassVar[int] = log_mel.SAMPLING_RATE
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k", "excerpt"})
 
     def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Pool the maps over the clip; float32 (columns,)."""
         samples = resample(waveform, sampling_rate, self.sampling_rate)
-        return _pooled(self.backbone, log_mel.to_patches(samples))
+        levelled = samples * np.float32(level_gain(samples, self.sampling_rate))
+        return _pooled(self.backbone, log_mel.to_patches(levelled))
 
     def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
         return decode_windows(path, sampling_rate, _opened(self.backbone), self.windows)
