@@ -85,7 +85,7 @@ def test_gradients_are_those_of_the_same_blocks_kept_whole(
             out = attention._attend(None, q, k, v, None, dropout=0.3, scaling=0.5)[0]
         else:
             blocks = [
-                scaled_dot_product_attention(block, k, v, dropout_p=0.3, scale=0.5)
+                attention._attend_dropping(block, k, v, dropout=0.3, scale=0.5)
                 for block in torch.split(q, queries, dim=2)
             ]
             out = torch.cat(blocks, dim=2).transpose(1, 2)
@@ -93,6 +93,27 @@ def test_gradients_are_those_of_the_same_blocks_kept_whole(
         found.append((out, q.grad, k.grad, v.grad))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_dropout_keeps_the_mean_of_torchs_attention() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 40, 8, generator=generator) for _ in range(3))
+    torch.manual_seed(0)
+    drawn = [attention._attend_dropping(q, k, v, dropout=0.1, scale=0.3) for _ in range(2000)]
+    expected = scaled_dot_product_attention(q, k, v, scale=0.3)
+    torch.testing.assert_close(torch.stack(drawn).mean(dim=0), expected, atol=0.03, rtol=0)
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_masks_have_the_share_of_dropout_and_follow_torchs_seed(share: float) -> None:
+    torch.manual_seed(3)
+    first = attention._draw(torch.Size((100, 1000)), share)
+    second = attention._draw(torch.Size((100, 1000)), share)
+    torch.manual_seed(3)
+    assert torch.equal(attention._draw(torch.Size((100, 1000)), share), first)
+    assert not torch.equal(first, second)
+    assert float(first.float().mean()) == pytest.approx(share, abs=0.005)
 
 
 def test_the_settings_of_a_saved_encoder_do_not_name_it(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Attention with dropout on a CPU, without a matrix of time × time for each head.
 
 On a CPU, PyTorch's fused attention takes no dropout. With dropout, it holds scores, masks and
-weights of all heads for the backward pass: half a gigabyte in each layer for a clip of 30 s.
+weights of all heads for the backward pass: half a gigabyte in each layer for a clip of 30 s. On other
+processors than Intel's it draws masks on one core, which takes as long as all else in a step.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 _NAME = "genrescope-blocks"
 QUERIES = 256
 """That attend at once."""
+
+_STEPS = 2**16  # a dropout of 0.1 is one of 6554 / 65536
 
 
 def attend_in_blocks(encoder: Any) -> None:
@@ -56,9 +59,27 @@ def _attend(
             module, query, key, value, attention_mask, dropout, scaling, **others
         )
         return found
-    attend = partial(scaled_dot_product_attention, dropout_p=dropout, scale=scaling)
+    attend = partial(_attend_dropping, dropout=dropout, scale=scaling or query.shape[-1] ** -0.5)
     blocks = [
         checkpoint(attend, block, key, value, use_reentrant=False)
         for block in torch.split(query, QUERIES, dim=2)
     ]
     return torch.cat(blocks, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _attend_dropping(
+    query: Tensor, key: Tensor, value: Tensor, *, dropout: float, scale: float
+) -> Tensor:
+    # As scaled_dot_product_attention, which neither does in full precision under autocast.
+    with torch.autocast("cpu", enabled=False):
+        weights = (query * scale @ key.transpose(-2, -1)).softmax(dim=-1)
+        dropped = _draw(weights.shape, dropout)
+        return weights.masked_fill(dropped, 0) @ value / (1 - round(dropout * _STEPS) / _STEPS)
+
+
+def _draw(shape: torch.Size, share: float) -> Tensor:
+    # A bool tensor, as random as torch's generator, whose state checkpoints restore.
+    seed = int(torch.randint(2**63 - 1, ()))
+    drawn = np.random.Generator(np.random.SFC64(seed)).bytes(2 * shape.numel())
+    numbers = np.frombuffer(drawn, dtype=np.uint16).reshape(shape)
+    return torch.from_numpy(numbers < round(share * _STEPS))
