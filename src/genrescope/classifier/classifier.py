@@ -23,7 +23,6 @@ from genrescope.errors import GenrescopeError, InputError, WaveformError, one_li
 from genrescope.files import read_bounded, sha256
 from genrescope.hub import find_model, push
 from genrescope.inference import MAX_MODEL_BYTES, first_line, on_gpu
-from genrescope.representations.embedding import Embedding
 from genrescope.representations.representation import Analysis
 
 _BATCH = 32
@@ -262,16 +261,16 @@ class Classifier:
         # As in training: the windows are averaged first, then classified.
         mean = analysis.arrays.mean(axis=0, keepdims=True)
         logits = self._logits(audio, mean)
-        columns = mean if isinstance(self.representation, Embedding) else logits
+        own = self.representation.embedding
+        columns = logits if own is None else mean[:, own]
         embedding = np.clip(columns[0], -_MAX_FLOAT16, _MAX_FLOAT16).astype(np.float16)
         return self._rank(analysis, softmax(logits)[0]), embedding
 
     @cached_property
     def embedding_width(self) -> int:
         """Columns of an embedding of ``analyse``."""
-        if isinstance(self.representation, Embedding):
-            return self.representation.shape[0]
-        return len(self.genres)
+        own = self.representation.embedding
+        return len(self.genres) if own is None else own.stop - own.start
 
     def _rank(self, analysis: Analysis, scores: NDArray[np.float32]) -> Prediction:
         ranked = {self.genres[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")}

@@ -76,10 +76,16 @@ def train(
     check_place(out, force=force)
     check_folder(out, inputs=[data])
     from genrescope.cli.progress import StudyProgress
-    from genrescope.training.recipe import load_encoder_recipe, load_recipe, set_micro_batch
+    from genrescope.training.recipe import (
+        Recipe,
+        load_encoder_recipe,
+        load_entry,
+        members_of,
+        set_micro_batch,
+    )
 
     if encoder is None:
-        what = load_recipe(recipe or "default")
+        what = load_entry(recipe or "default")
     else:
         what = load_encoder_recipe(encoder, recipe or "distilhubert")
         from genrescope.hub import resolve_weights
@@ -88,7 +94,8 @@ def train(
         note(f"Looking for {encoder} on this machine, then on the Hugging Face hub.")
         encoder_config(resolve_weights(encoder, download=True))
     if micro_batch is not None:
-        [what] = set_micro_batch([what], micro_batch)
+        recipes = [what] if isinstance(what, Recipe) else members_of(what)
+        [what] = set_micro_batch(recipes, micro_batch)
     with StudyProgress(ERR) as progress:
         dataset = open_data(data, progress, layout, allow_missing_genres=allow_missing_genres)
         from genrescope.study.run import Options
@@ -116,7 +123,7 @@ def train(
         else "too few tracks to measure it"
     )
     say(f"{trained.folder}: {len(trained.genres)} genres, {trained.used} tracks; {measured}")
-    if what.has_encoder:
+    if isinstance(what, Recipe) and what.has_encoder:
         plain = trained.folder / "transformers"
         lacks = f"transformers has no head like that of {what.name}: only genrescope can open it."
         note(f"For transformers.pipeline: {plain}" if plain.is_dir() else f"Note: {lacks}")

@@ -34,6 +34,9 @@ ESTIMATOR_VERSIONS = {"decision-tree": 2, "knn": 2, "svm": 2}
 
 _GIVEN = frozenset({"rows", "labels", "seed", "groups"})
 
+TINY = 1e-30
+"""Probability of a `Calibration`, so that its logarithm is finite."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -581,3 +584,64 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(found.x))
+
+
+class Calibration(nn.Module):
+    """Logits of calibrated probabilities: a temperature, and a share for every genre alike.
+
+    The share is that of tracks whose label nothing predicts, such as wrong labels: with a
+    temperature alone, a few sure errors would make all other answers less sure than they should be.
+
+    Parameters
+    ----------
+    temperature
+        As of `Temperature`.
+    floor
+        Share in [0, 1) that is spread evenly over the genres.
+    """
+
+    temperature: Tensor
+    floor: Tensor
+
+    def __init__(self, temperature: float, floor: float) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
+        self.register_buffer("floor", torch.tensor(float(floor)))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Logits (batch, genres) → logits (batch, genres)."""
+        shares = (logits / self.temperature).softmax(dim=1)
+        return ((1 - self.floor) * shares + self.floor / logits.shape[1]).clamp(min=TINY).log()
+
+
+def fit_calibration(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Calibration:
+    """Find the temperature and floor with the lowest cross-entropy.
+
+    As in ``fit_temperature`` a track is added; and one more whose label nothing predicts, and one
+    whose label is predicted, so that the floor of few tracks is not 0.
+
+    Parameters
+    ----------
+    logits
+        float32 (tracks, genres), of at least one track that the model was not fitted on.
+    labels
+        (tracks,).
+    """
+    from scipy.optimize import minimize  # noqa: PLC0415
+    from scipy.special import expit, log_softmax  # noqa: PLC0415
+
+    scores = logits.astype(np.float64)
+    rows, genres = np.arange(len(labels)), scores.shape[1]
+    known = (scores > _NEVER / 2).any(axis=0)
+
+    def loss(given: NDArray[np.float64]) -> float:
+        floor = expit(given[1])
+        shares = np.exp(log_softmax(scores / np.exp(given[0]), axis=1))
+        logs = np.log(np.maximum((1 - floor) * shares + floor / genres, TINY))
+        any_genre = -np.median(logs[:, known].mean(axis=1))
+        prior = -np.log(floor / genres) - np.log1p(-floor)
+        return float(-logs[rows, labels].sum() + any_genre + prior) / (len(labels) + 3)
+
+    bounds = [(np.log(0.05), np.log(20)), (-12, 0)]
+    found = minimize(loss, [0.0, -3.0], method="Nelder-Mead", bounds=bounds)
+    return Calibration(float(np.exp(found.x[0])), float(expit(found.x[1])))

@@ -29,10 +29,10 @@ Array = NDArray[np.floating]
 
 @representation("block-level")
 @dataclass(frozen=True)
-class BlockLevel(picture.GridRepresentation):
+class BlockLevel(picture.GridColumns):
     """Seyerlehner's block-level features of the mel spectrogram: timbre, change, rhythm."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def shape(self) -> tuple[int, ...]:

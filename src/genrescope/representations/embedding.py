@@ -83,6 +83,11 @@ class Embedding(Representation):
         opened = self._opened()
         return (sum(backbone.widths[layer] for backbone in opened for layer in self.layers),)
 
+    @property
+    def embedding(self) -> slice:
+        """All of them."""
+        return slice(0, self.shape[0])
+
     def to_json(self) -> dict[str, Any]:
         """As of every representation, with the backbones' checksums."""
         backbones = [make_backbone_config(backbone).to_json() for backbone in self.backbones]
@@ -108,9 +113,7 @@ class Embedding(Representation):
         for index, piece in enumerate(pieces(path, first.sampling_rate, length, first.margin)):
             yield self._encode(piece, gain, is_continuation=index > 0)
 
-    def _encode(
-        self, samples: Waveform, gain: float, *, is_continuation: bool = False
-    ) -> Analysis:
+    def _encode(self, samples: Waveform, gain: float, *, is_continuation: bool = False) -> Analysis:
         opened = self._opened()
         levelled = samples * np.float32(gain)
         outputs = [

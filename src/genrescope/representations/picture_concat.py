@@ -19,7 +19,7 @@ from genrescope.representations.representation import (
 
 @representation("picture-concat")
 @dataclass(frozen=True)
-class PictureConcat(picture.GridRepresentation):
+class PictureConcat(picture.GridColumns):
     """Several representations of the picture, their columns concatenated.
 
     Attributes
@@ -30,12 +30,13 @@ class PictureConcat(picture.GridRepresentation):
     """
 
     of: Sequence[str | Mapping[str, Any] | Representation] = (
+        "picture-second-order",  # before the embedding: one run of the network then does for both
         "picture-embedding",
-        "picture-second-order",
         "block-level",
     )
 
-    version: ClassVar[int] = 1
+    nests: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,13 +44,13 @@ class PictureConcat(picture.GridRepresentation):
             raise TypeError("of must be a list of representations")
         parts = tuple(map(make_nested, self.of))
         for part in parts:
-            if not isinstance(part, picture.GridRepresentation) or len(part.shape) != 1:
+            if not isinstance(part, picture.GridColumns) or len(part.shape) != 1:
                 raise ValueError(f"{part.name} does not give columns of the picture")
         object.__setattr__(self, "of", parts)
 
     @property
-    def _parts(self) -> list[picture.GridRepresentation]:
-        return [part for part in self.of if isinstance(part, picture.GridRepresentation)]
+    def _parts(self) -> list[picture.GridColumns]:
+        return [part for part in self.of if isinstance(part, picture.GridColumns)]
 
     @property
     def shape(self) -> tuple[int, ...]:

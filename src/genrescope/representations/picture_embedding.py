@@ -47,7 +47,7 @@ def to_log_mel(grid: NDArray[np.uint8], loudest: float) -> NDArray[np.float32]:
 
 @representation("picture-embedding")
 @dataclass(frozen=True)
-class PictureEmbedding(picture.GridRepresentation):
+class PictureEmbedding(picture.GridColumns):
     """Layers of musicnn's networks for the published picture, or for one drawn from audio.
 
     Attributes
@@ -64,7 +64,7 @@ class PictureEmbedding(picture.GridRepresentation):
     layers: tuple[str, ...] = ("penultimate", "pooled", "tags")
     loudest: float = 5.0
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -84,8 +84,9 @@ class Representation(ABC):
 
     Class attributes: ``name`` (set by the registry), ``version`` (raised whenever the values
     change, so that stored arrays are recomputed), ``sampling_rate`` (of the audio, in Hz),
-    ``audio_variants`` (usable audio of a track) and ``added_later`` (default values of parameters
-    that older models and stored arrays lack).
+    ``audio_variants`` (usable audio of a track), ``shortest_s`` (minimum length of a clip for a
+    `Members`, in s), ``nests`` (levels of representations that are its parameter) and
+    ``added_later`` (default values of parameters that older models and stored arrays lack).
     """
 
     name: ClassVar[str] = ""
@@ -93,6 +94,8 @@ class Representation(ABC):
     sampling_rate: ClassVar[int] = 22050
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full"})
     segmented: ClassVar[bool] = False
+    shortest_s: ClassVar[float] = 0.0
+    nests: ClassVar[int] = 0
     added_later: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
@@ -112,6 +115,11 @@ class Representation(ABC):
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """The shape of one track's array."""
+
+    @property
+    def embedding(self) -> slice | None:
+        """The columns of one track's array that are an embedding of it; None if there are none."""
+        return None
 
     @abstractmethod
     def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
@@ -189,7 +197,7 @@ class Representation(ABC):
             analysis = self.analyse(
                 transform.colour(waveform, self.sampling_rate), self.sampling_rate
             )
-            return replace(self._checked(path, analysis), warnings=warnings)
+            return replace(self._checked(path, analysis), warnings=warnings + analysis.warnings)
 
     def analyse_windows(self, path: Path) -> Iterator[Analysis]:
         """Compute the arrays of every window of an audio file, some windows at a time.
@@ -283,18 +291,22 @@ def make_representation(name: str, parameters: Mapping[str, Any] | None = None) 
     return created
 
 
-def make_nested(settings: str | Mapping[str, Any] | Representation) -> Representation:
+def make_nested(
+    settings: str | Mapping[str, Any] | Representation, *, deeper: bool = False
+) -> Representation:
     """Create a representation that is a parameter, ``of``, of another.
 
     Parameters
     ----------
     settings
         Its name, or a mapping of name and parameters, with or without the version.
+    deeper
+        Whether it may have others as a parameter itself, which then may not.
 
     Raises
     ------
     ValueError
-        If it needs another version, or has others as a parameter itself.
+        If it needs another version, or is nested too deeply.
     GenrescopeError
         As of ``make_representation``.
     """
@@ -302,7 +314,8 @@ def make_nested(settings: str | Mapping[str, Any] | Representation) -> Represent
         return settings
     given = {"name": settings} if isinstance(settings, str) else dict(settings)
     name, version = given.pop("name", ""), given.pop("version", None)
-    if hasattr(REPRESENTATIONS.get(name), "of"):
+    nests = getattr(REPRESENTATIONS.get(name), "nests", 0)
+    if nests > deeper:
         raise ValueError(f"{name} cannot be nested")
     made = make_representation(name, given)
     if version not in {None, made.version}:

@@ -54,7 +54,7 @@ class _Pooled(Representation):
     # What both have in common.
     backbone: str = "MSD_musicnn"
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,7 +81,6 @@ class SecondOrder(_Pooled):
 
     windows: int = 40
 
-    version: ClassVar[int] = 2
     sampling_rate: ClassVar[int] = log_mel.SAMPLING_RATE
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k", "excerpt"})
 
@@ -97,7 +96,7 @@ class SecondOrder(_Pooled):
 
 @representation("picture-second-order")
 @dataclass(frozen=True)
-class PictureSecondOrder(_Pooled, picture.GridRepresentation):
+class PictureSecondOrder(_Pooled, picture.GridColumns):
     """Log-covariances of a pretrained network's feature maps, for the picture of all 30 s.
 
     Attributes

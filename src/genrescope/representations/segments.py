@@ -39,6 +39,7 @@ class Segments(Representation):
     seconds: float = 3.0
     count: int = 10
 
+    nests: ClassVar[int] = 1
     version: ClassVar[int] = 1
     segmented: ClassVar[bool] = True
 

@@ -152,9 +152,8 @@ def run_cell(task: CellTask, notify: Event | None = None) -> ResultRow:
     row = write_result(task, folds, time.monotonic() - began)
     if task.model_folder is not None:
         representation = task.recipe.make_representation()
-        found = _doubt(task, folds)
-        details = _trained(task, row) | {"unsure": asdict(found)}
-        describe(task.model_folder, representation, task.genres, details, found.below)
+        details, below = card_details(task, folds, row)
+        describe(task.model_folder, representation, task.genres, details, below)
     return row
 
 
@@ -341,6 +340,12 @@ def _cost(folds: list[Fold]) -> dict[str, Any]:
         "predict_seconds": float(np.mean([cost["predict_seconds"] for cost in costs])),
         "peak_memory": max(peaks, default=None),
     }
+
+
+def card_details(task: CellTask, folds: list[Fold], row: ResultRow) -> tuple[dict[str, Any], float]:
+    """Give the details of a cell's model card, and its ``unsure_below``."""
+    found = _doubt(task, folds)
+    return _trained(task, row) | {"unsure": asdict(found)}, found.below
 
 
 def _doubt(task: CellTask, folds: list[Fold]) -> Doubt:

@@ -12,10 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.classifier.classifier import softmax
-from genrescope.study.cell import CellTask, Fold, read_fold, slug, usable, write_result
+from genrescope.study.cell import (
+    CellTask,
+    Fold,
+    card_details,
+    read_fold,
+    slug,
+    usable,
+    write_result,
+)
+from genrescope.training.join import join
 from genrescope.training.recipe import Ensemble
 
 _MIN_PROBABILITY = 1e-6  # so that its logarithm stays finite
+LEAST_WEIGHT = 1e-3
+"""Of a member of a model: clips that it takes part in alone need one."""
+
 _PENALTY = 0.5  # of unequal weights: a fold has few validation tracks to fit them on
 
 
@@ -42,7 +54,11 @@ def ensemble_task(ensemble: Ensemble, members: Sequence[CellTask]) -> CellTask:
             "".join(member.data_checksum for member in members).encode()
         ).hexdigest()[:16],
         folder=runs.joinpath(f"{slug(ensemble.name)}-{own_hash}", *below),
-        model_folder=None,
+        model_folder=(
+            first.model_folder.with_name(f"{slug(ensemble.name)}-{slug(first.protocol)}")
+            if first.model_folder is not None and ensemble.pool == "weighted"
+            else None
+        ),
     )
 
 
@@ -66,7 +82,12 @@ def run_ensemble(ensemble: Ensemble, task: CellTask, members: Sequence[CellTask]
         folds.append(Fold((longest, valid, test), pooled[0], pooled[1], None))
     mean = np.mean(weights, axis=0) if weights else np.full(len(members), 1 / len(members))
     shown = {m.recipe.name: round(float(w), 4) for m, w in zip(members, mean, strict=True)}
-    write_result(task, folds, time.monotonic() - began, shown)
+    row = write_result(task, folds, time.monotonic() - began, shown)
+    details, below = card_details(task, folds, row)
+    for number, folder in task.kept_models.items() if ensemble.pool == "weighted" else ():
+        models = [member.kept_models[number] for member in members]
+        least = [max(float(weight), LEAST_WEIGHT) for weight in weights[number]]
+        join(folder, models, least, details, unsure_below=below)
     return None
 
 

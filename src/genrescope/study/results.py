@@ -187,6 +187,8 @@ class TrackPrediction:
         Probability of the predicted genre; NaN if unknown.
     fold
         The fold whose model predicted it; None if unknown.
+    probabilities
+        Of the genres in their order; empty if unknown.
     """
 
     id: str
@@ -194,6 +196,7 @@ class TrackPrediction:
     predicted: str
     confidence: float = math.nan
     fold: int | None = None
+    probabilities: tuple[float, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -572,9 +575,9 @@ def read_tested(path: Path) -> list[TrackPrediction]:
     # By position: a genre may have the name of a column.
     with path.open(newline="", encoding="utf-8") as file:
         header, *lines = ([read_back(read_cell(c)) for c in line] for line in CsvReader(file))
-    genres = {genre: place for place, genre in enumerate(header[4:], start=4)}
+    genres = {genre: place for place, genre in enumerate(header[4:])}
     return [
-        TrackPrediction(track, genre, predicted, float(line[genres[predicted]]), int(fold))
+        TrackPrediction(track, genre, predicted, shares[genres[predicted]], int(fold), shares)
         for line in lines
-        for track, fold, genre, predicted in [line[:4]]
+        for (track, fold, genre, predicted), shares in [(line[:4], tuple(map(float, line[4:])))]
     ]

@@ -24,6 +24,8 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import ValidationError
 
+from genrescope.classifier import CONFIG
+from genrescope.classifier.folder import make_folder_representation, read_config
 from genrescope.datasets.splits import SEGMENTS, Split, get_protocol, segment_id, share_of
 from genrescope.datasets.track import Dataset
 from genrescope.environment import configure
@@ -214,7 +216,11 @@ def run_study(
         _check_memory(todo)
         _run(todo, options, listener)
         together = _run_ensembles(config, tasks, unavailable)
-    robustness = _robustness(tasks, dataset, out, options, listener) if options.robustness else None
+    robustness = (
+        _robustness([*tasks, *together], dataset, out, options, listener)
+        if options.robustness
+        else None
+    )
     used = {recipe: _used(dataset, c.ids) for recipe, c in collections.items()}
     sources = {recipe: c.sources for recipe, c in collections.items()}
     for task in together:
@@ -465,7 +471,8 @@ def _robustness(
         usable = set(task.ids)
         for number, folder in task.kept_models.items() if task.keep_models else ():
             test = usable.intersection(task.splits[number].test)
-            audio = usable_audio(task.recipe.make_representation(), dataset.tracks, test)
+            representation = make_folder_representation(folder, read_config(folder / CONFIG))
+            audio = usable_audio(representation, dataset.tracks, test)
             models.append(FoldModel(task.recipe.name, task.protocol, folder, *audio))
     return measure(
         models,

@@ -19,6 +19,7 @@ RESAMPLES = 2000
 
 _Z = 1.959963984540054  # 95 % of a normal distribution, in standard deviations
 _PRIOR = 10  # predictions
+_SURE = 0.9  # accuracy of the predictions that are not called unsure
 _MAX_CACHED = 5000  # tracks; draws of more would take too much memory
 
 
@@ -254,11 +255,9 @@ class Doubt:
 
 
 def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
-    """Find the confidence below which fewer than half of the predictions are right.
+    """Find the lowest confidence from which on at least nine in ten predictions are right.
 
-    For two genres, where guessing is right half of the time, it is three quarters. Accuracy by
-    confidence is estimated by isotonic regression. Ten calibrated predictions, spread over all
-    confidences, are added as a prior for few tracks.
+    Ten calibrated predictions, spread over all confidences, are added as a prior for few tracks.
 
     Parameters
     ----------
@@ -269,17 +268,21 @@ def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
     genres
         Their number; no confidence is below 1 / genres.
     """
-    from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415  slow to import
-
     sure, outcome = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
     chance = 1 / genres
     prior = chance + (1 - chance) * (np.arange(_PRIOR) + 0.5) / _PRIOR
-    seen = np.concatenate([sure, prior])
-    often = IsotonicRegression().fit_transform(seen, np.concatenate([outcome, prior]))
-    enough = often >= (0.5 if genres > 2 else 0.75)
-    # The middle between its two neighbours; the last of the prior is always above it.
-    last = seen[~enough].max(initial=0.0)
-    below = round(float(last + seen[enough].min()) / 2, 3) if last else 0.0
+    seen, results = np.concatenate([sure, prior]), np.concatenate([outcome, prior])
+    order = np.argsort(-seen, kind="stable")
+    ranked, counts = seen[order], np.arange(1, len(seen) + 1)
+    often = np.cumsum(results[order]) / counts
+    # Equal confidences are on one side.
+    ends = np.append(ranked[1:] < ranked[:-1], True)
+    enough = np.flatnonzero((often >= _SURE) & ends)
+    below = 1.0
+    if len(enough):
+        last = enough[-1]
+        lower = ranked[last + 1] if last + 1 < len(ranked) else 0.0
+        below = round(float(ranked[last] + lower) / 2, 3)
     unsure = sure < below
     shares = [float(outcome[part].mean()) if part.any() else None for part in (unsure, ~unsure)]
     return Doubt(below, len(sure), int(unsure.sum()), *shares)

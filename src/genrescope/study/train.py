@@ -9,23 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from genrescope.classifier.classifier import softmax
 from genrescope.datasets.splits import PROTOCOLS, Split, without_test
 from genrescope.datasets.track import Dataset
 from genrescope.errors import GenrescopeError, InputError, one_line
+from genrescope.models.classical import Calibration, fit_calibration
+from genrescope.representations import Representation
 from genrescope.representations.store import Store
 from genrescope.representations.transform import get_transforms
 from genrescope.study.cell import tested_by_genre
 from genrescope.study.config import StudyConfig
+from genrescope.study.ensemble import LEAST_WEIGHT
 from genrescope.study.model_folder import check_place, put_model
-from genrescope.study.results import ResultRow
+from genrescope.study.results import Cell, ResultRow
 from genrescope.study.run import NO_WEIGHTS, Listener, Options, run_study
-from genrescope.study.statistics import Doubt, doubt
+from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
 from genrescope.training.data import PackedTracks
 from genrescope.training.export import export, export_transformers
 from genrescope.training.fit import fit
-from genrescope.training.recipe import Recipe
+from genrescope.training.join import join
+from genrescope.training.recipe import Ensemble, Recipe, members_of
 
 _PROTOCOLS = ("grouped", "kfold", "random")  # the first that the data allow is used
 _UNSURE_BELOW = 0.5  # without held-out tracks
@@ -60,7 +66,7 @@ class Trained:
 
 
 def train_classifier(
-    recipe: Recipe,
+    recipe: Recipe | Ensemble,
     dataset: Dataset,
     out: Path,
     options: Options,
@@ -71,10 +77,13 @@ def train_classifier(
 ) -> Trained:
     """Measure a recipe on a data set, fit it on all of its tracks and write the model folder.
 
+    The answers of the cross-validation calibrate the model: those for tracks that it was not fitted
+    on. The calibration error in its details is of folds that the others calibrate.
+
     Parameters
     ----------
     recipe
-        What to fit.
+        What to fit. Of an ensemble, each recipe is fitted on the tracks that it can use.
     dataset
         The tracks, of at least two genres.
     out
@@ -95,74 +104,125 @@ def train_classifier(
         If the tracks are too few to fit on, or ``out`` cannot be used.
     """
     check_place(out, force=force)
+    recipes = members_of(recipe) if isinstance(recipe, Ensemble) else [recipe]
     with tempfile.TemporaryDirectory(prefix="genrescope-") as scratch:
-        measured = _measure(recipe, dataset, Path(scratch), options, listener)
-        representation = recipe.make_representation()
-        versions = 1 + len(recipe.augmentations)
-        collection = Store(options.store, allow_damaged=options.allow_damaged).collect(
-            representation, dataset.tracks, transforms=get_transforms(recipe.augmentations)
-        )
-        dataset = dataset.with_usable(
-            collection.ids, allow_missing_genres=options.allow_missing_genres
-        )
-        place = {track: i for i, track in enumerate(collection.ids)}
-        genre_of = {track.id: dataset.genres.index(track.genre) for track in dataset.tracks}
-        labels = np.array([genre_of[i] for i in collection.ids], dtype=np.int64)
-        groups = np.array(dataset.group_numbers(collection.ids), dtype=np.int64)
-        split = _held_back(dataset, place)
-        train, valid = (
-            np.array([place[i] for i in part], dtype=np.int64)
-            for part in (split.train, split.valid)
-        )
-        plain = recipe
-        if set(split.train) & set(split.valid):  # training tracks cannot calibrate
-            plain = recipe.model_copy(update={"calibrate": False})
-        if len(set(labels[train].tolist())) < 2:
-            raise GenrescopeError("The tracks that can be used are of fewer than two genres.")
-
-        def report(row: Mapping[str, Any]) -> None:
-            if "micro_batch" in row:
-                listener.note(f"{recipe.name}, on all tracks: {row['micro_batch']}")
-
-        fit_part, held_part = (
-            PackedTracks(
-                representation, collection.packed, part, labels[part], versions, groups[part]
+        measured = _measure(recipe, recipes, dataset, Path(scratch), options, listener)
+        whole = [
+            _fit_on_all(one, dataset, Path(scratch) / f"fit-{place}", options, listener)
+            for place, one in enumerate(recipes)
+        ]
+        if len({one.genres for one in whole}) > 1:
+            raise GenrescopeError(
+                f"The recipes of {recipe.name} can use tracks of different genres. Give one of "
+                f"them: {', '.join(one.name for one in recipes)}."
             )
-            for part in (train, valid)
-        )
-        fitted = fit(
-            plain,
-            fit_part,
-            held_part,
-            shape=representation.shape,
-            genres=len(dataset.genres),
-            seed=0,
-            folder=Path(scratch) / "fit",
-            segmented=representation.segmented,
-            on_epoch=report,
-            **options.trainer_flags,
-        )
-        folder = Path(scratch) / "model"
-        details = _details(recipe, dataset, measured, len(labels)) | {
+        first = whole[0]
+        details = _details(recipe, dataset, measured, first.tracks) | {
             "name": one_line(out.resolve().name)
         }
         if licence:
             details["license"] = licence
-        found = measured.doubt
-        if found is None and plain.calibrate:
-            scores = softmax(fitted.valid_logits)
-            right = scores.argmax(axis=1) == labels[valid]
-            found = doubt(scores.max(axis=1), right, len(dataset.genres))
+        found = measured.doubt or first.doubt
         if found is not None:
             details["unsure"] = asdict(found)
         unsure_below = _UNSURE_BELOW if found is None else found.below
-        if export_transformers(folder, fitted.network, dataset.genres):
-            samples = recipe.windows.length if recipe.windows else representation.shape[-1]
-            details["transformers_s"] = samples / representation.sampling_rate
-        export(folder, fitted.network, representation, dataset.genres, details, unsure_below)
+        folder = Path(scratch) / "model"
+        if len(whole) == 1:
+            network = first.network
+            if measured.calibration is not None:
+                network = nn.Sequential(network, measured.calibration).eval()
+            samples = recipes[0].windows.length if recipes[0].windows else None
+            if export_transformers(folder, network, first.genres):
+                samples = samples or first.representation.shape[-1]
+                details["transformers_s"] = samples / first.representation.sampling_rate
+            export(folder, network, first.representation, first.genres, details, unsure_below)
+        else:
+            parts = [Path(scratch) / f"member-{place}" for place in range(len(whole))]
+            for part, one in zip(parts, whole, strict=True):
+                export(part, one.network, one.representation, one.genres, trained={})
+            names = [one.name for one in recipes]
+            weights = measured.weights or dict.fromkeys(names, 1 / len(names))
+            join(
+                folder,
+                parts,
+                [weights[name] for name in names],
+                details | {"weights": weights},
+                calibration=measured.calibration,
+                unsure_below=unsure_below,
+            )
         put_model(folder, out)
-    problems = [*dataset.problems, *collection.problems]
-    return Trained(out, measured.row, measured.leaks, len(labels), problems, dataset.genres)
+    problems = {str(p): p for p in (*dataset.problems, *(p for w in whole for p in w.problems))}
+    used = max(one.tracks for one in whole)
+    return Trained(out, measured.row, measured.leaks, used, list(problems.values()), first.genres)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    # A recipe fitted on all of the ``tracks`` that it can use.
+    network: nn.Module
+    representation: Representation
+    genres: tuple[str, ...]
+    tracks: int
+    doubt: Doubt | None
+    problems: tuple[InputError, ...]
+
+
+def _fit_on_all(
+    recipe: Recipe, dataset: Dataset, folder: Path, options: Options, listener: Listener
+) -> _Whole:
+    representation = recipe.make_representation()
+    versions = 1 + len(recipe.augmentations)
+    collection = Store(options.store, allow_damaged=options.allow_damaged).collect(
+        representation, dataset.tracks, transforms=get_transforms(recipe.augmentations)
+    )
+    dataset = dataset.with_usable(collection.ids, allow_missing_genres=options.allow_missing_genres)
+    place = {track: i for i, track in enumerate(collection.ids)}
+    genre_of = {track.id: dataset.genres.index(track.genre) for track in dataset.tracks}
+    labels = np.array([genre_of[i] for i in collection.ids], dtype=np.int64)
+    groups = np.array(dataset.group_numbers(collection.ids), dtype=np.int64)
+    split = _held_back(dataset, place)
+    train, valid = (
+        np.array([place[i] for i in part], dtype=np.int64) for part in (split.train, split.valid)
+    )
+    plain = recipe
+    if set(split.train) & set(split.valid):  # training tracks cannot calibrate
+        plain = recipe.model_copy(update={"calibrate": False})
+    if len(set(labels[train].tolist())) < 2:
+        raise GenrescopeError("The tracks that can be used are of fewer than two genres.")
+
+    def report(row: Mapping[str, Any]) -> None:
+        if "micro_batch" in row:
+            listener.note(f"{recipe.name}, on all tracks: {row['micro_batch']}")
+
+    fit_part, held_part = (
+        PackedTracks(representation, collection.packed, part, labels[part], versions, groups[part])
+        for part in (train, valid)
+    )
+    fitted = fit(
+        plain,
+        fit_part,
+        held_part,
+        shape=representation.shape,
+        genres=len(dataset.genres),
+        seed=0,
+        folder=folder,
+        segmented=representation.segmented,
+        on_epoch=report,
+        **options.trainer_flags,
+    )
+    found = None
+    if plain.calibrate:
+        scores = softmax(fitted.valid_logits)
+        right = scores.argmax(axis=1) == labels[valid]
+        found = doubt(scores.max(axis=1), right, len(dataset.genres))
+    return _Whole(
+        fitted.network,
+        representation,
+        dataset.genres,
+        len(labels),
+        found,
+        tuple(collection.problems),
+    )
 
 
 @dataclass(frozen=True)
@@ -172,10 +232,17 @@ class _Measured:
     protocol: str
     leaks: str | None
     doubt: Doubt | None
+    calibration: Calibration | None = None
+    weights: dict[str, float] | None = None
 
 
 def _measure(
-    recipe: Recipe, dataset: Dataset, scratch: Path, options: Options, listener: Listener
+    recipe: Recipe | Ensemble,
+    recipes: list[Recipe],
+    dataset: Dataset,
+    scratch: Path,
+    options: Options,
+    listener: Listener,
 ) -> _Measured:
     reasons: dict[str, str] = {}
     for protocol in _PROTOCOLS:
@@ -186,21 +253,44 @@ def _measure(
             continue  # too few tracks, or no artists
         if (warning := _leaks(dataset, protocol, reasons)) is not None:
             listener.note(warning)
-        config = StudyConfig(recipes=[recipe], protocols=[protocol], seeds=1)
+        together = [recipe] if isinstance(recipe, Ensemble) else []
+        config = StudyConfig(recipes=recipes, ensembles=together, protocols=[protocol], seeds=1)
         study = run_study(config, dataset, scratch / "study", options, listener)
-        if study.cells:
-            cell = study.cells[0]
-            confidence, right = zip(
-                *((one.confidence, one.right) for one in cell.tested[0]), strict=True
-            )
-            found = doubt(confidence, right, len(dataset.genres))
-            return _Measured(cell.rows[0], protocol, warning, found)
+        if (cell := next((c for c in study.cells if c.recipe == recipe.name), None)) is not None:
+            return _measured(recipes, cell, warning)
         lack = study.unavailable[0]
         if lack.mark == NO_WEIGHTS:
             raise GenrescopeError(lack.reason)
         reasons[protocol] = f"{lack.reason}."  # without the files that cannot be used
     listener.note(f"The classifier cannot be measured. {reasons[_PROTOCOLS[-1]]}")
     return _Measured(None, "none: too few tracks to hold some out", None, None)
+
+
+def _measured(recipes: list[Recipe], cell: Cell, leaks: str | None) -> _Measured:
+    row, [tested] = cell.rows[0], cell.tested
+    genres = row.genres
+    labels = np.array([genres.index(one.genre) for one in tested], dtype=np.int64)
+    probabilities = np.array([one.probabilities for one in tested])
+    weights = {name: max(w, LEAST_WEIGHT) for name, w in (row.weights or {}).items()}
+    # An encoder's folder for transformers has a temperature, and nothing else.
+    if not all(one.calibrate and not one.has_encoder for one in recipes):
+        right = probabilities.argmax(axis=1) == labels
+        found = doubt(probabilities.max(axis=1), right, len(genres))
+        return _Measured(row, cell.protocol, leaks, found, None, weights)
+    logits = np.log(np.maximum(probabilities, 1e-6)).astype(np.float32)
+    calibrated = probabilities.copy()
+    folds = np.array([one.fold for one in tested])
+    for fold in np.unique(folds):
+        own = folds == fold
+        if own.all():  # one fold: no other can calibrate it
+            continue
+        scale = fit_calibration(logits[~own], labels[~own])
+        calibrated[own] = softmax(scale(torch.from_numpy(logits[own])).numpy())
+    confidence, right = calibrated.max(axis=1), calibrated.argmax(axis=1) == labels
+    row = row.model_copy(update={"ece": expected_calibration_error(confidence, right)})
+    found = doubt(confidence, right, len(genres))
+    whole = fit_calibration(logits, labels)
+    return _Measured(row, cell.protocol, leaks, found, whole, weights)
 
 
 def _leaks(dataset: Dataset, protocol: str, reasons: dict[str, str]) -> str | None:
@@ -244,7 +334,9 @@ def _held_back(dataset: Dataset, usable: Collection[str]) -> Split:
     return Split(rest, tuple(sorted(held)) or rest, ())
 
 
-def _details(recipe: Recipe, dataset: Dataset, measured: _Measured, tracks: int) -> dict[str, Any]:
+def _details(
+    recipe: Recipe | Ensemble, dataset: Dataset, measured: _Measured, tracks: int
+) -> dict[str, Any]:
     row, name = measured.row, one_line(dataset.name)
     details: dict[str, Any] = {
         "recipe": recipe.name,
@@ -252,7 +344,7 @@ def _details(recipe: Recipe, dataset: Dataset, measured: _Measured, tracks: int)
             f"A classifier of {len(dataset.genres)} genres, trained on {tracks} tracks of "
             f"{name} by genrescope's recipe {recipe.name}."
         ),
-        "recipe_hash": recipe.hash,
+        "recipe_hash": recipe.hash if isinstance(recipe, Recipe) else row and row.recipe_hash,
         "dataset": name,
         "protocol": measured.protocol,
         "seed": 0,

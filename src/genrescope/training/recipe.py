@@ -343,6 +343,11 @@ def load_recipe(reference: str | dict[str, Any], source: Path | None = None) -> 
     return entry
 
 
+def members_of(ensemble: Ensemble) -> list[Recipe]:
+    """Read the recipes that an ensemble combines."""
+    return [load_recipe(name) for name in ensemble.of]
+
+
 def load_encoder_recipe(weights: str, reference: str = "distilhubert") -> Recipe:
     """Read a recipe that fine-tunes an encoder, with another checkpoint.
 
