@@ -1,8 +1,8 @@
 """Attention with dropout on a CPU, without a matrix of time × time for each head.
 
 On a CPU, PyTorch's fused attention takes no dropout. With dropout, it holds scores, masks and
-weights of all heads for the backward pass: half a gigabyte in each layer for a clip of 30 s. On other
-processors than Intel's it draws masks on one core, which takes as long as all else in a step.
+weights of all heads for the backward pass: half a gigabyte in each layer for a clip of 30 s. Unless
+the processor is Intel's, it draws masks on one core, which takes as long as all else in a step.
 """
 
 from __future__ import annotations
