@@ -77,7 +77,12 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def load(model: str | os.PathLike[str] | None = None, revision: str | None = None) -> Classifier:
+def load(
+    model: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    *,
+    quality: str = "standard",
+) -> Classifier:
     """Load a classifier.
 
     Parameters
@@ -87,6 +92,8 @@ def load(model: str | os.PathLike[str] | None = None, revision: str | None = Non
         Hugging Face hub; None for the bundled default.
     revision
         A branch, tag or commit of the hub; None for the newest.
+    quality
+        How much of a track is analysed: ``fast``, ``standard`` or ``best``; see `Classifier`.
 
     Returns
     -------
@@ -101,8 +108,8 @@ def load(model: str | os.PathLike[str] | None = None, revision: str | None = Non
     from genrescope.classifier import Classifier  # noqa: PLC0415  keeps `import genrescope` fast
 
     if model is None:
-        return Classifier.default()
-    return Classifier.from_pretrained(model, revision, threads=1)
+        return Classifier.default(quality=quality)
+    return Classifier.from_pretrained(model, revision, threads=1, quality=quality)
 
 
 def sample(name: str = SAMPLES[0]) -> Path:

@@ -64,7 +64,11 @@ def test_what_is_skipped_is_logged(
     assert sorted(lines) == sorted(
         [
             ("INFO", f"skipped: {album / 'without'}"),
-            ("WARNING", f"{album / 'bonus/c.ogg'}: {found['c.ogg'].prediction.warnings[0]}"),
+            *(
+                ("WARNING", f"{album / name}: {warning}")
+                for name in ("b.wav", "bonus/c.ogg")
+                for warning in found[Path(name).name].prediction.warnings
+            ),
             ("WARNING", str(found["text.mp3"].error)),
         ]
     )

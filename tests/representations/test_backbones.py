@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
 
+from genrescope.audio import level_gain
 from genrescope.backbones.backbone import BACKBONES, cut, make_backbone_config, open_backbone
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError
@@ -65,7 +66,8 @@ def test_columns_are_the_outputs_of_the_onnx_file(checkpoints: Checkpoints) -> N
     model = onnx.load(settings["backbones"][0]["source"])
     weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
     sound = noise(1.0)
-    projected = sound.reshape(2, 8000) @ weights
+    levelled = sound * np.float32(level_gain(sound, 16000))
+    projected = levelled.reshape(2, 8000) @ weights
     wanted = np.concatenate([projected, projected**2], axis=1).mean(axis=0)
     np.testing.assert_allclose(embed(settings, sound), wanted, rtol=1e-4, atol=1e-4)
 

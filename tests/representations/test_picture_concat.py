@@ -18,7 +18,7 @@ def test_columns_follow_one_another(music: Callable[..., NDArray[np.float32]]) -
         make_representation("block-level"),
         make_representation("picture-embedding", {"layers": ["tags"]}),
     ]
-    clip = music(5.0)
+    clip = music(30.0)
     found = both.compute(clip, 22050)
     np.testing.assert_array_equal(found, np.concatenate([p.compute(clip, 22050) for p in parts]))
     assert both.shape == (1801 + 50,)
@@ -49,7 +49,7 @@ def test_its_key_is_that_of_its_parts() -> None:
         ([{"name": "picture-embedding", "layers": ["colour"]}], "colour"),
         (["picture-concat"], "picture-concat cannot be nested"),
         (["segments"], "segments cannot be nested"),
-        ([{"name": "block-level", "version": 0}], "version 0 of block-level, and this is 1"),
+        ([{"name": "block-level", "version": 0}], "version 0 of block-level, and this is 2"),
         ([3], "Representation picture-concat"),
     ],
 )

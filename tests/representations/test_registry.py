@@ -104,7 +104,8 @@ def test_which_audio_is_fit(representation: Representation) -> None:
     assert representation.source(Track("a", "pop")) is None
     excerpt = representation.source(Track("a", "pop", audio=audio, audio_variant="excerpt"))
     # What analyses windows of 3 s makes do with an excerpt; the others look at the whole clip.
-    assert (excerpt is None) == (representation.name not in {"embedding", "second-order"})
+    windowed = {"embedding", "members", "second-order"}
+    assert (excerpt is None) == (representation.name not in windowed)
     full = representation.source(Track("a", "pop", audio=audio))
     assert full is not None
     assert (full.kind, full.path) == ("audio", audio)

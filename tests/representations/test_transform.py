@@ -64,8 +64,16 @@ def test_plain_is_bit_for_bit_the_same() -> None:
     assert PLAIN.recorded_rate(SAMPLING_RATE) == SAMPLING_RATE
 
 
-@pytest.mark.parametrize("name", ["embedding", "mfcc", "waveform"])
-@pytest.mark.parametrize("how", sorted(TRANSFORMS))
+# An embedding is of a track brought to one level.
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        (name, how)
+        for name in ("embedding", "mfcc", "waveform")
+        for how in sorted(TRANSFORMS)
+        if name != "embedding" or how not in {"loud", "soft"}
+    ],
+)
 def test_every_transform_changes_the_representation(
     name: str, how: str, music: Callable[..., np.ndarray], tmp_path: Path
 ) -> None:

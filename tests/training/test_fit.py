@@ -199,7 +199,7 @@ def test_versions_are_learnt_from_and_not_validated_on(tmp_path) -> None:
 
 def test_classical_models_learn_from_every_version(tmp_path) -> None:
     values, labels = rows(60)
-    lda = load_recipe({"extends": "default", "name": "x", "augmentations": ["loud"]})
+    lda = load_recipe({"extends": "audio", "name": "x", "augmentations": ["loud"]})
     pack = [np.concatenate([values, values + shift]) for shift in (0, 1)]
     networks = [
         fit(

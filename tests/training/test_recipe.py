@@ -89,7 +89,7 @@ def test_wrong_settings_are_named(settings: dict, words: str) -> None:
 def test_a_wrong_augmentation_is_named_though_the_weights_are_not_there() -> None:
     backbones = ["transformers:nobody/has-this"]
     representation = {"name": "embedding", "backbones": backbones, "layers": ["last"]}
-    settings = {"extends": "default", "representation": representation}
+    settings = {"extends": "audio", "representation": representation}
     assert load_recipe({**settings, "augmentations": ["loud"]}).augmentations == ("loud",)
     with pytest.raises(GenrescopeError, match="'loudest'"):
         load_recipe({**settings, "augmentations": ["loudest"]})
@@ -97,7 +97,7 @@ def test_a_wrong_augmentation_is_named_though_the_weights_are_not_there() -> Non
 
 def test_the_former_name_of_augmentations_is_named() -> None:
     with pytest.raises(InputError, match="`alterations` is now named `augmentations`"):
-        load_recipe({"extends": "default", "alterations": ["loud"]})
+        load_recipe({"extends": "audio", "alterations": ["loud"]})
 
 
 def test_faults_of_files_are_named(tmp_path) -> None:
@@ -120,7 +120,6 @@ def test_faults_of_files_are_named(tmp_path) -> None:
 def test_the_hashes_of_what_was_measured_stay_what_they_were() -> None:
     # Results on disk are found again by them.
     known = {
-        "default": "a93d5dd4f8fe",
         "musicnn-head": "d62c2d066c3f",
         "original-cnn": "84837b770783",
         "original-mlp": "fed74f67d6f9",
@@ -161,7 +160,7 @@ def test_what_is_not_for_a_kind_of_model_is_refused() -> None:
 
 
 def test_an_ensemble_is_no_recipe_to_train() -> None:
-    with pytest.raises(GenrescopeError, match=r"ensemble is an ensemble.*default"):
+    with pytest.raises(GenrescopeError, match=r"ensemble is an ensemble.*audio"):
         load_recipe("ensemble")
     with pytest.raises(GenrescopeError, match="of"):
         load_entry({"name": "alone", "of": ["svm"]})

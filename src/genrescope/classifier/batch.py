@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from genrescope import load
@@ -105,7 +106,9 @@ def classify_files(
         Whether to add what the answer rests on; see `explain`.
     """
     if isinstance(classifier, Classifier):
-        with WorkerPool(workers, load, classifier.folder) as pool:
+        with WorkerPool(
+            workers, partial(load, quality=classifier.quality), classifier.folder
+        ) as pool:
             yield from classify_files(pool, paths, timeline=timeline, explanation=explanation)
         return
     pool = classifier

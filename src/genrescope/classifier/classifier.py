@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import is_silent, to_waveform
+from genrescope.audio import Waveform, is_silent, to_waveform
 from genrescope.classifier import folder as files
 from genrescope.classifier.folder import CONFIG, ONNX
 from genrescope.classifier.prediction import Prediction, Timeline
@@ -23,6 +23,7 @@ from genrescope.errors import GenrescopeError, InputError, WaveformError, one_li
 from genrescope.files import read_bounded, sha256
 from genrescope.hub import find_model, push
 from genrescope.inference import MAX_MODEL_BYTES, first_line, on_gpu
+from genrescope.quality import Quality
 from genrescope.representations.representation import Analysis
 
 _BATCH = 32
@@ -45,18 +46,34 @@ class Classifier:
         As ``save_pretrained`` or a study writes it.
     threads
         For inference; None lets ONNX Runtime use every core.
+    quality
+        How much of a track is analysed: ``fast``, ``standard`` or ``best``. Of the bundled model,
+        ``fast`` uses the audio without its picture, from 24 s of a track.
 
     Raises
     ------
     InputError
         If a file of the folder is missing, too large or invalid.
+    GenrescopeError
+        If there is no such quality.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        threads: int | None = None,
+        *,
+        quality: str = "standard",
+    ) -> None:
         self.folder = folder = Path(folder)
         self.threads = threads
+        try:
+            self.quality = Quality(quality)
+        except ValueError:
+            known = ", ".join(Quality)
+            raise GenrescopeError(f"There is no quality {quality!r}; there are: {known}.") from None
         self.config = files.read_config(folder / CONFIG)
-        self.representation = files.make_folder_representation(folder, self.config)
+        self.representation = files.make_folder_representation(folder, self.config).at(self.quality)
         self._session = files.open_model(folder / ONNX, self.config, self.representation, threads)
         self._input = self._session.get_inputs()[0].name
 
@@ -70,12 +87,12 @@ class Classifier:
         return one_line(f"<{type(self).__name__}: {', '.join(parts)}, {str(self.folder)!r}>")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.folder, self.threads)
+        return partial(type(self), quality=self.quality), (self.folder, self.threads)
 
     @classmethod
-    def default(cls) -> Classifier:
+    def default(cls, *, quality: str = "standard") -> Classifier:
         """Load the bundled classifier."""
-        return cls(find_model(None), threads=1)
+        return cls(find_model(None), threads=1, quality=quality)
 
     @classmethod
     def from_pretrained(
@@ -85,6 +102,7 @@ class Classifier:
         *,
         token: str | None = None,
         threads: int | None = None,
+        quality: str = "standard",
     ) -> Classifier:
         """Load a model from a folder or from the Hugging Face hub.
 
@@ -97,7 +115,7 @@ class Classifier:
             A branch, tag or commit of the hub; None for the newest. Ignored for folders.
         token
             Hub access token, for private models; None uses the one stored by ``hf auth login``.
-        threads
+        threads, quality
             See the class.
 
         Raises
@@ -106,7 +124,7 @@ class Classifier:
             If the model does not exist or is invalid, or the hub cannot be reached. Fetching
             needs the extra ``hub``.
         """
-        return cls(find_model(model, revision, token=token), threads)
+        return cls(find_model(model, revision, token=token), threads, quality=quality)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Copy the model's files into a folder, which is created if it is missing.
@@ -160,6 +178,17 @@ class Classifier:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         digest.update(read_bounded(self.folder / ONNX, MAX_MODEL_BYTES, files.REMEDY))
         return digest.hexdigest()[:16]
+
+    @property
+    def loader(self) -> Callable[[], Classifier]:
+        """Loads it again, with one thread, in a process that this is sent to."""
+        return partial(type(self), self.folder, 1, quality=self.quality)
+
+    @property
+    def title(self) -> str:
+        """The folder's name, and the quality unless it is the standard one."""
+        level = "" if self.quality is Quality.STANDARD else f" ({self.quality})"
+        return f"{self.folder.name}{level}"
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -292,7 +321,7 @@ class Classifier:
         """
         parts: Iterable[Analysis]
         if isinstance(audio, np.ndarray):
-            parts = [self._analyse(audio, sampling_rate)]
+            parts = [self._of_waveform(audio, sampling_rate, self.representation.over_time)]
         else:
             parts = self.representation.analyse_windows(Path(audio))
         # Part by part: of hours of audio, only the probabilities stay in memory.
@@ -305,13 +334,21 @@ class Classifier:
         return Timeline(self.genres, window_s, np.concatenate(rows))
 
     def _analyse(self, audio: Audio, sampling_rate: int) -> Analysis:
-        if not isinstance(audio, np.ndarray):
-            return self.representation.analyse_file(Path(audio))
+        if isinstance(audio, np.ndarray):
+            return self._of_waveform(audio, sampling_rate, self.representation.analyse)
+        return self.representation.analyse_file(Path(audio))
+
+    def _of_waveform(
+        self,
+        audio: NDArray[Any],
+        sampling_rate: int,
+        analyse: Callable[[Waveform, int], Analysis],
+    ) -> Analysis:
         if sampling_rate <= 0:
             raise ValueError("a waveform needs its sampling rate in Hz")
         waveform = to_waveform(audio)
         try:
-            analysis = self.representation.analyse(waveform, sampling_rate)
+            analysis = analyse(waveform, sampling_rate)
         except ValueError as error:
             raise WaveformError(str(error)) from error
         if not np.isfinite(analysis.arrays).all():

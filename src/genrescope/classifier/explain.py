@@ -19,6 +19,7 @@ from genrescope.audio import Waveform, decode, resample, to_waveform
 from genrescope.audio.spectral import hann, mel_centres, spectra
 from genrescope.classifier.classifier import Audio, Classifier, softmax
 from genrescope.errors import InputError, WaveformError
+from genrescope.quality import Quality
 
 _N_FFT, _HOP = 2048, 512
 _OVERLAP = _N_FFT // _HOP  # frames that a sample is in
@@ -65,7 +66,8 @@ def explain(
     """Find the seconds and the frequency bands that an answer rests on.
 
     A model with windows (such as the bundled one, 3 s) gets a column for each window, otherwise
-    there are 4 to 20 columns of about 3 s.
+    there are 4 to 20 columns of about 3 s. Of a model with several members, the first is explained:
+    the others would take a hundred times as long.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def explain(
     if bands < 2:
         raise ValueError(f"bands = {bands} must be at least 2")
     prediction = classifier.predict(audio, sampling_rate)  # checks the audio
-    representation = classifier.representation
+    representation = classifier.representation.at(Quality.FAST)
     rate = representation.sampling_rate
     if isinstance(audio, np.ndarray):
         waveform = resample(to_waveform(audio), sampling_rate, rate)

@@ -24,8 +24,10 @@ from genrescope.cli.console import (
     say,
     say_json,
 )
+from genrescope.cli.options import QualityOption
 from genrescope.errors import GenrescopeError, one_line
 from genrescope.io import check_folder, check_output, picture_kind, write_picture
+from genrescope.quality import Quality
 
 if TYPE_CHECKING:
     from genrescope.classifier import Classifier
@@ -68,6 +70,7 @@ def scan(
         bool, typer.Option("--watch", help="Keep running and analyse new and changed files.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    quality: QualityOption = Quality.STANDARD,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Files analysed in parallel. [default: one per core]")
     ] = None,
@@ -86,7 +89,7 @@ def scan(
         require("watchfiles", "library")
     folder = scanning.open_library(library)
     place = own_file(db, cat.default_path, "--db")
-    classifier = load(model, revision)
+    classifier = load(model, revision, quality=quality)
     with cat.Catalogue(place, write=True) as catalogue:
         if retry:
             catalogue.retry(str(folder))

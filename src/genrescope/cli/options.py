@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from genrescope.quality import Quality
+
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -16,6 +18,14 @@ ModelOption = Annotated[
 RevisionOption = Annotated[
     str | None,
     typer.Option("--revision", help="Branch, tag or commit on the hub. [default: newest]"),
+]
+QualityOption = Annotated[
+    Quality,
+    typer.Option(
+        "--quality",
+        help="How much of each track is analysed: fast (24 s of audio alone), standard (90 s) or "
+        "best (5 min).",
+    ),
 ]
 WorkersOption = Annotated[
     int | None,

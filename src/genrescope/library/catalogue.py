@@ -228,7 +228,7 @@ class Catalogue(Database):
                 "VALUES (?, ?, ?, ?)",
                 (
                     classifier.key,
-                    classifier.folder.name,
+                    classifier.title,
                     json.dumps(classifier.genres, ensure_ascii=False),
                     classifier.config.unsure_below,
                 ),

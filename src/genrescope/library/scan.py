@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope import load
 from genrescope.audio.ranges import fingerprint
 from genrescope.audio.walk import FoundFile, walk
 from genrescope.classifier import Classifier, Prediction
@@ -158,7 +157,7 @@ def analyse(
         As it arrives. Results are on disk a second later, or when this ends or is closed.
     """
     model = catalogue.model(classifier)
-    with WorkerPool(workers, load, classifier.folder) as pool:
+    with WorkerPool(workers, classifier.loader) as pool:
         if catalogue.count_waiting(str(library), model, recursive=recursive):
             pool.start_one()  # if no process can be started, that is no fault of any file
         every = parallel_map(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,12 @@ from genrescope.backbones.backbone import (
 )
 from genrescope.datasets.track import AudioVariant
 from genrescope.errors import GenrescopeError
-from genrescope.representations.representation import Analysis, Representation, representation
+from genrescope.quality import Quality
+from genrescope.representations.representation import (
+    Analysis,
+    Representation,
+    representation,
+)
 
 _PIECE = 32  # windows of a long track that are in memory at once
 
@@ -87,6 +92,11 @@ class Embedding(Representation):
     def embedding(self) -> slice:
         """All of them."""
         return slice(0, self.shape[0])
+
+    def at(self, quality: Quality) -> Self:
+        """``fast`` takes at most 8 windows of a file, ``best`` at least 100."""
+        counts = {Quality.FAST: min(self.windows, 8), Quality.BEST: max(self.windows, 100)}
+        return replace(self, windows=counts.get(quality, self.windows))
 
     def to_json(self) -> dict[str, Any]:
         """As of every representation, with the backbones' checksums."""

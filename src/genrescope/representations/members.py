@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, prod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import AudioWarning, Waveform, excerpts
 from genrescope.datasets.track import AudioVariant
+from genrescope.quality import Quality
 from genrescope.representations.picture import STRETCH_S
 from genrescope.representations.representation import (
     Analysis,
@@ -39,10 +40,14 @@ class Members(Representation):
     stretches
         Maximum number of stretches of 30 s of a file: of longer ones as many are sampled, evenly
         spread.
+    first_only
+        Whether only the first member takes part, from the windows that it takes of a file by
+        itself.
     """
 
     of: Sequence[str | Mapping[str, Any] | Representation] = ("embedding", "picture-concat")
     stretches: int = 3
+    first_only: bool = False
 
     nests: ClassVar[int] = 2
     version: ClassVar[int] = 1
@@ -53,7 +58,8 @@ class Members(Representation):
             raise TypeError("of must be a list of representations")
         parts = tuple(make_nested(part, deeper=True) for part in self.of)
         object.__setattr__(self, "of", parts)
-        object.__setattr__(self, "sampling_rate", max(part.sampling_rate for part in parts))
+        used = parts[:1] if self.first_only else parts
+        object.__setattr__(self, "sampling_rate", max(part.sampling_rate for part in used))
         variants = set.intersection(*(set(part.audio_variants) for part in parts))
         short: set[AudioVariant] = {"excerpt"}
         object.__setattr__(
@@ -80,10 +86,20 @@ class Members(Representation):
             start += prod(part.shape) + 1
         return None
 
+    def at(self, quality: Quality) -> Self:
+        """``fast`` is the first member alone; ``best`` takes 10 stretches of a file."""
+        return replace(
+            self,
+            of=tuple(part.at(quality) for part in self.parts),
+            stretches=max(self.stretches, 10) if quality is Quality.BEST else self.stretches,
+            first_only=self.first_only or quality is Quality.FAST,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As of every representation; the members' with their own names and versions."""
         own = {"name": self.name, "version": self.version, "stretches": self.stretches}
-        return {**own, "of": [part.to_json() for part in self.parts]}
+        fast = {"first_only": True} if self.first_only else {}
+        return {**own, **fast, "of": [part.to_json() for part in self.parts]}
 
     def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Represent a clip by each member; float32 (values,)."""
@@ -98,6 +114,8 @@ class Members(Representation):
             If it is too short for all of them.
         """
         seconds = len(waveform) / sampling_rate
+        if self.first_only:
+            return self._of_first(self.parts[0].analyse(waveform, sampling_rate))
         if seconds < (least := min(part.shortest_s for part in self.parts)):
             raise ValueError(
                 f"it is too short: {seconds:.1f} s, and at least {least:g} s are needed"
@@ -119,16 +137,23 @@ class Members(Representation):
         return Analysis(self._row(rows)[np.newaxis], inf, tags, tuple(warnings))
 
     def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
+        if self.first_only:
+            return self.parts[0]._decode(path, sampling_rate)
         found = excerpts(path, sampling_rate, span_s=STRETCH_S, max_spans=self.stretches)
         return np.concatenate(found.waveforms), found.warnings
 
+    def over_time(self, waveform: Waveform, sampling_rate: int) -> Analysis:
+        """The windows of the first member."""
+        return self._of_first(self.parts[0].over_time(waveform, sampling_rate))
+
     def _analyse_windows(self, path: Path) -> Iterator[Analysis]:
-        first, *others = self.parts
-        nothing: list[NDArray[np.float32] | None] = [None] * len(others)
-        for analysis in first.analyse_windows(path):
-            rows = [self._row([array, *nothing]) for array in analysis.arrays]
-            empty = np.empty((0, *self.shape), dtype=np.float32)
-            yield replace(analysis, arrays=np.stack(rows) if rows else empty)
+        return map(self._of_first, self.parts[0].analyse_windows(path))
+
+    def _of_first(self, analysis: Analysis) -> Analysis:
+        # The same with arrays in which no other member takes part.
+        nothing = [None for _ in self.parts[1:]]
+        rows = [self._row([array, *nothing]) for array in analysis.arrays]
+        return replace(analysis, arrays=np.array(rows, np.float32).reshape(-1, *self.shape))
 
     def _row(self, arrays: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
         row = np.zeros(self.shape, dtype=np.float32)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf, prod
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from genrescope.audio import AudioWarning, Waveform, decode, is_silent
 from genrescope.datasets.track import AudioVariant, Track
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.quality import Quality
 from genrescope.representations.transform import PLAIN, AudioTransform
 
 Array = NDArray[Any]
@@ -141,6 +142,18 @@ class Representation(ABC):
     def analyse(self, waveform: Waveform, sampling_rate: int) -> Analysis:
         """Compute the arrays of a clip's windows; by default one window. See ``compute``."""
         return Analysis(self.compute(waveform, sampling_rate)[np.newaxis], inf, {})
+
+    def over_time(self, waveform: Waveform, sampling_rate: int) -> Analysis:
+        """Compute the arrays of every window of a clip, for a timeline. See ``compute``."""
+        return self.analyse(waveform, sampling_rate)
+
+    def at(self, quality: Quality) -> Self:
+        """Return the one that gives the same columns from less or more of a track.
+
+        Of one that is made from the whole clip, it is the same.
+        """
+        del quality
+        return self
 
     def source(self, track: Track) -> Source | None:
         """Return what this track's array is computed from; None if it has nothing suitable.

@@ -61,7 +61,7 @@ def join(
     representation = Members(tuple(parts))
     networks = [onnx.load(str(member / ONNX)) for member in members]
     shapes = [part.shape for part in parts]
-    graph = _Graph()
+    graph = _JoinedGraph()
     present, terms = [], []
     for place, (network, start) in enumerate(zip(networks, _starts(shapes), strict=True)):
         size = prod(shapes[place])
@@ -104,7 +104,7 @@ def _starts(shapes: Sequence[tuple[int, ...]]) -> Iterator[int]:
         start += prod(shape) + 1
 
 
-class _Graph:
+class _JoinedGraph:
     # Nodes and constants of a graph in the making; methods return the names of their outputs.
 
     def __init__(self) -> None:

@@ -78,7 +78,7 @@ class Service:
     ) -> None:
         self.classifier, self.limits, self.library = classifier, limits, library
         self.queue = FairQueue(limits.at_once, limits.inside)
-        self._workers = WorkerPool(limits.at_once, _open, classifier.folder)
+        self._workers = WorkerPool(limits.at_once, classifier.loader)
         self._waits = ThreadPoolExecutor(limits.at_once)  # for the processes
 
     def start(self) -> None:
@@ -132,7 +132,3 @@ class Service:
         if self.library is None or analysis.vector is None:
             return ()
         return self.library.near(analysis.vector, count)
-
-
-def _open(folder: Path) -> Classifier:
-    return Classifier(folder, threads=1)
