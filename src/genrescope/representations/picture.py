@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import AudioWarning, Waveform, excerpts, resample
+from genrescope.audio import AudioWarning, Waveform, excerpts, level_gain, resample
 from genrescope.audio.spectral import mel_spectrogram, to_db
 from genrescope.datasets.track import Track
 from genrescope.errors import InputError
@@ -301,7 +301,10 @@ class GridColumns(GridRepresentation):
         samples = resample(waveform, sampling_rate, SAMPLING_RATE)
         if not len(samples):
             raise ValueError("it is too short: it has no samples")
-        grids = [grid_of_waveform(one, SAMPLING_RATE) for one in stretches(samples, SAMPLING_RATE)]
+        # The decibels of a very quiet clip end at a fixed floor, which loud ones do not reach.
+        levelled = samples * np.float32(level_gain(samples, SAMPLING_RATE))
+        parts = stretches(levelled, SAMPLING_RATE)
+        grids = [grid_of_waveform(one, SAMPLING_RATE) for one in parts]
         return np.asarray(np.mean([self.of_grid(grid) for grid in grids], axis=0))
 
     def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
