@@ -96,6 +96,11 @@ AIMS = (
     ),
     Aim("classify_speed", "30 s clip: times real time", "30 s clip, one core / real time", 100),
     Aim("classify_speed", "4 min MP3: times real time", "4 min MP3, one core / real time", 100),
+    Aim("version_speed", "clip: standard / 0.1.0", "30 s clip, time / 0.1.0's", most=3),
+    Aim("version_speed", "song: standard / 0.1.0", "4 min song, time / 0.1.0's", most=2),
+    Aim("version_speed", "song: fast / 0.1.0", "the same, --quality fast", most=0.5),
+    Aim("version_speed", "scan: standard / 0.1.0", "scan, songs a second / 0.1.0's", 0.5),
+    Aim("version_speed", "scan: fast / 0.1.0", "the same, --quality fast", 2),
     Aim(
         "encoder_speed",
         "transformers pipeline / default classifier",
