@@ -476,7 +476,7 @@ def test_the_card_says_what_the_hub_asks() -> None:
     (result,) = shown["model-index"][0]["results"]
     assert result["metrics"][0] == {
         "type": "accuracy",
-        "name": "accuracy (protocol grouped)",
+        "name": "accuracy (protocol grouped, may leak)",  # 81 artists are not known
         "value": round(config.trained["accuracy"], 4),
     }
     assert text.startswith("# default")

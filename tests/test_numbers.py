@@ -262,8 +262,11 @@ import hashlib, sys
 import numpy as np
 from genrescope.classifier import Classifier
 classifier = Classifier(Classifier.default().folder, threads=int(sys.argv[1]))
-analysis = classifier.representation.analyse_file(__import__("pathlib").Path(sys.argv[2]))
-logits = classifier.logits(analysis.arrays)
+path = __import__("pathlib").Path(sys.argv[2])
+whole, *windows = (
+    classifier.representation.analyse_file(path), *classifier.representation.analyse_windows(path)
+)
+logits = classifier.logits(np.concatenate([part.arrays for part in (whole, *windows)]))
 np.save(sys.argv[3], logits)
 print(hashlib.sha256(logits.tobytes()).hexdigest())
 """

@@ -347,4 +347,4 @@ def test_what_is_in_the_place_is_named(
 def test_both_tables_write_what_is_unsure_in_one_way(run: Run, place: Path) -> None:
     (line,) = run("classify", place / "lib", "--csv").stdout.splitlines()[1:]
     (other,) = run("export", "--format", "csv", "--db", "z.db").stdout.splitlines()[1:]
-    assert line.split(",")[3] == other.split(",")[3] == "false"
+    assert line.split(",")[3] == other.split(",")[3] == "true"

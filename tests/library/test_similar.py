@@ -604,9 +604,10 @@ def test_real_tracks_find_their_genre_among_other_artists(
 ) -> None:
     tracks = [track for track in open_dataset(gtzan).tracks if track.audio and track.group]
     tracks = [track for i, track in enumerate(tracks) if i % 4 == 0][:100]
-    stored = Store(tmp_path).collect(classifier.representation, tracks, workers=1)
+    embedder = classifier.representation.embedder
+    stored = Store(tmp_path).collect(embedder, tracks, workers=1)
     assert stored.ids == tuple(track.id for track in tracks)
-    vectors = comparable(classifier, classifier.representation.unpack(stored.packed))
+    vectors = comparable(classifier, embedder.unpack(stored.packed))
     genres = np.array([track.genre for track in tracks])
     artists = np.array([track.group for track in tracks])
     own = [np.flatnonzero(artists == artist).tolist() for artist in artists]

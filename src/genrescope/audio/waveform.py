@@ -110,8 +110,10 @@ def level_gain(waveform: Waveform, sampling_rate: int) -> float:
     Returns
     -------
     gain
-        1 for digital silence.
+        1 for silence; see ``is_silent``.
     """
+    if is_silent(waveform):
+        return 1.0
     length = max(1, min(round(_LEVEL_FRAME_S * sampling_rate), len(waveform)))
     frames = waveform[: len(waveform) // length * length].reshape(-1, length)
     power = np.einsum("fs,fs->f", frames, frames, dtype=np.float64) / length

@@ -98,8 +98,9 @@ def comparable(classifier: Classifier, embeddings: Vectors) -> NDArray[np.float3
     vectors
         float32 (tracks, width), of length 1, or 0 if all values are 0.
     """
-    if isinstance(classifier.representation, Embedding):
-        columns = embeddings[:, _columns(classifier.representation)].astype(np.float32)
+    embedder = getattr(classifier.representation, "embedder", None)
+    if isinstance(embedder, Embedding):
+        columns = embeddings[:, _columns(embedder)].astype(np.float32)
         values = np.copysign(np.log1p(np.abs(columns)), columns)
     else:
         logits = embeddings.astype(np.float32)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope.audio import AudioWarning, Waveform, excerpts
+from genrescope.audio import AudioWarning, Waveform, excerpts, resample
 from genrescope.datasets.track import AudioVariant
 from genrescope.quality import Quality
 from genrescope.representations.picture import STRETCH_S
@@ -86,6 +86,11 @@ class Members(Representation):
             start += prod(part.shape) + 1
         return None
 
+    @property
+    def embedder(self) -> Representation:
+        """The first member's with an embedding."""
+        return next((part for part in self.parts if part.embedding is not None), self)
+
     def at(self, quality: Quality) -> Self:
         """``fast`` is the first member alone; ``best`` takes 10 stretches of a file."""
         return replace(
@@ -114,6 +119,9 @@ class Members(Representation):
             If it is too short for all of them.
         """
         seconds = len(waveform) / sampling_rate
+        # As of a file, which is decoded once for all members.
+        waveform = resample(waveform, sampling_rate, self.sampling_rate)
+        sampling_rate = self.sampling_rate
         if self.first_only:
             return self._of_first(self.parts[0].analyse(waveform, sampling_rate))
         if seconds < (least := min(part.shortest_s for part in self.parts)):

@@ -122,6 +122,11 @@ class Representation(ABC):
         """The columns of one track's array that are an embedding of it; None if there are none."""
         return None
 
+    @property
+    def embedder(self) -> Representation:
+        """The representation whose columns those of ``embedding`` are."""
+        return self
+
     @abstractmethod
     def compute(self, waveform: Waveform, sampling_rate: int) -> NDArray[np.float32]:
         """Compute the array of one clip.
