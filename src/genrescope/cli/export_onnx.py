@@ -1,0 +1,42 @@
+"""The command that writes a model as one ONNX file that takes audio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genrescope.cli.console import require, say
+from genrescope.cli.options import ModelOption, RevisionOption
+from genrescope.errors import InputError
+from genrescope.io import replaces
+
+app = typer.Typer()
+
+
+@app.command(
+    "export-onnx",
+    epilog="Examples:\n\n"
+    "- `genrescope export-onnx genres.onnx`\n\n"
+    "- `genrescope export-onnx my-genres.onnx --model my-model`",
+)
+def export_onnx(
+    out: Annotated[Path, typer.Argument(help="ONNX file to write.", show_default=False)],
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing OUT.")] = False,
+) -> None:
+    """Write a model as one ONNX file from audio to genres, for use without genrescope.
+
+    The analysis of the audio is inside: the input is a waveform at 16 kHz.
+    """
+    require("onnx", "train")
+    from genrescope import load
+    from genrescope.onnx_export.write import export_onnx as write
+
+    if replaces(out, "OUT") and not force:
+        raise InputError(out, "the file exists", "Give another name, or replace it with --force")
+    classifier = load(model, revision)
+    write(classifier, out)
+    say(f"{out}: {len(classifier.genres)} genres; the input is a waveform at 16 kHz")
