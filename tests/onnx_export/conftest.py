@@ -1,4 +1,4 @@
-"""Small models to export."""
+"""Small models to export, and the value of a part of a graph."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
+from genrescope.audio.waveform import Waveform
 from genrescope.classifier import Classifier
 from genrescope.representations import make_representation
 
@@ -40,3 +43,22 @@ def classifier(
     """Give a model on all layers of the default network."""
     folder = tmp_path_factory.mktemp("model") / "model"
     return save_model(folder, layers=["penultimate", "pooled", "tags"])
+
+
+@pytest.fixture(scope="session")
+def evaluate() -> Callable[..., NDArray[np.float32]]:
+    """Give what operators make of a waveform."""
+    pytest.importorskip("onnx", reason="models are exported with genrescope[train]")
+    from genrescope.onnx_export.graph import OnnxGraph
+
+    def run(
+        build: Callable[[OnnxGraph, str], str], waveform: Waveform, dimensions: int = 2
+    ) -> NDArray[np.float32]:
+        graph = OnnxGraph()
+        value = build(graph, graph.waveform(16_000))
+        shape = tuple(f"dimension_{place}" for place in range(dimensions))
+        model = graph.to_model("part", {"found": (value, shape)}, {})
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        return np.asarray(session.run(["found"], {"waveform": waveform[None]})[0])
+
+    return run

@@ -29,7 +29,7 @@ def export_onnx(
 ) -> None:
     """Write a model as one ONNX file from audio to genres, for use without genrescope.
 
-    The analysis of the audio is inside: the input is a waveform at 16 kHz.
+    The analysis of the audio is inside: the inputs are waveforms.
     """
     require("onnx", "train")
     from genrescope import load
@@ -38,5 +38,5 @@ def export_onnx(
     if replaces(out, "OUT") and not force:
         raise InputError(out, "the file exists", "Give another name, or replace it with --force")
     classifier = load(model, revision)
-    write(classifier, out)
-    say(f"{out}: {len(classifier.genres)} genres; the input is a waveform at 16 kHz")
+    inputs = [f"{name} at {rate:,} Hz" for name, rate in write(classifier, out).items()]
+    say(f"{out}: {len(classifier.genres)} genres, from {' and '.join(inputs)}")

@@ -42,7 +42,12 @@ def add_columns(representation: Representation, graph: OnnxGraph) -> Columns:
         If there are none for it.
     """
     del graph
-    raise GenrescopeError(
+    raise no_operators(representation)
+
+
+def no_operators(representation: Representation) -> GenrescopeError:
+    """Build the error for a representation that cannot be in a graph."""
+    return GenrescopeError(
         f"Models on the representation {representation.name} cannot be exported with the audio's "
         "analysis inside. Their model.onnx takes the representation itself."
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 
-from genrescope.backbones.backbone import make_backbone_config, open_backbone
+from genrescope.backbones.backbone import BackboneConfig, make_backbone_config, open_backbone
 from genrescope.backbones.musicnn import MIN_LIKELIHOOD, WEIGHTS, MusicnnConfig
 from genrescope.errors import GenrescopeError
 from genrescope.onnx_export import spectral
@@ -15,18 +16,13 @@ from genrescope.onnx_export.columns import Columns, add_columns
 from genrescope.onnx_export.graph import OnnxGraph
 from genrescope.representations.embedding import Embedding
 
+NOTICE = (WEIGHTS / "LICENSE").read_text(encoding="utf-8")
+"""That goes with each copy of musicnn's networks."""
+
 
 @add_columns.register
 def _(representation: Embedding, graph: OnnxGraph) -> Columns:
-    configs = [make_backbone_config(one) for one in representation.backbones]
-    names = []
-    for config in configs:
-        if not isinstance(config, MusicnnConfig):
-            raise GenrescopeError(
-                f"Models on a backbone of the kind {config.kind} cannot be exported. Train one on "
-                "musicnn's networks, such as with the recipe default."
-            )
-        names.append(config.source)
+    names = networks(representation.backbones)
     waveform = graph.waveform(representation.sampling_rate)
     patches = spectral.log_mel_patches(
         graph, spectral.levelled(graph, waveform, representation.sampling_rate)
@@ -35,9 +31,28 @@ def _(representation: Embedding, graph: OnnxGraph) -> Columns:
     return Columns(
         values=concatenated(graph, found, representation.layers),
         tags=graph.ReduceMean(found[0]["likelihoods"], axes=[0]),
-        tag_names=open_backbone(configs[0]).tag_names,
-        notices=((WEIGHTS / "LICENSE").read_text(encoding="utf-8"),),
+        tag_names=open_backbone(names[0]).tag_names,
+        notices=(NOTICE,),
     )
+
+
+def networks(backbones: Iterable[str | Mapping[str, Any] | BackboneConfig]) -> list[str]:
+    """Give the names of backbones, which must be musicnn's.
+
+    Raises
+    ------
+    GenrescopeError
+        If one is of another kind.
+    """
+    names = []
+    for config in map(make_backbone_config, backbones):
+        if not isinstance(config, MusicnnConfig):
+            raise GenrescopeError(
+                f"Models on a backbone of the kind {config.kind} cannot be exported. Train one on "
+                "musicnn's networks, such as with the recipe default."
+            )
+        names.append(config.source)
+    return names
 
 
 def add_network(graph: OnnxGraph, name: str, patches: str) -> dict[str, str]:

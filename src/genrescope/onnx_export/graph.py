@@ -26,6 +26,7 @@ class OnnxGraph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
         self._inputs: dict[int, str] = {}
+        self._made: dict[tuple[Any, ...], list[str]] = {}
 
     def __getattr__(self, operator: str) -> Callable[..., str]:
         if not operator[0].isupper():
@@ -35,11 +36,17 @@ class OnnxGraph:
     def node(
         self, operator: str, *inputs: str | ArrayLike, outputs: int = 1, **attributes: Any
     ) -> list[str]:
-        """Add an operator with any number of outputs; their names."""
+        """Add an operator with any number of outputs; their names.
+
+        One that is there already, with the same arguments and attributes, is not added again.
+        """
         names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
-        made = [f"{operator}_{len(self._nodes)}_{place}" for place in range(outputs)]
-        self._nodes.append(helper.make_node(operator, names, made, **attributes))
-        return made
+        key = operator, *names, outputs, repr(sorted(attributes.items()))
+        if key not in self._made:
+            made = [f"{operator}_{len(self._nodes)}_{place}" for place in range(outputs)]
+            self._nodes.append(helper.make_node(operator, names, made, **attributes))
+            self._made[key] = made
+        return self._made[key]
 
     def _constant(self, value: ArrayLike) -> str:
         array = np.asarray(value)
@@ -64,7 +71,7 @@ class OnnxGraph:
         return {name: sampling_rate for sampling_rate, name in self._inputs.items()}
 
     def call(self, network: onnx.ModelProto, inputs: Mapping[str, str]) -> dict[str, str]:
-        """Add a whole network.
+        """Add a whole network, unless it is there already with the same inputs.
 
         Parameters
         ----------
@@ -89,14 +96,19 @@ class OnnxGraph:
                 f"{name or 'ai.onnx'} {version}" for name, version in versions.items()
             )
             raise ValueError(f"its operators are those of {found}, not ai.onnx {OPSET} alone")
-        prefix = f"network_{len(self._nodes)}_"
-        own = compose.add_prefix_graph(network.graph, prefix)
-        for name, value in inputs.items():
-            self._nodes.append(helper.make_node("Identity", [value], [prefix + name]))
-        self._nodes.extend(own.node)
-        for tensor in own.initializer:
-            self._constants[tensor.name, (), b""] = tensor
-        return {value.name: prefix + value.name for value in network.graph.output}
+        names = [value.name for value in network.graph.output]
+        key = network.SerializeToString(deterministic=True), *sorted(inputs.items())
+        if key not in self._made:
+            prefix = f"network_{len(self._nodes)}_"
+            given = {  # copies of a network share their weights
+                tensor.name: self._constant(numpy_helper.to_array(tensor))
+                for tensor in network.graph.initializer
+            }
+            for name, value in {**inputs, **given}.items():
+                self._nodes.append(helper.make_node("Identity", [value], [prefix + name]))
+            self._nodes.extend(compose.add_prefix_graph(network.graph, prefix).node)
+            self._made[key] = [prefix + name for name in names]
+        return dict(zip(names, self._made[key], strict=True))
 
     def to_model(
         self,

@@ -12,13 +12,13 @@ from genrescope.classifier.folder import REMEDY
 from genrescope.errors import InputError
 from genrescope.files import read_bounded
 from genrescope.inference import MAX_MODEL_BYTES
-from genrescope.onnx_export import embedding  # noqa: F401  extends add_columns
+from genrescope.onnx_export import embedding, members, picture  # noqa: F401  extend add_columns
 from genrescope.onnx_export.columns import add_columns
 from genrescope.onnx_export.graph import OnnxGraph
 
 
-def make_model(classifier: Classifier) -> onnx.ModelProto:
-    """Make the network that ``export_onnx`` writes.
+def make_model(classifier: Classifier) -> tuple[onnx.ModelProto, dict[str, int]]:
+    """Make the network that ``export_onnx`` writes, and the sampling rates of its inputs in Hz.
 
     Raises
     ------
@@ -35,9 +35,15 @@ def make_model(classifier: Classifier) -> onnx.ModelProto:
     except ValueError as error:
         raise InputError(head, str(error), "Train the model again") from error
     config, genres = classifier.config, classifier.genres
+    own = classifier.representation.embedding
+    columns = slice(0, len(genres)) if own is None else own
+    source = logits if own is None else found.values
     outputs: dict[str, tuple[str, tuple[int | str, ...]]] = {
         "probabilities": (graph.Softmax(logits, axis=1), (1, len(genres))),
-        "embedding": (found.values, (1, *classifier.representation.shape)),
+        "embedding": (
+            graph.Slice(source, [columns.start], [columns.stop], [1]),
+            (1, columns.stop - columns.start),
+        ),
     }
     if found.tags:
         outputs["tags"] = found.tags, (1, len(found.tag_names))
@@ -52,4 +58,4 @@ def make_model(classifier: Classifier) -> onnx.ModelProto:
         "representation": json.dumps(config.representation),
         "trained": json.dumps(config.trained),
     }
-    return graph.to_model("genrescope", outputs, metadata)
+    return graph.to_model("genrescope", outputs, metadata), graph.sampling_rates

@@ -51,17 +51,28 @@ def mel_spectrogram(
 ) -> str:
     """Power in mel bands, as of ``audio.spectral.mel_spectrogram``.
 
-    The waveform, float32 (1, samples), must be longer than half of ``n_fft``.
+    Parameters
+    ----------
+    graph
+        Is added to.
+    waveform
+        float32 (clips, samples), longer than half of ``n_fft``.
+    sampling_rate
+        In Hz.
+    n_fft, hop
+        In samples.
+    bands
+        Number of mel bands.
 
     Returns
     -------
     mel
-        float32 (1 + samples // hop, bands).
+        float32 (clips, 1 + samples // hop, bands).
     """
     half = n_fft // 2
     padded = graph.Pad(graph.Cast(waveform, to=DOUBLE), [0, half, 0, half], mode="reflect")
     spectrum = graph.STFT(graph.Unsqueeze(padded, [2]), hop, hann(n_fft), n_fft)
-    power = graph.ReduceSum(graph.Mul(spectrum, spectrum), [0, 3], keepdims=0)
+    power = graph.ReduceSum(graph.Mul(spectrum, spectrum), [3], keepdims=0)
     return graph.MatMul(graph.Cast(power, to=FLOAT), mel_filters(sampling_rate, n_fft, bands))
 
 
@@ -83,7 +94,8 @@ def log_mel_patches(graph: OnnxGraph, waveform: str) -> str:
     mel = mel_spectrogram(
         graph, waveform, log_mel.SAMPLING_RATE, log_mel.N_FFT, log_mel.HOP, log_mel.BANDS
     )
-    above = graph.Add(graph.Mul(mel, np.float32(10_000)), np.float32(1))
+    scaled = graph.Mul(graph.Squeeze(mel, [0]), np.float32(10_000))
+    above = graph.Add(scaled, np.float32(1))
     spectrogram = graph.Mul(graph.Log(above), np.float32(np.log10(np.e)))
     # The patches are rows of frames' numbers, from each one's start on, around the end of a clip
     # that is shorter than one: so there is no branch for short clips.

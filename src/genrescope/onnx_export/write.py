@@ -13,21 +13,28 @@ from genrescope.errors import GenrescopeError, install
 from genrescope.io import check_output, whole
 
 
-def export_onnx(classifier: Classifier, out: str | os.PathLike[str]) -> None:
+def export_onnx(classifier: Classifier, out: str | os.PathLike[str]) -> dict[str, int]:
     """Write a classifier as one ONNX file that takes audio, for use without genrescope.
 
-    The input ``waveform`` is float32 (1, samples), mono, in [-1, 1], at 16 kHz. The outputs are
-    ``probabilities`` (1, genres), those of ``predict`` for the same waveform, ``embedding``
-    (1, columns), and ``tags`` (1, tags) where the model's network has some. The file's metadata
-    hold the names of genres and tags, the sampling rate, the licences and how the model was
-    trained.
+    An input is float32 (1, samples), mono, in [-1, 1]. There is one for each sampling rate that the
+    model needs, all of the same audio: the first is called ``waveform``, one of 22,050 Hz beside it
+    ``waveform_22050``. The outputs are ``probabilities`` (1, genres), those of ``predict`` for this
+    audio, ``embedding`` (1, columns), and ``tags`` (1, tags) where the model's network has some.
+    The file's metadata hold the names of genres and tags, the sampling rates, the licences and how
+    the model was trained.
 
     Parameters
     ----------
     classifier
-        On embeddings by musicnn's networks, as the bundled one is.
+        On embeddings by musicnn's networks, on the picture's columns or on both, as the bundled one
+        is.
     out
         The file, which appears whole or not at all; an existing one is replaced.
+
+    Returns
+    -------
+    sampling_rates
+        Of the inputs, by name, in Hz.
 
     Raises
     ------
@@ -41,6 +48,7 @@ def export_onnx(classifier: Classifier, out: str | os.PathLike[str]) -> None:
 
     own = [classifier.folder / name for name in SHARED_FILES]
     check_output(Path(out), "OUT", inputs=own, is_audio=may_be_audio)
-    content = make_model(classifier).SerializeToString()
+    model, sampling_rates = make_model(classifier)
     with whole(Path(out), "OUT", is_audio=may_be_audio) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(model.SerializeToString())
+    return sampling_rates
