@@ -155,6 +155,20 @@ def test_the_default_has_two_inputs_and_tags(tmp_path: Path) -> None:
     assert [own.name for own in session.get_outputs()] == ["probabilities", "embedding", "tags"]
 
 
+def test_fast_needs_no_picture(swing: Waveform, tmp_path: Path) -> None:
+    fast = genrescope.load(quality="fast")
+    assert genrescope.export_onnx(fast, tmp_path / "genres.onnx") == {"waveform": LOW_RATE}
+    check_same(fast, tmp_path, swing[:400_000])
+
+
+@pytest.mark.parametrize("gain", [1e-3, 30.0])
+def test_the_level_does_not_matter(
+    gain: float, swing: Waveform, save_model: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    classifier = save_model(tmp_path / "model", "picture-concat")
+    check_same(classifier, tmp_path, swing[:400_000] * np.float32(gain))
+
+
 def test_a_representation_of_the_picture_without_operators_is_refused() -> None:
     class Other(picture.GridColumns):
         name = "other"

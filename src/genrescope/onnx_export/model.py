@@ -55,7 +55,7 @@ def make_model(classifier: Classifier) -> tuple[onnx.ModelProto, dict[str, int]]
         "license": str(config.trained.get("license", "not stated")),
         "notices": "\n\n".join(found.notices),
         "genrescope_version": __version__,
-        "representation": json.dumps(config.representation),
+        "representation": json.dumps(classifier.representation.to_json()),
         "trained": json.dumps(config.trained),
     }
     return graph.to_model("genrescope", outputs, metadata), graph.sampling_rates

@@ -15,7 +15,7 @@ from genrescope.onnx_export import block_level, second_order
 from genrescope.onnx_export.columns import Columns, add_columns, no_operators
 from genrescope.onnx_export.embedding import NOTICE, add_network, networks
 from genrescope.onnx_export.graph import DOUBLE, FLOAT, INT64, OnnxGraph
-from genrescope.onnx_export.spectral import mel_spectrogram
+from genrescope.onnx_export.spectral import levelled, mel_spectrogram
 from genrescope.representations import picture
 from genrescope.representations.block_level import BlockLevel
 from genrescope.representations.picture_concat import PictureConcat
@@ -32,7 +32,8 @@ _SMALLEST = np.float32(1e-5)  # as of ``audio.spectral.to_db``
 
 @add_columns.register
 def _(representation: picture.GridColumns, graph: OnnxGraph) -> Columns:
-    clips = stretches(graph, graph.waveform(picture.SAMPLING_RATE))
+    waveform = levelled(graph, graph.waveform(picture.SAMPLING_RATE), picture.SAMPLING_RATE)
+    clips = stretches(graph, waveform)
     values = add_grid_columns(representation, graph, grids(graph, clips))
     return Columns(graph.ReduceMean(values, axes=[0]), notices=(NOTICE,))
 
