@@ -34,6 +34,7 @@ FLOORS = {
     "training": 5,
     "cluster": 5,
     "library": 5,
+    "onnx_export": 5,
     "robustness": 6,
     "study": 6,
     "report": 7,

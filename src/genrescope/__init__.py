@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from genrescope.classifier.batch import FileResult, classify_files, find_audio
     from genrescope.classifier.explain import Explanation, explain
     from genrescope.hub import WeightsNotAvailableError, list_models
+    from genrescope.onnx_export.write import export_onnx
 
 __all__ = [
     "SAMPLES",
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "classify_files",
     "explain",
+    "export_onnx",
     "find_audio",
     "list_models",
     "load",
@@ -63,6 +65,7 @@ _LAZY = {
     "find_audio": "classifier.batch",
     "WeightsNotAvailableError": "hub",
     "list_models": "hub",
+    "export_onnx": "onnx_export.write",
 }
 # From name to module: imported on first use, so that `import genrescope` stays fast.
 

@@ -29,8 +29,8 @@ SILENCE_PEAK = 2.0**-14
 LEVEL_RMS = 0.1
 """The level that pretrained networks are given: a root mean square of -20 dB."""
 
-_LEVEL_FRAME_S = 0.1
-_LEVEL_RANGE = 1e-4  # power of a frame relative to the loudest, below which it is a pause
+LEVEL_FRAME_S = 0.1
+LEVEL_RANGE = 1e-4  # power of a frame relative to the loudest, below which it is a pause
 
 # A mix with less than this share of the power of uncorrelated channels: a correlation of -0.8.
 _ANTIPHASE = 0.2
@@ -114,10 +114,10 @@ def level_gain(waveform: Waveform, sampling_rate: int) -> float:
     """
     if is_silent(waveform):
         return 1.0
-    length = max(1, min(round(_LEVEL_FRAME_S * sampling_rate), len(waveform)))
+    length = max(1, min(round(LEVEL_FRAME_S * sampling_rate), len(waveform)))
     frames = waveform[: len(waveform) // length * length].reshape(-1, length)
     power = np.einsum("fs,fs->f", frames, frames, dtype=np.float64) / length
-    loud = power[power > _LEVEL_RANGE * power.max(initial=0)]
+    loud = power[power > LEVEL_RANGE * power.max(initial=0)]
     return LEVEL_RMS / math.sqrt(loud.mean()) if len(loud) else 1.0
 
 

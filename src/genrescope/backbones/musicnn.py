@@ -24,7 +24,12 @@ from genrescope.inference import open_session
 NETWORKS = ("MSD_musicnn", "MSD_vgg", "MTT_musicnn", "MTT_vgg")
 """Trained on the Million Song Dataset (MSD) or MagnaTagATune (MTT)."""
 
-_MIN_LIKELIHOOD = np.float32(1e-6)  # likelihood, so that log-odds stay finite
+WEIGHTS = Path(__file__).parents[1] / "weights" / "musicnn"
+"""Folder of the networks, the names of their tags and their licence."""
+
+MIN_LIKELIHOOD = np.float32(1e-6)
+"""Of a tag, and of its absence, so that log-odds stay finite."""
+
 _BATCH = 16  # patches; larger batches take more memory and are hardly faster
 
 
@@ -49,15 +54,14 @@ class MusicnnConfig(BackboneConfig):
 
     def open(self) -> Backbone:
         """Load it; running it on silence gives the widths."""
-        folder = Path(__file__).parents[1] / "weights" / "musicnn"
-        session = open_session((folder / f"{self.source}.onnx").read_bytes())
+        session = open_session((WEIGHTS / f"{self.source}.onnx").read_bytes())
         data_set = self.source.split("_", maxsplit=1)[0]
-        tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))
+        tags = json.loads((WEIGHTS / f"{data_set}_tags.json").read_text(encoding="utf-8"))
         outputs = {output.name: len(output.shape) for output in session.get_outputs()}
         vectors = [name for name, dimensions in outputs.items() if dimensions == 2]
         silence = np.zeros((1, log_mel.PATCH, log_mel.BANDS), dtype=np.float32)
 
-        scales = _scales(folder / f"{self.source}_scales.json")
+        scales = map_scales(self.source)
         last: list[tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]] = []
 
         def run(patches: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -69,7 +73,7 @@ class MusicnnConfig(BackboneConfig):
             known = next((layers for of, layers in last if np.array_equal(of, patches)), None)
             layers = run_batches(run, patches, _BATCH, widths) if known is None else known
             tags = layers["tags"]
-            likelihoods = np.clip(tags, _MIN_LIKELIHOOD, 1 - _MIN_LIKELIHOOD)
+            likelihoods = np.clip(tags, MIN_LIKELIHOOD, 1 - MIN_LIKELIHOOD)
             return BackboneOutput({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
 
         def feature_maps(patches: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -103,8 +107,20 @@ class MusicnnConfig(BackboneConfig):
         )
 
 
-def _scales(path: Path) -> dict[str, NDArray[np.float32]]:
-    # By layer: the standard deviation of each map, 0 for one that is dead.
+def map_scales(network: str) -> dict[str, NDArray[np.float32]]:
+    """Give the standard deviation of each feature map over the frames of typical music.
+
+    Parameters
+    ----------
+    network
+        One of ``NETWORKS``.
+
+    Returns
+    -------
+    scales
+        By layer: float32 (maps,), 0 for a map that never varies; empty where they are not known.
+    """
+    path = WEIGHTS / f"{network}_scales.json"
     if not path.exists():
         return {}
     scales = json.loads(path.read_text(encoding="utf-8"))

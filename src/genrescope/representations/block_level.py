@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from genrescope.representations import picture
 from genrescope.representations.representation import representation
 
-_BANDS, _COARSE = 40, 24  # bands of mel bins: for spectra; for rhythm and correlations
-_LONG, _LONG_HOP = 80, 20  # columns of a block of 7 s and between two of them
-_LAG = 3  # columns from which to which a delta is taken
-_ONSET_BINS = (30, 80)  # limits of the low, middle and high bins
-_LAGS = 39  # of the autocorrelation, in columns: up to 3.5 s
+BANDS, COARSE = 40, 24  # bands of mel bins: for spectra; for rhythm and correlations
+LONG, LONG_HOP = 80, 20  # columns of a block of 7 s and between two of them
+LAG = 3  # columns from which to which a delta is taken
+ONSET_BINS = (30, 80)  # limits of the low, middle and high bins
+LAGS = 39  # of the autocorrelation, in columns: up to 3.5 s
 
 Array = NDArray[np.floating]
 
@@ -42,7 +42,7 @@ class BlockLevel(picture.GridColumns):
     def of_grid(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the features of a grid, uint8 (128, 336); float32 (1801,)."""
         decibels = grid * np.float32(picture.POWER_RANGE_DB / 255)
-        bands, coarse = _in_bands(decibels, _BANDS), _in_bands(decibels, _COARSE)
+        bands, coarse = _in_bands(decibels, BANDS), _in_bands(decibels, COARSE)
         parts = (
             spectral_pattern(bands),
             delta_pattern(bands),
@@ -88,10 +88,10 @@ def fluctuation_pattern(bands: Array) -> Array:
     Rates are those of rhythm, from one to 40 periods in a block of 7 s, in steps that widen
     geometrically.
     """
-    blocks = _blocks(bands, _LONG, _LONG_HOP)
-    blocks = (blocks - blocks.mean(axis=2, keepdims=True)) * np.hanning(_LONG)
+    blocks = _blocks(bands, LONG, LONG_HOP)
+    blocks = (blocks - blocks.mean(axis=2, keepdims=True)) * np.hanning(LONG)
     modulation = np.abs(np.fft.rfft(blocks, axis=2))[:, :, 1:]
-    edges = np.unique(np.geomspace(1, _LONG // 2, 16).round().astype(int)) - 1
+    edges = modulation_edges()
     widths = np.diff(edges)
     sums = np.add.reduceat(modulation[:, :, : edges[-1]], edges[:-1], axis=2)
     return np.log1p(_percentile(sums / widths, 60))
@@ -99,7 +99,7 @@ def fluctuation_pattern(bands: Array) -> Array:
 
 def correlation_pattern(bands: Array) -> Array:
     """Correlation of every two bands in blocks of 7 s: (pairs,), median over blocks."""
-    blocks = _blocks(bands, _LONG, _LONG_HOP)
+    blocks = _blocks(bands, LONG, LONG_HOP)
     centred = blocks - blocks.mean(axis=2, keepdims=True)
     norms = np.sqrt((centred**2).sum(axis=2)) + 1e-3  # of a band of one level: no correlation
     unit = centred / norms[:, :, None]
@@ -117,11 +117,16 @@ def band_statistics(bands: Array) -> Array:
 def onset_autocorrelation(bins: Array) -> Array:
     """Autocorrelation of the rises in low, middle and high bins, lags 1 to 39 columns: (3, 39)."""
     rises = np.maximum(np.diff(bins, axis=1), 0)
-    onsets = np.stack([part.mean(axis=0) for part in np.split(rises, _ONSET_BINS)])
+    onsets = np.stack([part.mean(axis=0) for part in np.split(rises, ONSET_BINS)])
     onsets = onsets - onsets.mean(axis=1, keepdims=True)
     spectrum = np.fft.rfft(onsets, 2 * onsets.shape[1])  # zeros keep the ends apart
-    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:, : _LAGS + 1]
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:, : LAGS + 1]
     return np.asarray(correlation[:, 1:] / (correlation[:, :1] + 1e-6))
+
+
+def modulation_edges() -> NDArray[np.int_]:
+    """Edges of the groups of rates of ``fluctuation_pattern``, the first rate being number 0."""
+    return np.asarray(np.unique(np.geomspace(1, LONG // 2, 16).round().astype(int)) - 1)
 
 
 def _in_bands(bins: Array, count: int) -> Array:
@@ -132,7 +137,7 @@ def _in_bands(bins: Array, count: int) -> Array:
 
 
 def _delta(bands: Array) -> Array:
-    return bands[:, _LAG:] - bands[:, :-_LAG]
+    return bands[:, LAG:] - bands[:, :-LAG]
 
 
 def _blocks(bands: Array, length: int, hop: int) -> Array:

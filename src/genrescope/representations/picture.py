@@ -28,13 +28,18 @@ from genrescope.representations.transform import PLAIN, AudioTransform
 SAMPLING_RATE = 22050
 WIDTH, HEIGHT = 432, 288
 BINS, COLUMNS = 128, 336
+PLOT_PIXELS = 334.8
+"""Width of the plot, which all frames of a clip share."""
+
 POWER_RANGE_DB = 40.0
 """The range that a picture shows: 80 dB of *amplitude* decibels taken of a power spectrogram."""
 
 STRETCH_S = 30.0
 """Length of the clips of the published pictures."""
 
-_TOLERANCE = 0.05  # of that length: of clips within it, the picture is of the whole clip
+TOLERANCE = 0.05
+"""Of that length, in parts of it: of clips within it, the picture is of the whole clip."""
+
 _STRETCHES = 3  # maximum number of stretches of a file
 
 # The axes' box; its outermost pixels are covered by the frame line (80 % black).
@@ -180,12 +185,17 @@ def stretches(waveform: Waveform, sampling_rate: int) -> list[Waveform]:
     """
     length = round(STRETCH_S * sampling_rate)
     ratio = len(waveform) / length
-    if abs(ratio - 1) <= _TOLERANCE:
+    if abs(ratio - 1) <= TOLERANCE:
         return [waveform]
     if ratio < 1:
         return [np.resize(waveform, length)]
-    starts = np.linspace(0, len(waveform) - length, math.ceil(ratio - _TOLERANCE))
+    starts = np.linspace(0, len(waveform) - length, math.ceil(ratio - TOLERANCE))
     return [waveform[start : start + length] for start in starts.round().astype(int)]
+
+
+def grid_pixels() -> NDArray[np.float64]:
+    """Give where the grid's columns lie in the plot, in pixels from its left; float64 (336,)."""
+    return _from_left(_grid_columns())
 
 
 @lru_cache(maxsize=1)
@@ -198,8 +208,12 @@ def magma() -> Pixels:
 
 
 def _frames(x: NDArray[np.int_], count: int) -> NDArray[np.int_]:
-    shown = np.floor((x + 1 - 1 / 512 - _LEFT) * count / 334.8).astype(int)
+    shown = np.floor(_from_left(x) * count / PLOT_PIXELS).astype(int)
     return np.asarray(np.minimum(shown, count - 1))
+
+
+def _from_left(x: NDArray[np.int_]) -> NDArray[np.float64]:
+    return np.asarray(x + 1 - 1 / 512 - _LEFT)
 
 
 def _bins(y: NDArray[np.int_]) -> NDArray[np.int_]:

@@ -49,19 +49,20 @@ class PictureConcat(picture.GridColumns):
         object.__setattr__(self, "of", parts)
 
     @property
-    def _parts(self) -> list[picture.GridColumns]:
+    def parts(self) -> list[picture.GridColumns]:
+        """The representations that are concatenated."""
         return [part for part in self.of if isinstance(part, picture.GridColumns)]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Columns."""
-        return (sum(part.shape[0] for part in self._parts),)
+        return (sum(part.shape[0] for part in self.parts),)
 
     def to_json(self) -> dict[str, Any]:
         """As of every representation; its parts with their own names and versions."""
         own = {"name": self.name, "version": self.version}
-        return {**own, "of": [part.to_json() for part in self._parts]}
+        return {**own, "of": [part.to_json() for part in self.parts]}
 
     def of_grid(self, grid: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Concatenate what the parts make of a grid; float32 (columns,)."""
-        return np.concatenate([part.of_grid(grid) for part in self._parts])
+        return np.concatenate([part.of_grid(grid) for part in self.parts])

@@ -41,7 +41,7 @@ def to_log_mel(grid: NDArray[np.uint8], loudest: float) -> NDArray[np.float32]:
         float32 (1870, 96), frames of 16 ms, as of ``genrescope.backbones.log_mel``.
     """
     shown = np.asarray((grid / 255 - 1) * picture.POWER_RANGE_DB, dtype=np.float32)
-    decibels = _between(_between(shown, *_band_places()).T, *_column_places())
+    decibels = _between(_between(shown, *band_places()).T, *column_places())
     return np.log10(10 ** (decibels / 10 + np.float32(loudest)) + 1, dtype=np.float32)
 
 
@@ -99,14 +99,16 @@ Places = tuple[NDArray[np.int_], NDArray[np.float32]]
 
 
 @lru_cache(maxsize=1)
-def _band_places() -> Places:
+def band_places() -> Places:
+    """Give the mel bin below each of the network's bands, and the weight of the one above."""
     target = mel_centres(log_mel.SAMPLING_RATE, log_mel.BANDS)
     source = mel_centres(picture.SAMPLING_RATE, picture.BINS)
     return _places(np.interp(target, source, np.arange(picture.BINS)))
 
 
 @lru_cache(maxsize=1)
-def _column_places() -> Places:
+def column_places() -> Places:
+    """Give the column before each of the network's frames, and the weight of the one after."""
     seconds = (np.arange(_FRAMES) + 0.5) * log_mel.HOP / log_mel.SAMPLING_RATE
     centres = seconds * picture.COLUMNS / _CLIP_S - 0.5
     return _places(np.clip(centres, 0, picture.COLUMNS - 1))

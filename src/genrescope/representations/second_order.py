@@ -28,8 +28,11 @@ from genrescope.representations.embedding import decode_windows
 from genrescope.representations.picture_embedding import to_log_mel
 from genrescope.representations.representation import Representation, representation
 
-_RIDGE = 0.01  # added to the covariance's diagonal, in parts of its mean
-_MIN_EIGENVALUE = 1e-9  # of silence, whose maps are constant
+RIDGE = 0.01
+"""Added to the covariance's diagonal, in parts of its mean."""
+
+MIN_EIGENVALUE = 1e-9
+"""Of silence, whose maps are constant."""
 
 
 def pool(maps: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -133,9 +136,9 @@ def _columns(backbone: str) -> int:
 def _log_covariance(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     count = maps.shape[1]
     covariance = np.cov(maps.transpose(1, 0, 2).reshape(count, -1))
-    covariance[np.diag_indices(count)] += _RIDGE * covariance.trace() / count
+    covariance[np.diag_indices(count)] += RIDGE * covariance.trace() / count
     values, vectors = np.linalg.eigh(covariance)
-    logarithm = (vectors * np.log(np.maximum(values, _MIN_EIGENVALUE))) @ vectors.T
+    logarithm = (vectors * np.log(np.maximum(values, MIN_EIGENVALUE))) @ vectors.T
     rows, columns = np.triu_indices(count)
     scale = np.where(rows == columns, 1, np.sqrt(2))
     return np.asarray(logarithm[rows, columns] * scale, dtype=np.float32)

@@ -154,9 +154,8 @@ def look() -> dict[str, Any]:
 async def _answer(service: Service, path: Path, request: gr.Request) -> str:
     client = client_of(request.request.scope) if request.request else ""
     name = path.name
-    explained = (
-        _EXPLAINED_S if isinstance(service.classifier.representation.embedder, Embedding) else 0
-    )
+    embedder = service.classifier.representation.embedder
+    explained = _EXPLAINED_S if isinstance(embedder, Embedding) else 0
     try:
         with service.queue.place(client):
             analysis = await service.analyse(

@@ -1,0 +1,1 @@
+"""Trained models as one ONNX file, from audio to genres."""
