@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,10 @@ from genrescope.inference import open_session
 NETWORKS = ("MSD_musicnn", "MSD_vgg", "MTT_musicnn", "MTT_vgg")
 """Trained on the Million Song Dataset (MSD) or MagnaTagATune (MTT)."""
 
+TAGGERS = ("MSD_musicnn", "MTT_musicnn")
+"""The one of each data set whose tags are merged by ``merge_tags``."""
+
+_FOLDER = Path(__file__).parents[1] / "weights" / "musicnn"
 _MIN_LIKELIHOOD = np.float32(1e-6)  # likelihood, so that log-odds stay finite
 _BATCH = 16  # patches; larger batches take more memory and are hardly faster
 
@@ -49,10 +55,9 @@ class MusicnnConfig(BackboneConfig):
 
     def open(self) -> Backbone:
         """Load it; running it on silence gives the widths."""
-        folder = Path(__file__).parents[1] / "weights" / "musicnn"
-        session = open_session((folder / f"{self.source}.onnx").read_bytes())
+        session = open_session((_FOLDER / f"{self.source}.onnx").read_bytes())
         data_set = self.source.split("_", maxsplit=1)[0]
-        tags = json.loads((folder / f"{data_set}_tags.json").read_text(encoding="utf-8"))
+        tags = json.loads((_FOLDER / f"{data_set}_tags.json").read_text(encoding="utf-8"))
         outputs = {output.name: len(output.shape) for output in session.get_outputs()}
         vectors = [name for name, dimensions in outputs.items() if dimensions == 2]
         silence = np.zeros((1, log_mel.PATCH, log_mel.BANDS), dtype=np.float32)
@@ -68,7 +73,7 @@ class MusicnnConfig(BackboneConfig):
             likelihoods = np.clip(tags, _MIN_LIKELIHOOD, 1 - _MIN_LIKELIHOOD)
             return BackboneOutput({**layers, "tags": np.log(likelihoods / (1 - likelihoods))}, tags)
 
-        scales = _scales(folder / f"{self.source}_scales.json")
+        scales = _scales(_FOLDER / f"{self.source}_scales.json")
 
         def feature_maps(patches: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
             batches = [
@@ -97,6 +102,35 @@ class MusicnnConfig(BackboneConfig):
             encode_log_mel=encode_log_mel,
             feature_maps=feature_maps if scales else None,
         )
+
+
+def merge_tags(rankings: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Merge the tags of several taggers into one ranking, in which no synonyms are.
+
+    Parameters
+    ----------
+    rankings
+        Likelihoods in [0, 1] by tag.
+
+    Returns
+    -------
+    ranking
+        The same by the names in ``synonyms.json``, most likely first: of several tags with the same
+        name, the largest.
+    """
+    names = _merged_names()
+    merged: dict[str, float] = {}
+    for ranking in rankings:
+        for tag, likelihood in ranking.items():
+            name = names.get(tag, tag)
+            merged[name] = max(likelihood, merged.get(name, 0.0))
+    return dict(sorted(merged.items(), key=lambda item: -item[1]))
+
+
+@cache
+def _merged_names() -> dict[str, str]:
+    synonyms = json.loads((_FOLDER / "synonyms.json").read_text(encoding="utf-8"))
+    return {tag: name for name, tags in synonyms.items() for tag in tags}
 
 
 def _scales(path: Path) -> dict[str, NDArray[np.float32]]:
