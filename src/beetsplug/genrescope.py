@@ -129,7 +129,7 @@ class GenrescopePlugin(BeetsPlugin):
         for item, answer in zip(wanting, answers, strict=True):
             if answer.prediction is None:
                 self._log.warning("{}", answer.error)
-            elif self._choose(item, answer.prediction.probabilities):
+            elif self._choose(item, answer.prediction.probabilities, other=answer.prediction.other):
                 item.try_sync(write=write, move=False)
 
     def _summarise(self, album: Album) -> None:
@@ -142,9 +142,11 @@ class GenrescopePlugin(BeetsPlugin):
         if self._choose(album, votes):
             album.store(inherit=False)
 
-    def _choose(self, model: Item | Album, probabilities: Mapping[str, float]) -> bool:
+    def _choose(
+        self, model: Item | Album, probabilities: Mapping[str, float], *, other: bool = False
+    ) -> bool:
         """Set the genres; return whether to save them."""
-        choice = choose(_genres(model), probabilities, self.taxonomy, self.policy)
+        choice = choose(_genres(model), probabilities, self.taxonomy, self.policy, other=other)
         if choice.genres is None:
             log = self._log.info if isinstance(model, Item) else self._log.debug
             log("{}: {}", model, choice.reason)

@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from genrescope.classifier import Prediction, Timeline
+from genrescope.classifier import GenreLabel, Prediction, Timeline
 from genrescope.classifier.batch import FileResult
 from genrescope.library.similar import Similar
 
 _CERTAIN, _PART = 0.95, 1 / 7
+
+
+def genre_values(found: GenreLabel) -> dict[str, Any]:
+    """Return ``genre`` (None for other), ``other`` and ``best`` as JSON values."""
+    return {"genre": found.genre, "other": found.other, "best": found.best}
 
 
 def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
@@ -20,17 +25,18 @@ def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
     Returns
     -------
     row
-        ``path`` and ``error``, or ``path``, ``genre``, ``unsure``, ``scores``, ``tags``,
-        ``warnings`` and, if they were computed, ``timeline``: ``step_s`` (None if the clip was
-        analysed whole) and the genre of each step (None if silent); and ``explanation``, see
-        ``genrescope.explain``.
+        ``path`` and ``error``, or ``path``, ``genre`` (None if it is none of the model's),
+        ``other`` (whether it is none), ``best`` (the most likely of the model's), ``unsure``,
+        ``scores``, ``tags``, ``warnings`` and, if they were computed, ``timeline``: ``step_s``
+        (None if the clip was analysed whole) and the genre of each step (None if silent); and
+        ``explanation``, see ``genrescope.explain``.
     """
     path, found = str(answer.path), answer.prediction
     if found is None:
         return {"path": path, "error": str(answer.error)}
     row: dict[str, Any] = {
         "path": path,
-        "genre": found.genre,
+        **genre_values(found),
         "unsure": found.unsure,
         "scores": _scores(found.probabilities, top_k),
         "tags": _scores(found.tags, top_k),
@@ -56,20 +62,21 @@ def similar_row(similar: Similar) -> dict[str, Any]:
     Returns
     -------
     row
-        ``track`` and ``error``, or ``track``, ``genre``, ``confidence`` and ``similar``, a list of
-        ``path``, ``similarity``, ``genre`` and ``confidence``.
+        ``track`` and ``error``, or ``track``, ``genre``, ``other``, ``best``, ``confidence`` and
+        ``similar``, a list of ``path``, ``similarity``, ``genre``, ``other``, ``best`` and
+        ``confidence``.
     """
     if similar.error is not None:
         return {"track": str(similar.path), "error": str(similar.error)}
     return {
         "track": str(similar.path),
-        "genre": similar.genre,
+        **genre_values(similar),
         "confidence": round(similar.confidence, 6),
         "similar": [
             {
                 "path": str(near.path),
                 "similarity": round(near.similarity, 6),
-                "genre": near.genre,
+                **genre_values(near),
                 "confidence": round(near.confidence, 6),
             }
             for near in similar.neighbours
@@ -80,6 +87,8 @@ def similar_row(similar: Similar) -> dict[str, Any]:
 def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
     """Write a prediction as a sentence: "Probably metal (0.86); parts sound like rock.".
 
+    Of what is none of the model's genres: "None of the model's 10 genres; closest is rock (0.41).".
+
     Parameters
     ----------
     prediction
@@ -87,6 +96,9 @@ def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
     timeline
         Adds the genres of at least a seventh of the clip that have not been named.
     """
+    if prediction.other:
+        count, share = len(prediction.probabilities), prediction.confidence
+        return f"None of the model's {count} genres; closest is {prediction.best} ({share:.2f})."
     first, *rest = prediction.likely
     named = {first}
     best_guess = f"{first} ({prediction.confidence:.2f})"

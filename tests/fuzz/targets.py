@@ -251,22 +251,24 @@ def fill_catalogue(path: Path) -> None:
         catalogue.see("/m", [CatalogueEntry(f"{i}.mp3", i, i) for i in range(20)], walk)
         catalogue.end_walk("/m", walk)
         tags, warnings = {"guitar": 0.9, "loud": 0.2}, ("1 s of 9 s could not be decoded",)
-        found = Prediction("rock", 0.1, True, shares, tags, warnings)
+        unsure = Prediction("rock", 0.1, True, shares, tags, warnings)
+        other = Prediction("rock", 0.1, False, shares, tags, warnings, other=True)
         embedding = np.ones(classifier.embedding_width, np.float16)
         for waiting in catalogue.waiting("/m", model):
             fault = GenrescopeError("it is damaged (1 s). Fix it.")
-            result = (found, embedding) if waiting.row % 3 else fault
+            results = fault, (unsure, embedding), (other, embedding)
+            result = results[waiting.row % 3]
             catalogue.save(waiting.row, None, b"f" * 16, model, result)
 
 
 def open_catalogue(path: Path) -> None:
     with Catalogue(path) as catalogue:
         for known in catalogue.tracks():
-            assert known.prediction is None or isinstance(known.prediction.genre, str)
+            assert known.prediction is None or isinstance(known.prediction.label, str)
         json.dumps(summarise(catalogue).to_json())
         for tracks, embeddings in catalogue.embeddings("/m", default_classifier()):
             for track in tracks:
-                assert isinstance(track.genre, str)
+                assert isinstance(track.label, str)
                 assert 0 <= track.confidence <= 1
             assert np.isfinite(embeddings).all()
         list(catalogue.waiting("/m", 1))

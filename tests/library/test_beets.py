@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import mutagen
 import pytest
@@ -222,6 +223,34 @@ def test_an_unsure_track_is_left_alone_and_named(beets: Beets) -> None:
     beets.add()
     assert "lament: low confidence: Disco 0." in beets.run("genrescope")
     assert beets.genres()["lament"] == []
+
+
+def test_what_is_other_gets_no_genre_by_any_setting(beets: Beets, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="models are exported with genrescope[train]")
+    from torch import nn
+
+    from genrescope.representations import make_representation
+    from genrescope.training.export import export
+
+    class Other(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.genres = nn.LazyLinear(2)
+
+        def forward(self, arrays: Any) -> Any:
+            logits = self.genres(arrays.flatten(1))
+            return logits, logits.square().sum(dim=1)
+
+    mfcc = make_representation("mfcc", {"coefficients": 4, "seconds": 1.0})
+    export(tmp_path / "model", Other().eval(), mfcc, ("jazz", "rock"), {}, other_above=-1.0)
+    beets.configure(auto="no", model=tmp_path / "model", min_confidence=0.0)
+    beets.add()
+    before = {path: path.read_bytes() for path in beets.music.iterdir()}
+    for options in ((), ("-k",), ("-f",)):
+        shown = beets.run("genrescope", *options)
+        assert "lament: none of the model's genres: closest is " in shown
+    assert beets.genres() == {"lament": [], "shuffle": [], "polka": ["Polka"]}
+    assert before == {path: path.read_bytes() for path in beets.music.iterdir()}
 
 
 @pytest.mark.parametrize(

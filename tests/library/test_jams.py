@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,20 @@ def test_genres_of_ones_own_are_open_tags(tone: Tone, tmp_path: Path) -> None:
     assert observed(annotation) == {"calm": 0.6, "wild": 0.3}
     assert annotation.sandbox["probabilities"] == MOODS.probabilities
     assert file.sandbox["unsure"] is True
+    assert file.sandbox["other"] is False
+
+
+def test_what_is_other_has_no_genre(tone: Tone, tmp_path: Path) -> None:
+    other = replace(MOODS, other=True, unsure=False, tags={"slow": 0.9})
+    assert write_jams([known(tone(tmp_path / "x.wav"), other)], tmp_path / "out").counts == {
+        "tracks": 1
+    }
+    (file,) = read(tmp_path / "out")
+    genres, tags = file.annotations
+    assert observed(genres) == {}
+    assert genres.sandbox["probabilities"] == MOODS.probabilities
+    assert observed(tags) == {"slow": 0.9}
+    assert (file.sandbox["other"], file.sandbox["unsure"]) == (True, False)
 
 
 def test_what_has_no_answer_or_no_length_is_left_out(tone: Tone, tmp_path: Path) -> None:

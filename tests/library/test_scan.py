@@ -685,5 +685,5 @@ def test_a_catalogue_of_the_first_version_goes_on(
     assert cut.prediction is not None
     assert len(cut.prediction.warnings) == 1
     with closing(sqlite3.connect(old)) as opened:
-        assert opened.execute("PRAGMA user_version").fetchone() == (3,)
+        assert opened.execute("PRAGMA user_version").fetchone() == (4,)
         assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)

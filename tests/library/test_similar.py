@@ -378,6 +378,7 @@ def test_an_old_catalogue_is_migrated_and_its_tracks_analysed_once(
     command("scan", "library", "--db", db, cwd=tmp_path)
     with closing(sqlite3.connect(db)) as old:
         old.execute("ALTER TABLE tracks DROP COLUMN embedding")
+        old.execute("ALTER TABLE tracks DROP COLUMN other")
         old.execute("PRAGMA user_version = 2")
         old.commit()
     before = command("export", "--to", "csv", "--db", db, cwd=tmp_path)

@@ -4,17 +4,20 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+import genrescope
 from genrescope.backbones import log_mel
 from genrescope.backbones.backbone import open_backbone
-from genrescope.backbones.musicnn import NETWORKS
+from genrescope.backbones.musicnn import NETWORKS, TAGGERS, merge_tags
 from genrescope.errors import GenrescopeError
 from genrescope.representations import make_representation
 
@@ -116,6 +119,68 @@ def test_silence_is_finite() -> None:
 def test_what_there_is_not_is_named(parameters: dict) -> None:
     with pytest.raises(GenrescopeError):
         make_representation("embedding", parameters)
+
+
+def synonyms() -> dict[str, list[str]]:
+    folder = Path(genrescope.__file__).parent / "weights" / "musicnn"
+    return json.loads((folder / "synonyms.json").read_text())
+
+
+def test_synonyms_are_tags_of_the_taggers_each_with_one_name() -> None:
+    known = {tag for name in TAGGERS for tag in open_backbone(name).tag_names}
+    tags = [tag for names in synonyms().values() for tag in names]
+    assert len(tags) == len(set(tags))
+    assert {*tags, *synonyms()} <= known
+    assert not {*tags} & {*synonyms()}  # a name is not renamed
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["female", "woman", "female vocalists", "techno", "beat", "fado"]),
+            st.floats(0, 1),
+        ),
+        max_size=3,
+    )
+)
+def test_a_merged_tag_is_as_likely_as_its_likeliest_synonym(rankings: list) -> None:
+    merged = merge_tags(rankings)
+    names = {tag: name for name, tags in synonyms().items() for tag in tags}
+    assert not merged.keys() & names.keys()
+    assert list(merged.values()) == sorted(merged.values(), reverse=True)
+    expected: dict[str, list[float]] = {}
+    for ranking in rankings:
+        for tag, likelihood in ranking.items():
+            expected.setdefault(names.get(tag, tag), []).append(likelihood)
+    assert merged == {name: max(likelihoods) for name, likelihoods in expected.items()}
+
+
+@pytest.mark.parametrize("backbones", [["MSD_musicnn"], ["MTT_musicnn"], ["MTT_vgg"]])
+def test_more_tags_are_those_of_both_taggers_and_change_nothing_else(backbones: list[str]) -> None:
+    plain = make_representation("embedding", {"backbones": backbones})
+    more = make_representation("embedding", {"backbones": backbones, "more_tags": True})
+    path = genrescope.sample("pulse")
+    few, many = plain.analyse_file(path), more.analyse_file(path)
+    assert np.array_equal(few.arrays, many.arrays)
+    each = [
+        make_representation("embedding", {"backbones": [name]}).analyse_file(path).tags
+        for name in (*backbones, *TAGGERS)
+    ]
+    assert many.tags == merge_tags(each)
+    assert {"techno", "House"} <= many.tags.keys()  # of one tagger each
+    parts = list(more.analyse_windows(path))
+    assert np.array_equal(parts[0].arrays, next(iter(plain.analyse_windows(path))).arrays)
+
+
+def test_more_tags_are_a_parameter_that_older_models_lack(checkpoints: Callable) -> None:
+    plain = make_representation("embedding")
+    assert "more_tags" not in plain.to_json()
+    more = make_representation("embedding", {"more_tags": True})
+    assert more.to_json()["more_tags"] is True
+    assert more.key != plain.key
+    settings = {**checkpoints("onnx-waveform"), "more_tags": True}
+    with pytest.raises(GenrescopeError, match="with more_tags those of musicnn's networks"):
+        make_representation("embedding", settings)
 
 
 def test_top_tags_of_real_clips(gtzan: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ TRAINED = {
 }
 
 
-def card(folder: Path, unsure_below: float = 0.0, **shown: Any) -> tuple[dict[str, Any], list[str]]:
+def card(
+    folder: Path, unsure_below: float = 0.0, other_above: float | None = None, **shown: Any
+) -> tuple[dict[str, Any], list[str]]:
     """The metadata and the sections of a card."""
     waveform = make_representation("waveform", {"seconds": 30})
-    describe(folder, waveform, ("fado", "polka"), {**TRAINED, **shown}, unsure_below)
+    details = {**TRAINED, **shown}
+    describe(folder, waveform, ("fado", "polka"), details, unsure_below, other_above)
     text = (folder / "README.md").read_text(encoding="utf-8")
     _, head, body = text.split("---\n", maxsplit=2)
     return yaml.safe_load(head), body.split("\n## ")
@@ -117,3 +121,16 @@ def test_a_card_says_what_the_unsure_mark_is_worth(tmp_path: Path) -> None:
     assert "of 50 held-out tracks, 10 (30% of them right); the others, 40 (90% of" in limits
     never = {**found, "unsure": 0, "right_unsure": None}
     assert "held-out tracks, 0; the others, 50 (90% of" in card(tmp_path, 0.4, unsure=never)[1][2]
+
+
+def test_a_card_says_what_other_means_and_how_often_known_music_is_it(tmp_path: Path) -> None:
+    always = "It predicts one of the genres above for any sound"
+    assert always in card(tmp_path)[1][2]
+    limits = card(tmp_path, 0.0, 2.5)[1][2]
+    assert always not in limits
+    assert "It answers `other`, none of the genres above," in limits
+    assert "(score above 2.5). Other sounds, including speech" in limits
+    found = {"rejected_known": 0.046, "tracks": 500}
+    limits = card(tmp_path, 0.0, 2.5, other=found)[1][2]
+    assert "2.5): of 500 held-out tracks of these genres, it did so for 4.6%. Other" in limits
+    assert json.loads((tmp_path / "config.json").read_text())["other_above"] == 2.5

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ from genrescope.inference import open_session
 
 NETWORKS = ("MSD_musicnn", "MSD_vgg", "MTT_musicnn", "MTT_vgg")
 """Trained on the Million Song Dataset (MSD) or MagnaTagATune (MTT)."""
+
+TAGGERS = ("MSD_musicnn", "MTT_musicnn")
+"""The one of each data set whose tags are merged by ``merge_tags``."""
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "musicnn"
 """Folder of the networks, the names of their tags and their licence."""
@@ -105,6 +110,35 @@ class MusicnnConfig(BackboneConfig):
             encode_log_mel=encode_log_mel,
             feature_maps=feature_maps if scales else None,
         )
+
+
+def merge_tags(rankings: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Merge the tags of several taggers into one ranking, in which no synonyms are.
+
+    Parameters
+    ----------
+    rankings
+        Likelihoods in [0, 1] by tag.
+
+    Returns
+    -------
+    ranking
+        The same by the names in ``synonyms.json``, most likely first: of several tags with the same
+        name, the largest.
+    """
+    names = _merged_names()
+    merged: dict[str, float] = {}
+    for ranking in rankings:
+        for tag, likelihood in ranking.items():
+            name = names.get(tag, tag)
+            merged[name] = max(likelihood, merged.get(name, 0.0))
+    return dict(sorted(merged.items(), key=lambda item: -item[1]))
+
+
+@cache
+def _merged_names() -> dict[str, str]:
+    synonyms = json.loads((WEIGHTS / "synonyms.json").read_text(encoding="utf-8"))
+    return {tag: name for name, tags in synonyms.items() for tag in tags}
 
 
 def map_scales(network: str) -> dict[str, NDArray[np.float32]]:

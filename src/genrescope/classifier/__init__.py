@@ -2,17 +2,19 @@
 
 from genrescope.classifier.classifier import Audio, Classifier
 from genrescope.classifier.folder import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
-from genrescope.classifier.prediction import Prediction, Timeline
+from genrescope.classifier.prediction import OTHER, GenreLabel, Prediction, Timeline
 
 __all__ = [
     "CARD",
     "CONFIG",
     "ONNX",
+    "OTHER",
     "TRANSFORMERS",
     "WEIGHTS",
     "Audio",
     "Classifier",
     "ClassifierConfig",
+    "GenreLabel",
     "Prediction",
     "Timeline",
 ]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, is_silent, to_waveform
 from genrescope.classifier import folder as files
-from genrescope.classifier.folder import CONFIG, ONNX
-from genrescope.classifier.prediction import Prediction, Timeline
+from genrescope.classifier.folder import CONFIG, LOGITS, ONNX
+from genrescope.classifier.prediction import OTHER, Prediction, Timeline
 from genrescope.errors import GenrescopeError, InputError, WaveformError, one_line
 from genrescope.files import read_bounded, sha256
 from genrescope.hub import find_model, push
@@ -31,6 +31,7 @@ _MAX_FLOAT16 = float(np.finfo(np.float16).max)
 
 Audio = str | os.PathLike[str] | NDArray[Any]
 AudioBatch = list[Any] | tuple[Any, ...]
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 F = TypeVar("F", bound=np.floating[Any])
 
 
@@ -76,6 +77,8 @@ class Classifier:
         self.representation = files.make_folder_representation(folder, self.config).at(self.quality)
         self._session = files.open_model(folder / ONNX, self.config, self.representation, threads)
         self._input = self._session.get_inputs()[0].name
+        names = {output.name for output in self._session.get_outputs()}
+        self._outputs = [LOGITS, OTHER] if OTHER in names else [LOGITS]
 
     def __repr__(self) -> str:
         backbones = getattr(self.representation, "backbones", ())
@@ -174,7 +177,12 @@ class Classifier:
     @cached_property
     def key(self) -> str:
         """16 hex digits that change with anything that its predictions depend on."""
-        settings = {"representation": self.representation.to_json(), "genres": self.genres}
+        settings: dict[str, Any] = {
+            "representation": self.representation.to_json(),
+            "genres": self.genres,
+        }
+        if self.config.other_above is not None:
+            settings["other_above"] = self.config.other_above
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         digest.update(read_bounded(self.folder / ONNX, MAX_MODEL_BYTES, files.REMEDY))
         return digest.hexdigest()[:16]
@@ -289,11 +297,13 @@ class Classifier:
             raise WaveformError("the waveform is silent")
         # As in training: the windows are averaged first, then classified.
         mean = analysis.arrays.mean(axis=0, keepdims=True)
-        logits = self._logits(audio, mean)
+        logits, scores = self._run_on(audio, mean)
         own = self.representation.embedding
         columns = logits if own is None else mean[:, own]
         embedding = np.clip(columns[0], -_MAX_FLOAT16, _MAX_FLOAT16).astype(np.float16)
-        return self._rank(analysis, softmax(logits)[0]), embedding
+        above = self.config.other_above
+        other = above is not None and scores is not None and bool(scores[0] > above)
+        return self._rank(analysis, softmax(logits)[0], other=other), embedding
 
     @cached_property
     def embedding_width(self) -> int:
@@ -301,12 +311,13 @@ class Classifier:
         own = self.representation.embedding
         return len(self.genres) if own is None else own.stop - own.start
 
-    def _rank(self, analysis: Analysis, scores: NDArray[np.float32]) -> Prediction:
-        ranked = {self.genres[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")}
-        genre, confidence = next(iter(ranked.items()))
-        unsure = confidence < self.config.unsure_below
+    def _rank(self, analysis: Analysis, shares: NDArray[np.float32], *, other: bool) -> Prediction:
+        ranked = {self.genres[i]: float(shares[i]) for i in np.argsort(-shares, kind="stable")}
+        best, confidence = next(iter(ranked.items()))
+        unsure = not other and confidence < self.config.unsure_below
         warnings = tuple(warning.message for warning in analysis.warnings)
-        return Prediction(genre, confidence, unsure, ranked, dict(analysis.tags), warnings)
+        tags = dict(analysis.tags)
+        return Prediction(best, confidence, unsure, ranked, tags, warnings, other)
 
     def timeline(self, audio: Audio, sampling_rate: int = 0) -> Timeline:
         """Classify every window of a clip.
@@ -317,7 +328,7 @@ class Classifier:
         -------
         timeline
             One row for every whole window; a single row for a model without windows. Rows of
-            silent windows are 0.
+            silent windows are 0. Whether a clip is ``other`` is decided for the whole of it only.
         """
         parts: Iterable[Analysis]
         if isinstance(audio, np.ndarray):
@@ -328,7 +339,7 @@ class Classifier:
         window_s, rows = inf, []
         for part in parts:
             window_s = part.window_s
-            probabilities = softmax(self._logits(audio, part.arrays))
+            probabilities = softmax(self._run_on(audio, part.arrays)[0])
             probabilities[np.flatnonzero(part.silent)] = 0
             rows.append(probabilities)
         return Timeline(self.genres, window_s, np.concatenate(rows))
@@ -355,17 +366,17 @@ class Classifier:
             raise WaveformError(f"its {self.representation.name} are not all finite numbers")
         return analysis
 
-    def _logits(self, audio: Audio, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run_on(self, audio: Audio, arrays: NDArray[np.float32]) -> Outputs:
         # The error names the file that the network fails on, beside the network's own.
         try:
-            return self.logits(arrays)
+            return self.outputs(arrays)
         except InputError as error:
             if isinstance(audio, np.ndarray):
                 raise
             cause = f"the classifier's {error.path.name} fails on it: {error.cause}"
             raise InputError(Path(audio), cause, error.remedy) from error
 
-    def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+    def outputs(self, arrays: NDArray[np.float32]) -> Outputs:
         """Run the model alone.
 
         Parameters
@@ -377,28 +388,48 @@ class Classifier:
         -------
         logits
             float32 (batch, genres), finite.
+        scores
+            float32 (batch,), finite: larger for what is less like the genres; None if the model
+            has no such output. See ``ClassifierConfig.other_above``.
 
         Raises
         ------
         InputError
             If the network cannot run on them, or gives anything else.
         """
-        batches = [self._run(arrays[i : i + _BATCH]) for i in range(0, len(arrays), _BATCH)]
-        return np.concatenate([np.empty((0, len(self.genres)), dtype=np.float32), *batches])
+        shapes = {LOGITS: (len(self.genres),), OTHER: ()}
+        found = [[np.empty((0, *shapes[name]), dtype=np.float32)] for name in self._outputs]
+        for start in range(0, len(arrays), _BATCH):
+            batch = arrays[start : start + _BATCH]
+            for name, values, parts in zip(self._outputs, self._run(batch), found, strict=True):
+                self._check(name, values, (len(batch), *shapes[name]))
+                parts.append(values)
+        logits, *scores = map(np.concatenate, found)
+        return logits, scores[0] if scores else None
 
-    def _run(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
-        path = self.folder / ONNX
+    def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give the first of the ``outputs``; float32 (batch, genres)."""
+        return self.outputs(arrays)[0]
+
+    def _run(self, arrays: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:
-            logits: NDArray[np.float32] = self._session.run(["logits"], {self._input: arrays})[0]
+            found: list[NDArray[np.float32]] = self._session.run(
+                self._outputs, {self._input: arrays}
+            )
         except Exception as error:
             cause = f"it cannot run on arrays of shape {arrays.shape} ({first_line(error)})"
-            raise InputError(path, cause, files.REMEDY) from error
-        if logits.shape != (wanted := (len(arrays), len(self.genres))):
-            cause = f"its logits are of shape {logits.shape}, not {wanted}"
-            raise InputError(path, cause, files.REMEDY)
-        if not np.isfinite(logits).all():
-            raise InputError(path, "its logits are not all finite numbers", files.REMEDY)
-        return logits
+            raise InputError(self.folder / ONNX, cause, files.REMEDY) from error
+        return found
+
+    def _check(self, name: str, values: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+        what = "logits are" if name == LOGITS else f"output {name} is"
+        if values.shape != shape:
+            cause = f"its {what} of shape {values.shape}, not {shape}"
+        elif not np.isfinite(values).all():
+            cause = f"its {what} not all finite numbers"
+        else:
+            return
+        raise InputError(self.folder / ONNX, cause, files.REMEDY)
 
     def probabilities(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
         """Softmax of ``logits``; float32 (batch, genres), rows sum to 1."""

@@ -29,12 +29,12 @@ _MAX_S = 600.0
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """How far the probability of the predicted genre drops without each part of a clip.
+    """How far the probability of the most likely genre drops without each part of a clip.
 
     Attributes
     ----------
     genre
-        The predicted one.
+        The most likely one: ``Prediction.best``, also of a clip that is none of the model's genres.
     probability
         Its probability for the whole clip, in [0, 1].
     times
@@ -128,11 +128,11 @@ def explain(
             rows = representation.analyse(occluder.without(cells), rate).arrays
             inputs.append(rows.mean(axis=0, keepdims=True))
     probabilities = softmax(classifier.logits(np.concatenate([mean, *inputs])))
-    place = classifier.genres.index(prediction.genre)
+    place = classifier.genres.index(prediction.best)
     own = probabilities[:, place]
     drops = (own[0] - own[1:]).reshape(bands, steps).T
     return Explanation(
-        prediction.genre, float(own[0]), times, edges, np.ascontiguousarray(drops, np.float32)
+        prediction.best, float(own[0]), times, edges, np.ascontiguousarray(drops, np.float32)
     )
 
 

@@ -1,8 +1,9 @@
 """The folder of a trained model: its format, and the checks on loading.
 
 The folder holds ``config.json`` (genres, representation, training settings), ``model.onnx`` (one
-input, float32 (batch, *shape); one output ``logits`` (batch, genres)), ``model.safetensors`` and
-``README.md``, the model card. A fine-tuned encoder's folder may hold ``transformers/``, the same
+input, float32 (batch, *shape); an output ``logits``, (batch, genres), and optionally ``other``,
+(batch,): larger for what is less like the genres), ``model.safetensors`` and ``README.md``, the
+model card. A fine-tuned encoder's folder may hold ``transformers/``, the same
 network for use with ``transformers``.
 
 Folders are not trusted: only ``config.json`` and ``model.onnx`` are read, and both are checked
@@ -19,6 +20,7 @@ import onnxruntime
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from genrescope.backbones.backbone import SEPARATOR
+from genrescope.classifier.prediction import OTHER
 from genrescope.datasets.track import MAX_GENRES, genre_fault
 from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.files import read_bounded
@@ -28,6 +30,7 @@ from genrescope.representations import Representation, make_representation
 
 CONFIG, ONNX, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
 TRANSFORMERS = "transformers"
+LOGITS = "logits"  # output of the network; the other one, if it has it, is named OTHER
 SHARED_FILES = (  # saved and pushed; those in transformers/ are not fetched, being copies
     *MODEL_FILES,
     *(f"{TRANSFORMERS}/{name}" for name in (CONFIG, WEIGHTS, "preprocessor_config.json")),
@@ -65,6 +68,9 @@ class ClassifierConfig(BaseModel):
         Name, version and parameters.
     unsure_below
         A prediction whose confidence is less than this is marked unsure.
+    other_above
+        A clip whose score ``other`` is greater than this is none of the genres; None if the model
+        always names one of them.
     files
         SHA-256 of the folder's files by name, in hex digits; empty in older folders.
     trained
@@ -79,6 +85,7 @@ class ClassifierConfig(BaseModel):
     ]
     representation: Annotated[dict[str, Any], AfterValidator(_named)]
     unsure_below: float = Field(default=0.0, ge=0, le=1)
+    other_above: float | None = Field(default=None, allow_inf_nan=False)
     files: dict[
         Annotated[str, Field(pattern=r"^model\.(onnx|safetensors)$")],
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
@@ -156,7 +163,7 @@ def _unpinned(settings: Any) -> Any:
 def open_model(
     path: Path, config: ClassifierConfig, representation: Representation, threads: int | None
 ) -> onnxruntime.InferenceSession:
-    """Load ``model.onnx`` and check its input (the representation) and output (the genres' logits).
+    """Load ``model.onnx``; check its input (the representation) and outputs (logits, score).
 
     Raises
     ------
@@ -203,12 +210,20 @@ def _misfit(
     for found, size in zip(shape[free:], expected[free:], strict=True):
         if isinstance(found, int) and found != size:
             return f"its input is {shape}, and its representation {representation.shape}"
-    logits = [value for value in session.get_outputs() if value.name == "logits"]
-    if not logits or logits[0].type != "tensor(float)":
-        return "it must have an output logits, of float32"
-    shape = logits[0].shape
+    return _output_misfit(session, genres)
+
+
+def _output_misfit(session: onnxruntime.InferenceSession, genres: int) -> str | None:
+    outputs = {value.name: value for value in session.get_outputs()}
+    if LOGITS not in outputs or outputs[LOGITS].type != "tensor(float)":
+        return f"it must have an output {LOGITS}, of float32"
+    shape = outputs[LOGITS].shape
     if shape and (len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != genres)):
-        return f"its logits are {shape}, not (batch, {genres}), for the genres in {CONFIG}"
+        return f"its {LOGITS} are {shape}, not (batch, {genres}), for the genres in {CONFIG}"
+    if OTHER in outputs and outputs[OTHER].type != "tensor(float)":
+        return f"its output {OTHER} must be of float32"
+    if OTHER in outputs and len(shape := outputs[OTHER].shape) > 1:
+        return f"its output {OTHER} is {shape}, not (batch,)"
     return None
 
 

@@ -8,19 +8,60 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+OTHER = "other"
+"""What is shown as the genre of a clip that is none of the model's genres."""
 
-@dataclass(frozen=True)
-class Prediction:
-    """Genres of one clip.
+
+class GenreLabel:
+    """What a clip's genre is called, by the attributes of a subclass.
 
     Attributes
     ----------
-    genre
-        The most likely one.
+    best
+        The most likely of the model's genres.
     confidence
         Its probability, in [0, 1].
+    other
+        Whether the clip is none of them.
+    """
+
+    __slots__ = ()
+
+    best: str
+    confidence: float
+    other: bool
+
+    @property
+    def genre(self) -> str | None:
+        """``best``, or None if the clip is none of the model's genres."""
+        return None if self.other else self.best
+
+    @property
+    def label(self) -> str:
+        """The genre, or the word ``other``."""
+        return OTHER if self.other else self.best
+
+    @property
+    def genre_confidence(self) -> float | None:
+        """``confidence``, or None if no genre is named."""
+        return None if self.other else self.confidence
+
+
+@dataclass(frozen=True)
+class Prediction(GenreLabel):
+    """Genres of one clip.
+
+    It names a genre and is sure of it, names one and is ``unsure``, or is ``other``.
+
+    Attributes
+    ----------
+    best
+        The most likely of the model's genres, also of a clip that is none of them.
+    confidence
+        Its probability, in [0, 1]: among the model's genres, whether or not the clip is one.
     unsure
-        Whether the confidence is low: less than the model's threshold.
+        Whether the confidence is low: less than the model's threshold. Never of an ``other``
+        clip, for which no genre is named.
     probabilities
         Of every genre, most likely first; they sum to 1.
     tags
@@ -28,14 +69,18 @@ class Prediction:
         Empty for backbones without tags.
     warnings
         Notes about the file, such as how much of it is damaged; mostly empty.
+    other
+        Whether the clip is none of the model's genres: less like the music that the model was
+        trained on than its threshold allows. Models without such a score never say so.
     """
 
-    genre: str
+    best: str
     confidence: float
     unsure: bool
     probabilities: dict[str, float]
     tags: dict[str, float]
     warnings: tuple[str, ...] = ()
+    other: bool = False
 
     @property
     def likely(self) -> list[str]:

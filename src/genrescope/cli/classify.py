@@ -133,11 +133,13 @@ def classify(
 def _draw(answer: FileResult, plot: Path | None, explain: Path | None) -> None:
     from genrescope.study import figures
 
+    other = answer.prediction is not None and answer.prediction.other
     if plot is not None and answer.timeline is not None:
-        write_picture(figures.timeline(answer.path, answer.timeline), plot)
+        write_picture(figures.timeline(answer.path, answer.timeline, other=other), plot)
         note(f"Picture: {plot}")
     if explain is not None and answer.explanation is not None:
-        write_picture(figures.explanation(answer.path, answer.explanation), explain, "--explain")
+        figure = figures.explanation(answer.path, answer.explanation, other=other)
+        write_picture(figure, explain, "--explain")
         note(f"Picture: {explain}")
 
 

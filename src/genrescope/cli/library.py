@@ -168,7 +168,8 @@ def export(
     ] = None,
     db: DbOption = None,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out tracks of lower confidence.")
+        float,
+        typer.Option(min=0, max=1, help="Leave out tracks of lower confidence and `other` ones."),
     ] = 0.0,
 ) -> None:
     """Write the genres of a scanned library to a file for other programs."""
@@ -194,7 +195,7 @@ def export(
             known
             for known in every
             if not min_confidence
-            or (known.prediction and known.prediction.confidence >= min_confidence)
+            or (known.prediction and (known.prediction.genre_confidence or 0) >= min_confidence)
         )
         if out is None:
             FORMS[to](tracks, sys.stdout)
@@ -299,11 +300,13 @@ def analyse_library(
 
 
 def _follow(results: Any) -> None:
+    from genrescope.cli.output import labelled
+
     try:
         with closing(results):
             for one in results:
                 if _print_result(one) == "analysed":
-                    note(f"{one.path}: {one.result.genre} {one.result.confidence:.2f}")
+                    note(f"{one.path}: {labelled(one.result)}")
     except KeyboardInterrupt as interrupt:
         raise StoppedError from interrupt
 
@@ -348,17 +351,23 @@ def _print_scan(
 def _print_stats(found: Stats) -> None:
     from rich.table import Table
 
-    total = sum(genre.tracks for genre in found.genres.values())
+    from genrescope.classifier import OTHER
+
+    total = found.other + sum(genre.tracks for genre in found.genres.values())
     table = Table("genre", "tracks", "share", "", "mean confidence", "unsure")
     for column in (1, 2, 4, 5):
         table.columns[column].justify = "right"
-    largest = max((genre.tracks for genre in found.genres.values()), default=1)
+    largest = max([found.other, *(genre.tracks for genre in found.genres.values())])
+
+    def add(name: str, tracks: int, *sure: str) -> None:
+        blocks = "█" * max(1, round(16 * tracks / largest))
+        table.add_row(one_line(name), f"{tracks:,}", f"{tracks / total:.1%}", blocks, *sure)
+
     for name, genre in found.genres.items():
-        share = genre.tracks / total
-        blocks = "█" * max(1, round(16 * genre.tracks / largest))
-        sure = f"{genre.mean_confidence:.2f}", f"{genre.unsure:,}"
-        table.add_row(one_line(name), f"{genre.tracks:,}", f"{share:.1%}", blocks, *sure)
-    if found.genres:
+        add(name, genre.tracks, f"{genre.mean_confidence:.2f}", f"{genre.unsure:,}")
+    if found.other:
+        add(OTHER, found.other)
+    if table.row_count:
         OUT.print(table)
     say(", ".join(f"{count:,} {name}" for name, count in found.counts.items()))
     for cause, count in found.failures.items():

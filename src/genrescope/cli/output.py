@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from genrescope.classifier import GenreLabel
 from genrescope.classifier.batch import FileResult
 from genrescope.cli.console import ERR, OUT, fail, note, print_warnings
 from genrescope.cli.progress import bar
@@ -87,23 +88,25 @@ class Writer:
             for start_s, genre, share in steps:
                 self._csv.row(answer.path, _fixed(start_s, 1), genre, _fixed(share))
             if not self._timeline:
-                shares = _fixed(found.confidence), str(found.unsure).lower()
-                self._csv.row(answer.path, found.genre, *shares, "; ".join(found.warnings))
+                shares = _fixed(found.genre_confidence), str(found.unsure).lower()
+                self._csv.row(answer.path, found.label, *shares, "; ".join(found.warnings))
             return
         genres = list(found.probabilities.items())[: self._top_k]
-        others = ", ".join(f"{name} {share:.2f}" for name, share in genres[1:])
+        others = ", ".join(
+            f"{name} {share:.2f}" for name, share in genres[0 if found.other else 1 :]
+        )
         tags = ", ".join(list(found.tags)[: self._top_k])
-        sure = f"{found.confidence:.2f}" + (" unsure" if found.unsure else "")
-        sure += " !" if found.warnings else ""
+        notes = "unsure" if found.unsure else "", "!" if found.warnings else ""
+        sure = " ".join(filter(None, (_share(found), *notes)))
         print_warnings(answer.path, found)
         lines: list[str] = []
         if OUT.is_terminal:
-            self._table.add_row(*map(_text, (answer.path, found.genre, sure, others, tags)))
+            self._table.add_row(*map(_text, (answer.path, found.label, sure, others, tags)))
             if steps:
                 self._bar.stop()  # lines of the two streams would run into each other
                 lines = [f"{answer.path}:"]
         else:
-            parts = (f"{found.genre} {sure}", others, tags)
+            parts = (f"{found.label} {sure}".rstrip(), others, tags)
             lines = [f"{answer.path}: {' | '.join(part for part in parts if part)}"]
         lines += [f"  {start_s:7.1f} s  {genre} {share:.2f}" for start_s, genre, share in steps]
         # One write: a reader that closes the pipe after the first line loses nothing it asked for.
@@ -147,7 +150,7 @@ class SimilarWriter:
             fail(str(similar.error))
         elif self._form == "csv":
             for rank, near in enumerate(similar.neighbours, start=1):
-                shares = _fixed(near.similarity), near.genre, _fixed(near.confidence)
+                shares = _fixed(near.similarity), near.label, _fixed(near.genre_confidence)
                 self._csv.row(similar.path, rank, near.path, *shares)
         elif self._form == "m3u":
             for near in similar.neighbours:
@@ -166,17 +169,17 @@ class SimilarWriter:
             self._unplayed.append(path)
 
     def _show(self, similar: Similar) -> None:
-        title = f"{similar.path}: {similar.genre} {similar.confidence:.2f}"
+        title = f"{similar.path}: {labelled(similar)}"
         if not OUT.is_terminal:
             _line(one_line(title))
             for near in similar.neighbours:
-                shares = f"{near.similarity:.3f}  {near.genre} {near.confidence:.2f}"
+                shares = f"{near.similarity:.3f}  {labelled(near)}"
                 _line(one_line(f"  {shares}  {near.path}"))
             return
         table = Table("similarity", "genre", "", "file", title=_text(title), title_justify="left")
         for near in similar.neighbours:
-            genre = near.genre, f"{near.confidence:.2f}"
-            table.add_row(*map(_text, (f"{near.similarity:.3f}", *genre, near.path)))
+            cells = f"{near.similarity:.3f}", near.label, _share(near), near.path
+            table.add_row(*map(_text, cells))
         OUT.print(table)
 
 
@@ -225,6 +228,16 @@ def left_out(paths: list[Path]) -> str:
     return f"{count} left out: {cause} (such as {paths[0]})"
 
 
+def labelled(found: GenreLabel) -> str:
+    """Write a genre with its probability, "rock 0.86", or the word ``other``."""
+    return f"{found.label} {_share(found)}".rstrip()
+
+
+def _share(found: GenreLabel) -> str:
+    share = found.genre_confidence
+    return "" if share is None else f"{share:.2f}"
+
+
 def _line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
@@ -234,9 +247,9 @@ def _text(shown: object) -> Text:
     return Text(one_line(str(shown)))
 
 
-def _fixed(number: float, digits: int = 4) -> Decimal:
-    # Rounded to the digits of CSV.
-    return round(Decimal(float(number)), digits)
+def _fixed(number: float | None, digits: int = 4) -> Decimal | None:
+    # Rounded to the digits of CSV; None is an empty cell.
+    return None if number is None else round(Decimal(float(number)), digits)
 
 
 def _steps(answer: FileResult) -> list[tuple[float, str, float]]:

@@ -34,7 +34,7 @@ class _Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2  # 1 had no columns other and best
     model: str
     genres: list[str]
     input: str
@@ -139,6 +139,8 @@ class Output:
             [
                 *_FILE_COLUMNS,
                 ("genre", pa.string()),
+                ("other", pa.bool_()),
+                ("best", pa.string()),
                 ("confidence", pa.float32()),
                 ("unsure", pa.bool_()),
                 ("probabilities", pa.struct([(genre, pa.float32()) for genre in genres])),
@@ -180,6 +182,8 @@ def to_row(file: File, result: Prediction | str) -> dict[str, Any]:
     return {
         **row,
         "genre": result.genre,
+        "other": result.other,
+        "best": result.best,
         "confidence": result.confidence,
         "unsure": result.unsure,
         "probabilities": result.probabilities,

@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from genrescope.classifier import Classifier, Prediction
+from genrescope.classifier import Classifier, GenreLabel, Prediction
 from genrescope.database import Database, DatabaseKind, from_integer, text, texts, to_integer
 from genrescope.errors import GenrescopeError, InputError
 
@@ -57,39 +57,42 @@ CREATE TABLE tracks (
     error TEXT,
     warnings TEXT,
     embedding BLOB,
+    other INTEGER NOT NULL DEFAULT 0,
     UNIQUE (folder, name)
 );
 CREATE INDEX tracks_by_fingerprint ON tracks (fingerprint, gone) WHERE fingerprint IS NOT NULL;
 """
 # Paths are TEXT, or the bytes of those that are not UTF-8. A row is stale if its file has changed
 # since. Times are as of `to_integer`; warnings are a JSON list; probabilities, tags and embeddings
-# are little-endian float16. Rows of version 2 and before have no embedding.
+# are little-endian float16. ``genre`` is the most likely one, also where ``other`` says that the
+# file is none of the model's. Rows of version 2 and before have no embedding.
 
 _KIND = DatabaseKind(
     name="catalogue",
     option="--db",
     busy="is writing to this catalogue",
     application=0x67656E72,  # "genr"
-    version=3,
+    version=4,
     schema=_SCHEMA,
     synchronous="NORMAL",
     migrations=(
         "ALTER TABLE tracks ADD COLUMN warnings TEXT",
         "ALTER TABLE tracks ADD COLUMN embedding BLOB",
+        "ALTER TABLE tracks ADD COLUMN other INTEGER NOT NULL DEFAULT 0",
     ),
 )
 
 _KNOWN = (
     "folders.path, tracks.name, size, mtime_ns, fingerprint, model, genre, confidence, "
-    "probabilities, tracks.tags, warnings, error, embedding"
+    "probabilities, tracks.tags, warnings, error, embedding, other"
 )
-_EMBEDDED = "folders.path, tracks.name, model, genre, confidence, embedding"
+_EMBEDDED = "folders.path, tracks.name, model, genre, confidence, other, embedding"
 _FROM = "FROM tracks JOIN folders ON folders.id = tracks.folder"
 _IS_CURRENT = "gone = 0 AND stale = 0"
 _IS_EMBEDDED = (
     f"{_IS_CURRENT} AND embedding IS NOT NULL AND model = (SELECT id FROM models WHERE key = ?)"
 )
-_RESULT = "model, genre, confidence, probabilities, tags, warnings, error, embedding"
+_RESULT = "model, genre, confidence, probabilities, tags, warnings, error, embedding, other"
 # A row of an old catalogue, without an embedding, is analysed again.
 _LACKS_EMBEDDING = "error IS NULL AND embedding IS NULL"
 _WAITS = f"gone = 0 AND (stale = 1 OR model IS NOT ? OR ({_LACKS_EMBEDDING}))"
@@ -155,12 +158,17 @@ class CatalogueTrack:
     embedding: NDArray[np.float16] | None = None
 
 
-class Summary(NamedTuple):
-    """The absolute path of a track, its most probable genre and that genre's probability."""
+@dataclass(frozen=True, slots=True)
+class Summary(GenreLabel):
+    """The absolute path of a track, its most probable genre and that genre's probability.
+
+    ``other`` says whether it is none of the model's genres.
+    """
 
     path: str
-    genre: str
+    best: str
     confidence: float
+    other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,23 +418,24 @@ class Catalogue(Database):
         columns: tuple[Any, ...]
         if isinstance(result, GenrescopeError):
             cause = f"{result.cause}. {result.remedy}." if isinstance(result, InputError) else ""
-            columns = (model, None, None, None, None, None, cause or str(result), None)
+            columns = (model, None, None, None, None, None, cause or str(result), None, False)
         else:
             found, embedding = result
             known = self._model(model)
             columns = (
                 model,
-                known.genres.index(found.genre),
+                known.genres.index(found.best),
                 found.confidence,
                 _packed(known.genres, found.probabilities),
                 _packed(self._tag_names(known, found.tags), found.tags),
                 json.dumps(found.warnings, ensure_ascii=False) if found.warnings else None,
                 None,
                 embedding.astype("<f2").tobytes(),
+                found.other,
             )
         with self._access():
             self._connection.execute(
-                f"UPDATE tracks SET ({_RESULT}) = (?, ?, ?, ?, ?, ?, ?, ?), "
+                f"UPDATE tracks SET ({_RESULT}) = (?, ?, ?, ?, ?, ?, ?, ?, ?), "
                 "fingerprint = ?, stale = 0 WHERE id = ?",
                 (*columns, fingerprint, row),
             )
@@ -460,7 +469,7 @@ class Catalogue(Database):
         Yields
         ------
         tracks
-            Their paths, first genres and confidences.
+            Their paths, most probable genres and confidences.
         embeddings
             float16 (tracks, embedding_width), of ``Classifier.analyse``.
         """
@@ -543,15 +552,17 @@ class Catalogue(Database):
 
     def _known(self, row: tuple[Any, ...]) -> CatalogueTrack:
         _, folder, name, size, mtime_ns, mark, model, genre, sure = row[:9]
-        *packed, said, error, vector = row[9:]
+        *packed, said, error, vector, other = row[9:]
         known = self._model(model)
         prediction = None
         if genre is not None:
-            first, confidence = _first(known, genre, sure)
+            best, confidence, is_other = _first(known, genre, sure, other)
             probabilities, tags = map(_unpacked, (known.genres, known.tags), packed)
-            unsure = confidence < known.unsure_below
+            unsure = not is_other and confidence < known.unsure_below
             warnings = texts(said) if said is not None else ()
-            prediction = Prediction(first, confidence, unsure, probabilities, tags, warnings)
+            prediction = Prediction(
+                best, confidence, unsure, probabilities, tags, warnings, is_other
+            )
         if not (isinstance(size, int) and isinstance(mtime_ns, int)):
             raise TypeError(f"{size!r} and {mtime_ns!r} are not a size and a time")
         return CatalogueTrack(
@@ -572,8 +583,8 @@ class Catalogue(Database):
         if any(len(one) != 2 * width for one in packed):
             raise ValueError(f"an embedding has another width than {width}")
         summaries = [
-            Summary(_join(folder, name), *_first(self._model(model), genre, sure))
-            for folder, name, model, genre, sure, _ in rows
+            Summary(_join(folder, name), *_first(self._model(model), genre, sure, other))
+            for folder, name, model, genre, sure, other, _ in rows
         ]
         return summaries, _floats(b"".join(packed)).reshape(len(rows), width)
 
@@ -610,10 +621,12 @@ class Catalogue(Database):
         return int(found.fetchone()[0])
 
 
-def _first(model: _Model, genre: Any, confidence: Any) -> tuple[str, float]:
+def _first(model: _Model, genre: Any, confidence: Any, other: Any) -> tuple[str, float, bool]:
     if not 0 <= confidence <= 1:
         raise ValueError(f"{confidence} is not a probability")
-    return model.genres[genre], float(confidence)
+    if other not in {0, 1}:
+        raise ValueError(f"{other!r} is neither 0 nor 1")
+    return model.genres[genre], float(confidence), bool(other)
 
 
 def _stored(text: str) -> str | bytes:

@@ -40,6 +40,7 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"/\\|?*]+')
 
 
 _NO_GENRE = "there is no genre, as the file could not be read"
+_OTHER = "none of the model's genres"
 _NO_LINE = "control characters, or bytes that are not text, are in the path"
 
 
@@ -70,14 +71,17 @@ def to_row(known: CatalogueTrack) -> dict[str, Any]:
     Returns
     -------
     row
-        ``path``, ``genre``, ``confidence``, ``unsure``, ``probabilities``, ``tags``, ``model``,
-        ``size`` (bytes), ``mtime_ns``, ``fingerprint`` (hex), ``warnings`` (notes about the file)
-        and ``error``; missing values are None.
+        ``path``, ``genre`` (None if it is none of the model's), ``other`` (whether it is none),
+        ``best`` (the most likely of the model's), ``confidence`` (of ``best``), ``unsure``,
+        ``probabilities``, ``tags``, ``model``, ``size`` (bytes), ``mtime_ns``, ``fingerprint``
+        (hex), ``warnings`` (notes about the file) and ``error``; missing values are None.
     """
     found = known.prediction
     return {
         "path": str(known.path),
         "genre": found and found.genre,
+        "other": found and found.other,
+        "best": found and found.best,
         "confidence": found and round(found.confidence, 6),
         "unsure": found and found.unsure,
         "probabilities": found and _rounded(found.probabilities),
@@ -92,7 +96,11 @@ def to_row(known: CatalogueTrack) -> dict[str, Any]:
 
 
 def write_csv(tracks: Iterable[CatalogueTrack], out: IO[str]) -> int:
-    """Write ``path, genre, confidence, unsure, tags, warnings, error``; return the row count."""
+    """Write ``path, genre, confidence, unsure, tags, warnings, error``; return the row count.
+
+    The genre is the word ``other`` for a file that is none of the model's; the confidence is then
+    empty.
+    """
     writer = CsvWriter(out)
     writer.row("path", "genre", "confidence", "unsure", "tags", "warnings", "error")
     count = 0
@@ -102,9 +110,11 @@ def write_csv(tracks: Iterable[CatalogueTrack], out: IO[str]) -> int:
             writer.row(known.path, None, None, None, None, None, known.error)
         else:
             tags = "; ".join(list(found.tags)[:_TAGS])
-            sure = round(Decimal(found.confidence), 4), str(found.unsure).lower()
+            share = found.genre_confidence
+            sure = None if share is None else round(Decimal(share), 4)
+            unsure = str(found.unsure).lower()
             warnings = "; ".join(found.warnings) or None
-            writer.row(known.path, found.genre, *sure, tags, warnings, None)
+            writer.row(known.path, found.label, sure, unsure, tags, warnings, None)
         count += 1
     return count
 
@@ -132,6 +142,8 @@ def write_parquet(tracks: Iterable[CatalogueTrack], path: Path) -> int:
         {
             "path": pa.string(),
             "genre": pa.dictionary(pa.int32(), pa.string()),
+            "other": pa.bool_(),
+            "best": pa.dictionary(pa.int32(), pa.string()),
             "confidence": pa.float32(),
             "unsure": pa.bool_(),
             "probabilities": probabilities,
@@ -162,7 +174,8 @@ def write_playlists(tracks: Iterable[CatalogueTrack], folder: Path) -> Written:
     Parameters
     ----------
     tracks
-        Those without a prediction are left out, and those whose path is not one line of text.
+        Those without a prediction are left out, those that are none of the model's genres, and
+        those whose path is not one line of text.
     folder
         Created if need be. Playlists are named after genres and replace files of the same name.
         Genres whose names would give the same file name, on any system, get different ones.
@@ -181,10 +194,12 @@ def write_playlists(tracks: Iterable[CatalogueTrack], folder: Path) -> Written:
             if known.prediction is None:
                 done.leave_out(_NO_GENRE, known.path)
                 continue
+            if (genre := known.prediction.genre) is None:
+                done.leave_out(_OTHER, known.path)
+                continue
             if not is_plain_line(str(known.path)):
                 done.leave_out(_NO_LINE, known.path)
                 continue
-            genre = known.prediction.genre
             if genre not in lists:
                 name = _playlist_name(genre, taken)
                 playlist = write_text(folder / f"{name}.m3u8", is_audio=may_be_audio)
@@ -220,8 +235,9 @@ def write_jams(tracks: Iterable[CatalogueTrack], folder: Path) -> Written:
 
     Genres are observations of ``tag_gtzan``, if the model has only GTZAN's ten, else of
     ``tag_open``: those at least half as probable as the first, with their probability as
-    confidence. The five most probable tags of the backbone are another annotation, of ``tag_open``.
-    The annotations' sandboxes hold all probabilities.
+    confidence; none if the track is none of the model's genres. The five most probable tags of the
+    backbone are another annotation, of ``tag_open``. The annotations' sandboxes hold all
+    probabilities.
 
     Parameters
     ----------
@@ -259,7 +275,8 @@ def _to_jams(known: CatalogueTrack, found: Prediction, seconds: float) -> Any:
     is_gtzan = set(found.probabilities) <= set(gtzan.GENRES)
     names = {"hiphop": "hip-hop"} if is_gtzan else {}
     genres = {names.get(name, name): share for name, share in found.probabilities.items()}
-    observed = {names.get(name, name): found.probabilities[name] for name in found.likely}
+    likely = [] if found.other else found.likely
+    observed = {names.get(name, name): found.probabilities[name] for name in likely}
     parts = [("tag_gtzan" if is_gtzan else "tag_open", observed, genres)]
     if found.tags:
         parts.append(("tag_open", dict(list(found.tags.items())[:_TAGS]), found.tags))
@@ -271,7 +288,7 @@ def _to_jams(known: CatalogueTrack, found: Prediction, seconds: float) -> Any:
     )
     document = jams.JAMS(
         file_metadata=jams.FileMetadata(title=_format_name(known.path.name), duration=seconds),
-        sandbox={"path": written(str(known.path)), "unsure": found.unsure},
+        sandbox={"path": written(str(known.path)), "unsure": found.unsure, "other": found.other},
     )
     for namespace, some, every in parts:
         annotation = jams.Annotation(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from genrescope import load
 from genrescope.backbones.backbone import make_backbone_config, open_backbone
-from genrescope.classifier import Classifier
+from genrescope.classifier import Classifier, GenreLabel
 from genrescope.errors import GenrescopeError, InputError, install
-from genrescope.library.catalogue import Catalogue
+from genrescope.library.catalogue import Catalogue, Summary
 from genrescope.library.scan import analyse_file
 from genrescope.representations.embedding import Embedding
 from genrescope.workers import WorkerPool, parallel_map
@@ -42,7 +42,7 @@ Nearest = tuple[NDArray[np.intp], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbour(GenreLabel):
     """A track that sounds like another.
 
     Attributes
@@ -51,31 +51,34 @@ class Neighbour:
         Of its file, below the folder as that was given.
     similarity
         Cosine, in [-1, 1].
-    genre, confidence
+    best, confidence
         The most probable genre and its probability, in [0, 1].
+    other
+        Whether it is none of the model's genres.
     """
 
     path: Path
     similarity: float
-    genre: str
+    best: str
     confidence: float
+    other: bool = False
 
 
 @dataclass(frozen=True)
-class Similar:
+class Similar(GenreLabel):
     """The tracks nearest to one track, nearest first, or the error of that track."""
 
     path: Path
-    genre: str = ""
+    best: str = ""
     confidence: float = 0.0
+    other: bool = False
     neighbours: tuple[Neighbour, ...] = ()
     error: GenrescopeError | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Query:
-    genre: str
-    confidence: float
+    found: GenreLabel
     vector: NDArray[np.float16]
 
 
@@ -230,15 +233,15 @@ class Library:
         self._catalogue, self._classifier = catalogue, classifier
         root = str(folder.resolve())
         start = len(root.rstrip(os.sep)) + 1
-        tracks: list[tuple[str, str, float]] = []  # by their paths below the folder
+        tracks: list[Summary] = []  # by their paths below the folder
         vectors: list[NDArray[np.float16]] = []
         for page, embeddings in catalogue.embeddings(root, classifier, recursive=recursive):
-            tracks += [(path[start:], genre, confidence) for path, genre, confidence in page]
+            tracks += [replace(track, path=track.path[start:]) for track in page]
             vectors.append(self._vectors_of(embeddings))
         if not tracks:
             cause = "none of its audio files has been analysed, so there is nothing to compare with"
             raise InputError(folder, cause, "Give another folder with --library")
-        order = sorted(range(len(tracks)), key=lambda i: tracks[i][0])
+        order = sorted(range(len(tracks)), key=lambda i: tracks[i].path)
         self._tracks = [tracks[i] for i in order]
         self._vectors = np.concatenate(vectors)[order]
 
@@ -281,7 +284,7 @@ class Library:
         GenrescopeError
             If it needs usearch, and that is not installed.
         """
-        places = _Places(self.folder, [name for name, _, _ in self._tracks])
+        places = _Places(self.folder, [track.path for track in self._tracks])
         vectors = self._vectors
         search = Graph(vectors).nearest if approximate else partial(nearest, vectors)
         with WorkerPool(workers, load, self._classifier.folder) as pool:
@@ -302,7 +305,8 @@ class Library:
                         yield Similar(path, error=one)
                     else:
                         neighbours = self._neighbours(next(found))
-                        yield Similar(path, one.genre, one.confidence, neighbours)
+                        shown = one.found.best, one.found.confidence, one.found.other
+                        yield Similar(path, *shown, neighbours)
 
     def near(self, embedding: NDArray[np.float16], count: int = 10) -> tuple[Neighbour, ...]:
         """Find the tracks nearest to an embedding of ``Classifier.analyse``, by brute force."""
@@ -312,28 +316,26 @@ class Library:
 
     def _query(self, places: _Places, pool: WorkerPool, track: Path) -> _Query | GenrescopeError:
         for row in places.rows_of(track):
-            _, genre, confidence = self._tracks[row]
-            return _Query(genre, confidence, self._vectors[row])
+            return _Query(self._tracks[row], self._vectors[row])
         for path in places.spellings(track):
-            if (found := self._catalogue.find(path, self._classifier)) is not None:
-                (_, genre, confidence), embedding = found
-                break
-        else:
-            result = analyse_file(pool, track)
-            if isinstance(result, GenrescopeError):
-                return result
-            prediction, embedding = result
-            genre, confidence = prediction.genre, prediction.confidence
-        return _Query(genre, confidence, self._vectors_of(embedding[np.newaxis])[0])
+            if (known := self._catalogue.find(path, self._classifier)) is not None:
+                return self._made_query(*known)
+        result = analyse_file(pool, track)
+        return result if isinstance(result, GenrescopeError) else self._made_query(*result)
+
+    def _made_query(self, found: GenreLabel, embedding: NDArray[np.float16]) -> _Query:
+        return _Query(found, self._vectors_of(embedding[np.newaxis])[0])
 
     def _vectors_of(self, embeddings: NDArray[np.float16]) -> NDArray[np.float16]:
         return comparable(self._classifier, embeddings).astype(np.float16)
 
     def _neighbours(self, found: Nearest) -> tuple[Neighbour, ...]:
         return tuple(
-            Neighbour(self.folder / name, float(cosine), genre, confidence)
+            Neighbour(
+                self.folder / near.path, float(cosine), near.best, near.confidence, near.other
+            )
             for row, cosine in zip(*found, strict=True)
-            for name, genre, confidence in [self._tracks[row]]
+            for near in [self._tracks[row]]
         )
 
 

@@ -26,6 +26,7 @@ from genrescope.backbones.backbone import (
     open_backbone,
     tag_ranking,
 )
+from genrescope.backbones.musicnn import TAGGERS, merge_tags
 from genrescope.datasets.track import AudioVariant
 from genrescope.errors import GenrescopeError
 from genrescope.quality import Quality
@@ -54,14 +55,19 @@ class Embedding(Representation):
         Of each of them. musicnn's have ``penultimate``, ``pooled`` and ``tags`` (log-odds).
     windows
         Maximum number of windows of a file: of longer ones as many are sampled, evenly spread.
+    more_tags
+        Whether the tags are the first backbone's and those of musicnn's taggers together, see
+        ``musicnn.merge_tags``, at the cost of running these. The columns are the same.
     """
 
     backbones: Sequence[str | Mapping[str, Any] | BackboneConfig] = ("MSD_musicnn",)
     layers: Sequence[str] = ("penultimate",)
     windows: int = 40
+    more_tags: bool = False
 
     version: ClassVar[int] = 3
     audio_variants: ClassVar[frozenset[AudioVariant]] = frozenset({"full", "full-16k", "excerpt"})
+    added_later: ClassVar[Mapping[str, Any]] = {"more_tags": False}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,8 +79,12 @@ class Embedding(Representation):
             raise ValueError("name at least one backbone and one layer")
         opened = self._opened()
         object.__setattr__(self, "sampling_rate", opened[0].sampling_rate)
-        if len({(one.sampling_rate, one.window_s, one.margin) for one in opened}) > 1:
-            raise ValueError("all backbones must have the same sampling rate and window length")
+        taggers = map(open_backbone, TAGGERS if self.more_tags else ())
+        if len({(one.sampling_rate, one.window_s, one.margin) for one in (*opened, *taggers)}) > 1:
+            more = ", and with more_tags those of musicnn's networks" if self.more_tags else ""
+            raise ValueError(
+                f"all backbones must have the same sampling rate and window length{more}"
+            )
         for backbone in opened:
             if unknown := set(self.layers) - set(backbone.widths):
                 known = ", ".join(backbone.widths)
@@ -108,9 +118,19 @@ class Embedding(Representation):
         return np.asarray(self.analyse(waveform, sampling_rate).arrays.mean(axis=0))
 
     def analyse(self, waveform: Waveform, sampling_rate: int) -> Analysis:
-        """Encode every window; the tags are the first backbone's."""
+        """Encode every window; for the tags, see ``more_tags``."""
         samples = resample(waveform, sampling_rate, self.sampling_rate)
-        return self._encode(samples, level_gain(samples, self.sampling_rate))
+        gain = level_gain(samples, self.sampling_rate)
+        analysis = self._encode(samples, gain)
+        if not self.more_tags:
+            return analysis
+        rankings = {self._opened()[0].name: analysis.tags}
+        for name in TAGGERS:
+            if name not in rankings:
+                tagger = open_backbone(name)
+                output = tagger.encode(samples * np.float32(gain))
+                rankings[name] = tag_ranking(output.tags, tagger.tag_names)
+        return replace(analysis, tags=merge_tags(rankings.values()))
 
     def _decode(self, path: Path, sampling_rate: int) -> tuple[Waveform, tuple[AudioWarning, ...]]:
         return decode_windows(path, sampling_rate, self._opened()[0], self.windows)

@@ -51,7 +51,11 @@ class FoldModel:
 
 @dataclass(frozen=True)
 class Answer:
-    """The genre that a model predicts for a transformed clip."""
+    """The most likely genre of a transformed clip by a model.
+
+    Also where the model would answer that it is none of its genres: every track is one of them, and
+    so figures of models with and without such answers compare.
+    """
 
     model: str
     protocol: str

@@ -17,7 +17,7 @@ from scipy.optimize import isotonic_regression
 
 from genrescope.audio import load
 from genrescope.audio.spectral import mel_centres, mel_spectrogram, to_db
-from genrescope.classifier import Timeline
+from genrescope.classifier import OTHER, Timeline
 from genrescope.classifier.explain import Explanation
 from genrescope.io import picture_text
 from genrescope.study.results import LEAKS, Cell, mark_of, of_segments
@@ -201,8 +201,11 @@ def confusion(matrix: NDArray[np.int64], genres: Sequence[str], title: str) -> F
     return figure
 
 
-def timeline(path: Path, times: Timeline) -> Figure:
-    """The five most probable genres of an audio file over time, under its mel spectrogram."""
+def timeline(path: Path, times: Timeline, *, other: bool = False) -> Figure:
+    """The five most probable genres of an audio file over time, under its mel spectrogram.
+
+    With ``other``, the title says that the file is none of them.
+    """
     waveform, sampling_rate = load(path, 22050)
     mel = to_db(mel_spectrogram(waveform, sampling_rate, n_fft=2048, hop=512, bands=128), factor=10)
     seconds = len(waveform) / sampling_rate
@@ -210,7 +213,8 @@ def timeline(path: Path, times: Timeline) -> Figure:
     figure = Figure(figsize=(9, 5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     upper.imshow(mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, 128), cmap="magma")
-    upper.set(ylabel="mel band", title=picture_text(path.name))
+    title = f"{path.name}: {OTHER}" if other else path.name
+    upper.set(ylabel="mel band", title=picture_text(title))
     strongest = np.argsort(-times.probabilities.mean(axis=0), kind="stable")[:5]
     # Silent windows have no genre, and their rows are 0.
     every = times.probabilities.sum(axis=1)
@@ -220,7 +224,7 @@ def timeline(path: Path, times: Timeline) -> Figure:
     lower.stackplot(
         edges,
         *(np.append(layer, layer[-1]) for layer in layers),
-        labels=[*(picture_text(times.genres[i]) for i in strongest), "other"],
+        labels=[*(picture_text(times.genres[i]) for i in strongest), "the rest"],
         colors=[*_SERIES, _LEAKING],
         step="post",
     )
@@ -229,8 +233,11 @@ def timeline(path: Path, times: Timeline) -> Figure:
     return figure
 
 
-def explanation(path: Path, why: Explanation) -> Figure:
-    """What the answer for an audio file rests on, over its mel spectrogram in grey."""
+def explanation(path: Path, why: Explanation, *, other: bool = False) -> Figure:
+    """What the answer for an audio file rests on, over its mel spectrogram in grey.
+
+    With ``other``, the title says that the file is none of the model's genres, and the closest one.
+    """
     bands = 128
     rate = round(2 * why.bands[-1])
     waveform, _ = load(path, rate)
@@ -255,7 +262,8 @@ def explanation(path: Path, why: Explanation) -> Figure:
     scale = [0, *mel_centres(rate, bands - 1), rate / 2]
     axes.set_yticks(np.interp(hertz, scale, range(bands + 1)), map(str, hertz))
     axes.set(xlim=(0, seconds), ylim=(0, bands), xlabel="time / s", ylabel="frequency / Hz")
-    axes.set_title(picture_text(f"{path.name}: {why.genre} {why.probability:.2f}"))
+    closest = f"{OTHER}; closest is " if other else ""
+    axes.set_title(picture_text(f"{path.name}: {closest}{why.genre} {why.probability:.2f}"))
     colours = ScalarMappable(image.norm, image.cmap)  # without the image's transparency
     figure.colorbar(colours, ax=axes, label="drop of the probability without it")
     return figure

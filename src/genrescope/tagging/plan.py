@@ -286,7 +286,8 @@ def _decide(
     if obstacle is not None:
         return leave(obstacle, mark)
     assert known.prediction is not None  # noqa: S101  for mypy: the caller checks it
-    choice = choose(old, known.prediction.probabilities, taxonomy, policy)
+    found = known.prediction
+    choice = choose(old, found.probabilities, taxonomy, policy, other=found.other)
     if choice.genres is None:
         return leave(choice.reason, mark, choice.confidence)
     if not all(map(is_genre, choice.genres)):

@@ -81,7 +81,12 @@ class Choice:
 
 
 def choose(
-    old: Sequence[str], probabilities: Mapping[str, float], taxonomy: Taxonomy, policy: Policy
+    old: Sequence[str],
+    probabilities: Mapping[str, float],
+    taxonomy: Taxonomy,
+    policy: Policy,
+    *,
+    other: bool = False,
 ) -> Choice:
     """Choose the genres of a track.
 
@@ -95,6 +100,8 @@ def choose(
         Names and tree of the genres.
     policy
         See the class.
+    other
+        Whether the track is none of the model's genres: then none is chosen, whatever the policy.
 
     Returns
     -------
@@ -112,6 +119,8 @@ def choose(
 
     if old and policy.existing == Existing.SKIP:
         return leave("it has a genre")
+    if other:
+        return leave(_closest(probabilities))
     if not predicted:
         return leave("no genre on the whitelist")
     listed = ", ".join(f"{genre} {share:.2f}" for genre, share in predicted.items())
@@ -120,6 +129,11 @@ def choose(
     kept = _kept(old, taxonomy, policy) if policy.existing == Existing.ADD else ()
     genres = _added(kept, predicted, taxonomy, policy)
     return leave("unchanged") if genres == old else Choice(genres, confidence, listed)
+
+
+def _closest(probabilities: Mapping[str, float]) -> str:
+    best = max(probabilities, key=lambda genre: probabilities[genre])
+    return f"none of the model's genres: closest is {best} {probabilities[best]:.2f}"
 
 
 def _likely(shares: Mapping[str, float], policy: Policy) -> dict[str, float]:

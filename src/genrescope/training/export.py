@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.jit._trace import TracerWarning
 
-from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
+from genrescope.classifier import CARD, CONFIG, ONNX, OTHER, TRANSFORMERS, WEIGHTS, ClassifierConfig
+from genrescope.classifier.folder import LOGITS
 from genrescope.environment import quiet
 from genrescope.errors import one_line
 from genrescope.files import sha256
@@ -43,6 +44,7 @@ def export(
     genres: Sequence[str],
     trained: dict[str, Any],
     unsure_below: float = 0.0,
+    other_above: float | None = None,
 ) -> None:
     """Write ``model.onnx``, ``model.safetensors``, ``config.json`` and the model card.
 
@@ -51,33 +53,36 @@ def export(
     folder
         Created if it does not exist.
     network
-        float32 (batch, *shape) to logits (batch, genres), on the CPU, in evaluation mode.
+        float32 (batch, *shape) to logits (batch, genres), or to a tuple of these and the scores
+        ``other`` (batch,); on the CPU, in evaluation mode.
     representation
         The network's input.
     genres
         In the order of the logits.
     trained
         Details for the model card, as JSON values; ``describe`` lists the keys.
-    unsure_below
+    unsure_below, other_above
         See ``ClassifierConfig``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros((1, *representation.shape))
     free = {0: "batch", 1: "segments"} if representation.segmented else {0: "batch"}
+    with torch.no_grad():
+        names = [LOGITS, OTHER] if isinstance(network(example), tuple) else [LOGITS]
     with quiet(*_TRACER_WARNINGS):
         torch.onnx.export(
             network,
             (example,),
             str(folder / ONNX),
             input_names=["input"],
-            output_names=["logits"],
-            dynamic_axes={"input": free, "logits": {0: "batch"}},
+            output_names=names,
+            dynamic_axes={"input": free, **{name: {0: "batch"} for name in names}},
             opset_version=17,
             dynamo=False,
         )
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    describe(folder, representation, genres, trained, unsure_below)
+    describe(folder, representation, genres, trained, unsure_below, other_above)
 
 
 def export_transformers(folder: Path, network: nn.Module, genres: Sequence[str]) -> bool:
@@ -121,17 +126,21 @@ def describe(
     genres: Sequence[str],
     trained: dict[str, Any],
     unsure_below: float = 0.0,
+    other_above: float | None = None,
 ) -> None:
     """Write ``config.json`` and the model card of a folder that has its other files.
 
     ``trained`` may hold name, recipe, about, recipe_hash, dataset, protocol, seed, accuracy,
-    macro_f1, n_train, n_valid, n_test, recall and tested (by genre), leaks (a sentence) and unsure
-    (accuracies below and above ``unsure_below``; see ``genrescope.study.statistics.Doubt``).
+    macro_f1, n_train, n_valid, n_test, recall and tested (by genre), leaks (a sentence), unsure
+    (accuracies below and above ``unsure_below``; see ``genrescope.study.statistics.Doubt``) and
+    other: of held-out ``tracks`` of the genres, ``rejected_known``, the share above
+    ``other_above``.
     """
     config = ClassifierConfig(
         genres=list(genres),
         representation=representation.to_json(),
         unsure_below=unsure_below,
+        other_above=other_above,
         files={name: sha256(folder / name) for name in (ONNX, WEIGHTS) if (folder / name).exists()},
         trained=trained,
     )
@@ -180,8 +189,8 @@ def _card(config: ClassifierConfig) -> str:
         "## Limits",
         "",
         "The accuracy holds for tracks like those it was tested on, split as the protocol says; "
-        "music unlike them will be classified less well. It predicts one of the genres above for "
-        "any sound, including speech and noise. "
+        "music unlike them will be classified less well. "
+        + _other(config)
         + _unsure(config)
         + "Genres overlap, and people disagree on them: a prediction is a suggestion, not a fact "
         "about a track or its artist.",
@@ -251,6 +260,21 @@ def _transformers(config: ClassifierConfig) -> list[str]:
         "genrescope cuts, pads or repeats them to the length of training.",
         "",
     ]
+
+
+def _other(config: ClassifierConfig) -> str:
+    if config.other_above is None:
+        return "It predicts one of the genres above for any sound, including speech and noise. "
+    message = (
+        "It answers `other`, none of the genres above, for what is less like the music that it was "
+        f"trained on than its threshold allows (score above {config.other_above:.4g})"
+    )
+    if found := config.trained.get("other"):
+        message += (
+            f": of {found['tracks']} held-out tracks of these genres, it did so for "
+            f"{found['rejected_known']:.1%}"
+        )
+    return f"{message}. Other sounds, including speech and noise, may still be given one of them. "
 
 
 def _unsure(config: ClassifierConfig) -> str:

@@ -19,6 +19,7 @@ from genrescope.serialize import sentence
 from genrescope.web.analysis import BANDS, RATE, UploadAnalysis
 
 _NAMED = 5  # genres of the strip that have a colour
+_REST = "the rest"  # the other genres of the strip
 _HEIGHT, _LENGTH = 100, 1000  # of the strip's drawing, in its own units
 _TAGS = 12
 _LIKELY = 0.1  # a tag less likely than this is not shown
@@ -75,6 +76,7 @@ def render(
         "tags": [(tag, share) for tag, share in found.tags.items() if share >= _LIKELY][:_TAGS],
         "patches": _patches(analysis),
         "near": near,
+        "rest": _REST,
         "calibration": calibration,
     }
     return _template("answer.html.j2").render(content)
@@ -107,7 +109,7 @@ def _layers(timeline: Timeline, seconds: float) -> list[_Layer]:
     strongest = np.argsort(-shares.mean(axis=0), kind="stable")[:_NAMED]
     rest = shares.sum(axis=1) - shares[:, strongest].sum(axis=1)  # of silence, none
     rows = [*shares[:, strongest].T, rest]
-    names = [*(timeline.genres[i] for i in strongest), "other"]
+    names = [*(timeline.genres[i] for i in strongest), _REST]
     edges = _edges(timeline, seconds) / max(seconds, 1e-9) * _LENGTH
     below = np.zeros(len(shares))
     layers = []

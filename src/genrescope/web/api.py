@@ -18,7 +18,7 @@ from starlette.routing import Route
 from genrescope import __version__
 from genrescope.classifier.batch import FileResult as Found
 from genrescope.errors import InputError
-from genrescope.serialize import result_row, sentence
+from genrescope.serialize import genre_values, result_row, sentence
 from genrescope.web.analysis import AnalysisOptions, TooLongError, UploadAnalysis
 from genrescope.web.clients import client_of
 from genrescope.web.queue import FullError
@@ -26,6 +26,10 @@ from genrescope.web.service import Service, TooSlowError
 from genrescope.web.upload import Uploads, receive
 
 _AGAIN_S = "5"
+_GENRE = "Null where it is none of the model's genres."
+_OTHER = "Whether it is none of the model's genres."
+_BEST = "The most likely of the model's genres, also where it is none of them."
+_CONFIDENCE = "Probability of the most likely genre, among the model's genres."
 
 
 class Score(BaseModel):
@@ -47,14 +51,16 @@ class SimilarTrack(BaseModel):
 
     path: str
     similarity: float = Field(ge=-1, le=1)
-    genre: str
-    confidence: float = Field(ge=0, le=1)
+    genre: str | None = Field(description=_GENRE)
+    other: bool = Field(description=_OTHER)
+    best: str = Field(description=_BEST)
+    confidence: float = Field(ge=0, le=1, description=_CONFIDENCE)
 
 
 class ExplanationResponse(BaseModel):
     """The seconds and frequencies that the answer rests on."""
 
-    genre: str
+    genre: str = Field(description=_BEST)
     probability: float
     times_s: list[float] = Field(description="Edges of the cells in time.")
     bands_hz: list[float] = Field(description="Edges of the cells in frequency.")
@@ -68,9 +74,13 @@ class ClassifyResponse(BaseModel):
 
     file: str
     seconds: float = Field(ge=0)
-    genre: str
-    confidence: float = Field(ge=0, le=1)
-    unsure: bool = Field(description="Low confidence: the prediction may well be wrong.")
+    genre: str | None = Field(description=_GENRE)
+    other: bool = Field(description=_OTHER)
+    best: str = Field(description=_BEST)
+    confidence: float = Field(ge=0, le=1, description=_CONFIDENCE)
+    unsure: bool = Field(
+        description="Low confidence: the genre may well be wrong. False where none is named."
+    )
     sentence: str
     scores: list[Score]
     tags: list[Score]
@@ -228,7 +238,7 @@ def _answer(
             SimilarTrack(
                 path=track.path.relative_to(service.library.folder).as_posix(),
                 similarity=max(-1.0, min(1.0, track.similarity)),
-                genre=track.genre,
+                **genre_values(track),
                 confidence=track.confidence,
             )
             for track in service.near(analysis, similar)
@@ -236,7 +246,7 @@ def _answer(
     return ClassifyResponse(
         file=name,
         seconds=round(analysis.seconds, 3),
-        genre=found.genre,
+        **genre_values(found),
         confidence=round(found.confidence, 6),
         unsure=found.unsure,
         sentence=sentence(found, analysis.timeline),
