@@ -65,6 +65,9 @@ class ClassifierConfig(BaseModel):
         Name, version and parameters.
     unsure_below
         A prediction whose confidence is less than this is marked unsure.
+    other_above
+        A track whose output ``other`` is more than this is of none of the genres; None if that is
+        not decided.
     files
         SHA-256 of the folder's files by name, in hex digits; empty in older folders.
     trained
@@ -79,6 +82,7 @@ class ClassifierConfig(BaseModel):
     ]
     representation: Annotated[dict[str, Any], AfterValidator(_named)]
     unsure_below: float = Field(default=0.0, ge=0, le=1)
+    other_above: float | None = None
     files: dict[
         Annotated[str, Field(pattern=r"^model\.(onnx|safetensors)$")],
         Annotated[str, Field(pattern="^[0-9a-f]{64}$")],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genrescope.classifier.classifier import softmax
 from genrescope.datasets.splits import PROTOCOLS, Split, without_test
@@ -21,7 +22,7 @@ from genrescope.study.config import StudyConfig
 from genrescope.study.model_folder import check_place, put_model
 from genrescope.study.results import ResultRow
 from genrescope.study.run import NO_WEIGHTS, Listener, Options, run_study
-from genrescope.study.statistics import Doubt, doubt
+from genrescope.study.statistics import Doubt, doubt, other_threshold
 from genrescope.training.data import PackedTracks
 from genrescope.training.export import export, export_transformers
 from genrescope.training.fit import fit
@@ -159,7 +160,21 @@ def train_classifier(
         if export_transformers(folder, fitted.network, dataset.genres):
             samples = recipe.windows.length if recipe.windows else representation.shape[-1]
             details["transformers_s"] = samples / representation.sampling_rate
-        export(folder, fitted.network, representation, dataset.genres, details, unsure_below)
+        other_above = None
+        if (known := measured.other) is not None:
+            other_above = other_threshold(known)
+            rejected = float((known > other_above).mean())
+            details["other"] = {"rejected_known": rejected, "tracks": len(known)}
+        export(
+            folder,
+            fitted.network,
+            representation,
+            dataset.genres,
+            details,
+            unsure_below,
+            other=fitted.other,
+            other_above=other_above,
+        )
         put_model(folder, out)
     problems = [*dataset.problems, *collection.problems]
     return Trained(out, measured.row, measured.leaks, len(labels), problems, dataset.genres)
@@ -172,6 +187,7 @@ class _Measured:
     protocol: str
     leaks: str | None
     doubt: Doubt | None
+    other: NDArray[np.float32] | None = None
 
 
 def _measure(
@@ -194,7 +210,8 @@ def _measure(
                 *((one.confidence, one.right) for one in cell.tested[0]), strict=True
             )
             found = doubt(confidence, right, len(dataset.genres))
-            return _Measured(cell.rows[0], protocol, warning, found)
+            other = cell.other[0] if cell.other else None
+            return _Measured(cell.rows[0], protocol, warning, found, other)
         lack = study.unavailable[0]
         if lack.mark == NO_WEIGHTS:
             raise GenrescopeError(lack.reason)

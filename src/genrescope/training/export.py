@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from genrescope.classifier import CARD, CONFIG, ONNX, TRANSFORMERS, WEIGHTS, ClassifierConfig
@@ -43,6 +43,9 @@ def export(
     genres: Sequence[str],
     trained: dict[str, Any],
     unsure_below: float = 0.0,
+    *,
+    other: nn.Module | None = None,
+    other_above: float | None = None,
 ) -> None:
     """Write ``model.onnx``, ``model.safetensors``, ``config.json`` and the model card.
 
@@ -58,26 +61,43 @@ def export(
         In the order of the logits.
     trained
         Details for the model card, as JSON values; ``describe`` lists the keys.
-    unsure_below
+    unsure_below, other_above
         See ``ClassifierConfig``.
+    other
+        From the network's arrays to the score for "none of these genres", float32 (batch,), on the
+        CPU, in evaluation mode; the second output of ``model.onnx``, ``other``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros((1, *representation.shape))
     free = {0: "batch", 1: "segments"} if representation.segmented else {0: "batch"}
+    outputs = {"logits": network} if other is None else {"logits": network, "other": other}
     with quiet(*_TRACER_WARNINGS):
         torch.onnx.export(
-            network,
+            _Outputs(outputs.values()).eval(),
             (example,),
             str(folder / ONNX),
             input_names=["input"],
-            output_names=["logits"],
-            dynamic_axes={"input": free, "logits": {0: "batch"}},
+            output_names=list(outputs),
+            dynamic_axes={"input": free, **{name: {0: "batch"} for name in outputs}},
             opset_version=17,
             dynamo=False,
         )
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
-    describe(folder, representation, genres, trained, unsure_below)
+    state = network.state_dict()
+    if other is not None:
+        state |= {f"other.{name}": tensor for name, tensor in other.state_dict().items()}
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    describe(folder, representation, genres, trained, unsure_below, other_above)
+
+
+class _Outputs(nn.Module):
+    # Networks with one input.
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, arrays: Tensor) -> tuple[Tensor, ...]:
+        return tuple(network(arrays) for network in self.networks)
 
 
 def export_transformers(folder: Path, network: nn.Module, genres: Sequence[str]) -> bool:
@@ -121,17 +141,20 @@ def describe(
     genres: Sequence[str],
     trained: dict[str, Any],
     unsure_below: float = 0.0,
+    other_above: float | None = None,
 ) -> None:
     """Write ``config.json`` and the model card of a folder that has its other files.
 
     ``trained`` may hold name, recipe, about, recipe_hash, dataset, protocol, seed, accuracy,
-    macro_f1, n_train, n_valid, n_test, recall and tested (by genre), leaks (a sentence) and unsure
-    (accuracies below and above ``unsure_below``; see ``genrescope.study.statistics.Doubt``).
+    macro_f1, n_train, n_valid, n_test, recall and tested (by genre), leaks (a sentence), unsure
+    (accuracies below and above ``unsure_below``; see ``genrescope.study.statistics.Doubt``) and
+    other (``rejected_known``, the share of held-out tracks above ``other_above``, of ``tracks``).
     """
     config = ClassifierConfig(
         genres=list(genres),
         representation=representation.to_json(),
         unsure_below=unsure_below,
+        other_above=other_above,
         files={name: sha256(folder / name) for name in (ONNX, WEIGHTS) if (folder / name).exists()},
         trained=trained,
     )
