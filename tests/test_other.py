@@ -42,8 +42,8 @@ MFCC = make_representation("mfcc", {"coefficients": 4, "seconds": 1.0})
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-class Scored(torch.nn.Module):
-    """A linear classifier that also gives a score."""
+class Linear(torch.nn.Module):
+    """A linear classifier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,15 +51,21 @@ class Scored(torch.nn.Module):
         self.genres = torch.nn.Linear(int(np.prod(MFCC.shape)), len(GENRES))
 
     def forward(self, arrays: Any) -> Any:
-        flat = arrays.flatten(1)
-        return self.genres(flat) / 50, flat.std(dim=1)
+        return self.genres(arrays.flatten(1)) / 50
+
+
+class Spread(torch.nn.Module):
+    """A score for what is none of the genres."""
+
+    def forward(self, arrays: Any) -> Any:
+        return arrays.flatten(1).std(dim=1)
 
 
 @pytest.fixture(scope="session")
 def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with a score and no threshold."""
     folder = tmp_path_factory.mktemp("models") / "unlimited"
-    export(folder, Scored().eval(), MFCC, GENRES, {})
+    export(folder, Linear().eval(), MFCC, GENRES, {}, other=Spread())
     return folder
 
 
@@ -155,7 +161,7 @@ def test_without_threshold_or_score_there_is_always_a_genre(
 ) -> None:
     assert not Classifier(unlimited).predict(genrescope.sample(strange)).other
     bare = tmp_path / "bare"
-    export(bare, torch.nn.Sequential(torch.nn.Flatten(), Scored().genres), MFCC, GENRES, {})
+    export(bare, Linear().eval(), MFCC, GENRES, {})
     describe(bare, MFCC, GENRES, {}, 0.0, -1e9)
     classifier = Classifier(bare)
     assert classifier.outputs(np.zeros((1, *MFCC.shape), dtype=np.float32))[1] is None

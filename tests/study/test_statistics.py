@@ -32,11 +32,13 @@ from genrescope.study.results import (
     write_summary,
 )
 from genrescope.study.statistics import (
+    MAX_REJECTED,
     Bin,
     bootstrap,
     doubt,
     expected_calibration_error,
     mcnemar,
+    other_threshold,
     paired_bootstrap,
     reliability,
     wilson,
@@ -447,3 +449,14 @@ def test_a_model_that_is_mostly_wrong_is_mostly_unsure() -> None:
     confidence = rng.uniform(0.5, 0.9, 400)
     found = doubt(confidence, rng.uniform(size=400) < 0.2, 10)
     assert found.unsure == 400
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=200))
+def test_at_most_a_twentieth_is_above_the_threshold_and_no_lower_score_would_do(
+    scores: list[int],
+) -> None:
+    values = np.array(scores, dtype=np.float32) / 8
+    above = other_threshold(values)
+    assert above in values
+    assert (values > above).mean() <= MAX_REJECTED
+    assert (values >= above).mean() > MAX_REJECTED

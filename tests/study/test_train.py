@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from genrescope.classifier import Classifier
@@ -41,9 +43,11 @@ def tracks(each: int, artist: Artist, apart: float = 1.0, seed: int = 0) -> Data
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., tuple[Trained, dict[str, Any], str]]:
-    def run(dataset: Dataset, recipe: str = "svm") -> tuple[Trained, dict[str, Any], str]:
+    def run(
+        dataset: Dataset, recipe: str = "svm", *, other: bool = False
+    ) -> tuple[Trained, dict[str, Any], str]:
         options = Options(jobs=1, store=tmp_path / "store", trainer_flags={"devices": 1})
-        chosen = load_recipe({"extends": recipe, "search": {}})
+        chosen = load_recipe({"extends": recipe, "search": {}, "other": other})
         trained = train_classifier(chosen, dataset, tmp_path / "mine", options, Silent())
         config = json.loads((tmp_path / "mine" / "config.json").read_text())
         return trained, config, (tmp_path / "mine" / "README.md").read_text()
@@ -105,6 +109,39 @@ def test_what_is_unsure_is_set_by_tracks_that_were_held_back(train: Any, recipe:
     assert (
         f"less confidence than {found['below']:g} is marked unsure: of 120 held-out tracks" in card
     )
+
+
+def other_scores(folder: Path, dataset: Dataset) -> np.ndarray:
+    """The second output of a model, float32 (tracks,)."""
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    rows = np.array([track.descriptors for track in dataset.tracks], dtype=np.float32)
+    return session.run(["other"], {"input": rows})[0]
+
+
+def test_what_is_of_none_of_the_genres_is_set_by_tracks_that_were_held_back(
+    train: Any, tmp_path: Path
+) -> None:
+    dataset = tracks(40, lambda i: f"artist {i}", apart=5)
+    _, config, _ = train(dataset, other=True)
+    found, above = config["trained"]["other"], config["other_above"]
+    assert found == {"rejected_known": pytest.approx(0.05), "tracks": 120}
+    # The model was fitted on these tracks, and rejects fewer of them than of those held back.
+    known = other_scores(tmp_path / "mine", dataset)
+    assert 0 <= (known > above).mean() <= 0.05
+    unlike = replace(dataset, tracks=tuple(far(track) for track in dataset.tracks))
+    assert (other_scores(tmp_path / "mine", unlike) > above).all()
+
+
+def far(track: Track) -> Track:
+    """The track with descriptors unlike those of any genre here."""
+    assert track.descriptors is not None
+    return replace(track, descriptors=tuple(value + 8 for value in track.descriptors))
+
+
+def test_without_tracks_held_back_no_track_is_of_none_of_the_genres(train: Any) -> None:
+    _, config, _ = train(tracks(2, unknown), other=True)
+    assert config["other_above"] is None
+    assert "other" not in config["trained"]
 
 
 @pytest.mark.parametrize(("each", "held"), [(3, 3), (2, 3), (1, None)])

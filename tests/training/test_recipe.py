@@ -148,11 +148,22 @@ def test_every_later_setting_changes_the_hash(change: dict) -> None:
     )
 
 
+def test_a_score_for_none_of_the_genres_changes_the_hash_of_those_that_have_it_alone() -> None:
+    plain, without, with_it = (
+        load_recipe({"extends": "svm", **more}) for more in ({}, {"other": False}, {"other": True})
+    )
+    assert plain.hash == without.hash != with_it.hash
+
+
 def test_what_is_not_for_a_kind_of_model_is_refused() -> None:
     with pytest.raises(GenrescopeError, match=r"search: not for a network"):
         load_recipe({"extends": "original-mlp", "search": {"dropout": [0.1, 0.5]}})
     with pytest.raises(GenrescopeError, match=r"members, refit: not for a classical model"):
         load_recipe({"extends": "svm", "members": 2, "refit": True})
+    with pytest.raises(GenrescopeError, match=r"other: not for a network"):
+        load_recipe({"extends": "original-mlp", "other": True})
+    with pytest.raises(GenrescopeError, match=r"other: only for columns.*\(10, 57\)"):
+        load_recipe({"extends": "svm-3s", "other": True})
     with pytest.raises(GenrescopeError, match="patience"):
         load_recipe({"extends": "original-mlp", "refit": True, "patience": 3})
     with pytest.raises(GenrescopeError, match="patience"):

@@ -28,7 +28,7 @@ from genrescope.representations.representation import Array
 from genrescope.study.results import MEASURED, ResultRow
 from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
 from genrescope.system import return_freed_memory
-from genrescope.training.data import PackedTracks
+from genrescope.training.data import PackedTracks, compute_logits
 from genrescope.training.export import describe, export
 from genrescope.training.fit import ENCODER_OUTPUTS, fit, precision_here
 from genrescope.training.recipe import Recipe
@@ -124,6 +124,8 @@ class Fold:
     cost
         ``parameters``, ``train_seconds``, ``predict_seconds`` and ``peak_memory`` of
         ``ResultRow``; empty for ensembles and folds of older versions.
+    other
+        float32 (test tracks,): scores for "none of these genres"; None if the recipe gives none.
     """
 
     index: FoldIndex
@@ -131,6 +133,7 @@ class Fold:
     test: NDArray[np.float32]
     segment_accuracy: float | None
     cost: dict[str, Any] = field(default_factory=dict)
+    other: NDArray[np.float32] | None = None
 
 
 def run_cell(task: CellTask, notify: Event | None = None) -> ResultRow:
@@ -183,7 +186,14 @@ def read_fold(task: CellTask, number: int) -> Fold:
             kept["test"],
             None if np.isnan(single) else single,
             json.loads(str(kept["cost"])) if "cost" in kept else {},
+            kept.get("other"),
         )
+
+
+def read_other(task: CellTask) -> list[NDArray[np.float32]]:
+    """Read each fold's scores for "none of these genres"; empty if the recipe gives none."""
+    folds = [read_fold(task, number) for number in range(len(task.splits))]
+    return [fold.other for fold in folds if fold.other is not None]
 
 
 def usable(splits: tuple[Split, ...], ids: tuple[str, ...], labels: tuple[int, ...]) -> str | None:
@@ -229,7 +239,14 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
         "peak_memory": system.peak_memory(),
     }
     model_folder = task.kept_models.get(number, folder / "model")
-    export(model_folder, fitted.network, representation, task.genres, trained={})
+    export(
+        model_folder,
+        fitted.network,
+        representation,
+        task.genres,
+        trained={},
+        other=fitted.other,
+    )
     # Test the exported model with ONNX Runtime, as users run it. A clip fills an encoder.
     classifier = Classifier(model_folder, threads=task.threads)
     parts = len(test) if recipe.has_encoder else max(1, len(test) // 32)
@@ -242,6 +259,10 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
     single = None
     if representation.segmented and not task.single_segments:
         single = _segment_accuracy(classifier, representation.unpack(packed[test]), labels[test])
+    scores: dict[str, Any] = {}
+    if fitted.other is not None:
+        tested = PackedTracks(representation, packed, test, labels[test])
+        scores["other"] = compute_logits(fitted.other, tested)
     if number not in task.kept_models:
         shutil.rmtree(model_folder)
     for kind in ("*.ckpt", f"*{ENCODER_OUTPUTS}"):
@@ -255,6 +276,7 @@ def _run_fold(task: CellTask, packed: Array, number: int, notify: Event | None) 
         segment_accuracy=np.nan if single is None else single,
         found=json.dumps(fitted.found),
         cost=json.dumps(cost),
+        **scores,
     )
     partial.replace(folder / FOLD)
     return read_fold(task, number)

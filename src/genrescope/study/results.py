@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -216,6 +216,9 @@ class Cell:
         By seed and fold.
     tested
         By seed.
+    other
+        By seed: the test tracks' scores for "none of these genres", float32 (tracks,); empty if the
+        recipe gives none.
     """
 
     recipe: str
@@ -223,6 +226,7 @@ class Cell:
     rows: list[ResultRow]
     curves: list[Curves]
     tested: list[list[TrackPrediction]]
+    other: list[NDArray[np.float32]] = field(default_factory=list)
 
     @property
     def mean(self) -> float:

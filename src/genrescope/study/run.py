@@ -37,7 +37,16 @@ from genrescope.representations.transform import AudioTransform, get_transforms
 from genrescope.robustness.measure import Answers, FoldModel, measure, usable_audio
 from genrescope.robustness.results import summarise, write_robustness
 from genrescope.robustness.transforms import find_transforms
-from genrescope.study.cell import FOLD, PREDICTIONS, RESULT, CellTask, run_cell, slug, usable
+from genrescope.study.cell import (
+    FOLD,
+    PREDICTIONS,
+    RESULT,
+    CellTask,
+    read_other,
+    run_cell,
+    slug,
+    usable,
+)
 from genrescope.study.config import StudyConfig
 from genrescope.study.ensemble import ensemble_task, run_ensemble
 from genrescope.study.results import (
@@ -617,7 +626,9 @@ def _gather(config: StudyConfig, tasks: list[CellTask], share: float) -> list[Ce
                 for path in sorted(task.folder.glob("*/curves.csv"))
             ]
             tested = [read_tested(task.folder / PREDICTIONS) for task in own]
-            cells.append(Cell(recipe.name, protocol, rows, curves, tested))
+            scored = own if isinstance(recipe, Recipe) and recipe.other else []
+            other = [np.concatenate(read_other(task)) for task in scored]
+            cells.append(Cell(recipe.name, protocol, rows, curves, tested, other))
     return cells
 
 

@@ -23,6 +23,10 @@ _SURE = 0.9  # accuracy of the predictions that are not called unsure
 _MAX_CACHED = 5000  # tracks; draws of more would take too much memory
 
 
+MAX_REJECTED = 0.05
+"""Share of the tracks of a model's own genres that may be taken for none of them."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """A difference of two accuracies, a − b, with its 95 % interval."""
@@ -286,6 +290,22 @@ def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
     unsure = sure < below
     shares = [float(outcome[part].mean()) if part.any() else None for part in (unsure, ~unsure)]
     return Doubt(below, len(sure), int(unsure.sum()), *shares)
+
+
+def other_threshold(scores: NDArray[np.float32]) -> float:
+    """Find the score above which a track is of none of the genres.
+
+    Parameters
+    ----------
+    scores
+        float32 (tracks,), at least one, of tracks of the genres that no model was fitted on.
+
+    Returns
+    -------
+    above
+        The smallest of the scores with at most ``MAX_REJECTED`` of them above it.
+    """
+    return float(np.quantile(scores, 1 - MAX_REJECTED, method="inverted_cdf"))
 
 
 def _resampled(values: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from genrescope.classifier.classifier import softmax
@@ -26,7 +27,12 @@ from genrescope.study.ensemble import LEAST_WEIGHT
 from genrescope.study.model_folder import check_place, put_model
 from genrescope.study.results import Cell, ResultRow
 from genrescope.study.run import NO_WEIGHTS, Listener, Options, run_study
-from genrescope.study.statistics import Doubt, doubt, expected_calibration_error
+from genrescope.study.statistics import (
+    Doubt,
+    doubt,
+    expected_calibration_error,
+    other_threshold,
+)
 from genrescope.training.data import PackedTracks
 from genrescope.training.export import export, export_transformers
 from genrescope.training.fit import fit
@@ -126,6 +132,11 @@ def train_classifier(
         if found is not None:
             details["unsure"] = asdict(found)
         unsure_below = _UNSURE_BELOW if found is None else found.below
+        other_above = None
+        if (known := measured.other) is not None:
+            other_above = other_threshold(known)
+            rejected = float((known > other_above).mean())
+            details["other"] = {"rejected_known": rejected, "tracks": len(known)}
         folder = Path(scratch) / "model"
         if len(whole) == 1:
             network = first.network
@@ -135,11 +146,22 @@ def train_classifier(
             if export_transformers(folder, network, first.genres):
                 samples = samples or first.representation.shape[-1]
                 details["transformers_s"] = samples / first.representation.sampling_rate
-            export(folder, network, first.representation, first.genres, details, unsure_below)
+            export(
+                folder,
+                network,
+                first.representation,
+                first.genres,
+                details,
+                unsure_below,
+                other=first.other,
+                other_above=other_above,
+            )
         else:
             parts = [Path(scratch) / f"member-{place}" for place in range(len(whole))]
             for part, one in zip(parts, whole, strict=True):
-                export(part, one.network, one.representation, one.genres, trained={})
+                export(
+                    part, one.network, one.representation, one.genres, trained={}, other=one.other
+                )
             names = [one.name for one in recipes]
             weights = measured.weights or dict.fromkeys(names, 1 / len(names))
             join(
@@ -149,6 +171,7 @@ def train_classifier(
                 details | {"weights": weights},
                 calibration=measured.calibration,
                 unsure_below=unsure_below,
+                other_above=other_above,
             )
         put_model(folder, out)
     problems = {str(p): p for p in (*dataset.problems, *(p for w in whole for p in w.problems))}
@@ -164,6 +187,7 @@ class _Whole:
     genres: tuple[str, ...]
     tracks: int
     doubt: Doubt | None
+    other: nn.Module | None
     problems: tuple[InputError, ...]
 
 
@@ -221,6 +245,7 @@ def _fit_on_all(
         dataset.genres,
         len(labels),
         found,
+        fitted.other,
         tuple(collection.problems),
     )
 
@@ -234,6 +259,7 @@ class _Measured:
     doubt: Doubt | None
     calibration: Calibration | None = None
     weights: dict[str, float] | None = None
+    other: NDArray[np.float32] | None = None
 
 
 def _measure(
@@ -257,7 +283,8 @@ def _measure(
         config = StudyConfig(recipes=recipes, ensembles=together, protocols=[protocol], seeds=1)
         study = run_study(config, dataset, scratch / "study", options, listener)
         if (cell := next((c for c in study.cells if c.recipe == recipe.name), None)) is not None:
-            return _measured(recipes, cell, warning)
+            scores = next((c.other[0] for c in study.cells if c.other), None)
+            return replace(_measured(recipes, cell, warning), other=scores)
         lack = study.unavailable[0]
         if lack.mark == NO_WEIGHTS:
             raise GenrescopeError(lack.reason)

@@ -14,6 +14,7 @@ from torch import nn
 
 from genrescope.models.classical import fit_estimator
 from genrescope.models.normalise import make_normaliser
+from genrescope.models.other import OtherScore
 from genrescope.models.windows import SegmentNetwork
 from genrescope.training.data import PackedTracks, compute_logits
 from genrescope.training.recipe import Recipe
@@ -59,6 +60,20 @@ def fit_classical(
 
     logits, found = _search(recipe, fitted, train, valid.plain)
     return fitted(train.joined(valid), found), logits, found
+
+
+def fit_other(recipe: Recipe, train: PackedTracks, valid: PackedTracks) -> nn.Module:
+    """Fit a recipe's score for "none of these genres" on both parts.
+
+    Returns
+    -------
+    other
+        From the model's arrays, float32 (batch, columns), to (batch,); see ``OtherScore``.
+    """
+    normaliser = fit_normaliser(recipe, train, segmented=False)
+    tracks = train.joined(valid)
+    rows = normaliser(tracks.arrays).numpy()
+    return nn.Sequential(normaliser, OtherScore(rows, tracks.labels)).eval()
 
 
 def fit_normaliser(recipe: Recipe, train: PackedTracks, *, segmented: bool) -> nn.Module:

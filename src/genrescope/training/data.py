@@ -161,7 +161,7 @@ def make_loader(
 
 
 def compute_logits(network: nn.Module, tracks: PackedTracks) -> NDArray[np.float32]:
-    """Run a network on all arrays; float32 (arrays, genres)."""
+    """Run a network on all arrays; float32 (arrays, genres), or what else it gives for each."""
     with torch.no_grad():
         parts = [
             network(tracks.__getitems__(list(rows))[0]).float().numpy()

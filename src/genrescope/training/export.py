@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from genrescope.classifier import CARD, CONFIG, ONNX, OTHER, TRANSFORMERS, WEIGHTS, ClassifierConfig
@@ -44,6 +44,8 @@ def export(
     genres: Sequence[str],
     trained: dict[str, Any],
     unsure_below: float = 0.0,
+    *,
+    other: nn.Module | None = None,
     other_above: float | None = None,
 ) -> None:
     """Write ``model.onnx``, ``model.safetensors``, ``config.json`` and the model card.
@@ -63,26 +65,41 @@ def export(
         Details for the model card, as JSON values; ``describe`` lists the keys.
     unsure_below, other_above
         See ``ClassifierConfig``.
+    other
+        From the network's arrays to the score for "none of these genres", float32 (batch,), on the
+        CPU, in evaluation mode; the second output of ``model.onnx``, ``other``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     example = torch.zeros((1, *representation.shape))
     free = {0: "batch", 1: "segments"} if representation.segmented else {0: "batch"}
-    with torch.no_grad():
-        names = [LOGITS, OTHER] if isinstance(network(example), tuple) else [LOGITS]
+    outputs = {LOGITS: network} if other is None else {LOGITS: network, OTHER: other}
     with quiet(*_TRACER_WARNINGS):
         torch.onnx.export(
-            network,
+            _Outputs(outputs.values()).eval(),
             (example,),
             str(folder / ONNX),
             input_names=["input"],
-            output_names=names,
-            dynamic_axes={"input": free, **{name: {0: "batch"} for name in names}},
+            output_names=list(outputs),
+            dynamic_axes={"input": free, **{name: {0: "batch"} for name in outputs}},
             opset_version=17,
             dynamo=False,
         )
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    state = network.state_dict()
+    if other is not None:
+        state |= {f"other.{name}": tensor for name, tensor in other.state_dict().items()}
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
     describe(folder, representation, genres, trained, unsure_below, other_above)
+
+
+class _Outputs(nn.Module):
+    # Networks with one input.
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, arrays: Tensor) -> tuple[Tensor, ...]:
+        return tuple(network(arrays) for network in self.networks)
 
 
 def export_transformers(folder: Path, network: nn.Module, genres: Sequence[str]) -> bool:

@@ -19,7 +19,7 @@ from genrescope.models import make_model
 from genrescope.models.classical import Temperature, fit_temperature
 from genrescope.models.encoder import Encoder
 from genrescope.models.windows import Average, Masks, SegmentNetwork, Windows
-from genrescope.training.classical import fit_classical, fit_normaliser
+from genrescope.training.classical import fit_classical, fit_normaliser, fit_other
 from genrescope.training.data import (
     EpochShuffle,
     PackedTracks,
@@ -64,12 +64,16 @@ class Fitted:
         float32 (validation tracks, genres), by a model that was not fitted on them.
     found
         The best parameters of a search.
+    other
+        From the same arrays to a score for "none of these genres", float32 (batch,), which is
+        larger for what is less like them; None if the recipe has no ``other``.
     """
 
     network: nn.Module
     curves: Curves
     valid_logits: NDArray[np.float32]
     found: dict[str, Any] = field(default_factory=dict)
+    other: nn.Module | None = None
 
 
 def fit(
@@ -125,7 +129,8 @@ def fit(
             recipe, train, valid, genres, seed, segmented=segmented
         )
         network, logits = _calibrated(recipe, network, logits, valid.plain)
-        return Fitted(network, [], logits, found)
+        other = fit_other(recipe, train, valid) if recipe.other else None
+        return Fitted(network, [], logits, found, other)
 
     if recipe.has_encoder:
         recipe = _with_micro_batch(recipe, shape, folder, on_epoch, trainer_flags)

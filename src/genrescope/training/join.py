@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from genrescope.classifier import CONFIG, ONNX, WEIGHTS
-from genrescope.classifier.folder import make_folder_representation, read_config
+from genrescope.classifier import CONFIG, ONNX, OTHER, WEIGHTS
+from genrescope.classifier.folder import LOGITS, make_folder_representation, read_config
 from genrescope.models.classical import TINY, Calibration
 from genrescope.representations.members import Members
 from genrescope.training.export import describe
@@ -30,6 +30,7 @@ def join(
     *,
     calibration: Calibration | None = None,
     unsure_below: float = 0.0,
+    other_above: float | None = None,
 ) -> None:
     """Write a model folder whose logits are the weighted sum of its members' logits.
 
@@ -49,8 +50,8 @@ def join(
         See ``describe``.
     calibration
         Of the sum.
-    unsure_below
-        See ``ClassifierConfig``.
+    unsure_below, other_above
+        See ``ClassifierConfig``. The score ``other`` is that of the first member, if it has one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     configs = [read_config(member / CONFIG) for member in members]
@@ -84,8 +85,12 @@ def join(
         kept = graph.add("Mul", graph.add("Softmax", tempered, axis=1), graph.number(1 - floor))
         shared = graph.number(max(floor / len(configs[0].genres), TINY))
         mean = graph.add("Log", graph.add("Add", kept, shared))
-    graph.nodes.append(helper.make_node("Identity", [mean], ["logits"]))
-    model = graph.model(networks, representation.shape[0], len(configs[0].genres))
+    graph.nodes.append(helper.make_node("Identity", [mean], [LOGITS]))
+    outputs = {LOGITS: ["batch", len(configs[0].genres)]}
+    if OTHER in {value.name for value in networks[0].graph.output}:
+        graph.nodes.append(helper.make_node("Identity", [f"member0/{OTHER}"], [OTHER]))
+        outputs[OTHER] = ["batch"]
+    model = graph.model(networks, representation.shape[0], outputs)
     onnx.checker.check_model(model)
     onnx.save(model, str(folder / ONNX))
     state = {
@@ -94,7 +99,7 @@ def join(
         for name, array in load_file(member / WEIGHTS).items()
     }
     save_file(state, folder / WEIGHTS)
-    describe(folder, representation, configs[0].genres, trained, unsure_below)
+    describe(folder, representation, configs[0].genres, trained, unsure_below, other_above)
 
 
 def _starts(shapes: Sequence[tuple[int, ...]]) -> Iterator[int]:
@@ -137,12 +142,14 @@ class _JoinedGraph:
         self.nodes.append(helper.make_node("Identity", [given], [own.input[0].name]))
         self.nodes.extend(own.node)
         self._constants.extend(own.initializer)
-        return f"{prefix}logits"
+        return f"{prefix}{LOGITS}"
 
-    def model(self, of: Sequence[onnx.ModelProto], columns: int, genres: int) -> onnx.ModelProto:
+    def model(
+        self, of: Sequence[onnx.ModelProto], columns: int, outputs: dict[str, list[Any]]
+    ) -> onnx.ModelProto:
         ends = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
-            for name, size in (("input", columns), ("logits", genres))
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in {"input": ["batch", columns], **outputs}.items()
         ]
         graph = helper.make_graph(self.nodes, "members", ends[:1], ends[1:], self._constants)
         return helper.make_model(

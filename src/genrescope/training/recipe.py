@@ -142,6 +142,9 @@ class Recipe(_Strict):
     search
         For classical models: values of parameters, tried in all combinations; the best accuracy
         on the validation tracks wins.
+    other
+        For classical models on columns: give a score for "none of these genres", too; see
+        ``OtherScore``.
     windows, augment, label_smoothing, schedule
         For networks; see their classes.
     accumulate
@@ -175,6 +178,7 @@ class Recipe(_Strict):
     normalise: Literal["none", "l2-rows", "standardise", "signed-log"] = "none"
     model: Component
     search: dict[str, tuple[Any, ...]] = {}
+    other: bool = False
     windows: WindowSettings | None = None
     augment: Augment | None = None
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -204,7 +208,9 @@ class Recipe(_Strict):
     def _known_parts(self) -> Recipe:
         try:
             get_transforms(self.augmentations)
-            self.make_representation()
+            shape = self.make_representation().shape
+            if self.other and len(shape) != 1:
+                raise ValueError(f"other: only for columns, not for arrays of shape {shape}")
         except WeightsNotAvailableError:
             pass  # the recipe is valid; its use reports what is missing
         except GenrescopeError as error:
@@ -212,7 +218,7 @@ class Recipe(_Strict):
         given = [part is not None for part in (self.optimiser, self.batch_size, self.epochs)]
         if any(given) != all(given):
             raise ValueError("give optimiser, batch_size and epochs for a network, or none of them")
-        alien = {"search"} if all(given) else _FOR_NETWORKS
+        alien = _FOR_CLASSICAL if all(given) else _FOR_NETWORKS
         if found := sorted(alien & self.model_fields_set):
             kind = "network" if all(given) else "classical model"
             raise ValueError(f"{', '.join(found)}: not for a {kind}")
@@ -303,7 +309,12 @@ _FOR_NETWORKS = {
     "windows", "augment", "label_smoothing", "double_softmax", "schedule", "accumulate",
     "validate_every", "members", "refit", "patience",
 }  # fmt: skip
-_LATER = (_FOR_NETWORKS - {"double_softmax", "patience"}) | {"calibrate", "augmentations", "search"}
+_FOR_CLASSICAL = {"search", "other"}
+_LATER = (
+    (_FOR_NETWORKS - {"double_softmax", "patience"})
+    | _FOR_CLASSICAL
+    | {"calibrate", "augmentations"}
+)
 
 
 class Ensemble(_Strict):
