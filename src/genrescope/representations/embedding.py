@@ -128,9 +128,7 @@ class Embedding(Representation):
         for index, piece in enumerate(pieces(path, first.sampling_rate, length, first.margin)):
             yield self._encode(piece, gain, is_continuation=index > 0)
 
-    def _encode(
-        self, samples: Waveform, gain: float, *, is_continuation: bool = False
-    ) -> Analysis:
+    def _encode(self, samples: Waveform, gain: float, *, is_continuation: bool = False) -> Analysis:
         opened = self._opened()
         levelled = samples * np.float32(gain)
         outputs = [
