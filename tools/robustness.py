@@ -56,7 +56,9 @@ softer, equalised, through a telephone, pitched, faster, slower, with noise, in 
 its first seconds, faded. (`genrescope list transforms` has all of them; random choices, such as
 noise, depend on the track's name alone.) Descriptors, pictures and embeddings are all computed
 from the transformed audio. Each fold's model is asked only about its own test tracks, so no
-figure is of tracks or artists that it was trained on. A single model is tested by:
+figure is of tracks or artists that it was trained on. An answer is the most likely genre, also of a
+model that can answer [other](commands.md#other): every track has one of its genres, and figures of
+models with and without such answers compare. A single model is tested by:
 
 <!-- not run: needs a model's data set -->
 ```sh
@@ -218,7 +220,7 @@ def deletion(name: str, classifier: Classifier, given: argparse.Namespace) -> st
             *(rng.permutation(cells.ravel()).reshape(cells.shape) for _ in range(DRAWS)),
         ]
         first, *others = [
-            classifier.predict(occluder.without(one), rate).genre != found.genre for one in marks
+            classifier.predict(occluder.without(one), rate).best != found.genre for one in marks
         ]
         marked.append([first] * DRAWS)
         drawn.append(others)
