@@ -101,6 +101,7 @@ table. What each takes is in [performance](performance.md).
 
 - Trained on {audio} tracks of ten genres with audio and {pictures} with a picture, most of them
   recorded before 2002; blues is by eight artists, and whole styles of it are missing.
+- Of music of another genre only a third is recognised as `other` ([open set](open-set.md)).
 - Rock, country, pop and disco are taken for one another; see the table.
 - The picture's models are trained on clips of 30 s; nobody has measured whole songs, for want of
   any with labels.
