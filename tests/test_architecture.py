@@ -35,6 +35,7 @@ FLOORS = {
     "library": 5,
     "robustness": 6,
     "study": 6,
+    "learn": 7,
     "report": 7,
     "tagging": 6,
     "serialize": 7,

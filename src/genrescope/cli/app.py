@@ -12,6 +12,7 @@ from genrescope.cli import (
     classify,
     cluster,
     data,
+    learn,
     library,
     listing,
     robustness,
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for part in (classify, library, similar, study, robustness, train, listing, serve):
+for part in (classify, library, similar, learn, study, robustness, train, listing, serve):
     app.add_typer(part.app)
 app.add_typer(tag.app, name="tag")
 app.add_typer(data.app, name="data")
