@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import subprocess
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,6 +224,23 @@ def test_results_by_hand() -> None:
 def test_too_few_tracks_are_refused() -> None:
     with pytest.raises(GenrescopeError, match=r"^1 genres .* --min-tracks"):
         learn(library({"Rock": 60, "Zouk": 6}), TAXONOMY)
+
+
+def test_the_rows_are_not_copied() -> None:
+    def peak(count: int) -> int:
+        rng = np.random.default_rng(0)
+        rows = rng.standard_normal((count, 1024), dtype=np.float32).astype(np.float16)
+        artists = np.arange(count) % 40
+        names = [("Rock",) if i % 2 else ("Jazz",) for i in artists]
+        tracks = TaggedTracks([str(i) for i in range(count)], names, artists, rows, count, [])
+        tracemalloc.start()
+        learn(tracks, TAXONOMY)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    few, more = 4500, 9000  # more than a block
+    assert peak(more) - peak(few) < (more - few) * 1024  # half of a copy as float16
 
 
 def test_artists_are_read_in_all_formats_that_hold_them(tmp_path: Path) -> None:
