@@ -20,7 +20,13 @@ import commands
 import formats
 import genrescope
 from genrescope.classifier import Classifier
-from genrescope.errors import GenrescopeError
+from genrescope.errors import GenrescopeError, InputError
+from genrescope.learn.discriminant import (
+    calibrate,
+    held_out_scores,
+    measure_moments,
+    track_shares,
+)
 from genrescope.learn.folds import artist_folds
 from genrescope.learn.labels import artist_key, choose_genres, track_genres
 from genrescope.learn.learn import LearnedModel, TaggedTracks, learn, read_tracks, write_model
@@ -229,7 +235,7 @@ def test_too_few_tracks_are_refused() -> None:
 def test_the_rows_are_not_copied() -> None:
     def peak(count: int) -> int:
         rng = np.random.default_rng(0)
-        rows = rng.standard_normal((count, 1024), dtype=np.float32).astype(np.float16)
+        rows = rng.standard_normal((count, 512), dtype=np.float32).astype(np.float16)
         artists = np.arange(count) % 40
         names = [("Rock",) if i % 2 else ("Jazz",) for i in artists]
         tracks = TaggedTracks([str(i) for i in range(count)], names, artists, rows, count, [])
@@ -239,8 +245,8 @@ def test_the_rows_are_not_copied() -> None:
         tracemalloc.stop()
         return found
 
-    few, more = 4500, 9000  # more than a block
-    assert peak(more) - peak(few) < (more - few) * 1024  # half of a copy as float16
+    few, more = 9000, 18000  # several blocks
+    assert peak(more) - peak(few) < (more - few) * 512  # half of a copy as float16
 
 
 def test_artists_are_read_in_all_formats_that_hold_them(tmp_path: Path) -> None:
@@ -324,6 +330,38 @@ def test_tracks_are_read_with_their_tags(
     known = catalogue.find(scanned[0] / "Jazz" / "5.flac", classifier)
     assert known is not None
     np.testing.assert_array_equal(found.embeddings[place], known[1])
+
+
+def test_a_file_that_is_gone_is_left_out_and_named(
+    scanned: tuple[Path, Path], catalogue: Catalogue, classifier: Classifier
+) -> None:
+    gone = scanned[0] / "Jazz" / "7.flac"
+    moved = gone.rename(gone.with_suffix(".moved"))
+    try:
+        found = read_tracks(catalogue, classifier, scanned[0], TAXONOMY)
+    finally:
+        moved.rename(gone)
+    assert [problem.path for problem in found.problems] == [gone]
+    assert (found.analysed, len(found.paths)) == (24, 21)
+
+
+def test_a_library_that_was_not_scanned_is_refused(
+    catalogue: Catalogue, classifier: Classifier, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="Run `genrescope scan` on it"):
+        read_tracks(catalogue, classifier, tmp_path, TAXONOMY)
+
+
+def test_a_genre_of_artists_that_are_all_left_out_does_not_spoil_the_rest() -> None:
+    tracks = library({"Rock": 40, "Jazz": 40, "Zouk": 20})
+    member = np.array(
+        [[genre == own[0] for genre in ("Jazz", "Rock", "Zouk")] for own in tracks.genres]
+    )
+    folds = np.where(member[:, 2], 0, 1 + np.arange(100) % 2)
+    moments = measure_moments(tracks.embeddings, track_shares(member), np.ones(100), folds)
+    scores = held_out_scores(tracks.embeddings, moments, folds, 0.6)
+    found = calibrate(scores, member).probabilities(scores).argmax(axis=1)
+    assert (found == member.argmax(axis=1))[folds > 0].mean() > 0.95
 
 
 def test_the_model_folder_answers_as_what_was_learned(

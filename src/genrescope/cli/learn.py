@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_SHOWN = 10  # doubts and genres left out, on the terminal
+_SHOWN = 10  # doubts, genres and files left out, on the terminal
 
 
 @app.command(
@@ -111,8 +111,10 @@ def learn(
     seconds = time.monotonic() - begun
     if doubts is not None:
         _write_doubts(doubts, learned.doubts, may_be_audio)
-    for problem in tracks.problems:
+    for problem in tracks.problems[:_SHOWN]:
         note(f"Note: left out: {problem}")
+    if (more := len(tracks.problems) - _SHOWN) > 0:
+        note(f"Note: left out: {more:,} more files whose tags cannot be read")
     if as_json:
         details = learning.card_details(learned, precision)
         found = [_doubt_json(one) for one in learned.doubts]

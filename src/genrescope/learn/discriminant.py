@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 _BLOCK = 4096  # rows
 _MIN_SPREAD = 1e-6
-_NEVER = -1e4  # the logit of a genre that a fold's training tracks lack
 
 Rows = NDArray[np.float16] | NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -86,14 +85,13 @@ class Moments:
             part.sum(axis=0) - (0 if without is None else part[without])
             for part in (self.weights, self.sums, self.products)
         )
-        known = weights > _MIN_SPREAD / len(weights)
-        means = np.zeros_like(sums)
-        means[known] = sums[known] / weights[known, None]
+        # A genre whose tracks are all left out is taken for the mean of all music.
+        means = sums / np.maximum(weights, _MIN_SPREAD / len(weights))[:, None]
         within = (products - means.T @ (weights[:, None] * means)) / weights.sum()
         ridge = shrinkage * np.trace(within) / len(within)
         matrix = (1 - shrinkage) * within + max(ridge, _MIN_SPREAD) * np.eye(len(within))
         weight = solve(matrix, means.T, assume_a="pos").T
-        bias = np.where(known, -0.5 * (weight * means).sum(axis=1), _NEVER)
+        bias = -0.5 * (weight * means).sum(axis=1)
         weight = weight / self.spread
         return Discriminant(weight, bias - weight @ self.mean)
 
