@@ -9,6 +9,8 @@ import subprocess
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +31,17 @@ from genrescope.learn.discriminant import (
 )
 from genrescope.learn.folds import artist_folds
 from genrescope.learn.labels import artist_key, choose_genres, track_genres
-from genrescope.learn.learn import LearnedModel, TaggedTracks, learn, read_tracks, write_model
+from genrescope.learn.learn import (
+    LearnedModel,
+    TaggedTracks,
+    check_embedding,
+    learn,
+    read_tracks,
+    write_model,
+)
 from genrescope.learn.measure import doubts, measure
 from genrescope.library.catalogue import Catalogue, CatalogueEntry
+from genrescope.representations import make_representation
 from genrescope.representations.embedding import Embedding
 from genrescope.tagging.formats import read_artists
 from genrescope.taxonomy import load_taxonomy
@@ -314,6 +324,13 @@ def scanned(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) ->
 def catalogue(scanned: tuple[Path, Path]) -> Iterator[Catalogue]:
     with Catalogue(scanned[1]) as opened:
         yield opened
+
+
+def test_a_model_whose_logits_are_in_the_catalogue_is_refused() -> None:
+    waveform = make_representation("waveform", {"seconds": 30})
+    other: Any = SimpleNamespace(representation=waveform, folder=Path("cnn"))
+    with pytest.raises(GenrescopeError, match="cnn: its representation is waveform"):
+        check_embedding(other)
 
 
 def test_tracks_are_read_with_their_tags(

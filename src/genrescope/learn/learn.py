@@ -6,6 +6,7 @@ on artists that it was not fitted on.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -329,6 +330,7 @@ def write_model(
 def card_details(learned: LearnedModel, precision: float) -> dict[str, Any]:
     """Give what the card states, without paths; see ``genrescope.training.export.describe``."""
     measured = learned.measured
+    settings = {"shrinkage": learned.shrinkage, "artist_weight": _ARTIST_WEIGHT}
     return {
         "recipe": "learn",
         "about": (
@@ -336,7 +338,8 @@ def card_details(learned: LearnedModel, precision: float) -> dict[str, Any]:
             "learned by genrescope. The probability of a genre is its expected share in a track's "
             "tags: two genres that fit equally well have 0.5 each."
         ),
-        "recipe_hash": f"shrinkage {learned.shrinkage}, artist weight {_ARTIST_WEIGHT}",
+        "recipe_hash": hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:12],
+        "settings": settings,
         "dataset": "the tags of a music library",
         "protocol": f"{FOLDS} artist-disjoint folds",
         "seed": 0,
