@@ -227,10 +227,10 @@ def sizes(music: Music) -> list[str]:
                     )
                 )
             got, ours, own, head = np.mean(found, axis=0)
-            apart = np.std([one[1] - one[3] for one in found])
+            deviation = np.std([one[1] - one[3] for one in found])
             lines.append(
                 f"| {count} | {by} | {got:.1f} | {ours:.3f} | {own:.3f} | {head:.3f} | "
-                f"{ours - head:+.3f} ± {apart:.3f} |"
+                f"{ours - head:+.3f} ± {deviation:.3f} |"
             )
     return lines
 
