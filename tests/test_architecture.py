@@ -37,6 +37,7 @@ FLOORS = {
     "onnx_export": 5,
     "robustness": 6,
     "study": 6,
+    "learn": 7,
     "report": 7,
     "tagging": 6,
     "serialize": 7,

@@ -61,6 +61,7 @@ def genres(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["similar"],
         ["robustness"],
         ["train"],
+        ["learn"],
         ["list"],
         ["data"],
         ["data", "get"],

@@ -141,6 +141,7 @@ def test_the_base_install_classifies_in_an_empty_place(place: Path) -> None:
         (["robustness", "default", "--data", "clips"], "study"),
         (["classify", "song.mp3", "--explain", "why.png"], "study"),
         (["train", "--data", "music"], "train"),
+        (["learn", "music"], "train"),
         (["serve"], "web"),
         (["similar", "song.mp3", "--library", "music", "--ann"], "similar"),
         (["scan", "music", "--watch"], "library"),

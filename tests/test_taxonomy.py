@@ -142,7 +142,7 @@ def test_text_files_say_the_same_as_the_tables(write: Callable[..., Path]) -> No
 
 def test_an_empty_file_allows_everything_and_changes_nothing(write: Callable[..., Path]) -> None:
     taxonomy = load_taxonomy(write(""))
-    assert taxonomy == Taxonomy()
+    assert taxonomy == Taxonomy(placeholders=DEFAULT.placeholders)
     assert taxonomy.canonical("hEAVY metal") == "hEAVY metal"
     assert taxonomy.canonical("(9)") == "Metal"
 

@@ -1,7 +1,7 @@
 """Taxonomies: the allowed genres, their aliases, and their tree.
 
-A taxonomy is a TOML file that users write; its whitelist, aliases and tree are in it or in text
-files beside it. The default one has no whitelist.
+A taxonomy is a TOML file that users write; its whitelist, aliases, tree and placeholders (names in
+tags that mean no genre) are in it or in text files beside it. The default one has no whitelist.
 
 Names are compared without case, accents, spaces and punctuation; ``&`` is ``and``. ID3's numbers
 (``17``, ``(17)``), ``RX`` and ``CR`` are replaced by their names.
@@ -14,6 +14,7 @@ import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from genrescope.errors import InputError
 
 _ID3 = {str(number): name for number, name in enumerate(TCON.GENRES)}
 _ID3 |= {"RX": "Remix", "CR": "Cover"}
-_KEYS = ("extends", "whitelist", "aliases", "tree")
+_KEYS = ("extends", "whitelist", "aliases", "tree", "placeholders")
 _DEFAULT = "default"
 _NUMBER = re.compile(r"\s*(?:\(([0-9]{1,3}|RX|CR)\)(.*)|([0-9]{1,3}|RX|CR))\s*", re.DOTALL)
 _LETTERLESS = ("Z", "P", "C")  # Unicode's spaces, punctuation and control characters
@@ -47,12 +48,15 @@ class Taxonomy:
         Key of an alias to key of its genre.
     parents
         Key of a genre to key of its parent.
+    placeholders
+        Keys of names that mean no genre.
     """
 
     whitelist: Mapping[str, str] = field(default_factory=dict)
     spellings: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     parents: Mapping[str, str] = field(default_factory=dict)
+    placeholders: frozenset[str] = frozenset()
 
     def canonical(self, name: str) -> str | None:
         """Return the genre of a name.
@@ -77,6 +81,23 @@ class Taxonomy:
             return self.spellings.get(key, name)
         allowed = (self.whitelist[step] for step in self._upwards(key) if step in self.whitelist)
         return next(allowed, None)
+
+    def key(self, name: str) -> str:
+        """Return the key of a name's genre: equal for spellings and aliases of one genre."""
+        return self._key(_decoded(name))
+
+    def is_placeholder(self, name: str) -> bool:
+        """Return whether a name means no genre: it is listed as such, or has no letter."""
+        decoded = _decoded(name)
+        key = _key(decoded)
+        known = key in self.spellings or key in self.aliases
+        return key in self.placeholders or not (known or any(map(str.isalpha, decoded)))
+
+    def ancestors(self, name: str) -> list[str]:
+        """Return the genres above a name's, nearest first, of the whitelist if there is one."""
+        names = self.whitelist or self.spellings
+        _, *above = self._upwards(self.key(name))
+        return [names[step] for step in above if step in names]
 
     def is_within(self, name: str, genre: str) -> bool:
         """Return whether a name is a genre or one of its subgenres; ignores the whitelist."""
@@ -127,9 +148,10 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
     Parameters
     ----------
     path
-        Of a TOML file with any of ``whitelist`` (a list), ``aliases`` (a table: alias to genre) and
-        ``tree`` (a table: genre to the list of its subgenres), each of which may instead name a
-        text file beside it; ``extends = "default"`` adds them to the default. None for the default.
+        Of a TOML file with any of ``whitelist`` (a list), ``aliases`` (a table: alias to genre),
+        ``tree`` (a table: genre to the list of its subgenres) and ``placeholders`` (a list), each
+        of which may instead name a text file beside it; ``extends = "default"`` adds them to the
+        default. Placeholders are always added to the default's. None for the default.
 
     Returns
     -------
@@ -141,13 +163,14 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
     InputError
         If a file cannot be read or parsed, or contradicts itself; names the line or key.
     """
-    if path is None:
-        path = Path(str(files("genrescope") / "taxonomies" / f"{_DEFAULT}.toml"))
+    is_default = path is None
+    path = path or Path(str(files("genrescope") / "taxonomies" / f"{_DEFAULT}.toml"))
     document = _read_toml(path)
     base = load_taxonomy() if "extends" in document else Taxonomy()
     tree = list(_part(path, document, "tree", _tree_table, _tree_text))
     allowed = list(_unique(_part(path, document, "whitelist", _list, _lines)))
     others = list(_unique(_part(path, document, "aliases", _alias_table, _alias_text)))
+    no_genres = list(_unique(_part(path, document, "placeholders", _list, _lines)))
     # The whitelist's spelling takes precedence, then the first one in the tree.
     own = {entry.key: entry.name for entry in (*reversed(tree), *allowed)}
     spellings = {**base.spellings, **own}
@@ -158,9 +181,18 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
         spellings or {_key(entry.of): entry.of for entry in reversed(others)},
         {**inherited, **_resolved(others, spellings, inherited)},
         {**base.parents, **_linked(tree, base.parents)},
+        # A name that the file declares to be a genre is one.
+        (frozenset() if is_default else _default_placeholders())
+        .union(entry.key for entry in no_genres)
+        .difference(own),
     )
     _check_ends(others, taxonomy)
     return taxonomy
+
+
+@cache
+def _default_placeholders() -> frozenset[str]:
+    return load_taxonomy().placeholders
 
 
 @dataclass(frozen=True)

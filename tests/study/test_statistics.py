@@ -35,6 +35,7 @@ from genrescope.study.statistics import (
     MAX_REJECTED,
     Bin,
     bootstrap,
+    bootstrap_f1,
     doubt,
     expected_calibration_error,
     mcnemar,
@@ -158,6 +159,24 @@ def test_bootstrap_is_the_same_with_and_without_kept_draws(
     drawn = np.random.default_rng(0).integers(5, size=(2000, 5))
     shares = np.array(right)[drawn].sum(axis=1) / np.array(count)[drawn].sum(axis=1)
     assert kept == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+
+
+def test_f1_of_several_genres_by_hand() -> None:
+    # Two artists: of the first genre 3 of 4 tags are found and 1 prediction is wrong; of the second
+    # 1 of 1 and none; the third is neither in the tags nor predicted.
+    counts = [[[2, 2, 3], [1, 1, 1], [0, 0, 0]], [[1, 2, 1], [0, 0, 0], [0, 0, 0]]]
+    micro, macro = bootstrap_f1(counts)
+    assert micro.value == pytest.approx(2 * 4 / (5 + 5))
+    assert macro.value == pytest.approx((2 * 3 / (4 + 4) + 1) / 2)
+    # Each artist alone, or both: the lowest and the highest of the three.
+    assert (micro.low, micro.high) == pytest.approx((2 / 3, 6 / 7))
+    assert (macro.low, macro.high) == pytest.approx((2 / 3, 9 / 10))
+
+
+def test_a_genre_that_is_never_found_counts_in_the_macro_f1() -> None:
+    micro, macro = bootstrap_f1([[[9, 9, 10], [0, 1, 0]]] * 3)
+    assert micro.value == pytest.approx(0.9)
+    assert macro.value == macro.low == macro.high == pytest.approx(18 / 19 / 2)
 
 
 def test_reliability_by_hand() -> None:

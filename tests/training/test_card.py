@@ -134,3 +134,37 @@ def test_a_card_says_what_other_means_and_how_often_known_music_is_it(tmp_path: 
     limits = card(tmp_path, 0.0, 2.5, other=found)[1][2]
     assert "2.5): of 500 held-out tracks of these genres, it did so for 4.6%. Other" in limits
     assert json.loads((tmp_path / "config.json").read_text())["other_above"] == 2.5
+
+
+def test_the_genres_of_a_library_are_in_a_table(tmp_path: Path) -> None:
+    by_genre = {
+        "fado": {
+            "tracks": 60,
+            "artists": 9,
+            "precision": 0.75,
+            "recall": 0.5,
+            "threshold": 0.625,
+            "threshold_recall": 0.25,
+            "mixed_up": {"pol|ka": 0.4},
+        },
+        "polka": {
+            "tracks": 40,
+            "artists": 4,
+            "precision": None,
+            "recall": 0.0,
+            "threshold": None,
+            "threshold_recall": 0.0,
+            "mixed_up": {},
+        },
+    }
+    f1 = {"micro": {"value": 0.6, "low": 0.5, "high": 0.7}}
+    left = {"genre": "zouk", "tracks": 3, "artists": 2, "reason": "few", "learned_as": None}
+    _, parts = card(
+        tmp_path, by_genre=by_genre, f1=f1, cut=0.3, precision=0.9, left_out=[left], recall={}
+    )
+    (table,) = [part for part in parts if part.startswith("Genres\n")]
+    assert "| fado | 60 | 9 | 0.75 | 0.50 | 0.62 | 0.25 | pol\\|ka 40% |" in table
+    assert "| polka | 40 | 4 | – | 0.00 | – | – |  |" in table
+    assert "micro F1 0.600 (95 % interval 0.500 to 0.700)" in table
+    assert "at least 0.30" in table
+    assert "zouk (3 tracks, 2 artists: few)" in table

@@ -13,6 +13,7 @@ from genrescope.cli import (
     cluster,
     data,
     export_onnx,
+    learn,
     library,
     listing,
     robustness,
@@ -41,7 +42,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for part in (classify, library, similar, study, robustness, train, export_onnx, listing, serve):
+for part in (
+    classify,
+    library,
+    similar,
+    learn,
+    study,
+    robustness,
+    train,
+    export_onnx,
+    listing,
+    serve,
+):
     app.add_typer(part.app)
 app.add_typer(tag.app, name="tag")
 app.add_typer(data.app, name="data")

@@ -149,9 +149,10 @@ def describe(
 
     ``trained`` may hold name, recipe, about, recipe_hash, dataset, protocol, seed, accuracy,
     macro_f1, n_train, n_valid, n_test, recall and tested (by genre), leaks (a sentence), unsure
-    (accuracies below and above ``unsure_below``; see ``genrescope.study.statistics.Doubt``) and
+    (accuracies below and above ``unsure_below``; see ``genrescope.study.statistics.Doubt``),
     other: of held-out ``tracks`` of the genres, ``rejected_known``, the share above
-    ``other_above``.
+    ``other_above``; and by_genre, cut, f1, left_out and precision, as of
+    ``genrescope.learn.learn.card_details``.
     """
     config = ClassifierConfig(
         genres=list(genres),
@@ -196,6 +197,7 @@ def _card(config: ClassifierConfig) -> str:
         "",
         *([f"**{leaks}**", ""] if leaks else []),
         *_recalls(trained.get("recall") or {}, trained.get("tested") or {}),
+        *_by_genre(trained),
         "## Use",
         "",
         "`genrescope classify --model THIS_FOLDER song.wav`, or in Python "
@@ -332,6 +334,48 @@ def _recalls(recall: dict[str, float | None], tested: dict[str, int]) -> list[st
     weak = sorted((genre for genre in known if known[genre] < 1), key=lambda genre: known[genre])
     weakest = f"Weakest: {', '.join(map(counted, weak[:3]))}" if weak else "None was missed"
     return [f"Recall by the same protocol: {', '.join(map(rated, known))}. {weakest}.", ""]
+
+
+def _by_genre(trained: dict[str, Any]) -> list[str]:
+    if not (results := trained.get("by_genre")):
+        return []
+
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    f1 = "; ".join(
+        f"{name} F1 {found['value']:.3f} (95 % interval {found['low']:.3f} to {found['high']:.3f})"
+        for name, found in trained["f1"].items()
+    )
+    lines = [
+        "## Genres",
+        "",
+        f"On held-out artists: {f1}. A track's predicted genres are the most probable one, and "
+        f"others of at least {trained['cut']:.2f}. The threshold is the lowest probability from "
+        f"which on {trained['precision']:.0%} are right; recall at it is what is left then.",
+        "",
+        "| genre | tracks | artists | precision | recall | threshold | recall at it | mixed up |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for genre, found in results.items():
+        mixed = ", ".join(f"{name} {share:.0%}" for name, share in found["mixed_up"].items())
+        cells = (
+            markdown_text(genre),
+            str(found["tracks"]),
+            str(found["artists"]),
+            *map(number, (found["precision"], found["recall"], found["threshold"])),
+            "–" if found["threshold"] is None else number(found["threshold_recall"]),
+            markdown_text(mixed),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    left_out = [
+        f"{one['genre']} ({one['tracks']} tracks, {one['artists']} artists: {one['reason']}"
+        + (f"; learned as {one['learned_as']})" if one["learned_as"] else ")")
+        for one in trained.get("left_out", ())
+    ]
+    if left_out:
+        lines += ["", f"Not learned by themselves: {markdown_text(', '.join(left_out))}."]
+    return [*lines, ""]
 
 
 def _name(config: ClassifierConfig) -> str:

@@ -29,6 +29,7 @@ from genrescope.tagging.formats.genres import (
     can_write,
     is_genre,
     other_tags,
+    read_artists,
     read_genres,
     write_genres,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "is_genre",
     "mp4",
     "other_tags",
+    "read_artists",
     "read_genres",
     "tagless",
     "vorbis",

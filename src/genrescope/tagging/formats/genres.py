@@ -1,4 +1,4 @@
-"""Read and write the genres of a file of any supported format."""
+"""Read and write the genres of a file of any supported format; read its artists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from unicodedata import category
 
+import mutagen
 from mutagen import MutagenError
+from mutagen.apev2 import APENoHeaderError, APEv2
+from mutagen.asf import ASFTags
+from mutagen.id3 import ID3
+from mutagen.mp4 import MP4Tags
 
 from genrescope.audio.ranges import Container, kind_of
 from genrescope.errors import InputError
@@ -33,6 +38,15 @@ _FAULTS = (
 """Raised by mutagen for corrupt files."""
 
 
+_ARTISTS: dict[type, tuple[str, ...]] = {
+    ID3: ("TPE2", "TPE1"),
+    MP4Tags: ("aART", "\xa9ART"),
+    ASFTags: ("WM/AlbumArtist", "Author"),
+    object: ("albumartist", "album artist", "artist"),  # Vorbis comments, APEv2
+}
+"""By the kind of tag: the fields of the album's artist and the track's."""
+
+
 def read_genres(path: Path) -> tuple[str, ...]:
     """Read a file's genres, in order, each once.
 
@@ -46,6 +60,28 @@ def read_genres(path: Path) -> tuple[str, ...]:
     """
     with _faults(path):
         return tuple(dict.fromkeys(_format(path).read(path)))
+
+
+def read_artists(path: Path) -> tuple[str, ...]:
+    """Read the artist of a file's album and of the track, as far as it has them, in this order.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or its tags are broken.
+    """
+    with _faults(path):
+        file = mutagen.File(path)
+        tags = getattr(file, "tags", None)
+        if tags is None:
+            try:
+                tags = APEv2(path)  # the only tag of some MP3 files
+            except APENoHeaderError:
+                return ()
+        names = next(names for kind, names in _ARTISTS.items() if isinstance(tags, kind))
+        found = [tags[name] for name in names if name in tags]
+        texts = [value if isinstance(value, str) else str(next(iter(value), "")) for value in found]
+        return tuple(text.strip() for text in texts if text.strip())
 
 
 def can_write(path: Path) -> str | None:
