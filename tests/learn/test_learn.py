@@ -386,8 +386,9 @@ def test_the_model_folder_answers_as_what_was_learned(
 ) -> None:
     tracks = read_tracks(catalogue, classifier, scanned[0], TAXONOMY)
     learned = learn(tracks, TAXONOMY, min_tracks=5)
-    assert isinstance(classifier.representation, Embedding)
-    write_model(learned, classifier.representation, tmp_path / "model", precision=0.9)
+    embedder = classifier.representation.embedder
+    assert isinstance(embedder, Embedding)
+    write_model(learned, embedder, tmp_path / "model", precision=0.9)
     loaded = Classifier(tmp_path / "model")
     rows = tracks.embeddings.astype(np.float32)
     compressed = np.sign(rows) * np.log1p(np.abs(rows))

@@ -160,7 +160,7 @@ def track_shares(member: NDArray[np.bool_]) -> Scores:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class ShareCalibration:
     """A factor and a shift (genres,) of logits, and the cross-entropy with them, in nats."""
 
     factor: float
@@ -181,7 +181,7 @@ class Calibration:
         )
 
 
-def calibrate(scores: Scores, member: NDArray[np.bool_]) -> Calibration:
+def calibrate(scores: Scores, member: NDArray[np.bool_]) -> ShareCalibration:
     """Find the factor and shift of logits whose softmax best predicts the shares of held-out tags.
 
     The shift is a multiple, in [0, 1], of the logarithm of each genre's share of the tags: a
@@ -215,7 +215,7 @@ def calibrate(scores: Scores, member: NDArray[np.bool_]) -> Calibration:
 
     limits = [(np.log(1e-3), np.log(1e2)), (0.0, 1.0)]
     found = minimize(loss, np.array([0.0, 0.5]), bounds=limits, method="L-BFGS-B")
-    return Calibration(float(np.exp(found.x[0])), found.x[1] * frequency, float(found.fun))
+    return ShareCalibration(float(np.exp(found.x[0])), found.x[1] * frequency, float(found.fun))
 
 
 def _log_softmax(logits: Floats) -> Floats:

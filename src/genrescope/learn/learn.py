@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.learn.discriminant import (
-    Calibration,
     Discriminant,
     Moments,
+    ShareCalibration,
     calibrate,
     held_out_scores,
     measure_moments,
@@ -269,9 +269,9 @@ def learn(
 
 def _choose_shrinkage(
     rows: Rows, member: NDArray[np.bool_], moments: Moments, folds: NDArray[np.intp]
-) -> tuple[float, NDArray[np.float32], Calibration]:
+) -> tuple[float, NDArray[np.float32], ShareCalibration]:
     # The more tracks a library has, the less its covariance needs to be shrunk.
-    best: tuple[float, NDArray[np.float32], Calibration] | None = None
+    best: tuple[float, NDArray[np.float32], ShareCalibration] | None = None
     for shrinkage in _SHRINKAGES:
         scores = held_out_scores(rows, moments, folds, shrinkage)
         found = calibrate(scores, member)
