@@ -17,9 +17,11 @@ import pytest
 
 import commands
 from genrescope.io import read_back, read_cell
+from named_model import named_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 
+NAMED = ("--model", named_model())
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 NAMES = (
     b"caf\xe9.flac",
@@ -76,12 +78,12 @@ def library(run: Run, place: Path, tone: Callable[..., Path]) -> Path:
     """A scanned folder, itself of such a name, of a track under every name and a damaged one."""
     folder = place / os.fsdecode(b"mu,sic \"\x1b[1m' ")
     folder.mkdir()
-    assert run("scan", tone(place / "clip" / "clip.flac").parent).returncode == 0
+    assert run("scan", tone(place / "clip" / "clip.flac").parent, *NAMED).returncode == 0
     clip = (place / "clip" / "clip.flac").read_bytes()
     for name in NAMES:
         (folder / os.fsdecode(name)).write_bytes(clip)
     (folder / os.fsdecode(b"dam\xe9\x1b[5mged.mp3")).write_text("no music")
-    assert run("scan", folder).returncode == 1  # for the damaged one, which is named
+    assert run("scan", folder, *NAMED).returncode == 1  # for the damaged one, which is named
     return folder
 
 
@@ -134,7 +136,7 @@ def test_playlists_say_what_they_left_out(run: Run, library: Path, place: Path) 
     plain.mkdir()
     for name in NAMES:
         (plain / os.fsdecode(name)).write_bytes((library / "=1+2.flac").read_bytes())
-    run("scan", plain)
+    run("scan", plain, *NAMED)
     done = run("export", plain, "--format", "m3u", "--out", "lists")
     (playlist,) = (place / "lists").iterdir()
     lines = [line for line in playlist.read_text().split("\n") if line and line[0] != "#"]

@@ -20,6 +20,7 @@ from genrescope.audio.formats import may_be_audio
 from genrescope.errors import InputError
 from genrescope.io import check_folder, check_output, replaces, write_text
 from genrescope.tagging.plan import Step, open_plan, write_plan
+from named_model import named_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="only POSIX has them")
@@ -36,7 +37,7 @@ def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scanned")
     (folder / "lib").mkdir()
     shutil.copy(genrescope.sample("pulse"), folder / "lib" / "song.mp3")
-    done = command(folder, "scan", "lib", "--db", "z.db")
+    done = command(folder, "scan", "lib", "--db", "z.db", "--model", named_model())
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -203,7 +204,7 @@ def with_a_log(new: Path, folder: Path) -> None:
 def of_the_first_version(new: Path, folder: Path) -> None:
     shutil.copy(new, folder / "z.db")
     with closing(sqlite3.connect(folder / "z.db")) as old:
-        for column in ("embedding", "warnings"):
+        for column in ("embedding", "other", "warnings"):
             old.execute(f"ALTER TABLE tracks DROP COLUMN {column}")
         old.execute("PRAGMA user_version = 1")
         old.commit()
@@ -345,6 +346,7 @@ def test_what_is_in_the_place_is_named(
 
 
 def test_both_tables_write_what_is_unsure_in_one_way(run: Run, place: Path) -> None:
-    (line,) = run("classify", place / "lib", "--csv").stdout.splitlines()[1:]
+    words = ("classify", place / "lib", "--csv", "--model", named_model())
+    (line,) = run(*words).stdout.splitlines()[1:]
     (other,) = run("export", "--format", "csv", "--db", "z.db").stdout.splitlines()[1:]
     assert line.split(",")[3] == other.split(",")[3] == "true"

@@ -113,7 +113,12 @@ def test_the_models_card_is_the_one_that_is_written_today(tmp_path: Path) -> Non
     folder = Path(shutil.copytree(model.folder, tmp_path / "default"))
     config = model.config
     export.describe(
-        folder, model.representation, config.genres, config.trained, config.unsure_below
+        folder,
+        model.representation,
+        config.genres,
+        config.trained,
+        config.unsure_below,
+        config.other_above,
     )
     for name in ("README.md", "config.json"):
         assert (folder / name).read_bytes() == (model.folder / name).read_bytes()

@@ -32,6 +32,7 @@ from genrescope.errors import InputError
 from genrescope.library import scan
 from genrescope.library.catalogue import Catalogue, WaitingFile
 from hostile import hostile
+from named_model import named_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -42,7 +43,8 @@ def run(tmp_path: Path) -> Run:
 
     def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "COLUMNS": "200", **more}
-        return commands.run(*words, env=env)
+        named = words[:1] == ("scan",) and "--model" not in words
+        return commands.run(*words, *(("--model", named_model()) if named else ()), env=env)
 
     return command
 
@@ -180,7 +182,7 @@ def test_another_model_analyses_everything_again(run: Run, library: Path, tmp_pa
     config["genres"] = [f"my {genre}" for genre in config["genres"]]
     (model / "config.json").write_text(json.dumps(config))
     assert scanned(run, library, "--model", model)["analysed"] == 3
-    assert rows(run)["pulse.mp3"]["genre"] == "my disco"
+    assert rows(run)["pulse.mp3"]["best"] == "my disco"
     assert scanned(run, library, "--model", model)["analysed"] == 0
 
 

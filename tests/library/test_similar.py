@@ -149,7 +149,8 @@ def test_every_form(library: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
     assert [row["rank"] for row in rows] == ["1", "2"] * 3
     assert rows[0]["path"] == str(library / "b" / "copy.wav")
-    assert 0 < float(rows[0]["confidence"]) <= 1
+    assert rows[0]["genre"] == "other"
+    assert rows[0]["confidence"] == ""
     assert "Analysed" not in table.stderr
     playlist = run("library/a", "--library", "library", "--other-folders", "--m3u", cwd=tmp_path)
     first, *songs = playlist.stdout.splitlines()
@@ -331,8 +332,10 @@ def test_after_a_scan_nothing_is_analysed(library: Path, tmp_path: Path) -> None
 def test_after_tags_have_changed_nothing_is_analysed(tmp_path: Path) -> None:
     library = tmp_path / "library"
     library.mkdir()
-    for name in genrescope.SAMPLES:
-        shutil.copy(genrescope.sample(name), library)
+    for name in ("lament", "shuffle", "shuffle again"):  # pulse is none of the genres
+        shutil.copy(genrescope.sample(name.split()[0]), library / f"{name}.mp3")
+    with (library / "shuffle again.mp3").open("ab") as file:
+        file.write(genrescope.sample("lament").read_bytes())
     assert "Analysed 3" in run("library", "--library", "library", cwd=tmp_path).stderr
     plan = ("tag", "plan", "library", "--min-confidence", 0, "--out", "plan.csv")
     assert command(*plan, cwd=tmp_path).returncode == 0

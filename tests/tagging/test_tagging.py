@@ -20,6 +20,7 @@ import formats
 import genrescope
 from genrescope.library.catalogue import Catalogue
 from genrescope.tagging.journal import Journal
+from named_model import named_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 REPLACE = ("--existing", "replace", "--min-confidence", 0.1)
@@ -63,7 +64,7 @@ def three(tmp_path: Path) -> Path:
 
 def planned(run: Run, library: Path, *options: object) -> list[dict[str, str]]:
     """Scan, plan and read the plan."""
-    done = run("scan", library)
+    done = run("scan", library, "--model", named_model())
     assert "Traceback" not in done.stderr, done.stderr
     plan = library.parent / "plan.csv"
     plan.unlink(missing_ok=True)
@@ -296,7 +297,8 @@ def test_times_of_change_can_be_kept(run: Run, three: Path) -> None:
     assert all(after[name][0] != before[name][0] for name in after)
     assert (three / "lament.mp3").stat().st_mode & 0o777 == 0o640
     # The catalogue goes by the time; what was written has the same audio all the same.
-    assert json.loads(run("scan", three, "--json").stdout)["analysed"] == 0
+    again = run("scan", three, "--json", "--model", named_model())
+    assert json.loads(again.stdout)["analysed"] == 0
 
 
 def test_other_changes_since_are_kept_by_undo(run: Run, three: Path) -> None:
