@@ -77,8 +77,8 @@ def main() -> None:
                     ("clip", "song"), classify(source, quality, clip, song), strict=True
                 ):
                     took.setdefault((name, what), []).append(seconds)
-        for (name, what), seconds in took.items():
-            figures[f"{name}: {what}, s"] = statistics.median(seconds)
+        for (name, what), turns in took.items():
+            figures[f"{name}: {what}, s"] = statistics.median(turns)
         for name, quality in VERSIONS[:3]:
             source = (ROOT if quality else first) / "src"
             wall = scan(source, quality, library, Path(folder) / f"{name}.db")

@@ -298,7 +298,7 @@ def two_genres(music: Music) -> list[str]:
             both = [set(own[:2]) == set(pair) for own, pair in zip(ranked, truth, strict=True)]
             one = [own[0] in pair for own, pair in zip(ranked, truth, strict=True)]
             plain = macro(answers(learned, music, music.rows[others]), music.labels[others])
-            found.append((np.mean(both), np.mean(one), plain))
+            found.append((float(np.mean(both)), float(np.mean(one)), float(plain)))
         cells = " | ".join(f"{value:.3f}" for value in np.mean(found, axis=0))
         lines.append(f"| {share:.0%} | {cells} |")
     return lines
@@ -367,7 +367,7 @@ def scale(tracks: int, genres: int = 30, width: int = 772) -> str:
         rows[start : start + 4096] = 0.1 * points[own] + rng.standard_normal((len(own), width))
     artists = rng.integers(0, max(tracks // 12, 2), tracks)
     _, artists = np.unique(artists, return_inverse=True)
-    genres_of = [(names[k],) for k in labels]
+    genres_of: list[tuple[str, ...]] = [(str(names[k]),) for k in labels]
     tagged = TaggedTracks(
         [f"{i}.flac" for i in range(tracks)], genres_of, artists, rows, tracks, []
     )
