@@ -102,7 +102,7 @@ def write_song(path: Path, clips: list[Path], number: int) -> None:
     """Write some clips, one after the other, as a stereo MP3 of 44.1 kHz."""
     chosen = np.random.default_rng(number).choice(len(clips), CLIPS_A_SONG, replace=False)
     samples = np.concatenate([soundfile.read(clips[i])[0] for i in chosen])
-    twice = np.repeat(samples, 2)  # 22,050 to 44,100 Hz: what the ear misses matters to no clock
+    twice = np.repeat(samples, 2)  # 22,050 to 44,100 Hz; how good it sounds does not matter
     soundfile.write(path, np.stack([twice, twice], axis=1), 44100, format="MP3")
 
 
