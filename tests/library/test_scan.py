@@ -90,7 +90,7 @@ def test_a_scan_analyses_everything_once_and_names_what_failed(run: Run, library
 
 
 def test_the_catalogue_says_what_classify_says(run: Run, library: Path) -> None:
-    scanned(run, library)
+    scanned(run, library, "--model", Classifier.default().folder)
     found = rows(run)
     for name in genrescope.SAMPLES:
         meant = genrescope.load().predict(genrescope.sample(name))
