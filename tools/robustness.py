@@ -79,8 +79,8 @@ channel alone" are not counted.
 
 {findings}
 
-`default` is trained on versions of every track that are faster, slower, louder, softer, brighter
-and darker; `cnn` and `mlp` are not.
+The audio member of `default` is trained on versions of every track that are faster, slower,
+brighter and darker, all brought to one level; `cnn` and `mlp` are not.
 
 ## What an answer rests on
 

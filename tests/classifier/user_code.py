@@ -54,9 +54,9 @@ def classify_library(classifier: Classifier, folder: Path) -> dict[str, str]:
         if result.prediction is None:
             genres[result.path.name] = str(result.error)
         else:
-            genres[result.path.name] = result.prediction.genre
+            genres[result.path.name] = result.prediction.genre or "other"
     with ThreadPoolExecutor(2) as threads:
-        assert [one.genre for one in threads.map(classifier.predict, files)] == list(
+        assert [one.genre or "other" for one in threads.map(classifier.predict, files)] == list(
             genres.values()
         )
     return genres

@@ -18,7 +18,14 @@ from genrescope.study.config import StudyConfig, load_study
 from genrescope.study.run import Options, Study, run_study
 from genrescope.training.data import PackedTracks
 from genrescope.training.fit import fit
-from genrescope.training.recipe import Ensemble, Recipe, bundled_recipes, load_entry, load_recipe
+from genrescope.training.recipe import (
+    Ensemble,
+    Recipe,
+    Schedule,
+    bundled_recipes,
+    load_entry,
+    load_recipe,
+)
 from silent import Silent
 
 ENTRIES = {name: load_entry(name) for name in bundled_recipes()}
@@ -172,11 +179,11 @@ def test_every_network_can_learn_a_handful_by_heart(
             "members": 1,
             "refit": False,
             "calibrate": False,
-            "schedule": None,
+            "schedule": Schedule(name="cosine"),  # the last steps are small ones
             "accumulate": 1,
             "batch_size": 7,
-            "epochs": 60,
-            "validate_every": 60,
+            "epochs": 150,
+            "validate_every": 150,
             "optimiser": small[name].optimiser.model_copy(
                 update={"lr": 3e-3, "weight_decay": 0.0, "layer_decay": 1.0}
             ),

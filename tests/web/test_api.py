@@ -527,7 +527,7 @@ def test_the_space_serves_the_page(tmp_path: Path) -> None:
             assert process.stdout is not None
             address = process.stdout.readline().strip()
             with httpx.Client(base_url=address, timeout=30) as client:
-                assert post(client, genrescope.sample("pulse")).json()["genre"] == "disco"
+                assert post(client, genrescope.sample("pulse")).json()["best"] == "disco"
                 assert "genrescope" in client.get("/").text
         finally:
             process.terminate()
