@@ -69,7 +69,8 @@ genrescope robustness my-model --data other-clips/ --transforms mp3-64,telephone
 ![Share of changed answers and change of accuracy, transforms × models.](images/robustness.png)
 
 Protocol `{protocol}` (5 folds, no artist on both sides), {tracks}. The others have no audio here
-that the model can use: excerpts of 2 to 3 s are enough for `default` only. A cell shows the
+that the model can use: excerpts of 2 to 3 s are enough for `default` only,
+whose audio then answers alone. A cell shows the
 change of accuracy with the 95 % interval of a paired bootstrap over tracks (not corrected for
 multiple comparisons), then the share of tracks whose answer changed, right or wrong. Tracks too
 short for a transform, 16 kHz clips for the low-pass filter, and GTZAN's mono clips for "the first
@@ -104,7 +105,8 @@ step, band = divmod(why.drops.argmax(), why.drops.shape[1])
 print(f"{{why.genre}}: {{why.times[step]:.0f}} s, {{why.bands[band]:.0f}} Hz and above")
 ```
 
-A cell is replaced alone: where two cells say the same, neither has a large drop.
+A cell is replaced alone: where two cells say the same, neither has a large drop. Of a model with
+several members, the first is explained: of `default` the audio, not its picture.
 
 ### Does it mark what matters?
 
