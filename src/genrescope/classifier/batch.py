@@ -6,10 +6,8 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from genrescope import load
 from genrescope.audio.walk import walk
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.classifier.explain import Explanation, explain
@@ -106,9 +104,7 @@ def classify_files(
         Whether to add what the answer rests on; see `explain`.
     """
     if isinstance(classifier, Classifier):
-        with WorkerPool(
-            workers, partial(load, quality=classifier.quality), classifier.folder
-        ) as pool:
+        with WorkerPool(workers, classifier.loader) as pool:
             yield from classify_files(pool, paths, timeline=timeline, explanation=explanation)
         return
     pool = classifier

@@ -123,9 +123,8 @@ def train_classifier(
                 f"them: {', '.join(one.name for one in recipes)}."
             )
         first = whole[0]
-        details = _details(recipe, dataset, measured, first.tracks) | {
-            "name": one_line(out.resolve().name)
-        }
+        used = {one.name: part.tracks for one, part in zip(recipes, whole, strict=True)}
+        details = _details(recipe, dataset, measured, used) | {"name": one_line(out.resolve().name)}
         if licence:
             details["license"] = licence
         found = measured.doubt or first.doubt
@@ -175,8 +174,8 @@ def train_classifier(
             )
         put_model(folder, out)
     problems = {str(p): p for p in (*dataset.problems, *(p for w in whole for p in w.problems))}
-    used = max(one.tracks for one in whole)
-    return Trained(out, measured.row, measured.leaks, used, list(problems.values()), first.genres)
+    most = max(used.values())
+    return Trained(out, measured.row, measured.leaks, most, list(problems.values()), first.genres)
 
 
 @dataclass(frozen=True)
@@ -362,14 +361,17 @@ def _held_back(dataset: Dataset, usable: Collection[str]) -> Split:
 
 
 def _details(
-    recipe: Recipe | Ensemble, dataset: Dataset, measured: _Measured, tracks: int
+    recipe: Recipe | Ensemble, dataset: Dataset, measured: _Measured, used: dict[str, int]
 ) -> dict[str, Any]:
-    row, name = measured.row, one_line(dataset.name)
+    # ``used``: by recipe, the tracks that it was fitted on.
+    row, name, tracks = measured.row, one_line(dataset.name), max(used.values())
+    several = ", ".join(f"{member} on {count}" for member, count in used.items())
+    members = f" ({several})" if len(used) > 1 else ""
     details: dict[str, Any] = {
         "recipe": recipe.name,
         "about": (
             f"A classifier of {len(dataset.genres)} genres, trained on {tracks} tracks of "
-            f"{name} by genrescope's recipe {recipe.name}."
+            f"{name} by genrescope's recipe {recipe.name}{members}."
         ),
         "recipe_hash": recipe.hash if isinstance(recipe, Recipe) else row and row.recipe_hash,
         "dataset": name,

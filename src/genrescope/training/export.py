@@ -188,7 +188,7 @@ def _card(config: ClassifierConfig) -> str:
         "| | |",
         "| --- | --- |",
         f"| genres | {markdown_text(', '.join(config.genres))} |",
-        f"| input | {config.representation['name']} |",
+        f"| input | {_input(config.representation)} |",
         *_needs(config),
         f"| trained on | {dataset}, {trained.get('n_train')} tracks |",
         f"| recipe | {trained.get('recipe')}, hash {trained.get('recipe_hash')} |",
@@ -220,6 +220,13 @@ def _card(config: ClassifierConfig) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _input(representation: dict[str, Any]) -> str:
+    # With the names of the representations that it puts side by side.
+    parts = representation.get("of")
+    names = [part["name"] for part in parts] if isinstance(parts, list) else []
+    return str(representation["name"]) + (f": {', '.join(names)}" if names else "")
 
 
 def _metadata(config: ClassifierConfig) -> dict[str, Any]:
