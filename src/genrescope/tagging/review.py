@@ -113,23 +113,22 @@ class Review:
         draft
             Of ``plan``.
         left
-            Whether to include those that are left alone for another reason than a review.
+            Whether to include those that are left alone.
 
         Returns
         -------
         rows
             What ``Step`` holds, but the stamp; and ``n``, the row's number; ``track``, its row in
-            the library or None; ``album``, its folder; ``state`` and ``why`` once it was applied.
+            the library or None; ``state`` and ``why``, of ``ApplyResult``, once it was applied.
         """
         names = [one.name for one in fields(Step) if one.name != "stamp"]
         rows = []
         for n, step in enumerate(_steps(draft)):
-            if left or step.action != "leave" or step.reason.startswith("review"):
-                row = {name: getattr(step, name) for name in names}
+            if left or step.action != "leave":
                 state, why = draft.states.get(n, (None, None))
-                track, album = self._numbers.get(step.path), step.path.rpartition("/")[0]
                 rows.append(
-                    row | {"n": n, "track": track, "album": album, "state": state} | {"why": why}
+                    {name: getattr(step, name) for name in names}
+                    | {"n": n, "track": self._numbers.get(step.path), "state": state, "why": why}
                 )
         return rows
 

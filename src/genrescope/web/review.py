@@ -30,9 +30,9 @@ from genrescope.web.library import check_header, json_response, read_json
 
 _KEPT = 50  # jobs
 _WAIT_S = 20.0
-_PlanOptions: Any = pydantic.dataclasses.dataclass(
-    frozen=True, config=ConfigDict(extra="forbid")
-)(Policy)
+_PlanOptions: Any = pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))(
+    Policy
+)
 
 
 class ReviewedRow(BaseModel):
