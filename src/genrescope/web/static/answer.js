@@ -13,9 +13,15 @@ export function title(answer) {
   return [answer.title, answer.artist].filter(Boolean).join(" · ") || answer.file;
 }
 
-/** Show an answer of `/api/answers`; `config` is that of `/api/page`. */
-export function show(answer, config) {
+/** Give the word for an answer. */
+export function heading(answer) {
+  return answer.other ? "Other" : capital(answer.best);
+}
+
+/** Show an answer of `/api/answers`; `config` is that of `/api/page`, `level` of its headings. */
+export function show(answer, config, level = 1) {
   const name = title(answer);
+  const part = `h${level + 1}`;
   return h(
     "article",
     { class: `answer ${genreClass(answer.genre)}`, "aria-label": `Answer for ${name}` },
@@ -26,14 +32,14 @@ export function show(answer, config) {
         "div",
         { class: "verdict-words" },
         h("p", { class: "eyebrow" }, h("span", { class: "name" }, name), clock(answer.seconds)),
-        h("h1", { class: "genre" }, answer.other ? "None of these" : capital(answer.best)),
+        h(`h${level}`, { class: "genre" }, heading(answer)),
         h("p", { class: "certainty" }, chip(answer.confidence_level), meaning(answer)),
         answer.warnings.map((warning) => h("p", { class: "note warning" }, `${warning}.`)),
       ),
       bars(answer, config),
     ),
     player(answer, name),
-    h("div", { class: "more" }, tags(answer), near(answer.similar)),
+    h("div", { class: "more" }, tags(answer, part), near(answer.similar, part)),
     actions(answer, name),
   );
 }
@@ -93,8 +99,8 @@ export function words(state) {
   return ["In the queue", "This one is next"];
 }
 
-/** Show why there is no answer; `again` are the buttons for what to do next. */
-export function failed(name, error, ...again) {
+/** Show why there is no answer. */
+export function failed(name, error) {
   return h(
     "article",
     { class: "answer failure", role: "alert" },
@@ -103,7 +109,6 @@ export function failed(name, error, ...again) {
     h("p", { class: "remedy" }, error.remedy),
     error.detail &&
       h("details", {}, h("summary", {}, "Details"), h("p", { class: "note" }, error.detail)),
-    h("div", { class: "actions" }, again),
   );
 }
 
@@ -146,7 +151,7 @@ function bars(answer, config) {
   );
 }
 
-function tags(answer) {
+function tags(answer, part) {
   const genres = new Set(answer.scores.map(({ label }) => plain(label)));
   const likely = answer.tags.filter(
     ({ label, score }) => score >= LIKELY && !genres.has(plain(label)),
@@ -157,14 +162,14 @@ function tags(answer) {
     .map(({ label, score }) =>
       h("li", {}, label, h("span", { class: "share" }, percent(score))),
     );
-  return h("section", {}, h("h2", {}, "Tags"), h("ul", { class: "tags" }, chips));
+  return h("section", {}, h(part, {}, "Tags"), h("ul", { class: "tags" }, chips));
 }
 
 function plain(name) {
   return name.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
 }
 
-function near(similar) {
+function near(similar, part) {
   if (!similar?.length) return null;
   const rows = similar.map((track) =>
     h(
@@ -181,7 +186,7 @@ function near(similar) {
       h("span", { class: "share", title: "Similarity" }, percent(track.similarity)),
     ),
   );
-  return h("section", {}, h("h2", {}, "Sounds like"), h("ol", { class: "tracks" }, rows));
+  return h("section", {}, h(part, {}, "Sounds like"), h("ol", { class: "tracks" }, rows));
 }
 
 function actions(answer, name) {
@@ -191,7 +196,7 @@ function actions(answer, name) {
   return h(
     "div",
     { class: "actions" },
-    copyButton(text, "Copy answer"),
+    copyButton(text, "Copy"),
     link(answer.links.json, "JSON"),
     link(answer.links.csv, "CSV"),
   );

@@ -45,8 +45,8 @@ export function intake(config, take, { folded = false } = {}) {
   const buttons = h(
     "div",
     { class: "intake-buttons" },
-    button("primary", "file", "Choose files", press(files)),
-    button("", "folder", "Choose a folder", press(folder)),
+    button("primary", "file", folded ? "Files" : "Choose files", press(files)),
+    button("", "folder", folded ? "Folder" : "Choose a folder", press(folder)),
     canRecord() && button("", "record", "Record", record),
   );
   const rest = [

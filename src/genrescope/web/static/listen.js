@@ -1,10 +1,9 @@
 // Listen: music comes in, its answer has the page; several files give a table.
 
 import { follow, remove, sample } from "./api.js";
-import { failed, pending, show as answered, title, words } from "./answer.js";
+import { failed, heading, pending, show as answered, title, words } from "./answer.js";
 import { Batch, send } from "./batch.js";
 import { announce, h, icon } from "./dom.js";
-import { capital } from "./genres.js";
 import { intake } from "./intake.js";
 import { silence } from "./player.js";
 import { table } from "./table.js";
@@ -18,7 +17,7 @@ export const start = view((element, config, _, open) => {
   document.title = "genrescope";
   const place = h("div", { class: "place" });
   if (config.example) {
-    place.append(h("p", { class: "label" }, "An example"), answered(config.example, config));
+    place.append(h("p", { class: "label" }, "An example"), answered(config.example, config, 2));
   }
   const begin = async (name, words) => {
     try {
@@ -26,7 +25,7 @@ export const start = view((element, config, _, open) => {
       names.set(id, words);
       go(`#/answer/${id}`);
     } catch (error) {
-      place.replaceChildren(failed(words, error));
+      swap(place, failed(words, error));
     }
   };
   const samples = config.samples.map(({ name, title }) =>
@@ -60,7 +59,7 @@ export const sending = view(async (element, config, _, open) => {
     names.set(id, file.name);
     go(`#/answer/${id}`, { replace: true });
   } catch (error) {
-    if (!open.signal.aborted) place.replaceChildren(failed(file.name, error));
+    if (!open.signal.aborted) swap(place, failed(file.name, error));
   }
 });
 
@@ -82,14 +81,13 @@ export const one = view(async (element, config, id, open) => {
     const onstate = (state) => waiting.set(...words(state));
     const { state, name, error, answer } = await follow(path, onstate, open.signal);
     if (state === "done") {
-      const genre = answer.other ? "None of these" : capital(answer.best);
-      document.title = `${genre}: ${title(answer)} · genrescope`;
-      place.replaceChildren(answered(answer, config));
+      document.title = `${heading(answer)}: ${title(answer)} · genrescope`;
+      swap(place, answered(answer, config));
       announce(answer.sentence);
-    } else if (state === "failed") place.replaceChildren(failed(name, error));
+    } else if (state === "failed") swap(place, failed(name, error));
     else go("#/");
   } catch (error) {
-    if (!open.signal.aborted) place.replaceChildren(failed(names.get(id), error));
+    if (!open.signal.aborted) swap(place, failed(names.get(id), error));
   }
 });
 
@@ -153,6 +151,13 @@ function go(hash, { replace = false } = {}) {
   if (replace) location.replace(hash);
   else if (location.hash === hash) window.dispatchEvent(new HashChangeEvent("hashchange"));
   else location.hash = hash;
+}
+
+// Put something in a place; who was at what stood there is not sent back to the start of the page.
+function swap(place, element) {
+  const held = place.contains(document.activeElement);
+  place.replaceChildren(element);
+  if (held) document.getElementById("main").focus({ preventScroll: true });
 }
 
 function about({ card }) {
