@@ -55,6 +55,8 @@ class Neighbour(GenreLabel):
         The most probable genre and its probability, in [0, 1].
     other
         Whether it is none of the model's genres.
+    number
+        Its place among the library's tracks, which are ordered by their paths; from 0.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Neighbour(GenreLabel):
     best: str
     confidence: float
     other: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -332,7 +335,12 @@ class Library:
     def _neighbours(self, found: Nearest) -> tuple[Neighbour, ...]:
         return tuple(
             Neighbour(
-                self.folder / near.path, float(cosine), near.best, near.confidence, near.other
+                self.folder / near.path,
+                float(cosine),
+                near.best,
+                near.confidence,
+                near.other,
+                number=int(row),
             )
             for row, cosine in zip(*found, strict=True)
             for near in [self._tracks[row]]

@@ -1,4 +1,4 @@
-"""Read and write the genres of a file of any supported format; read its artists."""
+"""Read and write the genres of a file of any supported format; read its artists and names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import category
 
@@ -17,7 +18,7 @@ from mutagen.id3 import ID3
 from mutagen.mp4 import MP4Tags
 
 from genrescope.audio.ranges import Container, kind_of
-from genrescope.errors import InputError
+from genrescope.errors import InputError, one_line
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 from genrescope.tagging.formats.tagless import TAGLESS
 
@@ -38,13 +39,38 @@ _FAULTS = (
 """Raised by mutagen for corrupt files."""
 
 
-_ARTISTS: dict[type, tuple[str, ...]] = {
-    ID3: ("TPE2", "TPE1"),
-    MP4Tags: ("aART", "\xa9ART"),
-    ASFTags: ("WM/AlbumArtist", "Author"),
-    object: ("albumartist", "album artist", "artist"),  # Vorbis comments, APEv2
+_FIELDS: dict[type, dict[str, tuple[str, ...]]] = {
+    ID3: {"artists": ("TPE2", "TPE1"), "title": ("TIT2",), "artist": ("TPE1",), "album": ("TALB",)},
+    MP4Tags: {
+        "artists": ("aART", "\xa9ART"),
+        "title": ("\xa9nam",),
+        "artist": ("\xa9ART",),
+        "album": ("\xa9alb",),
+    },
+    ASFTags: {
+        "artists": ("WM/AlbumArtist", "Author"),
+        "title": ("Title",),
+        "artist": ("Author",),
+        "album": ("WM/AlbumTitle",),
+    },
+    object: {  # Vorbis comments, APEv2
+        "artists": ("albumartist", "album artist", "artist"),
+        "title": ("title",),
+        "artist": ("artist",),
+        "album": ("album",),
+    },
 }
-"""By the kind of tag: the fields of the album's artist and the track's."""
+"""By the kind of tag: its fields for the artists of album and track, and for each name."""
+_MAX_NAME = 300  # letters
+
+
+@dataclass(frozen=True)
+class TrackNames:
+    """What a track's tags call it, one line each; None where they lack it."""
+
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
 
 
 def read_genres(path: Path) -> tuple[str, ...]:
@@ -71,17 +97,38 @@ def read_artists(path: Path) -> tuple[str, ...]:
         If the file cannot be read or its tags are broken.
     """
     with _faults(path):
-        file = mutagen.File(path)
-        tags = getattr(file, "tags", None)
-        if tags is None:
-            try:
-                tags = APEv2(path)  # the only tag of some MP3 files
-            except APENoHeaderError:
-                return ()
-        names = next(names for kind, names in _ARTISTS.items() if isinstance(tags, kind))
-        found = [tags[name] for name in names if name in tags]
-        texts = [value if isinstance(value, str) else str(next(iter(value), "")) for value in found]
-        return tuple(text.strip() for text in texts if text.strip())
+        return tuple(_read_fields(path, "artists")["artists"])
+
+
+def read_names(path: Path) -> TrackNames:
+    """Read the title, artist and album of a track, 300 letters each at most.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or its tags are broken.
+    """
+    with _faults(path):
+        found = _read_fields(path, "title", "artist", "album")
+    first = {name: one_line(texts[0])[:_MAX_NAME] for name, texts in found.items() if texts}
+    return TrackNames(**first)
+
+
+def _read_fields(path: Path, *wanted: str) -> dict[str, list[str]]:
+    file = mutagen.File(path)
+    tags = getattr(file, "tags", None)
+    if tags is None:
+        try:
+            tags = APEv2(path)  # the only tag of some MP3 files
+        except APENoHeaderError:
+            return {name: [] for name in wanted}
+    fields = next(fields for kind, fields in _FIELDS.items() if isinstance(tags, kind))
+    found = {}
+    for name in wanted:
+        values = [tags[field] for field in fields[name] if field in tags]
+        firsts = (value if isinstance(value, str) else next(iter(value), "") for value in values)
+        found[name] = [text for text in (str(first).strip() for first in firsts) if text]
+    return found
 
 
 def can_write(path: Path) -> str | None:
