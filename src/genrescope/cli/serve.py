@@ -10,6 +10,8 @@ import typer
 from genrescope.cli.console import note, note_passed_over
 from genrescope.cli.library import DbOption, own_file
 from genrescope.cli.similar import update_library
+from genrescope.cli.tag import JournalOption
+from genrescope.errors import GenrescopeError
 
 app = typer.Typer()
 
@@ -41,6 +43,7 @@ def serve(
             help="Let the page write genres to the library's tags; in a network, with a token.",
         ),
     ] = False,
+    journal: JournalOption = None,
     report: Annotated[Path | None, typer.Option(help="Folder of a study's report to show.")] = None,
     max_mb: Annotated[
         float, typer.Option(min=0.001, help="Maximum size of an upload in MB.")
@@ -67,9 +70,12 @@ def serve(
     Works without a network. Files are deleted after the response. By default, only this machine
     can connect.
     """
+    from genrescope.tagging.journal import default_path as changes_path
     from genrescope.web import Limits, is_local
     from genrescope.web import serve as serve_page
 
+    if allow_writing and library is None:
+        raise GenrescopeError("--allow-writing needs a library: name its folder with --library.")
     shelf = None
     if library is not None:
         from genrescope import load
@@ -97,7 +103,7 @@ def serve(
         port=port,
         limits=limits,
         library=shelf,
-        writing=allow_writing,
+        journal=own_file(journal, changes_path, "--journal") if allow_writing else None,
         report=report,
         token=token,
         browser=browser,

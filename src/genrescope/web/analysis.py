@@ -124,10 +124,9 @@ def analyse(classifier: Classifier, path: Path, wanted: AnalysisOptions) -> Uplo
         raise type(error)(path.name, error.cause, error.remedy) from error
 
 
-def heights(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the places of frequencies in the picture: 0 at its bottom, 1 at its top."""
-    scale = [0, *mel_centres(RATE, _BANDS - 1), RATE / 2]
-    return np.interp(hertz, scale, np.linspace(0, 1, _BANDS + 1))
+def picture_edges() -> list[float]:
+    """Give the edges of the picture's rows, from its bottom to its top, in Hz."""
+    return [0.0, *mel_centres(RATE, _BANDS - 1).tolist(), RATE / 2]
 
 
 def minutes(count: float) -> str:

@@ -26,8 +26,10 @@ from genrescope.library.similar import Library
 from genrescope.web import api
 from genrescope.web.answers import Answers
 from genrescope.web.jobs import Jobs
+from genrescope.web.library import library_routes
 from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
 from genrescope.web.page import Page
+from genrescope.web.review import review_routes
 from genrescope.web.service import Limits, Service
 from genrescope.web.temporary_folder import ServerFolder
 from genrescope.web.upload import Uploads
@@ -42,7 +44,7 @@ def create_app(
     *,
     limits: Limits | None = None,
     library: Library | None = None,
-    writing: bool = False,
+    journal: Path | None = None,
     report: Path | None = None,
     token: str | None = None,
     names: frozenset[str] | None = None,
@@ -58,8 +60,8 @@ def create_app(
         What a client may ask for.
     library
         Where to look for similar tracks.
-    writing
-        Whether the page may change tags of the library.
+    journal
+        Of changes to the library's tags; None lets nobody change them.
     report
         Folder of a study's report, to be shown.
     token
@@ -115,10 +117,14 @@ def create_app(
         docs_url=None,  # their scripts would come from elsewhere
         redoc_url=None,
     )
-    page = Page(service, answers, report, writing=writing)
+    page = Page(service, answers, report, writing=journal is not None)
     app.include_router(api.make_router(service, uploads, folder))
     app.include_router(answers.make_router(uploads, folder))
     app.include_router(page.make_router())
+    if library is not None:
+        app.include_router(library_routes(library, kept.path, is_local=names is not None))
+        if journal is not None:
+            app.include_router(review_routes(library, kept.path, journal))
     api.add_error_handlers(app)
     return RequestGuard(
         app,
@@ -137,7 +143,7 @@ def serve(
     port: int = 7860,
     limits: Limits | None = None,
     library: Library | None = None,
-    writing: bool = False,
+    journal: Path | None = None,
     report: Path | None = None,
     token: str | None = None,
     framers: tuple[str, ...] = (),
@@ -154,7 +160,7 @@ def serve(
         Address to listen to; others than this machine's own let the network in.
     port
         0 takes one that is free.
-    limits, library, writing, report, token, framers
+    limits, library, journal, report, token, framers
         See ``create_app``.
     ready
         Called with the page's address once the server answers.
@@ -166,7 +172,7 @@ def serve(
     GenrescopeError
         If it cannot listen there, or tags may be changed by anyone in the network.
     """
-    if writing and not (token or is_local(host)):
+    if journal is not None and not (token or is_local(host)):
         text = "Tags may be changed from this machine alone, or with a token."
         raise GenrescopeError(f"{text} Set GENRESCOPE_TOKEN, or leave out --host.")
     classifier = Classifier.from_pretrained(model, threads=1) if model else Classifier.default()
@@ -177,7 +183,7 @@ def serve(
         classifier,
         limits=limits,
         library=library,
-        writing=writing,
+        journal=journal,
         report=report,
         token=token,
         names=names,

@@ -18,15 +18,13 @@ _WORDS = {
     401: ("A token is needed", "Open the page by the address that contains its token"),
     403: ("This is not allowed", "Open the page itself, and try again there"),
     404: ("This is not here", "Answers are deleted after a while; send the file again"),
-    405: ("The request is malformed", "Reload the page and try again"),
     408: ("The upload took too long", "Send a smaller file, or use a faster connection"),
     413: ("The file is too large", "Send a part of it, or convert it to MP3"),
     421: ("The server has another name", "Open the page by the address that the server printed"),
-    422: ("The request is malformed", "Reload the page and try again"),
+    500: ("The server failed", "Try again, or try another file"),
     503: ("The server is busy", "Try again in a few seconds"),
     507: ("The server has no disk space left", "Try again later"),
 }
-_OTHERS = ("The server failed", "Try again, or try another file")
 _STATUS = {TooLongError: 413, TooSlowError: 504}
 
 
@@ -62,7 +60,7 @@ class Fault:
 
 def fault(status: int, detail: str) -> Fault:
     """Put a status into words."""
-    title, remedy = _WORDS.get(status, _OTHERS)
+    title, remedy = _WORDS.get(status, _WORDS[400] if status < 500 else _WORDS[500])
     return Fault(status, title, f"{remedy}.", detail)
 
 

@@ -24,14 +24,13 @@ from genrescope.serialize import (
     sentence,
 )
 from genrescope.tagging.formats import TrackNames, read_names
-from genrescope.web.analysis import PICTURE, SOUND, UploadAnalysis, heights
+from genrescope.web.analysis import PICTURE, SOUND, UploadAnalysis, picture_edges
 from genrescope.web.service import Service
 
 JSON, CSV = "answer.json", "answer.csv"
 """Names of an answer's files, beside its picture and sound."""
 
 _TAGS = 12  # of an answer
-_LABELS_HZ = (125, 250, 500, 1000, 2000, 4000)
 
 
 def result_values(analysis: UploadAnalysis, name: str, top_k: int) -> dict[str, Any]:
@@ -91,22 +90,21 @@ def write_answer(service: Service, analysis: UploadAnalysis, name: str, job: str
     """
     row = result_values(analysis, name, max(len(analysis.prediction.probabilities), _TAGS))
     folder = service.library.folder if service.library else Path()
-    place, why = f"/api/answers/{job}", row.get("explanation")
+    place = f"/api/answers/{job}"
     level = certainty(analysis.prediction)
     content = {
         **row,
-        **vars(analysis.names),
+        **_name_values(analysis.names),
         "tags": row["tags"][:_TAGS],
         "confidence_level": level,
         "confidence_text": _reliability(service, level),
         "timeline": _probabilities(analysis.timeline),
-        "explanation": why and {**why, "positions": _positions(why["bands_hz"])},
-        "spectrogram": {"bands_hz": _LABELS_HZ, "positions": _positions(_LABELS_HZ)},
+        "spectrogram": {"bands_hz": [round(edge, 1) for edge in picture_edges()]},
         "similar": [
             {
                 **track_values(track, folder),
-                **vars(_names(track.path)),
-                "audio": f"/api/library/tracks/{track.number}/audio",
+                **_names(track.path),
+                "audio": f"/api/library/tracks/{track.row}/audio",
             }
             for track in service.near(analysis)
         ],
@@ -135,11 +133,15 @@ def calibration(trained: dict[str, Any]) -> str:
     )
 
 
-def _names(path: Path) -> TrackNames:
+def _names(path: Path) -> dict[str, str | None]:
     try:
-        return read_names(path)
+        return _name_values(read_names(path))
     except InputError:  # gone, or with broken tags, since it was analysed
-        return TrackNames()
+        return _name_values(TrackNames())
+
+
+def _name_values(names: TrackNames) -> dict[str, str | None]:
+    return {"title": names.title, "artist": names.artist, "album": names.album}
 
 
 def _probabilities(timeline: Timeline | None) -> dict[str, Any]:
@@ -151,10 +153,6 @@ def _probabilities(timeline: Timeline | None) -> dict[str, Any]:
         "genres": timeline.genres,
         "probabilities": [row.tolist() if row.any() else None for row in rows],
     }
-
-
-def _positions(hertz: Any) -> list[float]:
-    return [round(place, 4) for place in heights(np.asarray(hertz, dtype=np.float64)).tolist()]
 
 
 def _reliability(service: Service, level: str) -> str:

@@ -1,4 +1,4 @@
-"""Read and write the genres of a file of any supported format; read its artists and names."""
+"""Read and write the genres of a file of any supported format; read its names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unicodedata import category
 
 import mutagen
@@ -18,7 +19,7 @@ from mutagen.id3 import ID3
 from mutagen.mp4 import MP4Tags
 
 from genrescope.audio.ranges import Container, kind_of
-from genrescope.errors import InputError, one_line
+from genrescope.errors import InputError
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 from genrescope.tagging.formats.tagless import TAGLESS
 
@@ -39,38 +40,24 @@ _FAULTS = (
 """Raised by mutagen for corrupt files."""
 
 
-_FIELDS: dict[type, dict[str, tuple[str, ...]]] = {
-    ID3: {"artists": ("TPE2", "TPE1"), "title": ("TIT2",), "artist": ("TPE1",), "album": ("TALB",)},
-    MP4Tags: {
-        "artists": ("aART", "\xa9ART"),
-        "title": ("\xa9nam",),
-        "artist": ("\xa9ART",),
-        "album": ("\xa9alb",),
-    },
-    ASFTags: {
-        "artists": ("WM/AlbumArtist", "Author"),
-        "title": ("Title",),
-        "artist": ("Author",),
-        "album": ("WM/AlbumTitle",),
-    },
-    object: {  # Vorbis comments, APEv2
-        "artists": ("albumartist", "album artist", "artist"),
-        "title": ("title",),
-        "artist": ("artist",),
-        "album": ("album",),
-    },
-}
-"""By the kind of tag: its fields for the artists of album and track, and for each name."""
-_MAX_NAME = 300  # letters
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrackNames:
-    """What a track's tags call it, one line each; None where they lack it."""
+    """What a file's tags name besides its genre; a missing name is empty."""
 
-    title: str | None = None
-    artist: str | None = None
-    album: str | None = None
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    album_artist: str = ""
+
+
+_FIELDS: dict[type, tuple[tuple[str, ...], ...]] = {
+    ID3: (("TIT2",), ("TPE1",), ("TALB",), ("TPE2",)),
+    MP4Tags: (("\xa9nam",), ("\xa9ART",), ("\xa9alb",), ("aART",)),
+    ASFTags: (("Title",), ("Author",), ("WM/AlbumTitle",), ("WM/AlbumArtist",)),
+    # Vorbis comments, APEv2
+    object: (("title",), ("artist",), ("album",), ("albumartist", "album artist")),
+}
+"""By the kind of tag: the fields of each of the names."""
 
 
 def read_genres(path: Path) -> tuple[str, ...]:
@@ -88,6 +75,26 @@ def read_genres(path: Path) -> tuple[str, ...]:
         return tuple(dict.fromkeys(_format(path).read(path)))
 
 
+def read_names(path: Path) -> TrackNames:
+    """Read the names of a track, its album and their artists, as far as a file's tags hold them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or its tags are broken.
+    """
+    with _faults(path):
+        file = mutagen.File(path)
+        tags = getattr(file, "tags", None)
+        if tags is None:
+            try:
+                tags = APEv2(path)  # the only tag of some MP3 files
+            except APENoHeaderError:
+                return TrackNames()
+        fields = next(fields for kind, fields in _FIELDS.items() if isinstance(tags, kind))
+        return TrackNames(*(_first_text(tags, names) for names in fields))
+
+
 def read_artists(path: Path) -> tuple[str, ...]:
     """Read the artist of a file's album and of the track, as far as it has them, in this order.
 
@@ -96,39 +103,8 @@ def read_artists(path: Path) -> tuple[str, ...]:
     InputError
         If the file cannot be read or its tags are broken.
     """
-    with _faults(path):
-        return tuple(_read_fields(path, "artists")["artists"])
-
-
-def read_names(path: Path) -> TrackNames:
-    """Read the title, artist and album of a track, 300 letters each at most.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or its tags are broken.
-    """
-    with _faults(path):
-        found = _read_fields(path, "title", "artist", "album")
-    first = {name: one_line(texts[0])[:_MAX_NAME] for name, texts in found.items() if texts}
-    return TrackNames(**first)
-
-
-def _read_fields(path: Path, *wanted: str) -> dict[str, list[str]]:
-    file = mutagen.File(path)
-    tags = getattr(file, "tags", None)
-    if tags is None:
-        try:
-            tags = APEv2(path)  # the only tag of some MP3 files
-        except APENoHeaderError:
-            return {name: [] for name in wanted}
-    fields = next(fields for kind, fields in _FIELDS.items() if isinstance(tags, kind))
-    found = {}
-    for name in wanted:
-        values = [tags[field] for field in fields[name] if field in tags]
-        firsts = (value if isinstance(value, str) else next(iter(value), "") for value in values)
-        found[name] = [text for text in (str(first).strip() for first in firsts) if text]
-    return found
+    names = read_names(path)
+    return tuple(filter(None, (names.album_artist, names.artist)))
 
 
 def can_write(path: Path) -> str | None:
@@ -193,6 +169,12 @@ def other_tags(path: Path) -> Snapshot:
     """
     with _faults(path):
         return _format(path).others(path)
+
+
+def _first_text(tags: Any, names: Sequence[str]) -> str:
+    values = [tags[name] for name in names if name in tags]
+    texts = (value if isinstance(value, str) else str(next(iter(value), "")) for value in values)
+    return next((text.strip() for text in texts if text.strip()), "")
 
 
 @contextmanager
