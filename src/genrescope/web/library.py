@@ -1,0 +1,296 @@
+"""The library's part of the API: what is in it, a map, its sound, playlists.
+
+A client names tracks by their numbers, never by paths; see ``genrescope.web.review`` for changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import astuple
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+import numpy as np
+import soundfile
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+
+from genrescope.audio import pieces
+from genrescope.audio.formats import looks_like_audio
+from genrescope.errors import GenrescopeError, InputError, one_line
+from genrescope.io import to_json
+from genrescope.library.contents import columns, contents, playlist
+from genrescope.library.map import place
+from genrescope.library.similar import Library
+from genrescope.tagging.formats import TrackNames, read_names
+from genrescope.workers import CrashedError, WorkerPool
+
+_Value = TypeVar("_Value")
+
+_RATE = 44_100  # of converted audio, in Hz
+_CONVERTED = 16  # files that are kept
+_CONVERT_S = 120.0
+_BODY = 2**22  # bytes of a request
+_WAIT_S = 20.0
+_NAME_LENGTH = 100
+_PLAYED = {
+    ".aac": "audio/aac",
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".mp4": "audio/mp4",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".webm": "audio/webm",
+}
+"""Files that browsers play as they are, by their extension; others are converted."""
+
+
+class PlaylistRequest(BaseModel):
+    """The tracks of a playlist, by their numbers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    tracks: list[int] = Field(min_length=1)
+    name: str = Field(default="Playlist", min_length=1, max_length=_NAME_LENGTH)
+    absolute: bool = Field(default=False, description="Whole paths, on this machine only.")
+
+
+def library_routes(library: Library, folder: Path, *, is_local: bool = False) -> APIRouter:
+    """Make the routes below ``/api/library``.
+
+    Parameters
+    ----------
+    library
+        The analysed tracks. A track's number is its row there.
+    folder
+        For converted audio; the server deletes it when it ends.
+    is_local
+        Whether only this machine can connect: only then may a playlist hold absolute paths.
+    """
+    shelf = _Shelf(library, folder)
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(shelf.close)
+
+    router = APIRouter(prefix="/api/library", tags=["library"], lifespan=lifespan)
+
+    @router.get("", summary="What is in the library")
+    async def show_contents() -> Response:
+        return await shelf.show("contents")
+
+    @router.get("/tracks", summary="Every track, in columns")
+    async def show_tracks() -> Response:
+        return await shelf.show("columns")
+
+    @router.get("/map", summary="The place of every track on the map")
+    async def show_map() -> Response:
+        return await shelf.show("places")
+
+    @router.get("/names", summary="Titles, artists and albums in the files' tags, in columns")
+    async def names(
+        since: Annotated[int, Query(ge=0, description="Of the first track.")] = 0,
+        wait: Annotated[float, Query(ge=0, le=_WAIT_S, description="For more, in s.")] = 0,
+    ) -> Response:
+        found = await shelf.names(since, wait)
+        columns = zip(*map(astuple, found), strict=True) if found else [()] * 4
+        kinds = dict(zip(("title", "artist", "album", "album_artist"), columns, strict=True))
+        return json_response({"from": since, "tracks": len(library), **kinds})
+
+    @router.get("/tracks/{number}/audio", summary="A track's sound")
+    async def sound(
+        number: int, convert: Annotated[bool, Query(description="To MP3, in mono.")] = False
+    ) -> Response:
+        if not 0 <= number < len(library):
+            raise HTTPException(404, "There is no such track.")
+        return await shelf.sound(number, convert=convert)
+
+    @router.post("/playlist", summary="A playlist (M3U8) of some tracks")
+    async def make_playlist(request: Request) -> Response:
+        wanted = await read_json(request, TypeAdapter(PlaylistRequest))
+        if not all(0 <= number < len(library) for number in wanted.tracks):
+            raise HTTPException(404, "There is no such track.")
+        if wanted.absolute and not is_local:
+            raise HTTPException(403, "Whole paths are given only on the server's own machine.")
+        try:
+            text = playlist(library, wanted.name, wanted.tracks, absolute=wanted.absolute)
+        except InputError as error:
+            raise HTTPException(422, str(error)) from None
+        name = quote(one_line(wanted.name))
+        return Response(
+            text,
+            media_type="audio/x-mpegurl; charset=utf-8",
+            headers={"content-disposition": f"attachment; filename*=UTF-8''{name}.m3u8"},
+        )
+
+    return router
+
+
+def check_header(request: Request) -> None:
+    """Refuse a request that changes something and was not sent by a page of this server.
+
+    A program sets the header. For a page of another site a browser asks the server's consent to
+    this header first, and never gets it.
+
+    Raises
+    ------
+    HTTPException
+        If it comes without.
+    """
+    if request.headers.get("x-genrescope") != "1":
+        raise HTTPException(403, "The header X-Genrescope: 1 is missing.")
+
+
+async def read_json(request: Request, kind: TypeAdapter[_Value]) -> _Value:
+    """Read the body of a request that changes something; see ``check_header``.
+
+    Raises
+    ------
+    HTTPException
+        If it is not declared as JSON, is too large, or its content is not as of ``kind``.
+    """
+    check_header(request)
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "Content-Type must be application/json.")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _BODY:
+            raise HTTPException(413, f"More than {_BODY:,} bytes.")
+    try:
+        return kind.validate_json(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        text = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:5]
+        )
+        raise HTTPException(422, f"{text}.") from None
+    except GenrescopeError as error:
+        raise HTTPException(422, str(error)) from None
+
+
+class _Shelf:
+    # What is shown of a library. All is computed when it is asked for, once.
+
+    def __init__(self, library: Library, folder: Path) -> None:
+        self._library = library
+        self._root = library.folder.resolve()
+        self._folder = Path(tempfile.mkdtemp(prefix="library-", dir=folder))
+        self._names: list[TrackNames] = []
+        self._reader: threading.Thread | None = None
+        self._is_closed = False
+        self._decoder = WorkerPool(1, _nothing)
+        self._converted: OrderedDict[int, Path] = OrderedDict()
+        self._computes, self._converts = asyncio.Lock(), asyncio.Lock()  # one at a time
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._decoder.close()
+        if self._reader is not None:
+            self._reader.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def show(self, what: str) -> Response:
+        async with self._computes:
+            return json_response(await to_thread.run_sync(getattr, self, what))
+
+    @cached_property
+    def contents(self) -> dict[str, Any]:
+        return contents(self._library)
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        return columns(self._library)
+
+    @cached_property
+    def places(self) -> dict[str, Any]:
+        places = np.round(place(self._library.vectors).astype(float), 4)
+        return {"x": places[:, 0].tolist(), "y": places[:, 1].tolist()}
+
+    async def names(self, since: int, wait_s: float) -> list[TrackNames]:
+        if self._reader is None:
+            self._reader = threading.Thread(target=self._read_names, daemon=True)
+            self._reader.start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while len(self._names) <= since and self._reader.is_alive():
+                    await asyncio.sleep(0.1)
+        return self._names[since:]
+
+    async def sound(self, number: int, *, convert: bool) -> Response:
+        path = self._root / self._library.tracks[number].path
+        kind = None if convert else await to_thread.run_sync(_played_kind, path)
+        if kind is not None:
+            return FileResponse(path, media_type=kind)
+        async with self._converts:
+            found = await to_thread.run_sync(self._convert, number, path)
+        return FileResponse(found, media_type="audio/mpeg")
+
+    def _read_names(self) -> None:
+        for track in self._library.tracks:
+            if self._is_closed:
+                return
+            try:
+                self._names.append(read_names(self._root / track.path))
+            except InputError:  # the page shows its path
+                self._names.append(TrackNames())
+
+    def _convert(self, number: int, path: Path) -> Path:
+        if number in self._converted:
+            self._converted.move_to_end(number)
+            return self._converted[number]
+        out = self._folder / f"{number}.mp3"
+        try:
+            self._decoder.do(_convert, path, out, timeout_s=_CONVERT_S)
+        except InputError as error:
+            raise HTTPException(422, f"{error.cause}. {error.remedy}.") from None
+        except (CrashedError, TimeoutError):
+            raise HTTPException(422, "It cannot be decoded.") from None
+        except OSError as error:
+            raise HTTPException(507, f"No room for its sound ({error.strerror}).") from None
+        self._converted[number] = out
+        if len(self._converted) > _CONVERTED:
+            self._converted.popitem(last=False)[1].unlink(missing_ok=True)
+        return out
+
+
+def _played_kind(path: Path) -> str | None:
+    # None if a browser may not play it: also where another file than audio has taken its place.
+    try:
+        with path.open("rb") as file:
+            is_audio = looks_like_audio(file.read(16))
+    except OSError as error:
+        raise HTTPException(404, f"It cannot be read ({error.strerror}).") from None
+    return _PLAYED.get(path.suffix.lower()) if is_audio else None
+
+
+def _nothing() -> None:
+    """Prepare nothing: decoding needs no model."""
+
+
+def _convert(_: None, path: Path, out: Path) -> None:
+    with soundfile.SoundFile(out, "w", _RATE, 1, format="MP3") as file:
+        for piece in pieces(path, _RATE, 30 * _RATE):
+            file.write(np.clip(piece, -1, 1))
+
+
+def json_response(value: Any) -> Response:
+    """Answer with JSON; names of files that are no text are escaped."""
+    return Response(to_json(value, None), media_type="application/json")
