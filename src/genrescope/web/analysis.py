@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genrescope.audio import Waveform, pieces
-from genrescope.audio.spectral import mel_spectrogram, to_db
+from genrescope.audio.spectral import mel_centres, mel_spectrogram, to_db
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.classifier.explain import Explanation, explain
 from genrescope.errors import InputError
+from genrescope.tagging.formats import TrackNames, read_names
 
 RATE = 16_000
 """Sampling rate of the picture and the sound, in Hz."""
-BANDS = 96
-"""Mel bands of the picture."""
+PICTURE, SOUND = "spectrogram.png", "audio.mp3"
+"""Names of the mel spectrogram, without axes, and of the model's input: mono, 16 kHz."""
+_BANDS = 96
 _WIDTH = 1200  # of the picture, at most
 _N_FFT, _HOP = 1024, 256
 # From silence to the loudest, dark to light so that it reads without colours, too.
@@ -38,7 +40,7 @@ class AnalysisOptions:
     vector
         The embedding, to find similar tracks by.
     show
-        The picture and the sound.
+        Folder for the picture (``PICTURE``) and the sound (``SOUND``); None makes neither.
     longest_s
         Longer files are refused, in s.
     explain_s
@@ -47,7 +49,7 @@ class AnalysisOptions:
 
     timeline: bool = False
     vector: bool = False
-    show: bool = False
+    show: Path | None = None
     longest_s: float = 900.0
     explain_s: float = 0.0
 
@@ -64,10 +66,8 @@ class UploadAnalysis:
         Length.
     timeline, vector
         See ``AnalysisOptions``; float16 (columns,).
-    picture
-        PNG of the mel spectrogram, without axes.
-    sound
-        MP3 of the model's input: mono, 16 kHz.
+    names
+        Title, artist and album by its tags.
     explanation
         What the answer rests on.
     """
@@ -76,8 +76,7 @@ class UploadAnalysis:
     seconds: float
     timeline: Timeline | None = None
     vector: NDArray[np.float16] | None = None
-    picture: bytes = b""
-    sound: bytes = b""
+    names: TrackNames = field(default_factory=TrackNames)
     explanation: Explanation | None = None
 
 
@@ -107,13 +106,16 @@ def analyse(classifier: Classifier, path: Path, wanted: AnalysisOptions) -> Uplo
     try:
         waveform = _waveform(path, wanted.longest_s)
         prediction, embedding = classifier.analyse(path)
+        if wanted.show is not None:
+            if picture := _picture(waveform):
+                (wanted.show / PICTURE).write_bytes(picture)
+            (wanted.show / SOUND).write_bytes(_sound(waveform))
         return UploadAnalysis(
             prediction=prediction,
             seconds=len(waveform) / RATE,
             timeline=classifier.timeline(path) if wanted.timeline else None,
             vector=embedding if wanted.vector else None,
-            picture=_picture(waveform) if wanted.show else b"",
-            sound=_sound(waveform) if wanted.show else b"",
+            names=_names(path),
             explanation=(
                 explain(classifier, path) if len(waveform) <= wanted.explain_s * RATE else None
             ),
@@ -122,9 +124,21 @@ def analyse(classifier: Classifier, path: Path, wanted: AnalysisOptions) -> Uplo
         raise type(error)(path.name, error.cause, error.remedy) from error
 
 
+def picture_edges() -> list[float]:
+    """Give the edges of the picture's rows, from its bottom to its top, in Hz."""
+    return [0.0, *mel_centres(RATE, _BANDS - 1).tolist(), RATE / 2]
+
+
 def minutes(count: float) -> str:
     """Write a number of minutes out."""
     return f"{count:g} minute{'' if count == 1 else 's'}"
+
+
+def _names(path: Path) -> TrackNames:
+    try:
+        return read_names(path)
+    except InputError:  # what can be decoded may have broken tags
+        return TrackNames()
 
 
 def _waveform(path: Path, longest_s: float) -> Waveform:
@@ -142,7 +156,7 @@ def _picture(waveform: Waveform) -> bytes:
     if len(waveform) <= _N_FFT // 2:
         return b""
     hop = max(_HOP, -(-len(waveform) // _WIDTH))
-    mel = mel_spectrogram(waveform, RATE, n_fft=_N_FFT, hop=hop, bands=BANDS)
+    mel = mel_spectrogram(waveform, RATE, n_fft=_N_FFT, hop=hop, bands=_BANDS)
     level = 1 + to_db(mel, factor=10) / 80  # 0 at -80 dB and less, 1 at the loudest
     image = Image.fromarray(np.round(255 * level.T[::-1]).astype(np.uint8)).convert("P")
     image.putpalette(_palette().tobytes())

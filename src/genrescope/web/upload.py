@@ -1,10 +1,8 @@
-"""Uploaded files: each in a folder of its own, whatever its name and client."""
+"""Uploaded files: the room that they take, and their names."""
 
 from __future__ import annotations
 
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -33,17 +31,11 @@ class Reservation:
         Whose it is.
     size
         In bytes: as large as the request says it is, or has become.
-    path
-        Of the file, once it has been received for the page.
-    asked
-        Whether the page has asked for its answer.
     """
 
     def __init__(self, uploads: Uploads, client: str, size: int) -> None:
         self._uploads, self._received = uploads, 0
         self.client, self.size = client, size
-        self.path: Path | None = None
-        self.asked = False
 
     def grow(self, size: int) -> None:
         """Take note of bytes that have come in.
@@ -59,10 +51,9 @@ class Reservation:
 
 
 class Uploads:
-    """What clients have sent and has not been answered.
+    """The room for files that clients have sent and that have not been analysed.
 
-    Files for the page lie here, each alone in its folder, until they are answered. No client can
-    take all the room: it is refused more while it has its share.
+    No client can take all of it: it is refused more while it has its share.
 
     Parameters
     ----------
@@ -70,15 +61,9 @@ class Uploads:
         Bytes that may be there; while it is less, another file is taken.
     share
         Bytes that may be one client's; likewise.
-
-    Attributes
-    ----------
-    paths
-        Of those that gradio may open.
     """
 
     def __init__(self, most: int, share: int) -> None:
-        self.paths: set[str] = set()
         self._most, self._share = most, share
         self._holds: list[Reservation] = []
 
@@ -91,8 +76,6 @@ class Uploads:
         FullError
             If there is none.
         """
-        # What gradio has deleted after a while takes none any more.
-        self._holds = [one for one in self._holds if one.path is None or one.path.exists()]
         size = int(request.headers.get("content-length", "0"))
         hold = Reservation(self, client_of(request.scope), size)
         self.check(hold)
@@ -100,8 +83,7 @@ class Uploads:
         try:
             yield hold
         finally:
-            if hold.path is None:
-                self._holds.remove(hold)
+            self._holds.remove(hold)
 
     def check(self, hold: Reservation) -> None:
         """Make sure that there is room beside the others'.
@@ -116,50 +98,23 @@ class Uploads:
         if own >= self._share or sum(other.size for other in others) >= self._most:
             raise FullError
 
-    def add(self, path: Path, hold: Reservation) -> None:
-        """Take note of a file that has been received."""
-        hold.path, hold.size = path, path.stat().st_size
-        self.paths.add(str(path))
 
-    def has(self, path: str) -> bool:
-        """Return whether a file was sent, and is not forgotten."""
-        return path in self.paths
-
-    def claim(self, path: str) -> bool:
-        """Claim a file for analysis; False if it was not uploaded, or is claimed already."""
-        for hold in self._holds:
-            if not hold.asked and hold.path is not None and str(hold.path) == path:
-                hold.asked = True
-                return hold.path.exists()
-        return False
-
-    def forget(self, path: str) -> None:
-        """Delete a file that was sent, and its folder."""
-        if path in self.paths:
-            self.paths.discard(path)
-            self._holds = [hold for hold in self._holds if str(hold.path) != path]
-            shutil.rmtree(Path(path).parent, ignore_errors=True)
-
-
-async def receive(request: Request, field: str, folder: Path, hold: Reservation) -> Path:
-    """Keep the one file of a ``multipart/form-data`` request.
+async def receive(request: Request, folder: Path, hold: Reservation) -> Path:
+    """Keep the one file of a ``multipart/form-data`` request, in its field ``file``.
 
     Parameters
     ----------
     request
         Whose body has not been read.
-    field
-        The form's field that holds the file.
     folder
-        A folder with a random name is made in it.
+        Of its own.
     hold
         The room that it takes.
 
     Returns
     -------
     path
-        The file, alone in that folder, under its own name as far as that is fit. The caller
-        deletes the folder.
+        The file, under its own name as far as that is fit.
 
     Raises
     ------
@@ -174,29 +129,23 @@ async def receive(request: Request, field: str, folder: Path, hold: Reservation)
         hold.grow(len(message.get("body", b"")))
         return message
 
-    own = folder / secrets.token_hex(16)
     try:
-        own.mkdir()
         async with Request(request.scope, counted).form(max_files=1, max_fields=10) as form:
-            sent = _file(form, field)
-            path = own / _name(sent.filename or "")
+            sent = _file(form)
+            path = folder / _name(sent.filename or "")
             async with await anyio.open_file(path, "xb") as file:
                 while block := await sent.read(_BLOCK):
                     await file.write(block)
             return path
     except OSError as error:
-        shutil.rmtree(own, ignore_errors=True)
         detail = f"The file cannot be kept here ({error.strerror}); try again later."
         raise HTTPException(507, detail) from error
-    except BaseException:
-        shutil.rmtree(own, ignore_errors=True)
-        raise
 
 
-def _file(form: FormData, field: str) -> UploadFile:
-    sent = form.get(field)
+def _file(form: FormData) -> UploadFile:
+    sent = form.get("file")
     if not isinstance(sent, UploadFile):
-        detail = f"There is no file: send it as multipart/form-data, in a field named {field}."
+        detail = "There is no file: send it as multipart/form-data, in a field named file."
         raise HTTPException(422, detail)
     return sent
 
