@@ -151,6 +151,12 @@ class Review:
             raise AppliedError(f"{len(busy)} of these rows have been applied already.")
         draft.states.update(dict.fromkeys(rows, ("waiting", "")))
 
+    def release(self, draft: Draft, rows: Iterable[int]) -> None:
+        """Let rows that were claimed, but not reached, be claimed again."""
+        for n in rows:
+            if draft.states[n][0] == "waiting":
+                del draft.states[n]
+
     def apply(
         self,
         draft: Draft,
@@ -198,18 +204,15 @@ class Review:
                 draft.states[n] = result.state, result.reason
                 yield result
 
+        progress(0, len(rows))
+        write_plan(file, self._root, chosen())
         try:
-            progress(0, len(rows))
-            write_plan(file, self._root, chosen())
             with Journal(self._journal, write=True) as journal:
                 entry = register_plan(journal, open_plan(file), preserve_mtime=preserve_mtime)
                 with closing(noted(apply_plan(journal, entry))) as results:
                     return _tally(results, len(rows), progress) | {"history": entry.number}
         finally:
             file.unlink(missing_ok=True)
-            for n in rows:
-                if draft.states[n][0] == "waiting":
-                    del draft.states[n]
 
     def resume(self, number: int, progress: Progress, *, undo: bool = False) -> dict[str, Any]:
         """Continue a plan of the history, or undo it; returns as ``apply``."""

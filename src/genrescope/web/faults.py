@@ -9,6 +9,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.tagging.review import AppliedError, NotFoundError
 from genrescope.web.analysis import TooLongError
 from genrescope.web.service import TooSlowError
 
@@ -25,7 +26,7 @@ _WORDS = {
     503: ("The server is busy", "Try again in a few seconds"),
     507: ("The server has no disk space left", "Try again later"),
 }
-_STATUS = {TooLongError: 413, TooSlowError: 504}
+_STATUS = {TooLongError: 413, TooSlowError: 504, NotFoundError: 404, AppliedError: 409}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def fault_of(error: Exception) -> Fault:
         status = _STATUS.get(type(error), 422)
         return Fault(status, f"{title[:1].upper()}{title[1:]}", f"{error.remedy}.", str(error))
     if isinstance(error, GenrescopeError):
-        return Fault(422, str(error), "", str(error))
+        return Fault(_STATUS.get(type(error), 422), str(error), "", str(error))
     if isinstance(error, HTTPException):
         return fault(error.status_code, str(error.detail))
     if isinstance(error, OSError):

@@ -79,7 +79,7 @@ async function showForm({ place, signal }) {
     if (job?.answer) {
       if (job.answer.note) sessionStorage.setItem(`note ${job.answer.plan}`, job.answer.note);
       location.hash = `#/review/${job.answer.plan}`;
-    } else if (job && !signal.aborted) place.append(form);
+    } else if (!signal.aborted) place.append(form);
   });
   place.replaceChildren(form);
 }
@@ -115,12 +115,13 @@ async function run(words, path, json, place, signal) {
   const bar = h("div", { class: "done" });
   const count = h("span", { class: "note" });
   let id = null;
-  const cancel = h(
-    "button",
-    { type: "button", class: "button", onclick: () => id && remove(`${ROOT}/jobs/${id}`).catch(() => {}) },
-    icon("close"),
-    "Stop",
-  );
+  let stopped = false;
+  const stopIt = () => {
+    stopped = true;
+    cancel.disabled = true;
+    if (id) remove(`${ROOT}/jobs/${id}`).catch(() => {}); // it may have ended by itself
+  };
+  const cancel = h("button", { type: "button", class: "button", onclick: stopIt }, icon("close"), "Stop");
   const progress = h("div", { class: "progress endless", role: "progressbar", "aria-label": words }, bar);
   const panel = h("div", { class: "panel job" }, h("p", {}, words, " ", count), progress, cancel);
   place.replaceChildren(panel);
@@ -133,16 +134,23 @@ async function run(words, path, json, place, signal) {
   };
   try {
     ({ id } = await post(path, json, signal));
+    if (stopped) stopIt();
     const state = await follow(`${ROOT}/jobs/${id}`, onstate, signal);
     panel.remove();
     if (state.state === "failed") place.append(failure(state.error));
-    if (state.state === "cancelled") place.append(h("p", { class: "panel" }, "Stopped. Each file is the old one or the new one."));
+    if (state.state === "cancelled") place.append(cancelled());
     return state;
   } catch (error) {
     panel.remove();
-    if (!signal.aborted) place.append(problem(error));
-    return null;
+    if (signal.aborted) return null;
+    const isGone = stopped && error.status === 404; // a stopped job is forgotten
+    place.append(isGone ? cancelled() : problem(error));
+    return isGone ? { state: "cancelled" } : null;
   }
+}
+
+function cancelled() {
+  return h("p", { class: "panel", role: "status" }, "Stopped. Each file is the old one or the new one.");
 }
 
 function failure({ title, remedy, detail }) {
