@@ -35,7 +35,7 @@ def make(folder: Path, *, seconds: float = 1.0) -> tuple[Path, Path]:
 
 def analyse(root: Path, catalogue: Path) -> None:
     """Scan a folder, and let every track be sure of a genre: chords by themselves are of none."""
-    classifier = genrescope.load(quality="fast")
+    classifier = genrescope.load()
     with Catalogue(catalogue, write=True) as opened:
         scan.survey(opened, root)
         for _ in scan.analyse(opened, classifier, root, 1):
@@ -60,7 +60,7 @@ def analyse(root: Path, catalogue: Path) -> None:
 def opened(root: Path, catalogue: Path) -> Library:
     """Open the library as `genrescope serve` does."""
     with Catalogue(catalogue) as found:
-        return Library(found, genrescope.load(quality="fast"), root)
+        return Library(found, genrescope.load(), root)
 
 
 def digests(root: Path) -> dict[str, tuple[str, int]]:
