@@ -34,7 +34,7 @@ export function show(answer, config, level = 1) {
         h("p", { class: "eyebrow" }, h("span", { class: "name" }, name), clock(answer.seconds)),
         h(`h${level}`, { class: "genre" }, heading(answer)),
         h("p", { class: "certainty" }, chip(answer.confidence_level), meaning(answer)),
-        answer.warnings.map((warning) => h("p", { class: "note warning" }, `${warning}.`)),
+        answer.warnings.map((warning) => h("p", { class: "note warning" }, `${capital(warning)}.`)),
       ),
       bars(answer, config),
     ),
@@ -106,7 +106,7 @@ export function failed(name, error) {
     { class: "answer failure", role: "alert" },
     name && h("p", { class: "eyebrow" }, h("span", { class: "name" }, name)),
     h("h1", {}, error.title),
-    h("p", { class: "remedy" }, error.remedy),
+    error.remedy && h("p", { class: "remedy" }, error.remedy),
     error.detail &&
       h("details", {}, h("summary", {}, "Details"), h("p", { class: "note" }, error.detail)),
   );
@@ -114,7 +114,7 @@ export function failed(name, error) {
 
 function meaning(answer) {
   const closest = `closest is ${answer.best}, ${percent(answer.confidence)}`;
-  return [answer.other && closest, answer.confidence_text].filter(Boolean).join("; ");
+  return [answer.confidence_text, answer.other && closest].filter(Boolean).join("; ");
 }
 
 function bars(answer, config) {
@@ -171,21 +171,22 @@ function plain(name) {
 
 function near(similar, part) {
   if (!similar?.length) return null;
-  const rows = similar.map((track) =>
-    h(
+  const rows = similar.map((track) => {
+    const name = track.title || track.path.replace(/^.*\//, "");
+    return h(
       "li",
       {},
-      playButton(() => sound(track.audio), track.title),
+      playButton(() => sound(track.audio), name),
       h(
         "span",
         { class: "track" },
-        h("span", { class: "track-title" }, track.title),
+        h("span", { class: "track-title", title: track.path }, name),
         track.artist && h("span", { class: "note" }, track.artist),
       ),
       h("span", { class: "track-genre" }, swatch(track.genre), track.genre ?? "none of these"),
       h("span", { class: "share", title: "Similarity" }, percent(track.similarity)),
-    ),
-  );
+    );
+  });
   return h("section", {}, h(part, {}, "Sounds like"), h("ol", { class: "tracks" }, rows));
 }
 
