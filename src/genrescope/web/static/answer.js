@@ -46,23 +46,25 @@ export function show(answer, config, level = 1) {
 
 /**
  * Keep the place of an answer that is not there yet.
- * Returns the element and `set(state, text, part)`: what is done, and how much of it, if known.
+ * Returns the element, `set(state, text, part)`: what is done, and how much of it, if known; and
+ * `rename(name)`.
  */
 export function pending(name, cancel) {
+  const label = h("span", { class: "name" });
   const state = h("h1", { class: "genre" });
   const text = h("p", { class: "certainty" });
   const done = h("div", { class: "done" });
-  const progress = h("div", { class: "progress", role: "progressbar", "aria-label": name }, done);
+  const progress = h("div", { class: "progress", role: "progressbar" }, done);
   const element = h(
     "article",
-    { class: "answer pending", "aria-label": `Answer for ${name}`, "aria-busy": "true" },
+    { class: "answer pending", "aria-busy": "true" },
     h(
       "div",
       { class: "verdict" },
       h(
         "div",
         { class: "verdict-words" },
-        h("p", { class: "eyebrow" }, h("span", { class: "name" }, name)),
+        h("p", { class: "eyebrow" }, label),
         state,
         text,
       ),
@@ -89,12 +91,18 @@ export function pending(name, cancel) {
     if (part === undefined) progress.removeAttribute("aria-valuenow");
     else progress.setAttribute("aria-valuenow", Math.round(100 * part));
   };
-  return { element, set };
+  const rename = (name) => {
+    label.textContent = name;
+    element.setAttribute("aria-label", `Answer for ${name}`);
+    progress.setAttribute("aria-label", `Progress of ${name}`);
+  };
+  rename(name);
+  return { element, set, rename };
 }
 
 /** Write the state of a job: what is done, and more about it. */
 export function words(state) {
-  if (state.state === "running") return ["Analysing", "It takes some seconds for each minute."];
+  if (state.state === "running") return ["Analysing", "A song takes a few seconds"];
   if (state.place > 1) return ["In the queue", `${state.place - 1} before this one`];
   return ["In the queue", "This one is next"];
 }
