@@ -151,7 +151,6 @@ def test_it_writes_only_to_tmp_and_to_the_volume_of_the_catalogue() -> None:
 @needs_page
 @pytest.mark.slow
 def test_the_health_check_passes_while_the_page_is_served_and_fails_after(tmp_path: Path) -> None:
-    pytest.importorskip("gradio")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
