@@ -31,7 +31,8 @@ export function deck(name, genre, onchange = () => {}) {
   });
 
   function draw() {
-    const on = audio !== null && !audio.paused;
+    if (audio === null) return; // a sound that has been left may still report that it is paused
+    const on = !audio.paused;
     toggle.replaceChildren(icon(on ? "pause" : "play"));
     toggle.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${name(current)}`);
     onchange(on ? current : null);

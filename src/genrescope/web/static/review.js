@@ -207,7 +207,7 @@ class Sheet {
     const total = left.reduce((sum, [, count]) => sum + count, 0);
     const note = sessionStorage.getItem(`note ${this.id}`);
     this.tabs = Object.entries(FILTERS).map(([name, [words]]) => {
-      const button = h("button", { type: "button", class: "button small", "aria-pressed": name === this.filter }, words);
+      const button = h("button", { type: "button", class: "button small", "aria-pressed": String(name === this.filter) }, words);
       button.addEventListener("click", () => {
         this.filter = name;
         this.tabs.forEach((tab) => tab.setAttribute("aria-pressed", tab === button));
@@ -314,7 +314,7 @@ class Sheet {
     const written = row.state === "written";
     const like = this.like(row).length;
     const button = (key, words, name, press, pressed) =>
-      h("button", { type: "button", class: "button small", "aria-pressed": pressed, "aria-label": `${words} ${file}`, disabled: written, title: `${words} (${key})`, onclick: press }, name);
+      h("button", { type: "button", class: "button small", "aria-pressed": pressed === undefined ? null : String(pressed), "aria-label": `${words} ${file}`, disabled: written, title: `${words} (${key})`, onclick: press }, name);
     const decide = (decision) => () => this.decide([row], row.decision === decision ? null : decision);
     element.className = `row ${row.decision ?? ""} ${row.state ?? ""}`;
     const had = element.contains(document.activeElement) && element !== document.activeElement;
