@@ -15,10 +15,10 @@ from typing import Any
 import filelock
 import httpx
 import pytest
-import reviewed_library
 import soundfile
 from starlette.testclient import TestClient
 
+import reviewed_library
 from genrescope.errors import GenrescopeError
 from genrescope.library.catalogue import Catalogue
 from genrescope.tagging import review as reviewing

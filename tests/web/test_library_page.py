@@ -115,13 +115,6 @@ def saved(page: Any, press: Callable[[], None]) -> tuple[str, bytes]:
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
-def is_playing(page: Any, name: str) -> None:
-    page.wait_for_selector(f'.deck button[aria-label="Pause {name}"]')
-    page.wait_for_function(
-        "!document.querySelector('.deck .time').textContent.startsWith('0:00 / 0:00')"
-    )
-
-
 def shoot(page: Any, name: str) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
@@ -161,7 +154,7 @@ def test_every_format_plays(visit: Callable[..., Any]) -> None:
             "n => document.querySelector(`.shelf-list [data-track='${n}']`).dataset.on === 'true'",
             arg=number,
         )
-        page.wait_for_function("Number(document.querySelector('.deck input').max) > 1")
+        page.wait_for_function("() => Number(document.querySelector('.deck input').max) > 1")
     page.locator(".deck .play").click()
     page.wait_for_selector('.deck button[aria-label^="Play "]')
     page.click('.deck button[aria-label="Close the player"]')
@@ -204,10 +197,10 @@ def test_a_lasso_makes_a_playlist(visit: Callable[..., Any], made: tuple[Path, P
     side = min(box["width"], box["height"]) - 2 * MARGIN
     right = box["x"] + box["width"] / 2 + (middle - 0.5) * side
     corners = [
-        (box["x"] + 2, box["y"] + 2),
-        (right, box["y"] + 2),
+        (right, box["y"] + 2),  # the map's own corners are round
         (right, box["y"] + box["height"] - 2),
         (box["x"] + 2, box["y"] + box["height"] - 2),
+        (box["x"] + 2, box["y"] + 2),
     ]
     page.click("text=Lasso")
     page.mouse.move(*corners[0])
