@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
@@ -281,10 +280,14 @@ def test_axe_finds_nothing_serious(visit: Callable[..., Any], view: str, scheme:
         page.locator(ROWS).first.focus()
         page.keyboard.press("e")
     shoot(page, f"{view}-{scheme}")
-    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run()")
-    serious = [one for one in found["violations"] if one["impact"] in {"serious", "critical"}]
-    assert not serious, json.dumps(serious, indent=1)[:3000]
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    assert [
+        (one["id"], node["target"], node["failureSummary"])
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+        for node in one["nodes"]
+    ] == []
 
 
 # The review.

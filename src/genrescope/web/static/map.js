@@ -261,7 +261,7 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
       lasso,
       tool("Zoom in", "+", () => zoom(ZOOM)),
       tool("Zoom out", "−", () => zoom(1 / ZOOM)),
-      tool("Show the whole map", "All", () => zoom(0)),
+      tool("All of the map", "All", () => zoom(0)),
     ),
   );
   const sized = new ResizeObserver(redraw);

@@ -342,7 +342,7 @@ class Sheet {
         button("a", "Accept", "Accept", decide("yes"), row.decision === "yes"),
         button("r", "Reject", "Reject", decide("no"), row.decision === "no"),
         button("e", "Edit", "Edit", () => this.edit(row)),
-        like > 1 && button("l", "All like", `All ${like} like this`, () => this.decideLike(row)),
+        like > 1 && button("l", `All ${like} like this:`, `All ${like} like this`, () => this.decideLike(row)),
       ),
     );
     if (had) element.focus({ preventScroll: true });
