@@ -32,6 +32,10 @@ export async function show(element, config) {
     const base = new URL(config.report, location.href);
     report.append(...["main", "body > footer"].flatMap((part) => content(read.querySelector(part), base)));
     explain(report);
+    for (const figure of report.querySelectorAll("section > figure")) {
+      figure.tabIndex = 0; // where the screen is narrow, it scrolls
+      figure.setAttribute("aria-label", figure.querySelector("img")?.alt ?? "");
+    }
     document.title = `${report.querySelector("h1")?.textContent ?? "Study"} · genrescope`;
   } catch (error) {
     if (error.name === "AbortError") return;
