@@ -59,7 +59,7 @@ export async function show(element, config, rest) {
 }
 
 function again() {
-  return h("p", {}, h("a", { class: "button", href: "#/review" }, "Make a new plan"));
+  return h("p", {}, h("a", { class: "button small", href: "#/review" }, "Make a new plan"));
 }
 
 // The options of a plan, as the server describes them.
@@ -215,6 +215,8 @@ class Sheet {
       });
       return button;
     });
+    const rest = (decision, words) =>
+      h("button", { type: "button", class: "button small", onclick: () => this.decide(this.undecided(), decision) }, words);
     return h(
       "div",
       { class: "sheet-head" },
@@ -223,19 +225,17 @@ class Sheet {
       total > 0 &&
         h(
           "details",
-          { class: "note" },
-          h("summary", {}, `${total} files are not to be written`),
+          { class: "note", open: !this.rows.length },
+          h("summary", {}, `${total} files are left alone`),
           h("ul", {}, left.map(([reason, count]) => h("li", {}, `${count}: ${reason}`))),
         ),
-      h("div", { class: "actions" }, this.tabs, h("a", { class: "button small", href: `${ROOT}/plans/${this.id}/plan.csv`, download: "plan.csv" }, icon("download"), "Plan CSV"), again().firstChild),
+      h("div", { class: "actions" }, this.tabs), h("div", { class: "actions" }, rest("yes", "Accept the rest"), rest("no", "Reject the rest"), h("a", { class: "button small", href: `${ROOT}/plans/${this.id}/plan.csv`, download: "plan.csv" }, icon("download"), "Plan CSV"), again().firstChild),
       this.rows.length > 0 &&
         h("p", { class: "note keys" }, "Keys: ", [["j", "next"], ["k", "previous"], ["a", "accept"], ["r", "reject"], ["e", "edit"], ["l", "all like this"], ["p", "play"]].map(([key, words]) => h("span", {}, h("kbd", {}, key), words))),
     );
   }
 
   foot() {
-    const all = (decision, words) =>
-      h("button", { type: "button", class: "button", onclick: () => this.decide(this.undecided(), decision) }, words);
     this.apply = h("button", { type: "button", class: "button primary", onclick: () => this.write() });
     this.keep = h("input", { type: "checkbox", id: "keep-time" });
     return h(
@@ -246,8 +246,6 @@ class Sheet {
         "div",
         { class: "sheet-bar" },
         this.summary,
-        all("yes", "Accept the rest"),
-        all("no", "Reject the rest"),
         h("label", { class: "note" }, this.keep, " Keep the files' time"),
         this.apply,
       ),
