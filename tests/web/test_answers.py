@@ -1,4 +1,4 @@
-"""Answers of the page: how they are followed, cancelled and forgotten; what the page begins with."""
+"""Answers of the page: followed, cancelled and forgotten; and what the page begins with."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ WORDS = {"title", "remedy", "detail"}
 @pytest.fixture(scope="module")
 def server(serve: Callable[..., Any]) -> Iterator[Server]:
     with serve("--workers", 2, "--max-minutes", 10, "--max-mb", 30) as server:
+        httpx.get(f"{server.address}/api/page", timeout=30)  # once the example is there
         yield server
 
 
