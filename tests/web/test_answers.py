@@ -170,7 +170,7 @@ def test_errors_have_words_for_people(
     found = fault_of(error)
     assert (found.status, found.title) == (status, title)
     assert remedy is None or found.remedy == remedy
-    assert "secret" not in str(found.response)
+    assert "secret" not in str(found)
 
 
 @pytest.fixture

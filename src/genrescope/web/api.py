@@ -7,23 +7,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
 from genrescope import __version__
-from genrescope.errors import GenrescopeError
 from genrescope.web.analysis import AnalysisOptions, UploadAnalysis
 from genrescope.web.clients import client_of
-from genrescope.web.faults import fault, fault_of
-from genrescope.web.queue import FullError
 from genrescope.web.results import result_values, track_values
 from genrescope.web.service import Service
 from genrescope.web.upload import Uploads, receive
 
-_AGAIN_S = "5"
 _GENRE = "Null where it is none of the model's genres."
 _OTHER = "Whether it is none of the model's genres."
 _BEST = "The most likely of the model's genres, also where it is none of them."
@@ -219,14 +212,6 @@ def make_router(service: Service, uploads: Uploads, folder: Path) -> APIRouter:
     return router
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Let every error of an application be a status and an ``ErrorResponse``."""
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(GenrescopeError, _genrescope_error)
-    app.add_exception_handler(FullError, _full)
-
-
 def _classify_response(
     service: Service, analysis: UploadAnalysis, name: str, top_k: int, similar: int
 ) -> ClassifyResponse:
@@ -235,22 +220,3 @@ def _classify_response(
         folder = service.library.folder
         near = [SimilarTrack(**track_values(t, folder)) for t in service.near(analysis, similar)]
     return ClassifyResponse(**result_values(analysis, name, top_k), similar=near)
-
-
-async def _http_error(_: Request, error: Any) -> JSONResponse:
-    return JSONResponse(fault_of(error).response, error.status_code, error.headers)
-
-
-async def _validation_error(_: Request, error: Any) -> JSONResponse:
-    text = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
-    return JSONResponse(fault(422, f"{text}.").response, 422)
-
-
-async def _genrescope_error(_: Request, error: Any) -> JSONResponse:
-    found = fault_of(error)
-    return JSONResponse(found.response, found.status)
-
-
-async def _full(_: Request, __: Any) -> JSONResponse:
-    text = "Too many requests are waiting; try again in a few seconds."
-    return JSONResponse(fault(503, text).response, 503, {"Retry-After": _AGAIN_S})

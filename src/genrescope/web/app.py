@@ -25,6 +25,7 @@ from genrescope.errors import GenrescopeError
 from genrescope.library.similar import Library
 from genrescope.web import api
 from genrescope.web.answers import Answers
+from genrescope.web.faults import add_error_handlers
 from genrescope.web.jobs import Jobs
 from genrescope.web.library import library_routes
 from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
@@ -125,7 +126,7 @@ def create_app(
         app.include_router(library_routes(library, kept.path, is_local=names is not None))
         if journal is not None:
             app.include_router(review_routes(library, kept.path, journal))
-    api.add_error_handlers(app)
+    add_error_handlers(app)
     return RequestGuard(
         app,
         size=limits.size,

@@ -45,8 +45,6 @@ class Job:
         Rises with every change.
     error
         Of a failed one: ``title``, ``remedy`` and ``detail``.
-    progress
-        ``done`` and ``total``, if the work reports any.
     stays
         Whether it is kept as long as the server lives.
     """
@@ -58,7 +56,6 @@ class Job:
     state: str = "waiting"
     version: int = 1
     error: dict[str, str] | None = None
-    progress: dict[str, int] | None = None
     stays: bool = False
     seen: float = field(default_factory=time.monotonic)
     size: int = _LEAST
@@ -130,11 +127,6 @@ class Jobs:
         """Note that a job waits no more."""
         self._set(job, "running")
 
-    def progressed(self, job: Job, done: int, total: int) -> None:
-        """Note how far a job is."""
-        job.progress = {"done": done, "total": total}
-        self._set(job, job.state)
-
     def find(self, name: str) -> Job:
         """Return a job by its id, which counts as a look at it.
 
@@ -165,7 +157,7 @@ class Jobs:
         -------
         state
             ``id``, ``name``, ``state``, ``version``, ``place`` in the queue (1 is next; None if it
-            does not wait), ``progress`` and ``error``.
+            does not wait) and ``error``.
         """
         end = time.monotonic() + wait_s
         while True:
@@ -178,14 +170,14 @@ class Jobs:
                 break
             await self._queue.changes.wait(left)
         job.seen = time.monotonic()
-        names = ("id", "name", "state", "version", "place", "progress", "error")
+        names = ("id", "name", "state", "version", "place", "error")
         return {name: getattr(job, name) for name in names}
 
     async def forget(self, job: Job) -> None:
         """Cancel a job if it waits or runs, and delete what is kept of it."""
-        if job.task is not None and not job.ended:
-            job.task.cancel()
-            await asyncio.wait({job.task})
+        if (task := job.task) is not None:
+            task.cancel()
+            await asyncio.wait({task})
         self._drop(job)
 
     async def sweep(self) -> None:
@@ -209,6 +201,7 @@ class Jobs:
         with suppress(OSError):
             held.close()
             job.size += sum(file.stat().st_size for file in job.folder.iterdir())
+        job.task = None  # a failed one holds what its functions held
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             found = fault_of(error)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import mimetypes
-import time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -164,9 +164,8 @@ class Page:
     async def _example_answer(self) -> Any:
         if self._example is None:
             return None
-        end = time.monotonic() + _EXAMPLE_S
-        while not self._example.ended and time.monotonic() < end:
-            await self._answers.state(self._example, self._example.version, 1)
+        if (task := self._example.task) is not None:
+            await asyncio.wait({task}, timeout=_EXAMPLE_S)
         return (await self._answers.state(self._example))["answer"]
 
 

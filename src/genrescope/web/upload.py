@@ -119,7 +119,9 @@ async def receive(request: Request, folder: Path, hold: Reservation) -> Path:
     Raises
     ------
     HTTPException
-        If the request holds no such file, or several (400, 422), or there is no room for it (507).
+        If the request holds no such file, or several (400, 422).
+    OSError
+        If the disk has no room for it.
     FullError
         If the client, or all together, have as much here as may be.
     """
@@ -129,17 +131,13 @@ async def receive(request: Request, folder: Path, hold: Reservation) -> Path:
         hold.grow(len(message.get("body", b"")))
         return message
 
-    try:
-        async with Request(request.scope, counted).form(max_files=1, max_fields=10) as form:
-            sent = _file(form)
-            path = folder / _name(sent.filename or "")
-            async with await anyio.open_file(path, "xb") as file:
-                while block := await sent.read(_BLOCK):
-                    await file.write(block)
-            return path
-    except OSError as error:
-        detail = f"The file cannot be kept here ({error.strerror}); try again later."
-        raise HTTPException(507, detail) from error
+    async with Request(request.scope, counted).form(max_files=1, max_fields=10) as form:
+        sent = _file(form)
+        path = folder / _name(sent.filename or "")
+        async with await anyio.open_file(path, "xb") as file:
+            while block := await sent.read(_BLOCK):
+                await file.write(block)
+        return path
 
 
 def _file(form: FormData) -> UploadFile:
