@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from math import inf
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -15,7 +14,7 @@ from genrescope.web.analysis import AnalysisOptions, UploadAnalysis
 from genrescope.web.clients import client_of
 from genrescope.web.results import result_values, track_values
 from genrescope.web.service import Service
-from genrescope.web.upload import Uploads, receive
+from genrescope.web.upload import Uploads
 
 _GENRE = "Null where it is none of the model's genres."
 _OTHER = "Whether it is none of the model's genres."
@@ -152,18 +151,8 @@ _BODY = {
 }
 
 
-def make_router(service: Service, uploads: Uploads, folder: Path) -> APIRouter:
-    """Make the routes for programs.
-
-    Parameters
-    ----------
-    service
-        The classifier and its queue.
-    uploads
-        Files that were sent and are not answered yet.
-    folder
-        For files while they are analysed.
-    """
+def make_router(service: Service, uploads: Uploads) -> APIRouter:
+    """Make the routes for programs."""
     router = APIRouter()
 
     @router.post(
@@ -184,12 +173,9 @@ def make_router(service: Service, uploads: Uploads, folder: Path) -> APIRouter:
         similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks, at most.")] = 5,
     ) -> ClassifyResponse:
         client = client_of(request.scope)
-        with (
-            service.queue.place(client),
-            uploads.hold(request) as hold,
-            TemporaryDirectory(dir=folder) as own,
-        ):
-            path = await receive(request, Path(own), hold)
+        with ExitStack() as held:
+            held.enter_context(service.queue.place(client))
+            path = await uploads.receive(request, held)
             wanted = AnalysisOptions(timeline=timeline, explain_s=inf if explain else 0)
             analysis = await service.analyse(path, client, wanted)
             return _classify_response(service, analysis, path.name, top_k, similar)

@@ -89,13 +89,11 @@ def create_app(
         raise GenrescopeError("The token must be of ASCII characters, with no blank at an end.")
     service = Service(classifier or Classifier.default(), limits, library)
     kept = ServerFolder()
-    folder = kept.path / "uploads"
-    folder.mkdir()
     keep_bytes = 1e6 * limits.keep_megabytes
     jobs = Jobs(service.queue, kept.path / "answers", limits.keep_s, keep_bytes)
     answers = Answers(service, jobs)
     room = max(4, limits.inside // 4) * limits.size
-    uploads = Uploads(room, room // 4)
+    uploads = Uploads(kept.path / "uploads", room, room // 4)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -119,8 +117,8 @@ def create_app(
         redoc_url=None,
     )
     page = Page(service, answers, report, writing=journal is not None)
-    app.include_router(api.make_router(service, uploads, folder))
-    app.include_router(answers.make_router(uploads, folder))
+    app.include_router(api.make_router(service, uploads))
+    app.include_router(answers.make_router(uploads))
     app.include_router(page.make_router())
     if library is not None:
         app.include_router(library_routes(library, kept.path, is_local=names is not None))

@@ -113,14 +113,14 @@ class Jobs:
         work
             Does it, and leaves the result in the job's folder; it calls ``started`` when it begins.
         held
-            Closed when the work has ended, however that is.
+            What is given back when the work has ended, however that is; taken over once it begins.
         """
         job = Job(name, client, self._folder / secrets.token_hex(16), stays=stays)
         job.folder.mkdir()
         self._jobs[job.id] = job
         job.task = asyncio.create_task(work(job))
         # Also where the task is cancelled before its first step, in which it would run no code.
-        job.task.add_done_callback(partial(self._end, job, held or ExitStack()))
+        job.task.add_done_callback(partial(self._end, job, held.pop_all() if held else None))
         return job
 
     def started(self, job: Job) -> None:
@@ -197,9 +197,10 @@ class Jobs:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _end(self, job: Job, held: ExitStack, task: asyncio.Task[None]) -> None:
+    def _end(self, job: Job, held: ExitStack | None, task: asyncio.Task[None]) -> None:
         with suppress(OSError):
-            held.close()
+            if held is not None:
+                held.close()
             job.size += sum(file.stat().st_size for file in job.folder.iterdir())
         job.task = None  # a failed one holds what its functions held
         error = None if task.cancelled() else task.exception()

@@ -135,15 +135,12 @@ class Page:
 
     async def _config(self) -> dict[str, Any]:
         limits, classifier = self._service.limits, self._service.classifier
+        megabytes, minutes = limits.megabytes, limits.minutes
         library, trained = self._service.library, classifier.config.trained
         first = next((name for name in _FIRST if name in self._report), None)
         return {
             "version": __version__,
-            "limits": {
-                "megabytes": limits.megabytes,
-                "minutes": limits.minutes,
-                "files": _FILES,
-            },
+            "limits": {"megabytes": megabytes, "minutes": minutes, "files": _FILES},
             "genres": classifier.genres,
             "samples": [{"name": name, "title": _TITLES[name]} for name in SAMPLES],
             "example": await self._example_answer(),
