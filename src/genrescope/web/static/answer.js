@@ -34,7 +34,7 @@ export function show(answer, config, level = 1) {
         h("p", { class: "eyebrow" }, h("span", { class: "name" }, name), clock(answer.seconds)),
         h(`h${level}`, { class: "genre" }, heading(answer)),
         h("p", { class: "certainty" }, chip(answer.confidence_level), meaning(answer)),
-        answer.warnings.map((warning) => h("p", { class: "note warning" }, `${warning}.`)),
+        answer.warnings.map((warning) => h("p", { class: "note warning" }, `${capital(warning)}.`)),
       ),
       bars(answer, config),
     ),
@@ -46,23 +46,25 @@ export function show(answer, config, level = 1) {
 
 /**
  * Keep the place of an answer that is not there yet.
- * Returns the element and `set(state, text, part)`: what is done, and how much of it, if known.
+ * Returns the element, `set(state, text, part)`: what is done, and how much of it, if known; and
+ * `rename(name)`.
  */
 export function pending(name, cancel) {
+  const label = h("span", { class: "name" });
   const state = h("h1", { class: "genre" });
   const text = h("p", { class: "certainty" });
   const done = h("div", { class: "done" });
-  const progress = h("div", { class: "progress", role: "progressbar", "aria-label": name }, done);
+  const progress = h("div", { class: "progress", role: "progressbar" }, done);
   const element = h(
     "article",
-    { class: "answer pending", "aria-label": `Answer for ${name}`, "aria-busy": "true" },
+    { class: "answer pending", "aria-busy": "true" },
     h(
       "div",
       { class: "verdict" },
       h(
         "div",
         { class: "verdict-words" },
-        h("p", { class: "eyebrow" }, h("span", { class: "name" }, name)),
+        h("p", { class: "eyebrow" }, label),
         state,
         text,
       ),
@@ -89,12 +91,18 @@ export function pending(name, cancel) {
     if (part === undefined) progress.removeAttribute("aria-valuenow");
     else progress.setAttribute("aria-valuenow", Math.round(100 * part));
   };
-  return { element, set };
+  const rename = (name) => {
+    label.textContent = name;
+    element.setAttribute("aria-label", `Answer for ${name}`);
+    progress.setAttribute("aria-label", `Progress of ${name}`);
+  };
+  rename(name);
+  return { element, set, rename };
 }
 
 /** Write the state of a job: what is done, and more about it. */
 export function words(state) {
-  if (state.state === "running") return ["Analysing", "It takes some seconds for each minute."];
+  if (state.state === "running") return ["Analysing", "A song takes a few seconds"];
   if (state.place > 1) return ["In the queue", `${state.place - 1} before this one`];
   return ["In the queue", "This one is next"];
 }
@@ -106,7 +114,7 @@ export function failed(name, error) {
     { class: "answer failure", role: "alert" },
     name && h("p", { class: "eyebrow" }, h("span", { class: "name" }, name)),
     h("h1", {}, error.title),
-    h("p", { class: "remedy" }, error.remedy),
+    error.remedy && h("p", { class: "remedy" }, error.remedy),
     error.detail &&
       h("details", {}, h("summary", {}, "Details"), h("p", { class: "note" }, error.detail)),
   );
@@ -114,7 +122,7 @@ export function failed(name, error) {
 
 function meaning(answer) {
   const closest = `closest is ${answer.best}, ${percent(answer.confidence)}`;
-  return [answer.other && closest, answer.confidence_text].filter(Boolean).join("; ");
+  return [answer.confidence_text, answer.other && closest].filter(Boolean).join("; ");
 }
 
 function bars(answer, config) {
@@ -171,21 +179,22 @@ function plain(name) {
 
 function near(similar, part) {
   if (!similar?.length) return null;
-  const rows = similar.map((track) =>
-    h(
+  const rows = similar.map((track) => {
+    const name = track.title || track.path.replace(/^.*\//, "");
+    return h(
       "li",
       {},
-      playButton(() => sound(track.audio), track.title),
+      playButton(() => sound(track.audio), name),
       h(
         "span",
         { class: "track" },
-        h("span", { class: "track-title" }, track.title),
+        h("span", { class: "track-title", title: track.path }, name),
         track.artist && h("span", { class: "note" }, track.artist),
       ),
       h("span", { class: "track-genre" }, swatch(track.genre), track.genre ?? "none of these"),
       h("span", { class: "share", title: "Similarity" }, percent(track.similarity)),
-    ),
-  );
+    );
+  });
   return h("section", {}, h(part, {}, "Sounds like"), h("ol", { class: "tracks" }, rows));
 }
 

@@ -72,13 +72,16 @@ export const one = view(async (element, config, id, open) => {
     go(all ?? "#/");
   };
   document.title = "Analysing · genrescope";
-  const waiting = pending(names.get(id) ?? "", cancel);
+  const waiting = pending(names.get(id) ?? "a file", cancel);
   waiting.set("In the queue", "");
   const place = h("div", { class: "place" }, waiting.element);
   const back = all && h("a", { class: "back", href: all }, icon("back"), "All files");
   element.append(open.intake({ folded: true }), ...(back ? [back] : []), place);
   try {
-    const onstate = (state) => waiting.set(...words(state));
+    const onstate = (state) => {
+      waiting.rename(state.name);
+      waiting.set(...words(state));
+    };
     const { state, name, error, answer } = await follow(path, onstate, open.signal);
     if (state === "done") {
       document.title = `${heading(answer)}: ${title(answer)} · genrescope`;

@@ -83,7 +83,9 @@ export function player(answer, name) {
       "aria-valuemin": 0,
       "aria-valuemax": Math.round(seconds),
     },
-    h("img", { class: "mel", src: answer.links.spectrogram, alt: "", draggable: "false" }),
+    answer.links.spectrogram // a clip may be too short for one
+      ? h("img", { class: "mel", src: answer.links.spectrogram, alt: "", draggable: "false" })
+      : h("div", { class: "mel" }),
     why?.drawing,
     frequencies(answer.spectrogram),
     strip?.drawing(),
