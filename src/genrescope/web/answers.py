@@ -17,7 +17,7 @@ from genrescope import SAMPLES, sample
 from genrescope.representations.embedding import Embedding
 from genrescope.web.analysis import AnalysisOptions
 from genrescope.web.clients import client_of
-from genrescope.web.jobs import Job, Jobs
+from genrescope.web.jobs import AnswerJob, AnswerJobs
 from genrescope.web.results import JSON, write_answer
 from genrescope.web.service import Service
 from genrescope.web.upload import Uploads
@@ -28,7 +28,7 @@ _NO_STORE = {"cache-control": "no-store"}
 _File = Literal["spectrogram.png", "audio.mp3", "answer.json", "answer.csv"]
 
 
-class Answers:
+class AnswerMaker:
     """Makes answers.
 
     Parameters
@@ -39,20 +39,20 @@ class Answers:
         Where they are kept.
     """
 
-    def __init__(self, service: Service, jobs: Jobs) -> None:
+    def __init__(self, service: Service, jobs: AnswerJobs) -> None:
         self._service, self._jobs = service, jobs
         embedder = service.classifier.representation.embedder
         self._explain_s = _EXPLAINED_S if isinstance(embedder, Embedding) else 0
 
     def begin(
         self, path: Path, client: str, *, held: ExitStack | None = None, stays: bool = False
-    ) -> Job:
-        """Begin an answer; see ``Jobs.begin``."""
+    ) -> AnswerJob:
+        """Begin an answer; see ``AnswerJobs.begin``."""
         work = partial(self._answer, path)
         return self._jobs.begin(path.name, client, work, held=held, stays=stays)
 
-    async def state(self, job: Job, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
-        """Give the state of an answer, with the answer once it is done; see ``Jobs.follow``."""
+    async def state(self, job: AnswerJob, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+        """Give an answer's state, with the answer once it is done; see ``AnswerJobs.follow``."""
         state = await self._jobs.follow(job, since, wait_s)
         answer = None
         if state["state"] == "done":
@@ -119,7 +119,7 @@ class Answers:
 
         return router
 
-    async def _answer(self, path: Path, job: Job) -> None:
+    async def _answer(self, path: Path, job: AnswerJob) -> None:
         analysis = await self._service.analyse(
             path,
             job.client,

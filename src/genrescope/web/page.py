@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 
 from genrescope import SAMPLES, __version__, sample
 from genrescope.errors import InputError
-from genrescope.web.answers import Answers
-from genrescope.web.jobs import Job
+from genrescope.web.answers import AnswerMaker
+from genrescope.web.jobs import AnswerJob
 from genrescope.web.results import calibration
 from genrescope.web.service import Service
 
@@ -65,7 +65,7 @@ class _StaticFile:
         return Response(content, headers=headers, media_type=self.kind)
 
 
-class Page:
+class WebPage:
     """The page.
 
     Files are known when it is made: no name that is asked for is ever put together to a path.
@@ -86,7 +86,7 @@ class Page:
     """
 
     def __init__(
-        self, service: Service, answers: Answers, report: Path | None, *, writing: bool
+        self, service: Service, answers: AnswerMaker, report: Path | None, *, writing: bool
     ) -> None:
         self._service, self._answers, self._writing = service, answers, writing
         folder = Path(str(files("genrescope.web"))) / "static"
@@ -96,7 +96,7 @@ class Page:
             if path.is_file()
         }
         self._report = {} if report is None else _report_files(report)
-        self._example: Job | None = None
+        self._example: AnswerJob | None = None
 
     def begin_example(self) -> None:
         """Begin the answer that the page shows first."""

@@ -12,7 +12,7 @@ class FullError(Exception):
     """The queue is full."""
 
 
-class Changes:
+class ChangeSignal:
     """Wakes all who wait for a change."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class FairQueue:
     """
 
     def __init__(self, at_once: int, most: int) -> None:
-        self.changes = Changes()
+        self.changes = ChangeSignal()
         self._free, self._most = at_once, most
         self._waiting: OrderedDict[str, deque[tuple[str, asyncio.Future[None]]]] = OrderedDict()
         self._of_client: Counter[str] = Counter()
