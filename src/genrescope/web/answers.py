@@ -17,7 +17,7 @@ from genrescope import SAMPLES, sample
 from genrescope.representations.embedding import Embedding
 from genrescope.web.analysis import AnalysisOptions
 from genrescope.web.clients import client_of
-from genrescope.web.jobs import AnswerJob, AnswerJobs
+from genrescope.web.jobs import ServerJob, ServerJobs
 from genrescope.web.results import JSON, write_answer
 from genrescope.web.service import Service
 from genrescope.web.upload import Uploads
@@ -39,20 +39,20 @@ class AnswerMaker:
         Where they are kept.
     """
 
-    def __init__(self, service: Service, jobs: AnswerJobs) -> None:
+    def __init__(self, service: Service, jobs: ServerJobs) -> None:
         self._service, self._jobs = service, jobs
         embedder = service.classifier.representation.embedder
         self._explain_s = _EXPLAINED_S if isinstance(embedder, Embedding) else 0
 
     def begin(
         self, path: Path, client: str, *, held: ExitStack | None = None, stays: bool = False
-    ) -> AnswerJob:
-        """Begin an answer; see ``AnswerJobs.begin``."""
+    ) -> ServerJob:
+        """Begin an answer; see ``ServerJobs.begin``."""
         work = partial(self._answer, path)
         return self._jobs.begin(path.name, client, work, held=held, stays=stays)
 
-    async def state(self, job: AnswerJob, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
-        """Give an answer's state, with the answer once it is done; see ``AnswerJobs.follow``."""
+    async def state(self, job: ServerJob, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+        """Give an answer's state, with the answer once it is done; see ``ServerJobs.follow``."""
         state = await self._jobs.follow(job, since, wait_s)
         answer = None
         if state["state"] == "done":
@@ -119,7 +119,7 @@ class AnswerMaker:
 
         return router
 
-    async def _answer(self, path: Path, job: AnswerJob) -> None:
+    async def _answer(self, path: Path, job: ServerJob) -> None:
         analysis = await self._service.analyse(
             path,
             job.client,

@@ -26,7 +26,7 @@ from genrescope.library.similar import Library
 from genrescope.web import api
 from genrescope.web.answers import AnswerMaker
 from genrescope.web.faults import add_error_handlers
-from genrescope.web.jobs import AnswerJobs
+from genrescope.web.jobs import ServerJobs
 from genrescope.web.library import library_routes
 from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
 from genrescope.web.page import WebPage
@@ -90,7 +90,7 @@ def create_app(
     service = Service(classifier or Classifier.default(), limits, library)
     kept = ServerFolder()
     keep_bytes = 1e6 * limits.keep_megabytes
-    jobs = AnswerJobs(service.queue, kept.path / "answers", limits.keep_s, keep_bytes)
+    jobs = ServerJobs(service.queue, kept.path / "answers", limits.keep_s, keep_bytes)
     answers = AnswerMaker(service, jobs)
     room = max(4, limits.inside // 4) * limits.size
     uploads = Uploads(kept.path / "uploads", room, room // 4)

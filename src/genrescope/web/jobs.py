@@ -26,7 +26,7 @@ _DONE = frozenset({"done", "failed", "cancelled"})
 
 
 @dataclass(eq=False)
-class AnswerJob:
+class ServerJob:
     """A job and its result.
 
     Attributes
@@ -68,10 +68,10 @@ class AnswerJob:
         return self.state in _DONE
 
 
-Work = Callable[[AnswerJob], Coroutine[Any, Any, None]]
+Work = Callable[[ServerJob], Coroutine[Any, Any, None]]
 
 
-class AnswerJobs:
+class ServerJobs:
     """The jobs of a server.
 
     They are kept for a while after their clients have last asked for them, and only as long as all
@@ -92,7 +92,7 @@ class AnswerJobs:
     def __init__(self, queue: FairQueue, folder: Path, keep_s: float, keep_bytes: float) -> None:
         self._queue, self._folder = queue, folder
         self._keep_s, self._keep_bytes = keep_s, keep_bytes
-        self._jobs: dict[str, AnswerJob] = {}  # oldest first
+        self._jobs: dict[str, ServerJob] = {}  # oldest first
         folder.mkdir()
 
     def begin(
@@ -103,19 +103,19 @@ class AnswerJobs:
         *,
         held: ExitStack | None = None,
         stays: bool = False,
-    ) -> AnswerJob:
+    ) -> ServerJob:
         """Begin a job.
 
         Parameters
         ----------
         name, client, stays
-            See ``AnswerJob``.
+            See ``ServerJob``.
         work
             Does it, and leaves the result in the job's folder; it calls ``started`` when it begins.
         held
             What is given back when the work has ended, however that is; taken over once it begins.
         """
-        job = AnswerJob(name, client, self._folder / secrets.token_hex(16), stays=stays)
+        job = ServerJob(name, client, self._folder / secrets.token_hex(16), stays=stays)
         job.folder.mkdir()
         self._jobs[job.id] = job
         job.task = asyncio.create_task(work(job))
@@ -123,11 +123,11 @@ class AnswerJobs:
         job.task.add_done_callback(partial(self._end, job, held.pop_all() if held else None))
         return job
 
-    def started(self, job: AnswerJob) -> None:
+    def started(self, job: ServerJob) -> None:
         """Note that a job waits no more."""
         self._set(job, "running")
 
-    def find(self, name: str) -> AnswerJob:
+    def find(self, name: str) -> ServerJob:
         """Return a job by its id, which counts as a look at it.
 
         Raises
@@ -141,7 +141,7 @@ class AnswerJobs:
         job.seen = time.monotonic()
         return job
 
-    async def follow(self, job: AnswerJob, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+    async def follow(self, job: ServerJob, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
         """Give the state of a job, as soon as it is newer than a known one.
 
         Parameters
@@ -173,7 +173,7 @@ class AnswerJobs:
         names = ("id", "name", "state", "version", "place", "error")
         return {name: getattr(job, name) for name in names}
 
-    async def forget(self, job: AnswerJob) -> None:
+    async def forget(self, job: ServerJob) -> None:
         """Cancel a job if it waits or runs, and delete what is kept of it."""
         if (task := job.task) is not None:
             task.cancel()
@@ -197,7 +197,7 @@ class AnswerJobs:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _end(self, job: AnswerJob, held: ExitStack | None, task: asyncio.Task[None]) -> None:
+    def _end(self, job: ServerJob, held: ExitStack | None, task: asyncio.Task[None]) -> None:
         with suppress(OSError):
             if held is not None:
                 held.close()
@@ -212,7 +212,7 @@ class AnswerJobs:
         self._set(job, "cancelled" if task.cancelled() else "failed" if error else "done")
         self._make_room()
 
-    def _set(self, job: AnswerJob, state: str) -> None:
+    def _set(self, job: ServerJob, state: str) -> None:
         job.state = state
         job.version += 1
         self._queue.changes.notify()
@@ -229,6 +229,6 @@ class AnswerJobs:
             sizes[client] -= oldest.size
             self._drop(oldest)
 
-    def _drop(self, job: AnswerJob) -> None:
+    def _drop(self, job: ServerJob) -> None:
         self._jobs.pop(job.id, None)
         shutil.rmtree(job.folder, ignore_errors=True)

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from genrescope import SAMPLES, __version__, sample
 from genrescope.errors import InputError
 from genrescope.web.answers import AnswerMaker
-from genrescope.web.jobs import AnswerJob
+from genrescope.web.jobs import ServerJob
 from genrescope.web.results import calibration
 from genrescope.web.service import Service
 
@@ -96,7 +96,7 @@ class WebPage:
             if path.is_file()
         }
         self._report = {} if report is None else _report_files(report)
-        self._example: AnswerJob | None = None
+        self._example: ServerJob | None = None
 
     def begin_example(self) -> None:
         """Begin the answer that the page shows first."""
