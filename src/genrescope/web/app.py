@@ -123,7 +123,7 @@ def create_app(
     if library is not None:
         app.include_router(library_routes(library, kept.path, is_local=names is not None))
         if journal is not None:
-            app.include_router(review_routes(library, kept.path, journal))
+            app.include_router(review_routes(library, kept.path, journal, jobs))
     add_error_handlers(app)
     return RequestGuard(
         app,

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.tagging.review import AppliedError, NotFoundError
 from genrescope.web.analysis import TooLongError
 from genrescope.web.queue import FullError
 from genrescope.web.service import TooSlowError
@@ -29,7 +30,7 @@ _WORDS = {
     503: ("The server is busy", "Try again in a few seconds"),
     507: ("The server has no disk space left", "Try again later"),
 }
-_STATUS = {TooLongError: 413, TooSlowError: 504}
+_STATUS = {TooLongError: 413, TooSlowError: 504, NotFoundError: 404, AppliedError: 409}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def fault_of(error: Exception) -> Fault:
             words = f"{title[:1].upper()}{title[1:]}", f"{error.remedy}."
             return Fault(status, *words, str(error))
         case GenrescopeError():
-            return Fault(422, str(error), "", str(error))
+            return Fault(_STATUS.get(type(error), 422), str(error), "", str(error))
         case RequestValidationError():
             faults = (f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
             status, detail = 422, f"{'; '.join(faults)}."

@@ -45,6 +45,8 @@ class ServerJob:
         Rises with every change.
     error
         Of a failed one: ``title``, ``remedy`` and ``detail``.
+    progress
+        ``done`` and ``total``, if the work reports any.
     stays
         Whether it is kept as long as the server lives.
     """
@@ -56,6 +58,7 @@ class ServerJob:
     state: str = "waiting"
     version: int = 1
     error: dict[str, str] | None = None
+    progress: dict[str, int] | None = None
     stays: bool = False
     seen: float = field(default_factory=time.monotonic)
     size: int = _LEAST
@@ -127,6 +130,11 @@ class ServerJobs:
         """Note that a job waits no more."""
         self._set(job, "running")
 
+    def progressed(self, job: ServerJob, done: int, total: int) -> None:
+        """Note how far a job is."""
+        job.progress = {"done": done, "total": total}
+        self._set(job, job.state)
+
     def find(self, name: str) -> ServerJob:
         """Return a job by its id, which counts as a look at it.
 
@@ -157,7 +165,7 @@ class ServerJobs:
         -------
         state
             ``id``, ``name``, ``state``, ``version``, ``place`` in the queue (1 is next; None if it
-            does not wait) and ``error``.
+            does not wait), ``progress`` and ``error``.
         """
         end = time.monotonic() + wait_s
         while True:
@@ -170,7 +178,7 @@ class ServerJobs:
                 break
             await self._queue.changes.wait(left)
         job.seen = time.monotonic()
-        names = ("id", "name", "state", "version", "place", "error")
+        names = ("id", "name", "state", "version", "place", "progress", "error")
         return {name: getattr(job, name) for name in names}
 
     async def forget(self, job: ServerJob) -> None:
