@@ -113,23 +113,22 @@ class Review:
         draft
             Of ``plan``.
         left
-            Whether to include those that are left alone for another reason than a review.
+            Whether to include those that are left alone.
 
         Returns
         -------
         rows
             What ``Step`` holds, but the stamp; and ``n``, the row's number; ``track``, its row in
-            the library or None; ``album``, its folder; ``state`` and ``why`` once it was applied.
+            the library or None; ``state`` and ``why``, of ``ApplyResult``, once it was applied.
         """
         names = [one.name for one in fields(Step) if one.name != "stamp"]
         rows = []
         for n, step in enumerate(_steps(draft)):
-            if left or step.action != "leave" or step.reason.startswith("review"):
-                row = {name: getattr(step, name) for name in names}
+            if left or step.action != "leave":
                 state, why = draft.states.get(n, (None, None))
-                track, album = self._numbers.get(step.path), step.path.rpartition("/")[0]
                 rows.append(
-                    row | {"n": n, "track": track, "album": album, "state": state} | {"why": why}
+                    {name: getattr(step, name) for name in names}
+                    | {"n": n, "track": self._numbers.get(step.path), "state": state, "why": why}
                 )
         return rows
 
@@ -151,6 +150,12 @@ class Review:
         if busy:
             raise AppliedError(f"{len(busy)} of these rows have been applied already.")
         draft.states.update(dict.fromkeys(rows, ("waiting", "")))
+
+    def release(self, draft: Draft, rows: Iterable[int]) -> None:
+        """Let rows that were claimed, but not reached, be claimed again."""
+        for n in rows:
+            if draft.states[n][0] == "waiting":
+                del draft.states[n]
 
     def apply(
         self,
@@ -199,18 +204,15 @@ class Review:
                 draft.states[n] = result.state, result.reason
                 yield result
 
+        progress(0, len(rows))
+        write_plan(file, self._root, chosen())
         try:
-            progress(0, len(rows))
-            write_plan(file, self._root, chosen())
             with Journal(self._journal, write=True) as journal:
                 entry = register_plan(journal, open_plan(file), preserve_mtime=preserve_mtime)
                 with closing(noted(apply_plan(journal, entry))) as results:
                     return _tally(results, len(rows), progress) | {"history": entry.number}
         finally:
             file.unlink(missing_ok=True)
-            for n in rows:
-                if draft.states[n][0] == "waiting":
-                    del draft.states[n]
 
     def resume(self, number: int, progress: Progress, *, undo: bool = False) -> dict[str, Any]:
         """Continue a plan of the history, or undo it; returns as ``apply``."""

@@ -28,7 +28,7 @@ from starlette.exceptions import HTTPException
 
 from genrescope.audio import pieces
 from genrescope.audio.formats import looks_like_audio
-from genrescope.errors import GenrescopeError, InputError, one_line
+from genrescope.errors import InputError, one_line
 from genrescope.io import to_json
 from genrescope.library.contents import columns, contents, playlist
 from genrescope.library.map import place
@@ -81,7 +81,7 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
     is_local
         Whether only this machine can connect: only then may a playlist hold absolute paths.
     """
-    shelf = _Shelf(library, folder)
+    shelf = _Shelf(library, folder, is_local=is_local)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -129,10 +129,7 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
             raise HTTPException(404, "There is no such track.")
         if wanted.absolute and not is_local:
             raise HTTPException(403, "Whole paths are given only on the server's own machine.")
-        try:
-            text = playlist(library, wanted.name, wanted.tracks, absolute=wanted.absolute)
-        except InputError as error:
-            raise HTTPException(422, str(error)) from None
+        text = playlist(library, wanted.name, wanted.tracks, absolute=wanted.absolute)
         name = quote(one_line(wanted.name))
         return Response(
             text,
@@ -182,15 +179,13 @@ async def read_json(request: Request, kind: TypeAdapter[_Value]) -> _Value:
             f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:5]
         )
         raise HTTPException(422, f"{text}.") from None
-    except GenrescopeError as error:
-        raise HTTPException(422, str(error)) from None
 
 
 class _Shelf:
     # What is shown of a library. All is computed when it is asked for, once.
 
-    def __init__(self, library: Library, folder: Path) -> None:
-        self._library = library
+    def __init__(self, library: Library, folder: Path, *, is_local: bool) -> None:
+        self._library, self._is_local = library, is_local
         self._root = library.folder.resolve()
         self._folder = Path(tempfile.mkdtemp(prefix="library-", dir=folder))
         self._names: list[TrackNames] = []
@@ -213,7 +208,7 @@ class _Shelf:
 
     @cached_property
     def contents(self) -> dict[str, Any]:
-        return contents(self._library)
+        return {**contents(self._library), "absolute": self._is_local}
 
     @cached_property
     def columns(self) -> dict[str, Any]:
@@ -260,9 +255,9 @@ class _Shelf:
         try:
             self._decoder.do(_convert, path, out, timeout_s=_CONVERT_S)
         except InputError as error:
-            raise HTTPException(422, f"{error.cause}. {error.remedy}.") from None
+            raise InputError(path.name, error.cause, error.remedy) from None
         except (CrashedError, TimeoutError):
-            raise HTTPException(422, "It cannot be decoded.") from None
+            raise InputError(path.name, "it cannot be decoded", "Convert or replace it") from None
         except OSError as error:
             raise HTTPException(507, f"No room for its sound ({error.strerror}).") from None
         self._converted[number] = out

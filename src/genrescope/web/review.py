@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import json
 import tempfile
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,16 +20,18 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from starlette.exceptions import HTTPException
 
-from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.similar import Library
 from genrescope.tagging.formats import is_genre
 from genrescope.tagging.policy import Policy
-from genrescope.tagging.review import AppliedError, NotFoundError, Progress, Review
+from genrescope.tagging.review import Progress, Review
 from genrescope.taxonomy import load_taxonomy
+from genrescope.web.clients import client_of
+from genrescope.web.jobs import ServerJob, ServerJobs
 from genrescope.web.library import check_header, json_response, read_json
 
-_KEPT = 50  # jobs
 _WAIT_S = 20.0
+_REPORT_S = 0.1  # between two reports of progress
+_RESULT = "result.json"
 _PlanOptions: Any = pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))(
     Policy
 )
@@ -64,7 +66,7 @@ class ApplyRequest(BaseModel):
     preserve_mtime: bool = False
 
 
-def review_routes(library: Library, folder: Path, journal: Path) -> APIRouter:
+def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJobs) -> APIRouter:
     """Make the routes below ``/api/library`` that change tags, and those that show changes.
 
     Parameters
@@ -75,18 +77,28 @@ def review_routes(library: Library, folder: Path, journal: Path) -> APIRouter:
         For plans; the server deletes it when it ends.
     journal
         Of the changes: the one of ``genrescope tag``, which can undo them, too.
+    jobs
+        Of the server; changes are jobs, one at a time.
     """
     review = Review(library, Path(tempfile.mkdtemp(prefix="plans-", dir=folder)), journal)
-    jobs = _Jobs()
+    turn = asyncio.Lock()
+    router = APIRouter(prefix="/api/library", tags=["review"])
 
-    @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            await jobs.close()
+    async def show(job: ServerJob, since: int = -1, wait_s: float = 0) -> Response:
+        state = await jobs.follow(job, since, wait_s)
+        done = state["state"] == "done"
+        answer = json.loads((job.folder / _RESULT).read_bytes()) if done else None
+        return json_response({**state, "answer": answer})
 
-    router = APIRouter(prefix="/api/library", tags=["review"], lifespan=lifespan)
+    async def begin(
+        name: str, request: Request, work: _Work, held: ExitStack | None = None
+    ) -> Response:
+        run = partial(_run, jobs, turn, work)
+        job = jobs.begin(name, client_of(request.scope), run, held=held)
+        answer = await show(job)
+        answer.status_code = 202
+        answer.headers["location"] = f"/api/library/jobs/{job.id}"
+        return answer
 
     @router.get("/plan", summary="Options of a plan, and names of genres")
     async def options() -> Response:
@@ -100,26 +112,25 @@ def review_routes(library: Library, folder: Path, journal: Path) -> APIRouter:
             draft = review.plan(policy, progress)
             return {"plan": draft.key, "counts": draft.counts, "note": draft.note}
 
-        return jobs.begin("plan", make)
+        return await begin("plan", request, make)
 
     @router.get("/plans/{key}", summary="The rows of a plan")
     async def rows(
         key: str,
         left: Annotated[bool, Query(description="Include the files that are left alone.")] = False,
     ) -> Response:
-        draft = _found(review.draft, key)
+        draft = review.draft(key)
         found = await to_thread.run_sync(partial(review.rows, draft, left=left))
         return json_response({"id": draft.key, "counts": draft.counts, "rows": found})
 
     @router.get("/plans/{key}/plan.csv", summary="A plan as `genrescope tag apply` reads it")
     async def plan_file(key: str) -> Response:
-        file = _found(review.draft, key).file
-        return FileResponse(file, filename="plan.csv", media_type="text/csv")
+        return FileResponse(review.draft(key).file, filename="plan.csv", media_type="text/csv")
 
     @router.post("/plans/{key}/apply", status_code=202, summary="Apply rows of a plan")
     async def apply(key: str, request: Request) -> Response:
         wanted = await read_json(request, TypeAdapter(ApplyRequest))
-        draft = _found(review.draft, key)
+        draft = review.draft(key)
         if len({row.n for row in wanted.rows}) < len(wanted.rows):
             raise HTTPException(422, "A row is named twice.")
         rows = {
@@ -129,9 +140,11 @@ def review_routes(library: Library, folder: Path, journal: Path) -> APIRouter:
         }
         if not rows:
             raise HTTPException(422, "No row is to be written.")
-        _found(review.claim, draft, rows)
+        review.claim(draft, rows)
+        held = ExitStack()
+        held.callback(review.release, draft, rows)
         work = partial(review.apply, draft, rows, preserve_mtime=wanted.preserve_mtime)
-        return jobs.begin("apply", work)
+        return await begin("apply", request, work, held)
 
     @router.get("/jobs/{key}", summary="The state of a job")
     async def state(
@@ -139,12 +152,12 @@ def review_routes(library: Library, folder: Path, journal: Path) -> APIRouter:
         wait: Annotated[float, Query(ge=0, le=_WAIT_S, description="For a change, in s.")] = 0,
         since: Annotated[int, Query(description="The version that is known.")] = -1,
     ) -> Response:
-        return await jobs.state(key, wait, since)
+        return await show(jobs.find(key), since, wait)
 
     @router.delete("/jobs/{key}", status_code=204, summary="Stop a job between two files")
     async def stop(key: str, request: Request) -> None:
         check_header(request)
-        jobs.job(key).is_cancelled = True
+        await jobs.forget(jobs.find(key))
 
     @router.get("/history", summary="Plans that have been applied, the newest first")
     async def history() -> Response:
@@ -152,120 +165,50 @@ def review_routes(library: Library, folder: Path, journal: Path) -> APIRouter:
 
     @router.get("/history/{number}", summary="The changes of a plan of the history")
     async def changes(number: int) -> Response:
-        return json_response(await to_thread.run_sync(_found, review.changes, number))
+        return json_response(await to_thread.run_sync(review.changes, number))
 
     @router.post("/history/{number}/{what}", status_code=202, summary="Undo or resume a plan")
     async def resume(number: int, what: Literal["undo", "resume"], request: Request) -> Response:
         await read_json(request, TypeAdapter(dict[str, None]))
-        await to_thread.run_sync(_found, review.changes, number)
-        return jobs.begin(what, partial(review.resume, number, undo=what == "undo"))
+        await to_thread.run_sync(review.changes, number)  # refuses those of other libraries
+        return await begin(what, request, partial(review.resume, number, undo=what == "undo"))
 
     return router
 
 
-class _StopJob(Exception):  # noqa: N818  not an error
+_Work = Callable[[Progress], dict[str, Any]]
+
+
+class _StopWork(Exception):  # noqa: N818  not an error
     pass
 
 
-@dataclass
-class _Job:
-    # The version changes whenever something else does.
-    name: str
-    key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-    state: str = "waiting"  # then running; and done, failed or cancelled
-    version: int = 0
-    is_cancelled: bool = False
-    progress: dict[str, int] = field(default_factory=dict)
-    error: dict[str, str] | None = None
-    answer: dict[str, Any] | None = None
+async def _run(jobs: ServerJobs, turn: asyncio.Lock, work: _Work, job: ServerJob) -> None:
+    # In a thread, which a cancelled job leaves to end between two files.
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+    reported = 0.0
 
-    def enter(self, state: str) -> None:
-        self.state = state
-        self.version += 1
+    def progress(done: int, total: int) -> None:
+        nonlocal reported
+        if stop.is_set():
+            raise _StopWork
+        if (now := time.monotonic()) > reported + _REPORT_S:
+            reported = now
+            loop.call_soon_threadsafe(jobs.progressed, job, done, total)
 
-    def step(self, done: int, total: int) -> None:
-        if self.is_cancelled:
-            raise _StopJob
-        self.progress = {"done": done, "total": total}
-        self.version += 1
-
-    def shown(self) -> Response:
-        names = ("name", "state", "version", "progress", "error", "answer")
-        return json_response({"id": self.key} | {name: getattr(self, name) for name in names})
-
-
-class _Jobs:
-    # One is worked on at a time.
-
-    def __init__(self) -> None:
-        self._jobs: OrderedDict[str, _Job] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._turn = asyncio.Lock()
-
-    async def close(self) -> None:
-        for job in self._jobs.values():
-            job.is_cancelled = True
-        await asyncio.gather(*self._tasks)
-
-    def job(self, key: str) -> _Job:
-        if key not in self._jobs:
-            raise HTTPException(404, "There is no such job, or not any more.")
-        return self._jobs[key]
-
-    async def state(self, key: str, wait_s: float, since: int) -> Response:
-        job, now = self.job(key), asyncio.get_running_loop().time
-        end = now() + wait_s
-        while job.version == since and now() < end:
-            await asyncio.sleep(0.05)
-        return job.shown()
-
-    def begin(self, name: str, work: Callable[[Progress], dict[str, Any]]) -> Response:
-        if len(self._tasks) >= _KEPT:
-            raise HTTPException(503, "Too many jobs are waiting; try again later.")
-        job = _Job(name)
-        self._jobs[job.key] = job
-        while len(self._jobs) > 2 * _KEPT:  # more than can be unfinished
-            unfinished = {"waiting", "running"}
-            self._jobs.pop(next(k for k, one in self._jobs.items() if one.state not in unfinished))
-        task = asyncio.create_task(self._run(job, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        answer = job.shown()
-        answer.status_code = 202
-        answer.headers["location"] = f"/api/library/jobs/{job.key}"
-        return answer
-
-    async def _run(self, job: _Job, work: Callable[[Progress], dict[str, Any]]) -> None:
-        async with self._turn:
-            try:
-                job.enter("running")
-                job.answer = await to_thread.run_sync(work, job.step)
-                job.enter("done")
-            except _StopJob:
-                job.enter("cancelled")
-            except Exception as error:  # noqa: BLE001  shown to whoever follows the job
-                job.error = _described(error)
-                job.enter("failed")
-
-
-def _found(work: Callable[..., Any], *given: Any) -> Any:
-    try:
-        return work(*given)
-    except NotFoundError as error:
-        raise HTTPException(404, str(error)) from None
-    except AppliedError as error:
-        raise HTTPException(409, str(error)) from None
+    async with turn:
+        jobs.started(job)
+        task = asyncio.create_task(to_thread.run_sync(work, progress))
+        try:
+            result = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            stop.set()
+            with suppress(Exception):
+                await task
+            raise
+        (job.folder / _RESULT).write_text(json.dumps(result), encoding="utf-8")
 
 
 def _options() -> dict[str, Any]:
     names = sorted({*load_taxonomy().spellings.values()}, key=str.casefold)
     return {"options": TypeAdapter(_PlanOptions).json_schema(), "genres": names}
-
-
-def _described(error: Exception) -> dict[str, str]:
-    title, remedy = "Something went wrong.", "Each file is the old or the new one."
-    if isinstance(error, InputError):
-        title, remedy = f"{error.path.name}: {error.cause}.", f"{error.remedy}."
-    elif isinstance(error, GenrescopeError):
-        title, remedy = str(error), ""
-    return {"title": title, "remedy": remedy, "detail": str(error)}
