@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -26,6 +28,7 @@ from web_server import Server
 
 pytestmark = pytest.mark.xdist_group("web-api")
 CLASSIFY = "/api/classify"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TOKEN = "s3cret &?"  # noqa: S105
 LIMITS = ("--max-mb", 20, "--max-minutes", 1, "--timeout", 5, "--workers", 2)
 
@@ -448,6 +451,52 @@ def test_ctrl_c_ends_it_and_tidies_up(serve: Callable[..., Any]) -> None:
         assert server.process.wait(15) in {0, 130}
         assert list(server.folder.iterdir()) == []
         assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.slow
+def test_the_space_serves_the_page(tmp_path: Path) -> None:
+    # As it stands, but at a free port.
+    code = (
+        "import runpy, genrescope.web as web\n"
+        "real = web.serve\n"
+        "def serve(*args, **options):\n"
+        "    options |= {'port': 0, 'ready': lambda address: print(address, flush=True)}\n"
+        "    real(*args, **options)\n"
+        "web.serve = serve\n"
+        "runpy.run_path(PATH, run_name='__main__')\n"
+    )
+    path = EXAMPLES / "space" / "app.py"
+    line = [sys.executable, "-c", code.replace("PATH", repr(str(path)))]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            with httpx.Client(base_url=address, timeout=30) as client:
+                assert post(client, genrescope.sample("pulse")).json()["best"] == "disco"
+                page = client.get("/")
+                assert "genrescope" in page.text
+                assert page.headers["content-security-policy"].endswith(" https://huggingface.co")
+        finally:
+            process.terminate()
+
+
+def test_the_example_with_gradio_gives_every_genre(monkeypatch: pytest.MonkeyPatch) -> None:
+    # gradio itself is not among the dependencies: what it is given is looked at.
+    given: dict[str, Any] = {}
+
+    class Interface:
+        def __init__(self, function: Any, *components: Any, **options: Any) -> None:
+            given.update(options, function=function)
+
+        def launch(self) -> None:
+            given["launched"] = True
+
+    gradio = SimpleNamespace(Interface=Interface, Audio=dict, Label=dict)
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    runpy.run_path(str(EXAMPLES / "gradio" / "app.py"), run_name="__main__")
+    assert given["launched"]
+    for path in given["examples"]:
+        assert given["function"](path) == genrescope.load().predict(path).probabilities
 
 
 @pytest.mark.slow

@@ -466,9 +466,14 @@ def test_the_study_is_shown_in_the_pages_own_look(
     assert page.locator(".report table").count() == page.locator(".report .scroll table").count()
     assert beyond(page) <= 0
     # A protocol's name says what it is; a citation leads to its work, on the same page.
-    term = page.locator(".term", has_text="grouped").first
-    assert "no artist on both sides" in term.get_attribute("aria-description")
-    term.hover()
+    for term in (
+        page.locator(f"{part}.term", has_text="grouped").first for part in ("code", "th ")
+    ):
+        assert "no artist on both sides" in term.get_attribute("aria-label")
+        term.focus()
+        assert "no artist on both sides" in page.locator(".tip").inner_text()
+        page.keyboard.press("Escape")
+        assert page.locator(".tip").is_hidden()
     page.locator(".report .cite").first.click()
     assert page.url.endswith("#/study")
     shoot(page, f"study-{viewport['width']}")

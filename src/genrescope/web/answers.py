@@ -6,7 +6,6 @@ import json
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -18,10 +17,10 @@ from genrescope import SAMPLES, sample
 from genrescope.representations.embedding import Embedding
 from genrescope.web.analysis import AnalysisOptions
 from genrescope.web.clients import client_of
-from genrescope.web.jobs import Job, Jobs
+from genrescope.web.jobs import ServerJob, ServerJobs
 from genrescope.web.results import JSON, write_answer
 from genrescope.web.service import Service
-from genrescope.web.upload import Uploads, receive
+from genrescope.web.upload import Uploads
 
 _EXPLAINED_S = 60  # of models with windows: an explanation of more takes too long for a page
 _LONGEST_WAIT_S = 30
@@ -29,7 +28,7 @@ _NO_STORE = {"cache-control": "no-store"}
 _File = Literal["spectrogram.png", "audio.mp3", "answer.json", "answer.csv"]
 
 
-class Answers:
+class AnswerMaker:
     """Makes answers.
 
     Parameters
@@ -40,20 +39,20 @@ class Answers:
         Where they are kept.
     """
 
-    def __init__(self, service: Service, jobs: Jobs) -> None:
+    def __init__(self, service: Service, jobs: ServerJobs) -> None:
         self._service, self._jobs = service, jobs
         embedder = service.classifier.representation.embedder
         self._explain_s = _EXPLAINED_S if isinstance(embedder, Embedding) else 0
 
     def begin(
         self, path: Path, client: str, *, held: ExitStack | None = None, stays: bool = False
-    ) -> Job:
-        """Begin an answer; see ``Jobs.begin``."""
+    ) -> ServerJob:
+        """Begin an answer; see ``ServerJobs.begin``."""
         work = partial(self._answer, path)
         return self._jobs.begin(path.name, client, work, held=held, stays=stays)
 
-    async def state(self, job: Job, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
-        """Give the state of an answer, with the answer once it is done; see ``Jobs.follow``."""
+    async def state(self, job: ServerJob, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+        """Give an answer's state, with the answer once it is done; see ``ServerJobs.follow``."""
         state = await self._jobs.follow(job, since, wait_s)
         answer = None
         if state["state"] == "done":
@@ -63,16 +62,8 @@ class Answers:
                 raise HTTPException(404, "The answer is no longer kept.") from None
         return {**state, "answer": answer}
 
-    def make_router(self, uploads: Uploads, folder: Path) -> APIRouter:
-        """Make the routes of answers.
-
-        Parameters
-        ----------
-        uploads
-            The room for files.
-        folder
-            For files while they are analysed.
-        """
+    def make_router(self, uploads: Uploads) -> APIRouter:
+        """Make the routes of answers."""
         router, jobs = APIRouter(include_in_schema=False), self._jobs
 
         @router.post("/api/answers")
@@ -82,18 +73,14 @@ class Answers:
         ) -> Response:
             client = client_of(request.scope)
             if name is not None and name not in SAMPLES:
-                raise HTTPException(
-                    422, f"There is no such sample; there are {', '.join(SAMPLES)}."
-                )
+                raise HTTPException(422, f"A sample is one of {', '.join(SAMPLES)}.")
             with ExitStack() as held:
                 held.enter_context(self._service.queue.place(client))
                 if name is not None:
                     path = sample(name)
                 else:
-                    hold = held.enter_context(uploads.hold(request))
-                    own = held.enter_context(TemporaryDirectory(dir=folder))
-                    path = await receive(request, Path(own), hold)
-                job = self.begin(path, client, held=held.pop_all())
+                    path = await uploads.receive(request, held)
+                job = self.begin(path, client, held=held)
             where = {"location": f"/api/answers/{job.id}", **_NO_STORE}
             return JSONResponse(await self.state(job), 202, where)
 
@@ -122,18 +109,17 @@ class Answers:
             path = job.folder / file
             if not path.is_file():
                 raise HTTPException(404, "The answer has no such file.")
-            stem = Path(job.name).stem
             kind = "inline" if path.suffix in {".png", ".mp3"} else "attachment"
             return FileResponse(
                 path,
-                filename=f"{stem}{path.suffix}",
+                filename=f"{Path(job.name).stem}{path.suffix}",
                 content_disposition_type=kind,
                 headers={"cache-control": "private, max-age=600"},
             )
 
         return router
 
-    async def _answer(self, path: Path, job: Job) -> None:
+    async def _answer(self, path: Path, job: ServerJob) -> None:
         analysis = await self._service.analyse(
             path,
             job.client,

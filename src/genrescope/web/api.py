@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from math import inf
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
 from genrescope import __version__
-from genrescope.errors import GenrescopeError
 from genrescope.web.analysis import AnalysisOptions, UploadAnalysis
 from genrescope.web.clients import client_of
-from genrescope.web.faults import fault, fault_of
-from genrescope.web.queue import FullError
 from genrescope.web.results import result_values, track_values
 from genrescope.web.service import Service
-from genrescope.web.upload import Uploads, receive
+from genrescope.web.upload import Uploads
 
-_AGAIN_S = "5"
 _GENRE = "Null where it is none of the model's genres."
 _OTHER = "Whether it is none of the model's genres."
 _BEST = "The most likely of the model's genres, also where it is none of them."
@@ -159,18 +151,8 @@ _BODY = {
 }
 
 
-def make_router(service: Service, uploads: Uploads, folder: Path) -> APIRouter:
-    """Make the routes for programs.
-
-    Parameters
-    ----------
-    service
-        The classifier and its queue.
-    uploads
-        Files that were sent and are not answered yet.
-    folder
-        For files while they are analysed.
-    """
+def make_router(service: Service, uploads: Uploads) -> APIRouter:
+    """Make the routes for programs."""
     router = APIRouter()
 
     @router.post(
@@ -191,12 +173,9 @@ def make_router(service: Service, uploads: Uploads, folder: Path) -> APIRouter:
         similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks, at most.")] = 5,
     ) -> ClassifyResponse:
         client = client_of(request.scope)
-        with (
-            service.queue.place(client),
-            uploads.hold(request) as hold,
-            TemporaryDirectory(dir=folder) as own,
-        ):
-            path = await receive(request, Path(own), hold)
+        with ExitStack() as held:
+            held.enter_context(service.queue.place(client))
+            path = await uploads.receive(request, held)
             wanted = AnalysisOptions(timeline=timeline, explain_s=inf if explain else 0)
             analysis = await service.analyse(path, client, wanted)
             return _classify_response(service, analysis, path.name, top_k, similar)
@@ -219,14 +198,6 @@ def make_router(service: Service, uploads: Uploads, folder: Path) -> APIRouter:
     return router
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Let every error of an application be a status and an ``ErrorResponse``."""
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(GenrescopeError, _genrescope_error)
-    app.add_exception_handler(FullError, _full)
-
-
 def _classify_response(
     service: Service, analysis: UploadAnalysis, name: str, top_k: int, similar: int
 ) -> ClassifyResponse:
@@ -235,22 +206,3 @@ def _classify_response(
         folder = service.library.folder
         near = [SimilarTrack(**track_values(t, folder)) for t in service.near(analysis, similar)]
     return ClassifyResponse(**result_values(analysis, name, top_k), similar=near)
-
-
-async def _http_error(_: Request, error: Any) -> JSONResponse:
-    return JSONResponse(fault_of(error).response, error.status_code, error.headers)
-
-
-async def _validation_error(_: Request, error: Any) -> JSONResponse:
-    text = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
-    return JSONResponse(fault(422, f"{text}.").response, 422)
-
-
-async def _genrescope_error(_: Request, error: Any) -> JSONResponse:
-    found = fault_of(error)
-    return JSONResponse(found.response, found.status)
-
-
-async def _full(_: Request, __: Any) -> JSONResponse:
-    text = "Too many requests are waiting; try again in a few seconds."
-    return JSONResponse(fault(503, text).response, 503, {"Retry-After": _AGAIN_S})

@@ -24,11 +24,12 @@ from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
 from genrescope.library.similar import Library
 from genrescope.web import api
-from genrescope.web.answers import Answers
-from genrescope.web.jobs import Jobs
+from genrescope.web.answers import AnswerMaker
+from genrescope.web.faults import add_error_handlers
+from genrescope.web.jobs import ServerJobs
 from genrescope.web.library import library_routes
 from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
-from genrescope.web.page import Page
+from genrescope.web.page import WebPage
 from genrescope.web.review import review_routes
 from genrescope.web.service import Limits, Service
 from genrescope.web.temporary_folder import ServerFolder
@@ -88,13 +89,11 @@ def create_app(
         raise GenrescopeError("The token must be of ASCII characters, with no blank at an end.")
     service = Service(classifier or Classifier.default(), limits, library)
     kept = ServerFolder()
-    folder = kept.path / "uploads"
-    folder.mkdir()
     keep_bytes = 1e6 * limits.keep_megabytes
-    jobs = Jobs(service.queue, kept.path / "answers", limits.keep_s, keep_bytes)
-    answers = Answers(service, jobs)
+    jobs = ServerJobs(service.queue, kept.path / "answers", limits.keep_s, keep_bytes)
+    answers = AnswerMaker(service, jobs)
     room = max(4, limits.inside // 4) * limits.size
-    uploads = Uploads(room, room // 4)
+    uploads = Uploads(kept.path / "uploads", room, room // 4)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -117,15 +116,15 @@ def create_app(
         docs_url=None,  # their scripts would come from elsewhere
         redoc_url=None,
     )
-    page = Page(service, answers, report, writing=journal is not None)
-    app.include_router(api.make_router(service, uploads, folder))
-    app.include_router(answers.make_router(uploads, folder))
+    page = WebPage(service, answers, report, writing=journal is not None)
+    app.include_router(api.make_router(service, uploads))
+    app.include_router(answers.make_router(uploads))
     app.include_router(page.make_router())
     if library is not None:
         app.include_router(library_routes(library, kept.path, is_local=names is not None))
         if journal is not None:
             app.include_router(review_routes(library, kept.path, journal, jobs))
-    api.add_error_handlers(app)
+    add_error_handlers(app)
     return RequestGuard(
         app,
         size=limits.size,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from genrescope.errors import GenrescopeError, InputError
 from genrescope.tagging.review import AppliedError, NotFoundError
 from genrescope.web.analysis import TooLongError
+from genrescope.web.queue import FullError
 from genrescope.web.service import TooSlowError
 
 _WORDS = {
@@ -41,40 +45,60 @@ class Fault:
         What is wrong and what to do, for the person who made the request.
     detail
         For programs and logs.
+    headers
+        Of the response.
     """
 
     status: int
     title: str
     remedy: str
     detail: str
+    headers: Mapping[str, str] | None = None
 
     @property
     def words(self) -> dict[str, str]:
         """Return ``title``, ``remedy`` and ``detail``."""
         return {"title": self.title, "remedy": self.remedy, "detail": self.detail}
 
-    @property
-    def response(self) -> dict[str, Any]:
-        """Return it as the JSON of an ``ErrorResponse``."""
-        return {"detail": self.detail, "error": self.words}
-
-
-def fault(status: int, detail: str) -> Fault:
-    """Put a status into words."""
-    title, remedy = _WORDS.get(status, _WORDS[400] if status < 500 else _WORDS[500])
-    return Fault(status, title, f"{remedy}.", detail)
-
 
 def fault_of(error: Exception) -> Fault:
     """Put an error into words; of one that is not for users, only that there was one."""
-    if isinstance(error, InputError):
-        title = re.sub(r"^its ", "the file's ", re.sub(r"^it ", "the file ", error.cause))
-        status = _STATUS.get(type(error), 422)
-        return Fault(status, f"{title[:1].upper()}{title[1:]}", f"{error.remedy}.", str(error))
-    if isinstance(error, GenrescopeError):
-        return Fault(_STATUS.get(type(error), 422), str(error), "", str(error))
-    if isinstance(error, HTTPException):
-        return fault(error.status_code, str(error.detail))
-    if isinstance(error, OSError):
-        return fault(507, f"The file cannot be kept here ({error.strerror}); try again later.")
-    return fault(500, "Internal server error.")
+    status, detail, headers = 500, "Internal server error.", None
+    match error:
+        case InputError():
+            title = re.sub(r"^its ", "the file's ", re.sub(r"^it ", "the file ", error.cause))
+            status = _STATUS.get(type(error), 422)
+            words = f"{title[:1].upper()}{title[1:]}", f"{error.remedy}."
+            return Fault(status, *words, str(error))
+        case GenrescopeError():
+            return Fault(_STATUS.get(type(error), 422), str(error), "", str(error))
+        case RequestValidationError():
+            faults = (f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+            status, detail = 422, f"{'; '.join(faults)}."
+        case HTTPException():
+            status, detail, headers = error.status_code, str(error.detail), error.headers
+        case FullError():
+            text = "Too many requests are waiting; try again in a few seconds."
+            status, detail, headers = 503, text, {"retry-after": "5"}
+        case OSError():
+            text = f"The file cannot be kept here ({error.strerror}); try again later."
+            status, detail = 507, text
+    title, remedy = _WORDS.get(status, _WORDS[400] if status < 500 else _WORDS[500])
+    return Fault(status, title, f"{remedy}.", detail, headers)
+
+
+def error_response(error: Exception) -> JSONResponse:
+    """Make the response to a request that failed."""
+    found = fault_of(error)
+    content = {"detail": found.detail, "error": found.words}
+    return JSONResponse(content, found.status, found.headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let an application answer with an error's own status and words."""
+
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        return error_response(error)
+
+    for kind in (HTTPException, RequestValidationError, GenrescopeError, FullError, OSError):
+        app.add_exception_handler(kind, answer)

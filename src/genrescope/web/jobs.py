@@ -26,7 +26,7 @@ _DONE = frozenset({"done", "failed", "cancelled"})
 
 
 @dataclass(eq=False)
-class Job:
+class ServerJob:
     """A job and its result.
 
     Attributes
@@ -71,10 +71,10 @@ class Job:
         return self.state in _DONE
 
 
-Work = Callable[[Job], Coroutine[Any, Any, None]]
+Work = Callable[[ServerJob], Coroutine[Any, Any, None]]
 
 
-class Jobs:
+class ServerJobs:
     """The jobs of a server.
 
     They are kept for a while after their clients have last asked for them, and only as long as all
@@ -95,7 +95,7 @@ class Jobs:
     def __init__(self, queue: FairQueue, folder: Path, keep_s: float, keep_bytes: float) -> None:
         self._queue, self._folder = queue, folder
         self._keep_s, self._keep_bytes = keep_s, keep_bytes
-        self._jobs: dict[str, Job] = {}  # oldest first
+        self._jobs: dict[str, ServerJob] = {}  # oldest first
         folder.mkdir()
 
     def begin(
@@ -106,36 +106,36 @@ class Jobs:
         *,
         held: ExitStack | None = None,
         stays: bool = False,
-    ) -> Job:
+    ) -> ServerJob:
         """Begin a job.
 
         Parameters
         ----------
         name, client, stays
-            See ``Job``.
+            See ``ServerJob``.
         work
             Does it, and leaves the result in the job's folder; it calls ``started`` when it begins.
         held
-            Closed when the work has ended, however that is.
+            What is given back when the work has ended, however that is; taken over once it begins.
         """
-        job = Job(name, client, self._folder / secrets.token_hex(16), stays=stays)
+        job = ServerJob(name, client, self._folder / secrets.token_hex(16), stays=stays)
         job.folder.mkdir()
         self._jobs[job.id] = job
         job.task = asyncio.create_task(work(job))
         # Also where the task is cancelled before its first step, in which it would run no code.
-        job.task.add_done_callback(partial(self._end, job, held or ExitStack()))
+        job.task.add_done_callback(partial(self._end, job, held.pop_all() if held else None))
         return job
 
-    def started(self, job: Job) -> None:
+    def started(self, job: ServerJob) -> None:
         """Note that a job waits no more."""
         self._set(job, "running")
 
-    def progressed(self, job: Job, done: int, total: int) -> None:
+    def progressed(self, job: ServerJob, done: int, total: int) -> None:
         """Note how far a job is."""
         job.progress = {"done": done, "total": total}
         self._set(job, job.state)
 
-    def find(self, name: str) -> Job:
+    def find(self, name: str) -> ServerJob:
         """Return a job by its id, which counts as a look at it.
 
         Raises
@@ -149,7 +149,7 @@ class Jobs:
         job.seen = time.monotonic()
         return job
 
-    async def follow(self, job: Job, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
+    async def follow(self, job: ServerJob, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
         """Give the state of a job, as soon as it is newer than a known one.
 
         Parameters
@@ -181,11 +181,11 @@ class Jobs:
         names = ("id", "name", "state", "version", "place", "progress", "error")
         return {name: getattr(job, name) for name in names}
 
-    async def forget(self, job: Job) -> None:
+    async def forget(self, job: ServerJob) -> None:
         """Cancel a job if it waits or runs, and delete what is kept of it."""
-        if job.task is not None and not job.ended:
-            job.task.cancel()
-            await asyncio.wait({job.task})
+        if (task := job.task) is not None:
+            task.cancel()
+            await asyncio.wait({task})
         self._drop(job)
 
     async def sweep(self) -> None:
@@ -205,10 +205,12 @@ class Jobs:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _end(self, job: Job, held: ExitStack, task: asyncio.Task[None]) -> None:
+    def _end(self, job: ServerJob, held: ExitStack | None, task: asyncio.Task[None]) -> None:
         with suppress(OSError):
-            held.close()
+            if held is not None:
+                held.close()
             job.size += sum(file.stat().st_size for file in job.folder.iterdir())
+        job.task = None  # a failed one holds what its functions held
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             found = fault_of(error)
@@ -218,7 +220,7 @@ class Jobs:
         self._set(job, "cancelled" if task.cancelled() else "failed" if error else "done")
         self._make_room()
 
-    def _set(self, job: Job, state: str) -> None:
+    def _set(self, job: ServerJob, state: str) -> None:
         job.state = state
         job.version += 1
         self._queue.changes.notify()
@@ -235,6 +237,6 @@ class Jobs:
             sizes[client] -= oldest.size
             self._drop(oldest)
 
-    def _drop(self, job: Job) -> None:
+    def _drop(self, job: ServerJob) -> None:
         self._jobs.pop(job.id, None)
         shutil.rmtree(job.folder, ignore_errors=True)

@@ -15,13 +15,13 @@ import h11
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from genrescope.web.clients import client_of, log_fault, log_line
-from genrescope.web.faults import fault
+from genrescope.web.faults import error_response
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of this machine by which a page that listens to it alone may be asked for."""
@@ -40,7 +40,7 @@ _PROGRAMS = "/api/"  # paths that no link leads to
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self'; font-src 'self'; worker-src 'self'; "
-    "frame-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -129,14 +129,13 @@ class RequestGuard:
             if started:
                 log_line(scope, f"the answer failed: {error.detail}")
             else:
-                answer = _refuse(error.status_code, error.detail, error.headers)
-                await answer(scope, receive, guarded)
+                await error_response(error)(scope, receive, guarded)
         except ClientDisconnect:
             log_line(scope, "the client disconnected")
         except Exception as error:  # noqa: BLE001  whatever a client has sent, others are answered
             log_fault(error, scope)
             if not started:
-                await _refuse(500, "Internal server error.")(scope, receive, guarded)
+                await error_response(error)(scope, receive, guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -151,7 +150,8 @@ class RequestGuard:
             if self._has_token(query.get("token", "")) and scope["method"] == "GET":
                 return self._set_cookie(scope, query)
             if not self._has_token(_sent_token(headers)):
-                return _refuse(401, "A token is needed: Authorization: Bearer TOKEN, or ?token=.")
+                text = "A token is needed: Authorization: Bearer TOKEN, or ?token=."
+                return _refuse(401, text, {"www-authenticate": "Bearer"})
         return None
 
     def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
@@ -366,5 +366,4 @@ def _sent_token(headers: Headers) -> str:
 
 
 def _refuse(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    more = {"www-authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse(fault(status, detail).response, status, {**(headers or {}), **more})
+    return error_response(HTTPException(status, detail, headers))

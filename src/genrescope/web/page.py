@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import mimetypes
-import time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 
 from genrescope import SAMPLES, __version__, sample
 from genrescope.errors import InputError
-from genrescope.web.answers import Answers
-from genrescope.web.jobs import Job
+from genrescope.web.answers import AnswerMaker
+from genrescope.web.jobs import ServerJob
 from genrescope.web.results import calibration
 from genrescope.web.service import Service
 
@@ -65,7 +65,7 @@ class _StaticFile:
         return Response(content, headers=headers, media_type=self.kind)
 
 
-class Page:
+class WebPage:
     """The page.
 
     Files are known when it is made: no name that is asked for is ever put together to a path.
@@ -86,7 +86,7 @@ class Page:
     """
 
     def __init__(
-        self, service: Service, answers: Answers, report: Path | None, *, writing: bool
+        self, service: Service, answers: AnswerMaker, report: Path | None, *, writing: bool
     ) -> None:
         self._service, self._answers, self._writing = service, answers, writing
         folder = Path(str(files("genrescope.web"))) / "static"
@@ -96,7 +96,7 @@ class Page:
             if path.is_file()
         }
         self._report = {} if report is None else _report_files(report)
-        self._example: Job | None = None
+        self._example: ServerJob | None = None
 
     def begin_example(self) -> None:
         """Begin the answer that the page shows first."""
@@ -135,15 +135,12 @@ class Page:
 
     async def _config(self) -> dict[str, Any]:
         limits, classifier = self._service.limits, self._service.classifier
+        megabytes, minutes = limits.megabytes, limits.minutes
         library, trained = self._service.library, classifier.config.trained
         first = next((name for name in _FIRST if name in self._report), None)
         return {
             "version": __version__,
-            "limits": {
-                "megabytes": limits.megabytes,
-                "minutes": limits.minutes,
-                "files": _FILES,
-            },
+            "limits": {"megabytes": megabytes, "minutes": minutes, "files": _FILES},
             "genres": classifier.genres,
             "samples": [{"name": name, "title": _TITLES[name]} for name in SAMPLES],
             "example": await self._example_answer(),
@@ -164,9 +161,8 @@ class Page:
     async def _example_answer(self) -> Any:
         if self._example is None:
             return None
-        end = time.monotonic() + _EXAMPLE_S
-        while not self._example.ended and time.monotonic() < end:
-            await self._answers.state(self._example, self._example.version, 1)
+        if (task := self._example.task) is not None:
+            await asyncio.wait({task}, timeout=_EXAMPLE_S)
         return (await self._answers.state(self._example))["answer"]
 
 

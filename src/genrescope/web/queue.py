@@ -12,7 +12,7 @@ class FullError(Exception):
     """The queue is full."""
 
 
-class Changes:
+class ChangeSignal:
     """Wakes all who wait for a change."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class FairQueue:
     """
 
     def __init__(self, at_once: int, most: int) -> None:
-        self.changes = Changes()
+        self.changes = ChangeSignal()
         self._free, self._most = at_once, most
         self._waiting: OrderedDict[str, deque[tuple[str, asyncio.Future[None]]]] = OrderedDict()
         self._of_client: Counter[str] = Counter()
@@ -123,20 +123,21 @@ class FairQueue:
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():  # the turn came as the client went
                 self._pass_on()
-            else:
+            if (name, mine) in requests:
                 requests.remove((name, mine))
                 if not requests:
-                    self._waiting.pop(client)
-                self.changes.notify()
+                    del self._waiting[client]
+            self.changes.notify()
             raise
 
     def _pass_on(self) -> None:
-        if not self._waiting:
-            self._free += 1
-            return
-        client, requests = self._waiting.popitem(last=False)
-        _, mine = requests.popleft()
-        if requests:
-            self._waiting[client] = requests  # behind the others
-        mine.set_result(None)
-        self.changes.notify()
+        while self._waiting:
+            client, requests = self._waiting.popitem(last=False)
+            _, mine = requests.popleft()
+            if requests:
+                self._waiting[client] = requests  # behind the others
+            if not mine.done():  # its client has gone, and has not noticed yet
+                mine.set_result(None)
+                self.changes.notify()
+                return
+        self._free += 1

@@ -26,7 +26,7 @@ from genrescope.tagging.policy import Policy
 from genrescope.tagging.review import Progress, Review
 from genrescope.taxonomy import load_taxonomy
 from genrescope.web.clients import client_of
-from genrescope.web.jobs import Job, Jobs
+from genrescope.web.jobs import ServerJob, ServerJobs
 from genrescope.web.library import check_header, json_response, read_json
 
 _WAIT_S = 20.0
@@ -66,7 +66,7 @@ class ApplyRequest(BaseModel):
     preserve_mtime: bool = False
 
 
-def review_routes(library: Library, folder: Path, journal: Path, jobs: Jobs) -> APIRouter:
+def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJobs) -> APIRouter:
     """Make the routes below ``/api/library`` that change tags, and those that show changes.
 
     Parameters
@@ -84,7 +84,7 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: Jobs) -> 
     turn = asyncio.Lock()
     router = APIRouter(prefix="/api/library", tags=["review"])
 
-    async def show(job: Job, since: int = -1, wait_s: float = 0) -> Response:
+    async def show(job: ServerJob, since: int = -1, wait_s: float = 0) -> Response:
         state = await jobs.follow(job, since, wait_s)
         done = state["state"] == "done"
         answer = json.loads((job.folder / _RESULT).read_bytes()) if done else None
@@ -183,7 +183,7 @@ class _StopWork(Exception):  # noqa: N818  not an error
     pass
 
 
-async def _run(jobs: Jobs, turn: asyncio.Lock, work: _Work, job: Job) -> None:
+async def _run(jobs: ServerJobs, turn: asyncio.Lock, work: _Work, job: ServerJob) -> None:
     # In a thread, which a cancelled job leaves to end between two files.
     loop, stop = asyncio.get_running_loop(), threading.Event()
     reported = 0.0

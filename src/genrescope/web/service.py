@@ -18,6 +18,8 @@ from genrescope.web.analysis import AnalysisOptions, UploadAnalysis, analyse
 from genrescope.web.queue import FairQueue
 from genrescope.workers import CrashedError, WorkerProcess
 
+_END_S = 0.5  # for work that nobody wants any more
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -157,14 +159,15 @@ class Service:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            # The turn is over when the process is free. One that is being started is killed next.
+            # The turn is over when the process is free. What ends by itself in a moment costs less
+            # than a new process; one that is just being started is killed the next time.
+            await asyncio.wait({work}, timeout=_END_S)
             while not work.done():
                 worker.kill()
                 await asyncio.wait({work}, timeout=0.1)
-            with suppress(Exception):
-                work.result()
-            with suppress(RuntimeError):  # the server ends
-                await run(worker.begin)  # so that the next client does not wait for it
+            if work.exception() is not None:
+                with suppress(OSError, RuntimeError):  # also as the server ends
+                    await run(worker.begin)  # so that the next client does not wait for it
             raise
 
     def near(self, analysis: UploadAnalysis, count: int = 5) -> tuple[Neighbour, ...]:

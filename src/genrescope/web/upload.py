@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import anyio
 from starlette.datastructures import FormData, UploadFile
@@ -22,124 +23,85 @@ _LONGEST = 200  # bytes of a name; file systems take 255
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
 
-class Reservation:
-    """Room that an upload takes, from its first byte until its file is deleted.
-
-    Attributes
-    ----------
-    client
-        Whose it is.
-    size
-        In bytes: as large as the request says it is, or has become.
-    """
-
-    def __init__(self, uploads: Uploads, client: str, size: int) -> None:
-        self._uploads, self._received = uploads, 0
-        self.client, self.size = client, size
-
-    def grow(self, size: int) -> None:
-        """Take note of bytes that have come in.
-
-        Raises
-        ------
-        FullError
-            If there is no room for them.
-        """
-        self._received += size
-        self.size = max(self.size, self._received)
-        self._uploads.check(self)
+@dataclass(eq=False)
+class _Reservation:
+    # Room that an upload takes, from its first byte until its file is deleted.
+    client: str
+    size: int  # in bytes: as large as the request says it is, or has become
+    received: int = 0
 
 
 class Uploads:
-    """The room for files that clients have sent and that have not been analysed.
+    """The files that clients have sent and that have not been analysed.
 
-    No client can take all of it: it is refused more while it has its share.
+    No client can take all the room for them: it is refused more while it has its share.
 
     Parameters
     ----------
+    folder
+        For the files.
     most
         Bytes that may be there; while it is less, another file is taken.
     share
         Bytes that may be one client's; likewise.
     """
 
-    def __init__(self, most: int, share: int) -> None:
-        self._most, self._share = most, share
-        self._holds: list[Reservation] = []
+    def __init__(self, folder: Path, most: int, share: int) -> None:
+        self._folder, self._most, self._share = folder, most, share
+        self._known: list[_Reservation] = []
+        folder.mkdir()
 
-    @contextmanager
-    def hold(self, request: Request) -> Iterator[Reservation]:
-        """Take room for what a request brings, until it is deleted.
+    async def receive(self, request: Request, held: ExitStack) -> Path:
+        """Keep the one file of a ``multipart/form-data`` request, in its field ``file``.
+
+        Parameters
+        ----------
+        request
+            Whose body has not been read.
+        held
+            Deletes the file when it is closed.
+
+        Returns
+        -------
+        path
+            The file, alone in a folder, under its own name as far as that is fit.
 
         Raises
         ------
+        HTTPException
+            If the request holds no such file, or several (400, 422).
         FullError
-            If there is none.
+            If the client, or all together, have as much here as may be.
+        OSError
+            If the disk has no room for it.
         """
         size = int(request.headers.get("content-length", "0"))
-        hold = Reservation(self, client_of(request.scope), size)
-        self.check(hold)
-        self._holds.append(hold)
-        try:
-            yield hold
-        finally:
-            self._holds.remove(hold)
+        mine = _Reservation(client_of(request.scope), size)
+        self._grow(mine, 0)
+        self._known.append(mine)
+        held.callback(self._known.remove, mine)
 
-    def check(self, hold: Reservation) -> None:
-        """Make sure that there is room beside the others'.
+        async def counted() -> Message:
+            message = await request.receive()
+            self._grow(mine, len(message.get("body", b"")))
+            return message
 
-        Raises
-        ------
-        FullError
-            If there is none.
-        """
-        others = [other for other in self._holds if other is not hold]
-        own = sum(other.size for other in others if other.client == hold.client)
-        if own >= self._share or sum(other.size for other in others) >= self._most:
-            raise FullError
-
-
-async def receive(request: Request, folder: Path, hold: Reservation) -> Path:
-    """Keep the one file of a ``multipart/form-data`` request, in its field ``file``.
-
-    Parameters
-    ----------
-    request
-        Whose body has not been read.
-    folder
-        Of its own.
-    hold
-        The room that it takes.
-
-    Returns
-    -------
-    path
-        The file, under its own name as far as that is fit.
-
-    Raises
-    ------
-    HTTPException
-        If the request holds no such file, or several (400, 422), or there is no room for it (507).
-    FullError
-        If the client, or all together, have as much here as may be.
-    """
-
-    async def counted() -> Message:
-        message = await request.receive()
-        hold.grow(len(message.get("body", b"")))
-        return message
-
-    try:
         async with Request(request.scope, counted).form(max_files=1, max_fields=10) as form:
             sent = _file(form)
-            path = folder / _name(sent.filename or "")
+            folder = held.enter_context(TemporaryDirectory(dir=self._folder))
+            path = Path(folder) / _name(sent.filename or "")
             async with await anyio.open_file(path, "xb") as file:
                 while block := await sent.read(_BLOCK):
                     await file.write(block)
             return path
-    except OSError as error:
-        detail = f"The file cannot be kept here ({error.strerror}); try again later."
-        raise HTTPException(507, detail) from error
+
+    def _grow(self, mine: _Reservation, size: int) -> None:
+        mine.received += size
+        mine.size = max(mine.size, mine.received)
+        others = [other for other in self._known if other is not mine]
+        own = sum(other.size for other in others if other.client == mine.client)
+        if own >= self._share or sum(other.size for other in others) >= self._most:
+            raise FullError
 
 
 def _file(form: FormData) -> UploadFile:
