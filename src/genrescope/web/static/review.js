@@ -15,6 +15,9 @@ const OPTIONS = {
   min_second: ["Minimum of a second genre"],
   max_genres: ["Genres per file, at most"],
   map_existing: ["Rename genres that files have"],
+  album: ["Tracks of an album", { agree: "one genre where they agree", vote: "one genre always", off: "each its own" }],
+  from_tags: ["Further genres by the tagger"],
+  break_hard_links: ["Files with other names (hard links)"],
 };
 const FILTERS = {
   all: ["All", () => true],
@@ -77,7 +80,6 @@ async function showForm({ place, signal }) {
     const values = Object.fromEntries(fields.map(({ name, value }) => [name, value()]));
     const job = await run("Reading the library's files", `${ROOT}/plan`, values, place, signal);
     if (job?.answer) {
-      if (job.answer.note) sessionStorage.setItem(`note ${job.answer.plan}`, job.answer.note);
       location.hash = `#/review/${job.answer.plan}`;
     } else if (!signal.aborted) place.append(form);
   });
@@ -176,7 +178,7 @@ async function openPlan(view, id) {
 // The rows of a plan, and what was decided about them.
 class Sheet {
   constructor({ place, past, signal }, plan, genres) {
-    Object.assign(this, { place, past, signal, id: plan.id, counts: plan.counts });
+    Object.assign(this, { place, past, signal, id: plan.id, counts: plan.counts, plan });
     const kept = JSON.parse(sessionStorage.getItem(`plan ${plan.id}`) ?? "{}");
     this.rows = plan.rows.map((row) => ({ ...row, decision: null, genres: row.new, ...kept[row.n] }));
     this.evidence = Object.keys(plan.rows[0] ?? {}).filter((name) => !KNOWN.includes(name));
@@ -203,9 +205,8 @@ class Sheet {
   }
 
   head() {
-    const left = Object.entries(this.counts).filter(([reason]) => reason !== "write");
+    const left = Object.entries(this.counts).filter(([reason]) => !["write", "review"].includes(reason));
     const total = left.reduce((sum, [, count]) => sum + count, 0);
-    const note = sessionStorage.getItem(`note ${this.id}`);
     this.tabs = Object.entries(FILTERS).map(([name, [words]]) => {
       const button = h("button", { type: "button", class: "button small", "aria-pressed": String(name === this.filter) }, words);
       button.addEventListener("click", () => {
@@ -220,8 +221,9 @@ class Sheet {
     return h(
       "div",
       { class: "sheet-head" },
-      h("h2", {}, `${this.counts.write ?? 0} files to be written`),
-      note && h("p", { class: "note problem" }, note),
+      h("h2", {}, this.plan.summary),
+      this.plan.note && h("p", { class: "note problem" }, this.plan.note),
+      this.counts.review > 0 && h("p", {}, `${this.counts.review} more to be reviewed: what they sound like contradicts their tags.`),
       total > 0 &&
         h(
           "details",
