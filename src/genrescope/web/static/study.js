@@ -32,6 +32,10 @@ export async function show(element, config) {
     const base = new URL(config.report, location.href);
     report.append(...["main", "body > footer"].flatMap((part) => content(read.querySelector(part), base)));
     explain(report);
+    for (const figure of report.querySelectorAll("section > figure")) {
+      figure.tabIndex = 0; // where the screen is narrow, it scrolls
+      figure.setAttribute("aria-label", figure.querySelector("img")?.alt ?? "");
+    }
     document.title = `${report.querySelector("h1")?.textContent ?? "Study"} · genrescope`;
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -92,21 +96,45 @@ function inside(path, base) {
 function explain(report) {
   const about = new Map();
   for (const item of report.querySelectorAll("li")) {
-    const [name] = item.children;
-    const [before, text] = [item.firstChild, item.textContent];
-    if (before !== name || name?.localName !== "code" || !item.querySelector(".mark")) continue;
+    const name = item.firstChild;
+    if (name?.localName !== "code" || !item.querySelector(".mark")) continue;
+    const text = item.textContent;
     about.set(name.textContent, text.slice(text.indexOf(":") + 1).trim());
   }
+  if (!about.size) return;
+  const tip = h("div", { class: "tip", "aria-hidden": "true", hidden: true });
+  report.append(tip);
   for (const code of report.querySelectorAll("code")) {
-    const text = about.get(code.textContent);
-    if (!text || code.parentElement.localName === "li") continue;
-    code.classList.add("term");
-    code.tabIndex = 0;
-    code.dataset.about = text;
-    code.setAttribute("aria-description", text);
+    if (code.parentElement.localName !== "li") term(code, about.get(code.textContent), tip);
   }
   for (const head of report.querySelectorAll(".group th")) {
-    const text = about.get(head.firstChild.textContent.trim());
-    if (text) head.title = text;
+    const [text] = head.childNodes; // "grouped " or "grouped, best: knn "
+    const [name] = text.textContent.split(/[\s,]/, 1);
+    if (!about.has(name)) continue;
+    const named = h("span", {}, name);
+    text.replaceWith(named, text.textContent.slice(name.length));
+    term(named, about.get(name), tip);
   }
+}
+
+// Make a word show a text when it is pointed at or focused.
+function term(word, text, tip) {
+  if (!text) return;
+  word.classList.add("term");
+  word.tabIndex = 0;
+  word.setAttribute("role", "note");
+  word.setAttribute("aria-label", `${word.textContent}: ${text}`);
+  const close = () => (tip.hidden = true);
+  const open = () => {
+    tip.textContent = text;
+    tip.hidden = false;
+    const box = word.getBoundingClientRect();
+    const left = Math.min(box.left, window.innerWidth - tip.offsetWidth - 16);
+    const above = box.top - tip.offsetHeight - 8;
+    tip.style.setProperty("left", `${Math.max(left, 16)}px`);
+    tip.style.setProperty("top", `${above > 0 ? above : box.bottom + 8}px`);
+  };
+  for (const event of ["mouseenter", "focus"]) word.addEventListener(event, open);
+  for (const event of ["mouseleave", "blur"]) word.addEventListener(event, close);
+  word.addEventListener("keydown", (event) => event.key === "Escape" && close());
 }
