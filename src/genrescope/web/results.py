@@ -12,8 +12,8 @@ import numpy as np
 
 from genrescope.classifier import Timeline
 from genrescope.classifier.batch import FileResult
-from genrescope.errors import InputError
-from genrescope.io import CsvWriter
+from genrescope.errors import InputError, one_line
+from genrescope.io import CsvWriter, written
 from genrescope.library.similar import Neighbour
 from genrescope.serialize import (
     CSV_COLUMNS,
@@ -31,6 +31,7 @@ JSON, CSV = "answer.json", "answer.csv"
 """Names of an answer's files, beside its picture and sound."""
 
 _TAGS = 12  # of an answer
+_LONGEST = 300  # letters of a name
 
 
 def result_values(analysis: UploadAnalysis, name: str, top_k: int) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def result_values(analysis: UploadAnalysis, name: str, top_k: int) -> dict[str, 
 def track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
     """Return a similar track of the library in a folder as JSON values."""
     return {
-        "path": track.path.relative_to(folder).as_posix(),
+        "path": written(track.path.relative_to(folder).as_posix()),
         "similarity": max(-1.0, min(1.0, track.similarity)),
         **genre_values(track),
         "confidence": track.confidence,
@@ -141,7 +142,8 @@ def _names(path: Path) -> dict[str, str | None]:
 
 
 def _name_values(names: TrackNames) -> dict[str, str | None]:
-    return {"title": names.title, "artist": names.artist, "album": names.album}
+    texts = {"title": names.title, "artist": names.artist, "album": names.album}
+    return {key: one_line(text)[:_LONGEST] or None for key, text in texts.items()}
 
 
 def _probabilities(timeline: Timeline | None) -> dict[str, Any]:
