@@ -118,7 +118,10 @@ class Shelf {
 
   /** What a track is called: by its tags, else its file's name. */
   name(i) {
-    const file = this.path[i].split("/").at(-1).replace(/\.[^.]*$/, "");
+    const file = this.path[i]
+      .split("/")
+      .at(-1)
+      .replace(/\.[^.]*$/, "");
     return [this.title[i] || file, this.artist[i]].filter(Boolean).join(" · ");
   }
 
@@ -179,7 +182,11 @@ class Shelf {
         h(
           "div",
           { class: "shelf-foot" },
-          h("p", { class: "note" }, "Tracks that sound alike lie close together. Click one to play it."),
+          h(
+            "p",
+            { class: "note" },
+            "Tracks that sound alike lie close together. Click one to play it.",
+          ),
           h("div", { class: "actions" }, poster("svg"), poster("png")),
         ),
         this.legend(),
@@ -206,7 +213,11 @@ class Shelf {
         { type: "button", class: `genre-filter ${genreClass(genre)}`, "aria-pressed": "false" },
         swatch(genre === NONE ? null : genre),
         h("span", { class: "genre-name" }, capital(genre)),
-        h("span", { class: "bar", "aria-hidden": "true" }, h("span", { style: { width: `${(100 * tracks) / most}%` } })),
+        h(
+          "span",
+          { class: "bar", "aria-hidden": "true" },
+          h("span", { style: { width: `${(100 * tracks) / most}%` } }),
+        ),
         h("span", { class: "share" }, tracks.toLocaleString("en")),
       );
       button.addEventListener("click", () => {
@@ -216,7 +227,11 @@ class Shelf {
       });
       return h("li", {}, button);
     });
-    this.filters = h("ul", { class: "genre-filters", "aria-label": "Show only these genres" }, entries);
+    this.filters = h(
+      "ul",
+      { class: "genre-filters", "aria-label": "Show only these genres" },
+      entries,
+    );
     return this.filters;
   }
 
@@ -227,7 +242,13 @@ class Shelf {
       "details",
       { class: "panel" },
       h("summary", {}, `${failures.length} files that cannot be read`),
-      h("ul", { class: "failures" }, failures.map(({ path, cause }) => h("li", {}, h("strong", {}, path), h("span", { class: "note" }, cause)))),
+      h(
+        "ul",
+        { class: "failures" },
+        failures.map(({ path, cause }) =>
+          h("li", {}, h("strong", {}, path), h("span", { class: "note" }, cause)),
+        ),
+      ),
     );
   }
 
@@ -248,7 +269,9 @@ class Shelf {
     const all = this.found.length === this.count;
     this.map.show(all ? null : new Set(this.found));
     const count = this.found.length.toLocaleString("en");
-    this.summary.textContent = all ? `All ${count} tracks` : `${count} of ${this.count.toLocaleString("en")} tracks`;
+    this.summary.textContent = all
+      ? `All ${count} tracks`
+      : `${count} of ${this.count.toLocaleString("en")} tracks`;
     this.clear.hidden = all && !this.loop;
     this.save.disabled = !this.found.length;
     this.list.replaceChildren();
@@ -264,14 +287,17 @@ class Shelf {
   }
 
   text(i) {
-    return plain(`${this.title[i] ?? ""} ${this.artist[i] ?? ""} ${this.album[i] ?? ""} ${this.path[i]}`);
+    return plain(
+      `${this.title[i] ?? ""} ${this.artist[i] ?? ""} ${this.album[i] ?? ""} ${this.path[i]}`,
+    );
   }
 
   reset() {
     this.loop = null;
     this.search.value = this.sure.value = "";
     this.genres.clear();
-    for (const button of this.filters.querySelectorAll("button")) button.setAttribute("aria-pressed", "false");
+    for (const button of this.filters.querySelectorAll("button"))
+      button.setAttribute("aria-pressed", "false");
     this.update();
     this.search.focus();
   }
@@ -295,8 +321,17 @@ class Shelf {
         h("span", { class: "track-title" }, this.title[i] || this.name(i)),
         h("span", { class: "note" }, below || this.path[i]),
       ),
-      h("span", { class: "track-genre" }, swatch(this.genre[i]), this.other[i] ? NONE : this.genre[i]),
-      h("span", { class: `share ${this.unsure[i] ? "unsure" : ""}` }, this.other[i] ? "" : percent(this.confidence[i])),
+      h(
+        "span",
+        { class: "track-genre" },
+        swatch(this.genre[i]),
+        this.other[i] ? NONE : this.genre[i],
+      ),
+      h(
+        "span",
+        { class: `share ${this.unsure[i] ? "unsure" : ""}` },
+        this.other[i] ? "" : percent(this.confidence[i]),
+      ),
     );
   }
 
@@ -322,7 +357,9 @@ class Shelf {
   rename() {
     if (this.search.value) this.update();
     else {
-      const shown = this.list.contains(document.activeElement) ? document.activeElement.dataset.track : null;
+      const shown = this.list.contains(document.activeElement)
+        ? document.activeElement.dataset.track
+        : null;
       const rows = this.found.slice(0, this.rows).map((i) => this.row(i));
       this.list.replaceChildren(...rows);
       if (shown) this.list.querySelector(`[data-track="${shown}"]`)?.focus();
@@ -334,7 +371,11 @@ class Shelf {
     const name = words || (this.loop ? "From the map" : this.contents.name);
     try {
       const absolute = this.contents.absolute;
-      await download("/api/library/playlist", { tracks: this.found, name, absolute }, `${name}.m3u8`);
+      await download(
+        "/api/library/playlist",
+        { tracks: this.found, name, absolute },
+        `${name}.m3u8`,
+      );
       announce(`Playlist of ${this.found.length} tracks saved`);
     } catch (error) {
       this.summary.after(problem(error));

@@ -10,12 +10,18 @@ const PAGE = 200; // rows that are added at a time
 const ROOT = "/api/library";
 const KNOWN = "action path old new confidence reason n track state why".split(" ");
 const OPTIONS = {
-  existing: ["Files that have a genre", { skip: "leave them", add: "add to it", replace: "replace it" }],
+  existing: [
+    "Files that have a genre",
+    { skip: "leave them", add: "add to it", replace: "replace it" },
+  ],
   min_confidence: ["Minimum confidence"],
   min_second: ["Minimum of a second genre"],
   max_genres: ["Genres per file, at most"],
   map_existing: ["Rename genres that files have"],
-  album: ["Tracks of an album", { agree: "one genre where they agree", vote: "one genre always", off: "each its own" }],
+  album: [
+    "Tracks of an album",
+    { agree: "one genre where they agree", vote: "one genre always", off: "each its own" },
+  ],
   from_tags: ["Further genres by the tagger"],
   break_hard_links: ["Files with other names (hard links)"],
 };
@@ -25,7 +31,12 @@ const FILTERS = {
   yes: ["Accepted", (row) => row.decision === "yes"],
   no: ["Rejected", (row) => row.decision === "no"],
 };
-const STATES = { written: "Written", skipped: "Skipped", failed: "Failed", waiting: "Being written" };
+const STATES = {
+  written: "Written",
+  skipped: "Skipped",
+  failed: "Failed",
+  waiting: "Being written",
+};
 const COUNTS = { done: "written", undone: "undone", waiting: "not reached", ready: "not finished" };
 
 let leave = () => {};
@@ -47,7 +58,11 @@ export async function show(element, config, rest) {
   };
   element.append(
     h("h1", {}, "Review"),
-    h("p", { class: "lead" }, "Genres that would be written into your files. Nothing is changed until you apply it, and it can be undone."),
+    h(
+      "p",
+      { class: "lead" },
+      "Genres that would be written into your files. Nothing is changed until you apply it, and it can be undone.",
+    ),
     place,
     past.element,
   );
@@ -68,7 +83,9 @@ function again() {
 // The options of a plan, as the server describes them.
 async function showForm({ place, signal }) {
   const { options } = await get(`${ROOT}/plan`, signal);
-  const fields = Object.entries(options.properties).map(([name, about]) => field(name, about, options.$defs));
+  const fields = Object.entries(options.properties).map(([name, about]) =>
+    field(name, about, options.$defs),
+  );
   const form = h(
     "form",
     { class: "panel plan-form" },
@@ -92,7 +109,11 @@ function field(name, about, kinds) {
   const id = `option-${name}`;
   let input, value;
   if (kind.enum) {
-    input = h("select", { id, class: "field" }, kind.enum.map((one) => h("option", { value: one }, words[one] ?? one)));
+    input = h(
+      "select",
+      { id, class: "field" },
+      kind.enum.map((one) => h("option", { value: one }, words[one] ?? one)),
+    );
     input.value = about.default;
     value = () => input.value;
   } else if (kind.type === "boolean") {
@@ -101,12 +122,23 @@ function field(name, about, kinds) {
     value = () => input.checked;
   } else {
     const step = kind.type === "integer" ? 1 : 0.05;
-    input = h("input", { id, class: "field", type: "number", min: kind.type === "integer" ? 1 : 0, step, required: true });
+    input = h("input", {
+      id,
+      class: "field",
+      type: "number",
+      min: kind.type === "integer" ? 1 : 0,
+      step,
+      required: true,
+    });
     if (kind.type === "number") input.max = 1;
     input.value = about.default;
     value = () => Number(input.value);
   }
-  return { name, value, element: h("div", { class: "option" }, h("label", { for: id }, label), input) };
+  return {
+    name,
+    value,
+    element: h("div", { class: "option" }, h("label", { for: id }, label), input),
+  };
 }
 
 /**
@@ -123,8 +155,17 @@ async function run(words, path, json, place, signal) {
     cancel.disabled = true;
     if (id) remove(`${ROOT}/jobs/${id}`).catch(() => {}); // it may have ended by itself
   };
-  const cancel = h("button", { type: "button", class: "button", onclick: stopIt }, icon("close"), "Stop");
-  const progress = h("div", { class: "progress endless", role: "progressbar", "aria-label": words }, bar);
+  const cancel = h(
+    "button",
+    { type: "button", class: "button", onclick: stopIt },
+    icon("close"),
+    "Stop",
+  );
+  const progress = h(
+    "div",
+    { class: "progress endless", role: "progressbar", "aria-label": words },
+    bar,
+  );
   const panel = h("div", { class: "panel job" }, h("p", {}, words, " ", count), progress, cancel);
   place.replaceChildren(panel);
   const onstate = ({ progress: part }) => {
@@ -152,7 +193,11 @@ async function run(words, path, json, place, signal) {
 }
 
 function cancelled() {
-  return h("p", { class: "panel", role: "status" }, "Stopped. Each file is the old one or the new one.");
+  return h(
+    "p",
+    { class: "panel", role: "status" },
+    "Stopped. Each file is the old one or the new one.",
+  );
 }
 
 function failure({ title, remedy, detail }) {
@@ -180,35 +225,66 @@ class Sheet {
   constructor({ place, past, signal }, plan, genres) {
     Object.assign(this, { place, past, signal, id: plan.id, counts: plan.counts, plan });
     const kept = JSON.parse(sessionStorage.getItem(`plan ${plan.id}`) ?? "{}");
-    this.rows = plan.rows.map((row) => ({ ...row, decision: null, genres: row.new, ...kept[row.n] }));
+    this.rows = plan.rows.map((row) => ({
+      ...row,
+      decision: null,
+      genres: row.new,
+      ...kept[row.n],
+    }));
     this.evidence = Object.keys(plan.rows[0] ?? {}).filter((name) => !KNOWN.includes(name));
     this.current = null;
     this.filter = "all";
     this.shown = [];
     this.elements = new Map();
     this.player = deck(
-      (track) => this.rows.find((row) => row.track === track)?.path.split("/").at(-1) ?? "",
+      (track) =>
+        this.rows
+          .find((row) => row.track === track)
+          ?.path.split("/")
+          .at(-1) ?? "",
       () => null,
       (track) => markPlaying(this.list, track),
     );
-    this.names = h("datalist", { id: "genre-names" }, genres.map((name) => h("option", { value: name })));
+    this.names = h(
+      "datalist",
+      { id: "genre-names" },
+      genres.map((name) => h("option", { value: name })),
+    );
     this.list = h("div", { class: "rows" });
     this.list.addEventListener("keydown", (event) => this.press(event));
     this.list.addEventListener("focusin", (event) => {
       const n = event.target.closest("[data-n]")?.dataset.n;
       if (n !== undefined) this.mark(this.rows.find((row) => row.n === Number(n)));
     });
-    this.more = h("button", { type: "button", class: "button", onclick: () => this.addRows() }, `Show ${PAGE} more`);
+    this.more = h(
+      "button",
+      { type: "button", class: "button", onclick: () => this.addRows() },
+      `Show ${PAGE} more`,
+    );
     this.summary = h("p", { class: "found", role: "status" });
     this.done = h("div", { class: "job-place" });
-    this.element = h("div", { class: "sheet" }, this.head(), this.names, this.list, this.more, this.foot());
+    this.element = h(
+      "div",
+      { class: "sheet" },
+      this.head(),
+      this.names,
+      this.list,
+      this.more,
+      this.foot(),
+    );
   }
 
   head() {
-    const left = Object.entries(this.counts).filter(([reason]) => !["write", "review"].includes(reason));
+    const left = Object.entries(this.counts).filter(
+      ([reason]) => !["write", "review"].includes(reason),
+    );
     const total = left.reduce((sum, [, count]) => sum + count, 0);
     this.tabs = Object.entries(FILTERS).map(([name, [words]]) => {
-      const button = h("button", { type: "button", class: "button small", "aria-pressed": String(name === this.filter) }, words);
+      const button = h(
+        "button",
+        { type: "button", class: "button small", "aria-pressed": String(name === this.filter) },
+        words,
+      );
       button.addEventListener("click", () => {
         this.filter = name;
         this.tabs.forEach((tab) => tab.setAttribute("aria-pressed", tab === button));
@@ -217,28 +293,79 @@ class Sheet {
       return button;
     });
     const rest = (decision, words) =>
-      h("button", { type: "button", class: "button small", onclick: () => this.decide(this.undecided(), decision) }, words);
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          onclick: () => this.decide(this.undecided(), decision),
+        },
+        words,
+      );
     return h(
       "div",
       { class: "sheet-head" },
       h("h2", {}, this.plan.summary),
       this.plan.note && h("p", { class: "note problem" }, this.plan.note),
-      this.counts.review > 0 && h("p", {}, `${this.counts.review} more to be reviewed: what they sound like contradicts their tags.`),
+      this.counts.review > 0 &&
+        h(
+          "p",
+          {},
+          `${this.counts.review} more to be reviewed: what they sound like contradicts their tags.`,
+        ),
       total > 0 &&
         h(
           "details",
           { class: "note", open: !this.rows.length },
           h("summary", {}, `${total} files are left alone`),
-          h("ul", {}, left.map(([reason, count]) => h("li", {}, `${count}: ${reason}`))),
+          h(
+            "ul",
+            {},
+            left.map(([reason, count]) => h("li", {}, `${count}: ${reason}`)),
+          ),
         ),
-      h("div", { class: "actions" }, this.tabs), h("div", { class: "actions" }, rest("yes", "Accept the rest"), rest("no", "Reject the rest"), h("a", { class: "button small", href: `${ROOT}/plans/${this.id}/plan.csv`, download: "plan.csv" }, icon("download"), "Plan CSV"), again().firstChild),
+      h("div", { class: "actions" }, this.tabs),
+      h(
+        "div",
+        { class: "actions" },
+        rest("yes", "Accept the rest"),
+        rest("no", "Reject the rest"),
+        h(
+          "a",
+          {
+            class: "button small",
+            href: `${ROOT}/plans/${this.id}/plan.csv`,
+            download: "plan.csv",
+          },
+          icon("download"),
+          "Plan CSV",
+        ),
+        again().firstChild,
+      ),
       this.rows.length > 0 &&
-        h("p", { class: "note keys" }, "Keys: ", [["j", "next"], ["k", "previous"], ["a", "accept"], ["r", "reject"], ["e", "edit"], ["l", "all like this"], ["p", "play"]].map(([key, words]) => h("span", {}, h("kbd", {}, key), words))),
+        h(
+          "p",
+          { class: "note keys" },
+          "Keys: ",
+          [
+            ["j", "next"],
+            ["k", "previous"],
+            ["a", "accept"],
+            ["r", "reject"],
+            ["e", "edit"],
+            ["l", "all like this"],
+            ["p", "play"],
+          ].map(([key, words]) => h("span", {}, h("kbd", {}, key), words)),
+        ),
     );
   }
 
   foot() {
-    this.apply = h("button", { type: "button", class: "button primary", onclick: () => this.write() });
+    this.apply = h("button", {
+      type: "button",
+      class: "button primary",
+      onclick: () => this.write(),
+    });
     this.keep = h("input", { type: "checkbox", id: "keep-time" });
     return h(
       "div",
@@ -256,7 +383,9 @@ class Sheet {
 
   // Those that the plan would write: a row to be reviewed needs a decision of its own.
   undecided() {
-    return this.rows.filter((row) => !row.decision && row.state !== "written" && row.action === "write");
+    return this.rows.filter(
+      (row) => !row.decision && row.state !== "written" && row.action === "write",
+    );
   }
 
   update() {
@@ -267,7 +396,9 @@ class Sheet {
     this.last = null;
     this.added = 0;
     if (!this.shown.length) {
-      const words = this.rows.length ? "No change of this kind." : "There is nothing to write: no file would get another genre.";
+      const words = this.rows.length
+        ? "No change of this kind."
+        : "There is nothing to write: no file would get another genre.";
       this.list.append(h("p", { class: "note panel" }, words));
     }
     this.addRows();
@@ -278,7 +409,9 @@ class Sheet {
     const next = this.shown.slice(this.added, this.added + PAGE);
     for (const row of next) {
       const folder = row.path.split("/").slice(0, -1).join("/");
-      if (this.last?.folder !== folder) this.last = this.album(folder);
+      const key = JSON.stringify([folder, row.action === "review"]); // those to be reviewed come first
+      if (this.last?.key !== key) this.last = { key, ...this.album(folder) };
+      this.last.rows.push(row);
       const element = h("li", { class: "row", "data-n": row.n, tabindex: -1 });
       this.elements.set(row.n, element);
       this.draw(row);
@@ -292,18 +425,33 @@ class Sheet {
 
   album(folder) {
     const list = h("ul", {});
-    const own = () => this.rows.filter((row) => row.path.slice(0, row.path.lastIndexOf("/") + 1) === (folder && `${folder}/`) && row.state !== "written");
+    const rows = [];
     const all = (decision, words) =>
-      h("button", { type: "button", class: "button small", "aria-label": `${words} ${folder || "these"}`, onclick: () => this.decide(own(), decision) }, words);
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          "aria-label": `${words} ${folder || "these"}`,
+          onclick: () => this.decide(rows, decision),
+        },
+        words,
+      );
     this.list.append(
       h(
         "section",
         { class: "album", "aria-label": folder || "Files in no folder" },
-        h("div", { class: "album-head" }, h("h3", {}, folder || "In no folder"), all("yes", "Accept all"), all("no", "Reject all")),
+        h(
+          "div",
+          { class: "album-head" },
+          h("h3", {}, folder || "In no folder"),
+          all("yes", "Accept all"),
+          all("no", "Reject all"),
+        ),
         list,
       ),
     );
-    return { folder, list };
+    return { list, rows };
   }
 
   // What a row shows now.
@@ -314,12 +462,27 @@ class Sheet {
     const written = row.state === "written";
     const like = this.like(row).length;
     const button = (key, words, name, press, pressed) =>
-      h("button", { type: "button", class: "button small", "aria-pressed": pressed === undefined ? null : String(pressed), "aria-label": `${words} ${file}`, disabled: written, title: `${words} (${key})`, onclick: press }, name);
-    const decide = (decision) => () => this.decide([row], row.decision === decision ? null : decision);
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          "aria-pressed": pressed === undefined ? null : String(pressed),
+          "aria-label": `${words} ${file}`,
+          disabled: written,
+          title: `${words} (${key})`,
+          onclick: press,
+        },
+        name,
+      );
+    const decide = (decision) => () =>
+      this.decide([row], row.decision === decision ? null : decision);
     element.className = `row ${row.decision ?? ""} ${row.state ?? ""}`;
     const had = element.contains(document.activeElement) && element !== document.activeElement;
     element.replaceChildren(
-      row.track === null ? h("span", {}) : trackButton(row.track, file, (track) => this.player.press(track)),
+      row.track === null
+        ? h("span", {})
+        : trackButton(row.track, file, (track) => this.player.press(track)),
       h(
         "div",
         { class: "row-words" },
@@ -328,13 +491,26 @@ class Sheet {
           "span",
           { class: "row-change" },
           h("span", { class: "old" }, row.old.join("; ") || "no genre"),
-          h("span", { class: "arrow" }, h("span", { class: "hidden" }, "becomes"), h("span", { "aria-hidden": "true" }, "→")),
+          h(
+            "span",
+            { class: "arrow" },
+            h("span", { class: "hidden" }, "becomes"),
+            h("span", { "aria-hidden": "true" }, "→"),
+          ),
           h("strong", { class: "new" }, row.genres.join("; ") || "?"),
-          row.confidence !== null && row.genres === row.new && h("span", { class: "share" }, percent(row.confidence)),
+          row.confidence !== null &&
+            row.genres === row.new &&
+            h("span", { class: "share" }, percent(row.confidence)),
           row.action === "review" && h("span", { class: "chip unsure" }, "contradicts the file"),
         ),
         h("span", { class: "note evidence" }, this.reasons(row)),
-        row.state && h("span", { class: "row-state" }, STATES[row.state] ?? row.state, row.why && `: ${row.why}`),
+        row.state &&
+          h(
+            "span",
+            { class: "row-state" },
+            STATES[row.state] ?? row.state,
+            row.why && `: ${row.why}`,
+          ),
       ),
       h(
         "div",
@@ -342,20 +518,27 @@ class Sheet {
         button("a", "Accept", "Accept", decide("yes"), row.decision === "yes"),
         button("r", "Reject", "Reject", decide("no"), row.decision === "no"),
         button("e", "Edit", "Edit", () => this.edit(row)),
-        like > 1 && button("l", `All ${like} like this:`, `All ${like} like this`, () => this.decideLike(row)),
+        like > 1 &&
+          button("l", `All ${like} like this:`, `All ${like} like this`, () =>
+            this.decideLike(row),
+          ),
       ),
     );
     if (had) element.focus({ preventScroll: true });
   }
 
   reasons(row) {
-    const more = this.evidence.filter((name) => row[name]?.length).map((name) => `${name}: ${[row[name]].flat().join(", ")}`);
+    const more = this.evidence
+      .filter((name) => row[name]?.length)
+      .map((name) => `${name}: ${[row[name]].flat().join(", ")}`);
     return [row.reason, ...more].filter(Boolean).join(" · ");
   }
 
   like(row) {
     const key = JSON.stringify([row.old, row.new]);
-    return this.rows.filter((one) => one.state !== "written" && JSON.stringify([one.old, one.new]) === key);
+    return this.rows.filter(
+      (one) => one.state !== "written" && JSON.stringify([one.old, one.new]) === key,
+    );
   }
 
   /** Decide all rows with the same change as this one is decided; one that is open is accepted. */
@@ -372,17 +555,26 @@ class Sheet {
       this.draw(row);
     }
     const words = { yes: "accepted", no: "rejected" }[decision] ?? "open again";
-    announce(rows.length === 1 ? `${rows[0].path.split("/").at(-1)} ${words}` : `${rows.length} ${words}`);
+    announce(
+      rows.length === 1 ? `${rows[0].path.split("/").at(-1)} ${words}` : `${rows.length} ${words}`,
+    );
     this.tally();
   }
 
   edit(row) {
     const element = this.elements.get(row.n);
     if (row.state === "written" || element.querySelector("form")) return;
-    const input = h("input", { class: "field", list: "genre-names", "aria-label": `Genres of ${row.path.split("/").at(-1)}, several with ;` });
+    const input = h("input", {
+      class: "field",
+      list: "genre-names",
+      "aria-label": `Genres of ${row.path.split("/").at(-1)}, several with ;`,
+    });
     input.value = row.genres.join("; ");
     const close = (save) => {
-      const names = input.value.split(";").map((name) => name.trim()).filter(Boolean);
+      const names = input.value
+        .split(";")
+        .map((name) => name.trim())
+        .filter(Boolean);
       if (save && !names.length) return input.focus();
       if (save) row.genres = JSON.stringify(names) === JSON.stringify(row.new) ? row.new : names;
       form.remove();
@@ -466,10 +658,19 @@ class Sheet {
 
   async write() {
     const accepted = this.rows.filter((row) => row.decision === "yes" && row.state !== "written");
-    const rows = accepted.map((row) => ({ n: row.n, ...(row.genres !== row.new && { new: row.genres }) }));
+    const rows = accepted.map((row) => ({
+      n: row.n,
+      ...(row.genres !== row.new && { new: row.genres }),
+    }));
     this.apply.disabled = true;
     const path = `${ROOT}/plans/${this.id}/apply`;
-    const state = await run("Writing", path, { rows, preserve_mtime: this.keep.checked }, this.done, this.signal);
+    const state = await run(
+      "Writing",
+      path,
+      { rows, preserve_mtime: this.keep.checked },
+      this.done,
+      this.signal,
+    );
     if (this.signal.aborted) return;
     const { rows: now } = await get(`${ROOT}/plans/${this.id}`, this.signal);
     const states = new Map(now.map((row) => [row.n, row]));
@@ -480,7 +681,15 @@ class Sheet {
     }
     this.tally();
     if (state?.answer) {
-      const undo = h("button", { type: "button", class: "button small", onclick: () => this.past.resume(state.answer.history, "undo", this.done) }, "Undo");
+      const undo = h(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          onclick: () => this.past.resume(state.answer.history, "undo", this.done),
+        },
+        "Undo",
+      );
       this.done.replaceChildren(result(state.answer, undo));
       announce(counted(state.answer.counts));
     }
@@ -489,7 +698,11 @@ class Sheet {
 }
 
 function counted(counts) {
-  return Object.entries(counts).map(([state, count]) => `${count} ${COUNTS[state] ?? state}`).join(", ") || "nothing to do";
+  return (
+    Object.entries(counts)
+      .map(([state, count]) => `${count} ${COUNTS[state] ?? state}`)
+      .join(", ") || "nothing to do"
+  );
 }
 
 function result({ counts, left }, ...more) {
@@ -497,7 +710,12 @@ function result({ counts, left }, ...more) {
     "div",
     { class: "panel result" },
     h("p", {}, h("strong", {}, `${counted(counts)}.`), " ", more),
-    left.length > 0 && h("ul", { class: "note" }, left.map(({ file, reason }) => h("li", {}, `${file}: ${reason}`))),
+    left.length > 0 &&
+      h(
+        "ul",
+        { class: "note" },
+        left.map(({ file, reason }) => h("li", {}, `${file}: ${reason}`)),
+      ),
   );
 }
 
@@ -507,7 +725,13 @@ class History {
     this.signal = signal;
     this.list = h("ul", {});
     this.done = h("div", {});
-    this.element = h("section", { class: "history", hidden: true }, h("h2", {}, "History"), this.done, this.list);
+    this.element = h(
+      "section",
+      { class: "history", hidden: true },
+      h("h2", {}, "History"),
+      this.done,
+      this.list,
+    );
   }
 
   async load() {
@@ -523,9 +747,21 @@ class History {
   }
 
   entry({ number, begun, folder, counts }) {
-    const when = new Date(begun).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+    const when = new Date(begun).toLocaleString(undefined, {
+      dateStyle: "medium",
+      timeStyle: "short",
+    });
     const button = (what, words) =>
-      h("button", { type: "button", class: "button small", "aria-label": `${words} plan ${number}`, onclick: () => this.resume(number, what, this.done) }, words);
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          "aria-label": `${words} plan ${number}`,
+          onclick: () => this.resume(number, what, this.done),
+        },
+        words,
+      );
     const changes = h("ul", { class: "changes" });
     const details = h("details", {}, h("summary", {}, "Files"), changes);
     details.addEventListener("toggle", async () => {
@@ -535,14 +771,34 @@ class History {
         ...rows.map((row) =>
           row instanceof Error
             ? problem(row)
-            : h("li", {}, h("span", {}, row.path), h("span", { class: "note" }, `${row.old.join("; ") || "no genre"} → ${row.new.join("; ")}: ${COUNTS[row.state] ?? row.state}${row.reason ? ` (${row.reason})` : ""}`)),
+            : h(
+                "li",
+                {},
+                h("span", {}, row.path),
+                h(
+                  "span",
+                  { class: "note" },
+                  `${row.old.join("; ") || "no genre"} → ${row.new.join("; ")}: ${COUNTS[row.state] ?? row.state}${row.reason ? ` (${row.reason})` : ""}`,
+                ),
+              ),
         ),
       );
     });
     return h(
       "li",
       { class: "panel" },
-      h("div", { class: "history-head" }, h("strong", {}, when), h("span", { class: "note" }, [counted(counts), folder !== "." && folder].filter(Boolean).join(" in ")), (counts.waiting || counts.ready) && button("resume", "Resume"), (counts.done || counts.ready) && button("undo", "Undo")),
+      h(
+        "div",
+        { class: "history-head" },
+        h("strong", {}, when),
+        h(
+          "span",
+          { class: "note" },
+          [counted(counts), folder !== "." && folder].filter(Boolean).join(" in "),
+        ),
+        (counts.waiting || counts.ready) && button("resume", "Resume"),
+        (counts.done || counts.ready) && button("undo", "Undo"),
+      ),
       details,
     );
   }
