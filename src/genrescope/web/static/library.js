@@ -3,6 +3,7 @@
 import { Failure, get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
+import { problem, styled } from "./frame.js";
 import { capital, genreClass, percent, swatch } from "./genres.js";
 import { map } from "./map.js";
 import { download, savePoster } from "./poster.js";
@@ -49,29 +50,6 @@ export async function show(element, config) {
   left.push(() => shelf.release());
   shelf.update();
   shelf.readNames(stop.signal);
-}
-
-/** Load the styles of the library's views once. */
-export function styled(element) {
-  if (document.querySelector('link[href="/static/library.css"]')) return;
-  // Nothing is drawn without them: it would jump.
-  const sheet = h("link", { rel: "stylesheet", href: "/static/library.css" });
-  element.style.setProperty("visibility", "hidden");
-  const done = () => element.style.removeProperty("visibility");
-  sheet.addEventListener("load", done);
-  sheet.addEventListener("error", done);
-  document.head.append(sheet);
-}
-
-/** Show an error in words. */
-export function problem(error) {
-  if (!(error instanceof Failure)) throw error;
-  return h(
-    "div",
-    { class: "panel problem", role: "alert" },
-    h("p", {}, h("strong", {}, error.title), " ", error.remedy),
-    error.detail && h("p", { class: "note" }, error.detail),
-  );
 }
 
 /** Make text that is searched: without case and accents. */
