@@ -449,6 +449,10 @@ def test_no_policy_chooses_a_genre_for_what_is_other(
 def test_no_plan_writes_to_what_is_other(
     run: Run, library: Path, model: Path, strange: str, tmp_path: Path
 ) -> None:
+    sure = tmp_path / "sure"  # as an unsure answer would not be written either
+    shutil.copytree(model, sure)
+    describe(sure, MFCC, GENRES, {}, 0.0, Classifier(model).config.other_above)
+    model = sure
     others = [library / "copy.mp3", library / f"{strange}.mp3"]
     before = [hashlib.sha256(path.read_bytes()).digest() for path in others]
     run("scan", library, "--model", model, "--workers", 1)

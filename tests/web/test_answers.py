@@ -124,6 +124,17 @@ def test_an_answer_holds_all_that_the_page_shows(ask: httpx.Client, tagged: Path
         assert set(response.json()["error"]) == WORDS
 
 
+def test_names_in_tags_are_short_lines(ask: httpx.Client, tagged: Path) -> None:
+    tags = ID3(tagged)
+    tags["TIT2"].text = ["one\ntwo\x1b[2J\u202e"]
+    tags["TPE1"].text = ["x" * 100_000]
+    del tags["TALB"]
+    tags.save()
+    answer = follow(ask, send(ask, tagged))["answer"]
+    assert answer["title"] == r"one\ntwo\x1b[2J\u202e"
+    assert (answer["artist"], answer["album"]) == ("x" * 300, None)
+
+
 def test_silence_has_no_genre_in_the_timeline(ask: httpx.Client, tmp_path: Path) -> None:
     path = tmp_path / "half.wav"
     sound, rate = soundfile.read(genrescope.sample("pulse"))

@@ -345,7 +345,23 @@ def test_a_library_gives_similar_tracks(serve: Callable[..., Any], tmp_path: Pat
     (library / "album").mkdir(parents=True)
     for name in genrescope.SAMPLES:
         shutil.copy(genrescope.sample(name), library / "album")
+    odd = os.fsencode(library) + b"/caf\xe9.mp3"  # no UTF-8
+    shutil.copy(genrescope.sample("lament"), odd)
     with serve("--library", library) as server, httpx.Client(base_url=server.address) as client:
+        others = post(client, genrescope.sample("lament")).json()["similar"]
+        assert r"caf\udce9.mp3" in [track["path"] for track in others]
+        begun = client.post("/api/answers", params={"sample": "lament"}).json()
+        known = {"wait": 20, "since": 2}
+        state = client.get(f"/api/answers/{begun['id']}", params=known, timeout=30).json()
+        shown = {track["path"]: track for track in state["answer"]["similar"]}
+        assert set(shown) == {track["path"] for track in others}
+        for track in shown.values():
+            assert (
+                client.get(track["audio"]).content
+                == genrescope.sample(
+                    "lament" if "caf" in track["path"] else Path(track["path"]).stem
+                ).read_bytes()
+            )
         answer = post(client, genrescope.sample("pulse"), similar=2).json()
     near = answer["similar"]
     assert near[0]["path"] == "album/pulse.mp3"

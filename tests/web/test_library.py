@@ -30,7 +30,7 @@ from genrescope.web.service import Limits
 pytestmark = pytest.mark.xdist_group("web-library")
 HOME = "http://127.0.0.1:7860"
 OWN = {"X-Genrescope": "1"}
-PLAN = {"min_confidence": 0.5, "existing": "replace"}
+PLAN = {"min_confidence": 0.5, "existing": "replace", "album": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -364,7 +364,8 @@ def test_locked_files_are_reported(ask: TestClient, shelf: tuple[Path, Path]) ->
     assert applied(ask, key, [{"n": rows[0]["n"]}])["answer"]["counts"] == {"written": 1}
     with Catalogue(catalogue, write=True):
         made = ended(ask, ask.post("/api/library/plan", json=PLAN, headers=OWN))
-    assert "since the last scan are not known" in made["answer"]["note"]
+    plan = ask.get(f"/api/library/plans/{made['answer']['plan']}").json()
+    assert "since the last scan are not known" in plan["note"]
 
 
 # Attacks on writing.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
@@ -281,10 +280,14 @@ def test_axe_finds_nothing_serious(visit: Callable[..., Any], view: str, scheme:
         page.locator(ROWS).first.focus()
         page.keyboard.press("e")
     shoot(page, f"{view}-{scheme}")
-    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run()")
-    serious = [one for one in found["violations"] if one["impact"] in {"serious", "critical"}]
-    assert not serious, json.dumps(serious, indent=1)[:3000]
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    assert [
+        (one["id"], node["target"], node["failureSummary"])
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+        for node in one["nodes"]
+    ] == []
 
 
 # The review.
@@ -292,6 +295,7 @@ def test_axe_finds_nothing_serious(visit: Callable[..., Any], view: str, scheme:
 
 def plan(page: Any, existing: str = "replace", confidence: str = "0.5") -> Any:
     page.select_option("#option-existing", existing)
+    page.select_option("#option-album", "off")
     page.fill("#option-min_confidence", confidence)
     page.click("text=Make a plan")
     page.wait_for_selector(".sheet")
@@ -315,7 +319,8 @@ def test_review_by_mouse(visit: Callable[..., Any], made: tuple[Path, Path]) -> 
     rows = page.locator(ROWS)
     count = rows.count()
     assert count > 35
-    assert page.inner_text("h2 >> nth=0") == f"{count} files to be written"
+    summary = f"{count} files to be written; about "
+    assert page.inner_text("h2 >> nth=0").startswith(summary)
     assert reviewed_library.digests(root) == before
     assert page.locator(".sheet-bar .primary").is_disabled()
     first, second, third = (rows.nth(i) for i in range(3))

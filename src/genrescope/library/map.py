@@ -48,8 +48,9 @@ def place(vectors: Vectors) -> Plane:
         block = slice(first, first + _BLOCK)
         places[block] = _among(vectors[block].astype(np.float32) @ chosen.T, known)
     places[rows] = known
-    places -= places.min(axis=0)
-    return np.asarray(places / np.maximum(places.max(), _MIN), dtype=np.float32)
+    low, high = places.min(axis=0), places.max(axis=0)
+    centred = (places - (low + high) / 2) / np.maximum((high - low).max(), _MIN)
+    return np.asarray(np.clip(centred + 0.5, 0, 1), dtype=np.float32)
 
 
 def _principal(chosen: NDArray[np.float32]) -> Plane:

@@ -22,7 +22,8 @@ from genrescope.system import CREATE_FLAGS, InUseError, copy_metadata, replace, 
 from genrescope.tagging import patch as patches
 from genrescope.tagging.formats import can_write, other_tags, read_genres, write_genres
 from genrescope.tagging.journal import Change, Journal, JournalEntry
-from genrescope.tagging.plan import TagPlan, difference, stamp
+from genrescope.tagging.plan import TagPlan
+from genrescope.tagging.stamp import difference, stamp
 
 
 @dataclass(frozen=True)

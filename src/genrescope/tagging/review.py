@@ -21,7 +21,7 @@ from genrescope.library.scan import analyse, survey
 from genrescope.library.similar import Library
 from genrescope.tagging.apply import ApplyResult, apply_plan, register_plan, undo_plan
 from genrescope.tagging.journal import Journal, JournalEntry
-from genrescope.tagging.plan import Step, make_plan, open_plan, write_plan
+from genrescope.tagging.plan import Step, describe_plan, make_plan, open_plan, write_plan
 from genrescope.tagging.policy import Policy
 from genrescope.taxonomy import load_taxonomy
 
@@ -53,6 +53,8 @@ class Draft:
         Of the plan; a row's number is its place in it, from 0.
     counts
         Of ``write_plan``.
+    summary
+        How much it would write, and how much of that is expected to be wrong.
     note
         What the plan does not take into account; may be empty.
     states
@@ -62,6 +64,7 @@ class Draft:
     key: str
     file: Path
     counts: dict[str, int]
+    summary: str
     note: str = ""
     states: dict[int, tuple[str, str]] = field(default_factory=dict)
 
@@ -85,18 +88,21 @@ class Review:
         self._numbers = {Path(one.path).as_posix(): n for n, one in enumerate(library.tracks)}
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
 
-    def plan(self, policy: Policy, progress: Progress) -> Draft:
-        """Plan changes, after a look at the library's files; see ``make_plan``."""
+    def plan(self, policy: Policy, progress: Progress, **options: Any) -> Draft:
+        """Plan changes, after a look at the library's files; ``options`` are ``make_plan``'s."""
         note = self._update(progress)
         key = secrets.token_urlsafe(16)
         file = self._folder / f"{key}.csv"
+        root = str(self._root)
         with Catalogue(self._library.database) as catalogue:
-            total = catalogue.counts(str(self._root))["analysed"]
-            steps = make_plan(catalogue, self._root, load_taxonomy(), policy)
-            counts = write_plan(file, self._root, _followed(steps, total, progress))
+            total = catalogue.counts(root)["analysed"]
+            options["on_read"] = lambda count: progress(count, total)
+            steps = list(make_plan(catalogue, self._root, load_taxonomy(), policy, **options))
+            models = [model.name for model in catalogue.models(root)]
+        counts = write_plan(file, self._root, steps, models=models)
         while len(self._drafts) >= _KEPT:
             self._drafts.popitem(last=False)[1].file.unlink(missing_ok=True)
-        self._drafts[key] = Draft(key, file, counts, note)
+        self._drafts[key] = Draft(key, file, counts, describe_plan(steps), note)
         return self._drafts[key]
 
     def draft(self, key: str) -> Draft:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from genrescope.audio.render import picture_edges
 from genrescope.classifier import Timeline
 from genrescope.classifier.batch import FileResult
-from genrescope.errors import InputError
-from genrescope.io import CsvWriter
+from genrescope.errors import one_line
+from genrescope.io import CsvWriter, written
 from genrescope.library.similar import Neighbour
 from genrescope.serialize import (
     CSV_COLUMNS,
@@ -23,14 +24,15 @@ from genrescope.serialize import (
     result_row,
     sentence,
 )
-from genrescope.tagging.formats import TrackNames, read_names
-from genrescope.web.analysis import PICTURE, SOUND, UploadAnalysis, picture_edges
+from genrescope.tagging.formats import TrackNames
+from genrescope.web.analysis import PICTURE, RATE, SOUND, UploadAnalysis, names_of
 from genrescope.web.service import Service
 
 JSON, CSV = "answer.json", "answer.csv"
 """Names of an answer's files, beside its picture and sound."""
 
 _TAGS = 12  # of an answer
+_LONGEST = 300  # letters of a name
 
 
 def result_values(analysis: UploadAnalysis, name: str, top_k: int) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def result_values(analysis: UploadAnalysis, name: str, top_k: int) -> dict[str, 
 def track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
     """Return a similar track of the library in a folder as JSON values."""
     return {
-        "path": track.path.relative_to(folder).as_posix(),
+        "path": written(track.path.relative_to(folder).as_posix()),
         "similarity": max(-1.0, min(1.0, track.similarity)),
         **genre_values(track),
         "confidence": track.confidence,
@@ -99,11 +101,11 @@ def write_answer(service: Service, analysis: UploadAnalysis, name: str, job: str
         "confidence_level": level,
         "confidence_text": _reliability(service, level),
         "timeline": _probabilities(analysis.timeline),
-        "spectrogram": {"bands_hz": [round(edge, 1) for edge in picture_edges()]},
+        "spectrogram": {"bands_hz": [round(edge, 1) for edge in picture_edges(RATE)]},
         "similar": [
             {
                 **track_values(track, folder),
-                **_names(track.path),
+                **_name_values(names_of(track.path)),
                 "audio": f"/api/library/tracks/{track.row}/audio",
             }
             for track in service.near(analysis)
@@ -133,15 +135,9 @@ def calibration(trained: dict[str, Any]) -> str:
     )
 
 
-def _names(path: Path) -> dict[str, str | None]:
-    try:
-        return _name_values(read_names(path))
-    except InputError:  # gone, or with broken tags, since it was analysed
-        return _name_values(TrackNames())
-
-
 def _name_values(names: TrackNames) -> dict[str, str | None]:
-    return {"title": names.title, "artist": names.artist, "album": names.album}
+    texts = {"title": names.title, "artist": names.artist, "album": names.album}
+    return {key: one_line(text)[:_LONGEST] or None for key, text in texts.items()}
 
 
 def _probabilities(timeline: Timeline | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +23,7 @@ from starlette.exceptions import HTTPException
 
 from genrescope.library.similar import Library
 from genrescope.tagging.formats import is_genre
-from genrescope.tagging.policy import Policy
+from genrescope.tagging.policy import AlbumVote, Policy
 from genrescope.tagging.review import Progress, Review
 from genrescope.taxonomy import load_taxonomy
 from genrescope.web.clients import client_of
@@ -32,9 +33,21 @@ from genrescope.web.library import check_header, json_response, read_json
 _WAIT_S = 20.0
 _REPORT_S = 0.1  # between two reports of progress
 _RESULT = "result.json"
-_PlanOptions: Any = pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))(
-    Policy
-)
+_OF_POLICY = {one.name for one in fields(Policy)}
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class PlanRequest(Policy):
+    """The options of a plan, as of ``genrescope tag plan``."""
+
+    album: AlbumVote = AlbumVote.AGREE
+    from_tags: bool = False
+    break_hard_links: bool = False
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """Those that are not of the policy."""
+        return {name: value for name, value in asdict(self).items() if name not in _OF_POLICY}
 
 
 class ReviewedRow(BaseModel):
@@ -106,11 +119,11 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
 
     @router.post("/plan", status_code=202, summary="Plan changes; changes no file")
     async def plan(request: Request) -> Response:
-        policy = await read_json(request, TypeAdapter(_PlanOptions))
+        wanted = await read_json(request, TypeAdapter(PlanRequest))
 
         def make(progress: Progress) -> dict[str, Any]:
-            draft = review.plan(policy, progress)
-            return {"plan": draft.key, "counts": draft.counts, "note": draft.note}
+            draft = review.plan(wanted, progress, **wanted.others)
+            return {"plan": draft.key, "counts": draft.counts}
 
         return await begin("plan", request, make)
 
@@ -121,7 +134,8 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
     ) -> Response:
         draft = review.draft(key)
         found = await to_thread.run_sync(partial(review.rows, draft, left=left))
-        return json_response({"id": draft.key, "counts": draft.counts, "rows": found})
+        head = {"id": draft.key, "summary": draft.summary, "note": draft.note}
+        return json_response({**head, "counts": draft.counts, "rows": found})
 
     @router.get("/plans/{key}/plan.csv", summary="A plan as `genrescope tag apply` reads it")
     async def plan_file(key: str) -> Response:
@@ -155,9 +169,10 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
         return await show(jobs.find(key), since, wait)
 
     @router.delete("/jobs/{key}", status_code=204, summary="Stop a job between two files")
-    async def stop(key: str, request: Request) -> None:
+    async def stop(key: str, request: Request) -> Response:
         check_header(request)
         await jobs.forget(jobs.find(key))
+        return Response(status_code=204)
 
     @router.get("/history", summary="Plans that have been applied, the newest first")
     async def history() -> Response:
@@ -211,4 +226,4 @@ async def _run(jobs: ServerJobs, turn: asyncio.Lock, work: _Work, job: ServerJob
 
 def _options() -> dict[str, Any]:
     names = sorted({*load_taxonomy().spellings.values()}, key=str.casefold)
-    return {"options": TypeAdapter(_PlanOptions).json_schema(), "genres": names}
+    return {"options": TypeAdapter(PlanRequest).json_schema(), "genres": names}

@@ -36,52 +36,47 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
   let lassoing = false;
   let colours = new Map();
   let frame = 0;
+  let stale = true;
+  const layer = h("canvas", {});
 
-  const side = () => Math.min(canvas.clientWidth, canvas.clientHeight) - 2 * MARGIN;
-  const left = (i) => canvas.clientWidth / 2 + (x[i] - view.x) * side() * view.zoom;
-  const top = (i) => canvas.clientHeight / 2 + (y[i] - view.y) * side() * view.zoom;
+  // In px; the canvas's size is asked for only when it changes, not for each of many dots.
+  let [wide, high] = [0, 0];
+  const side = () => (Math.min(wide, high) - 2 * MARGIN) * view.zoom;
+  const left = (i) => wide / 2 + (x[i] - view.x) * side();
+  const top = (i) => high / 2 + (y[i] - view.y) * side();
   const isShown = (i) => shown === null || shown.has(i);
 
   function resolve() {
     colours = new Map([...new Set(genres)].map((genre) => [genre, colour(genre)]));
     const style = getComputedStyle(canvas);
     colours.set("ring", style.color);
-    colours.set("card", style.backgroundColor);
-    redraw();
+    redraw({ dots: true });
   }
 
-  function redraw() {
+  // The dots are drawn when they have changed; what is over them at every move of the pointer.
+  function redraw({ dots = false } = {}) {
+    stale ||= dots;
     cancelAnimationFrame(frame);
     frame = requestAnimationFrame(draw);
   }
 
   function draw() {
     const scale = window.devicePixelRatio || 1;
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    if (canvas.width !== Math.round(width * scale)) canvas.width = Math.round(width * scale);
-    if (canvas.height !== Math.round(height * scale)) canvas.height = Math.round(height * scale);
-    context.setTransform(scale, 0, 0, scale, 0, 0);
-    context.clearRect(0, 0, width, height);
-    const size = radius();
-    // Those that are filtered out first, as faint dots below the others.
-    for (const pass of shown === null ? [true] : [false, true]) {
-      context.globalAlpha = pass ? 0.9 : 0.12;
-      for (const [genre, fill] of colours) {
-        context.fillStyle = fill;
-        context.beginPath();
-        for (let i = 0; i < x.length; i++) {
-          if (genres[i] !== genre || isShown(i) !== pass) continue;
-          const [px, py] = [left(i), top(i)];
-          if (px < -9 || py < -9 || px > width + 9 || py > height + 9) continue;
-          context.moveTo(px + size, py);
-          context.arc(px, py, size, 0, 2 * Math.PI);
-        }
-        context.fill();
-      }
+    [wide, high] = [canvas.clientWidth, canvas.clientHeight];
+    for (const one of [canvas, layer]) {
+      if (one.width === Math.round(wide * scale) && one.height === Math.round(high * scale)) continue;
+      one.width = Math.round(wide * scale);
+      one.height = Math.round(high * scale);
+      stale = true;
     }
-    context.globalAlpha = 1;
-    ring(playing, size + 5, 3);
-    ring(at, size + 3, 2);
+    if (stale) drawDots(scale);
+    stale = false;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    if (layer.width && layer.height) context.drawImage(layer, 0, 0);
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    ring(playing, radius() + 5, 3);
+    ring(at, radius() + 3, 2);
     if (loop) {
       context.beginPath();
       for (const [px, py] of loop) context.lineTo(px, py);
@@ -91,6 +86,32 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
       context.setLineDash([6, 4]);
       context.stroke();
       context.setLineDash([]);
+    }
+  }
+
+  function drawDots(scale) {
+    const paint = layer.getContext("2d");
+    paint.setTransform(scale, 0, 0, scale, 0, 0);
+    paint.clearRect(0, 0, wide, high);
+    const size = radius();
+    // Those that are filtered out first, as faint dots below the others.
+    for (const pass of shown === null ? [true] : [false, true]) {
+      paint.globalAlpha = pass ? 0.9 : 0.12;
+      for (const [genre, fill] of colours) {
+        paint.fillStyle = fill;
+        paint.beginPath();
+        for (let i = 0; i < x.length; i++) {
+          if (genres[i] !== genre || isShown(i) !== pass) continue;
+          const [px, py] = [left(i), top(i)];
+          if (px < -9 || py < -9 || px > wide + 9 || py > high + 9) continue;
+          if (size < 2) paint.fillRect(px - size, py - size, 2 * size, 2 * size);
+          else {
+            paint.moveTo(px + size, py);
+            paint.arc(px, py, size, 0, 2 * Math.PI);
+          }
+        }
+        paint.fill();
+      }
     }
   }
 
@@ -126,21 +147,20 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
       const [px, py] = [left(i), top(i)];
       hint.style.setProperty("top", `${py}px`);
       hint.style.setProperty("left", `${px}px`);
-      hint.classList.toggle("left", px > canvas.clientWidth / 2);
+      hint.classList.toggle("left", px > wide / 2);
       if (aloud) said.textContent = name(i);
     }
     redraw();
   }
 
-  function zoom(factor, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) {
+  function zoom(factor, px = wide / 2, py = high / 2) {
     const to = Math.min(Math.max(view.zoom * factor, 1), MAX_ZOOM);
-    const scale = side() * view.zoom;
-    const [dx, dy] = [(px - canvas.clientWidth / 2) / scale, (py - canvas.clientHeight / 2) / scale];
+    const [dx, dy] = [(px - wide / 2) / side(), (py - high / 2) / side()];
     const moved = 1 - view.zoom / to; // what is under the pointer stays there
     view = { zoom: to, x: view.x + dx * moved, y: view.y + dy * moved };
     if (to === 1) view = { zoom: 1, x: 0.5, y: 0.5 };
     point(null);
-    redraw();
+    redraw({ dots: true });
   }
 
   function step([dx, dy]) {
@@ -157,8 +177,9 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
     }
     if (best === null) return;
     const [px, py] = [left(best), top(best)];
-    if (px < 0 || py < 0 || px > canvas.clientWidth || py > canvas.clientHeight) {
+    if (px < 0 || py < 0 || px > wide || py > high) {
       view = { ...view, x: x[best], y: y[best] };
+      redraw({ dots: true });
     }
     point(best, true);
   }
@@ -180,10 +201,9 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
     drag.moved ||= Math.hypot(dx, dy) > 4;
     if (loop) loop.push([px, py]);
     else if (drag.moved) {
-      const scale = side() * view.zoom;
-      view = { ...drag.view, x: drag.view.x - dx / scale, y: drag.view.y - dy / scale };
+      view = { ...drag.view, x: drag.view.x - dx / side(), y: drag.view.y - dy / side() };
     }
-    redraw();
+    redraw({ dots: !loop });
   });
   canvas.addEventListener("pointerup", (event) => {
     if (!drag) return;
@@ -261,10 +281,10 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
       lasso,
       tool("Zoom in", "+", () => zoom(ZOOM)),
       tool("Zoom out", "−", () => zoom(1 / ZOOM)),
-      tool("Show the whole map", "All", () => zoom(0)),
+      tool("All of the map", "All", () => zoom(0)),
     ),
   );
-  const sized = new ResizeObserver(redraw);
+  const sized = new ResizeObserver(() => redraw());
   sized.observe(canvas);
   const themed = new MutationObserver(resolve);
   themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
@@ -278,15 +298,13 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
     show(numbers) {
       shown = numbers;
       point(null);
-      redraw();
+      redraw({ dots: true });
     },
     /** Mark the track that plays. */
     mark(number) {
       playing = number;
       redraw();
     },
-    /** Where a track is on the canvas, in px. */
-    where: (number) => [left(number), top(number)],
     release() {
       sized.disconnect();
       themed.disconnect();

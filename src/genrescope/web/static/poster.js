@@ -6,6 +6,7 @@ import { capital, colour } from "./genres.js";
 
 const [WIDTH, HEIGHT] = [1200, 1500];
 const [TOP, SIDE] = [230, 70]; // where the map begins
+const NAMED = 10; // genres in the legend
 const FONT = "'Instrument Sans', system-ui, sans-serif";
 
 /** Save the map as a file; `kind` is svg or png. */
@@ -51,7 +52,7 @@ function draw({ contents, x, y, genre }) {
       ),
     ),
   );
-  const legend = contents.genres.map(({ genre: name, tracks }, i) => {
+  const legend = contents.genres.slice(0, NAMED).map(({ genre: name, tracks }, i) => {
     const [left, top] = [SIDE + (i % 5) * (side / 5), HEIGHT - 150 + Math.floor(i / 5) * 44];
     return s(
       "g",

@@ -15,6 +15,9 @@ const OPTIONS = {
   min_second: ["Minimum of a second genre"],
   max_genres: ["Genres per file, at most"],
   map_existing: ["Rename genres that files have"],
+  album: ["Tracks of an album", { agree: "one genre where they agree", vote: "one genre always", off: "each its own" }],
+  from_tags: ["Further genres by the tagger"],
+  break_hard_links: ["Files with other names (hard links)"],
 };
 const FILTERS = {
   all: ["All", () => true],
@@ -59,7 +62,7 @@ export async function show(element, config, rest) {
 }
 
 function again() {
-  return h("p", {}, h("a", { class: "button", href: "#/review" }, "Make a new plan"));
+  return h("p", {}, h("a", { class: "button small", href: "#/review" }, "Make a new plan"));
 }
 
 // The options of a plan, as the server describes them.
@@ -77,7 +80,6 @@ async function showForm({ place, signal }) {
     const values = Object.fromEntries(fields.map(({ name, value }) => [name, value()]));
     const job = await run("Reading the library's files", `${ROOT}/plan`, values, place, signal);
     if (job?.answer) {
-      if (job.answer.note) sessionStorage.setItem(`note ${job.answer.plan}`, job.answer.note);
       location.hash = `#/review/${job.answer.plan}`;
     } else if (!signal.aborted) place.append(form);
   });
@@ -176,7 +178,7 @@ async function openPlan(view, id) {
 // The rows of a plan, and what was decided about them.
 class Sheet {
   constructor({ place, past, signal }, plan, genres) {
-    Object.assign(this, { place, past, signal, id: plan.id, counts: plan.counts });
+    Object.assign(this, { place, past, signal, id: plan.id, counts: plan.counts, plan });
     const kept = JSON.parse(sessionStorage.getItem(`plan ${plan.id}`) ?? "{}");
     this.rows = plan.rows.map((row) => ({ ...row, decision: null, genres: row.new, ...kept[row.n] }));
     this.evidence = Object.keys(plan.rows[0] ?? {}).filter((name) => !KNOWN.includes(name));
@@ -203,9 +205,8 @@ class Sheet {
   }
 
   head() {
-    const left = Object.entries(this.counts).filter(([reason]) => reason !== "write");
+    const left = Object.entries(this.counts).filter(([reason]) => !["write", "review"].includes(reason));
     const total = left.reduce((sum, [, count]) => sum + count, 0);
-    const note = sessionStorage.getItem(`note ${this.id}`);
     this.tabs = Object.entries(FILTERS).map(([name, [words]]) => {
       const button = h("button", { type: "button", class: "button small", "aria-pressed": String(name === this.filter) }, words);
       button.addEventListener("click", () => {
@@ -215,27 +216,28 @@ class Sheet {
       });
       return button;
     });
+    const rest = (decision, words) =>
+      h("button", { type: "button", class: "button small", onclick: () => this.decide(this.undecided(), decision) }, words);
     return h(
       "div",
       { class: "sheet-head" },
-      h("h2", {}, `${this.counts.write ?? 0} files to be written`),
-      note && h("p", { class: "note problem" }, note),
+      h("h2", {}, this.plan.summary),
+      this.plan.note && h("p", { class: "note problem" }, this.plan.note),
+      this.counts.review > 0 && h("p", {}, `${this.counts.review} more to be reviewed: what they sound like contradicts their tags.`),
       total > 0 &&
         h(
           "details",
-          { class: "note" },
-          h("summary", {}, `${total} files are not to be written`),
+          { class: "note", open: !this.rows.length },
+          h("summary", {}, `${total} files are left alone`),
           h("ul", {}, left.map(([reason, count]) => h("li", {}, `${count}: ${reason}`))),
         ),
-      h("div", { class: "actions" }, this.tabs, h("a", { class: "button small", href: `${ROOT}/plans/${this.id}/plan.csv`, download: "plan.csv" }, icon("download"), "Plan CSV"), again().firstChild),
+      h("div", { class: "actions" }, this.tabs), h("div", { class: "actions" }, rest("yes", "Accept the rest"), rest("no", "Reject the rest"), h("a", { class: "button small", href: `${ROOT}/plans/${this.id}/plan.csv`, download: "plan.csv" }, icon("download"), "Plan CSV"), again().firstChild),
       this.rows.length > 0 &&
         h("p", { class: "note keys" }, "Keys: ", [["j", "next"], ["k", "previous"], ["a", "accept"], ["r", "reject"], ["e", "edit"], ["l", "all like this"], ["p", "play"]].map(([key, words]) => h("span", {}, h("kbd", {}, key), words))),
     );
   }
 
   foot() {
-    const all = (decision, words) =>
-      h("button", { type: "button", class: "button", onclick: () => this.decide(this.undecided(), decision) }, words);
     this.apply = h("button", { type: "button", class: "button primary", onclick: () => this.write() });
     this.keep = h("input", { type: "checkbox", id: "keep-time" });
     return h(
@@ -246,8 +248,6 @@ class Sheet {
         "div",
         { class: "sheet-bar" },
         this.summary,
-        all("yes", "Accept the rest"),
-        all("no", "Reject the rest"),
         h("label", { class: "note" }, this.keep, " Keep the files' time"),
         this.apply,
       ),
@@ -342,7 +342,7 @@ class Sheet {
         button("a", "Accept", "Accept", decide("yes"), row.decision === "yes"),
         button("r", "Reject", "Reject", decide("no"), row.decision === "no"),
         button("e", "Edit", "Edit", () => this.edit(row)),
-        like > 1 && button("l", "All like", `All ${like} like this`, () => this.decideLike(row)),
+        like > 1 && button("l", `All ${like} like this:`, `All ${like} like this`, () => this.decideLike(row)),
       ),
     );
     if (had) element.focus({ preventScroll: true });
