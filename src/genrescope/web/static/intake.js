@@ -55,7 +55,12 @@ export function intake(config, take, { folded = false } = {}) {
     h(
       "div",
       { class: "intake-words" },
-      h("p", { class: "intake-title" }, folded ? "Drop more music here" : "Drop music here"),
+      h(
+        "p",
+        { class: "intake-title" },
+        h("span", { class: "for-mouse" }, folded ? "Drop more music here" : "Drop music here"),
+        h("span", { class: "for-touch" }, folded ? "More music" : "Choose music"),
+      ),
       !folded &&
         h(
           "p",

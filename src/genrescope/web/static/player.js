@@ -244,7 +244,7 @@ function point(x, share) {
 
 // Marks of the time axis: every 30 s, or as far from each other as leaves room.
 function ticks(seconds) {
-  const step = [1, 5, 10, 30, 60, 120, 300, 600].find((one) => seconds / one <= 8) ?? 1800;
+  const step = [1, 2, 5, 10, 30, 60, 120, 300, 600].find((one) => seconds / one <= 8) ?? 1800;
   const marks = [];
   for (let at = 0; at <= seconds; at += step) {
     const near = at > 0.95 * seconds; // the end, beyond which there is no room
