@@ -432,6 +432,43 @@ def test_what_cannot_be_answered_says_why_and_what_to_do(
     assert server.left() == []
 
 
+def test_a_microphone_that_may_not_be_used_is_explained(visit: Callable[..., Any]) -> None:
+    page = visit()
+    refuse = """(name) => {
+      navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", name));
+    }"""
+    for name, words in (
+        ("NotAllowedError", "Allow it in the browser"),
+        ("NotFoundError", "No microphone was found"),
+    ):
+        page.evaluate(refuse, name)
+        page.get_by_role("button", name="Record").click()
+        page.get_by_role("alert").get_by_text(words).wait_for()
+
+
+def test_of_too_many_files_the_first_are_sent(visit: Callable[..., Any], tmp_path: Path) -> None:
+    letters = [tmp_path / f"{i:02}.mp3" for i in range(21)]
+    for letter in letters:
+        letter.write_text("no music")
+    page = visit()
+    page.set_input_files(FILES, letters)
+    page.get_by_text("Files beyond the first 20 were not sent.").wait_for()
+    rows = page.locator(".answers-table tbody tr")
+    assert rows.count() == 20
+    rows.filter(has_text="19.mp3").get_by_text("Not audio").wait_for()
+
+
+def test_more_genres_than_the_palette_have_colours_of_their_own(visit: Callable[..., Any]) -> None:
+    page = visit()
+    colours = page.evaluate("""async () => {
+      const { colour, setGenres } = await import("/static/genres.js");
+      const names = Array.from({ length: 25 }, (_, i) => `genre ${i}`);
+      setGenres(names);
+      return [...names, "another"].map(colour);
+    }""")
+    assert len(set(colours)) == 26
+
+
 def test_a_file_that_is_too_large_is_not_sent(visit: Callable[..., Any], tmp_path: Path) -> None:
     large = tmp_path / "large.wav"
     with large.open("wb") as file:
@@ -545,6 +582,14 @@ def test_light_and_dark_are_chosen_and_kept(visit: Callable[..., Any]) -> None:
     page.reload()
     page.get_by_role("button", name="Colours: dark").wait_for()
     assert page.evaluate(behind) == dark
+    # In another site's frame, a browser may keep nothing for it.
+    page.add_init_script("""Object.defineProperty(window, "localStorage", {
+      get() { throw new DOMException("", "SecurityError"); },
+    })""")
+    page.reload()
+    page.get_by_role("button", name="Colours: as the system").click()
+    page.get_by_role("heading", name="What genre is this?").wait_for()
+    assert page.evaluate(behind) == light
 
 
 def test_everything_is_reached_by_keyboard(visit: Callable[..., Any]) -> None:

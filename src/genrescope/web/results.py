@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from genrescope.audio.render import picture_edges
 from genrescope.classifier import Timeline
 from genrescope.classifier.batch import FileResult
-from genrescope.errors import InputError, one_line
+from genrescope.errors import one_line
 from genrescope.io import CsvWriter, written
 from genrescope.library.similar import Neighbour
 from genrescope.serialize import (
@@ -23,8 +24,8 @@ from genrescope.serialize import (
     result_row,
     sentence,
 )
-from genrescope.tagging.formats import TrackNames, read_names
-from genrescope.web.analysis import PICTURE, SOUND, UploadAnalysis, picture_edges
+from genrescope.tagging.formats import TrackNames
+from genrescope.web.analysis import PICTURE, RATE, SOUND, UploadAnalysis, names_of
 from genrescope.web.service import Service
 
 JSON, CSV = "answer.json", "answer.csv"
@@ -100,11 +101,11 @@ def write_answer(service: Service, analysis: UploadAnalysis, name: str, job: str
         "confidence_level": level,
         "confidence_text": _reliability(service, level),
         "timeline": _probabilities(analysis.timeline),
-        "spectrogram": {"bands_hz": [round(edge, 1) for edge in picture_edges()]},
+        "spectrogram": {"bands_hz": [round(edge, 1) for edge in picture_edges(RATE)]},
         "similar": [
             {
                 **track_values(track, folder),
-                **_names(track.path),
+                **_name_values(names_of(track.path)),
                 "audio": f"/api/library/tracks/{track.row}/audio",
             }
             for track in service.near(analysis)
@@ -132,13 +133,6 @@ def calibration(trained: dict[str, Any]) -> str:
         f"In tests ({trained.get('protocol')}) such percentages were off by "
         f"{100 * error:.0f} points on average."
     )
-
-
-def _names(path: Path) -> dict[str, str | None]:
-    try:
-        return _name_values(read_names(path))
-    except InputError:  # gone, or with broken tags, since it was analysed
-        return _name_values(TrackNames())
 
 
 def _name_values(names: TrackNames) -> dict[str, str | None]:

@@ -169,9 +169,10 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
         return await show(jobs.find(key), since, wait)
 
     @router.delete("/jobs/{key}", status_code=204, summary="Stop a job between two files")
-    async def stop(key: str, request: Request) -> None:
+    async def stop(key: str, request: Request) -> Response:
         check_header(request)
         await jobs.forget(jobs.find(key))
+        return Response(status_code=204)
 
     @router.get("/history", summary="Plans that have been applied, the newest first")
     async def history() -> Response:

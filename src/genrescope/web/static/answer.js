@@ -61,13 +61,7 @@ export function pending(name, cancel) {
     h(
       "div",
       { class: "verdict" },
-      h(
-        "div",
-        { class: "verdict-words" },
-        h("p", { class: "eyebrow" }, label),
-        state,
-        text,
-      ),
+      h("div", { class: "verdict-words" }, h("p", { class: "eyebrow" }, label), state, text),
       h(
         "div",
         { class: "waiting" },
@@ -167,9 +161,7 @@ function tags(answer, part) {
   if (!likely.length) return null;
   const chips = likely
     .slice(0, TAGS)
-    .map(({ label, score }) =>
-      h("li", {}, label, h("span", { class: "share" }, percent(score))),
-    );
+    .map(({ label, score }) => h("li", {}, label, h("span", { class: "share" }, percent(score))));
   return h("section", {}, h(part, {}, "Tags"), h("ul", { class: "tags" }, chips));
 }
 

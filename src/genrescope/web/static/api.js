@@ -28,6 +28,7 @@ const REMEDIES = {
   503: "Try again in a few seconds.",
 };
 const POLL_S = 20; // how long the server may hold a request until something changes
+const TRIES = 5; // while the server is away or too busy
 const WRITING = { "Content-Type": "application/json", "X-Genrescope": "1" };
 
 /** Fetch JSON. */
@@ -77,11 +78,11 @@ export function upload(file, onprogress, signal) {
 
 /**
  * Follow a job to its end: `onstate` receives every state, the last one too, which is returned.
- * A server that does not answer is asked again; anything else throws.
+ * A server that is away or too busy is asked again; anything else throws.
  */
 export async function follow(path, onstate, signal) {
   let since = "";
-  for (let tries = 0; ; ) {
+  for (let tries = 0; ;) {
     try {
       const state = await get(`${path}?wait=${POLL_S}${since}`, signal);
       onstate(state);
@@ -89,7 +90,8 @@ export async function follow(path, onstate, signal) {
       since = `&since=${state.version}`;
       tries = 0;
     } catch (error) {
-      if (!(error instanceof Failure) || error.status || ++tries > 5) throw error;
+      const passes = error instanceof Failure && (error.status === 0 || error.status >= 500);
+      if (!passes || ++tries > TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, 1000 * tries));
     }
   }

@@ -60,14 +60,23 @@ function theme() {
     button.setAttribute("aria-label", `Colours: ${words}`);
     button.title = `Colours: ${words}`;
   };
-  let name = localStorage.getItem("theme");
+  let name = storage()?.getItem("theme");
   if (!THEMES.includes(name)) name = "auto";
   set(name);
   button.addEventListener("click", () => {
     name = THEMES[(THEMES.indexOf(name) + 1) % THEMES.length];
-    localStorage.setItem("theme", name);
+    storage()?.setItem("theme", name);
     set(name);
   });
+}
+
+// In a frame of another site, browsers may allow none.
+function storage() {
+  try {
+    return window.localStorage;
+  } catch {
+    return null;
+  }
 }
 
 async function begin() {

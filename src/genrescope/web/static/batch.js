@@ -80,7 +80,10 @@ export class Batch {
         const { id } = await send(item.file, config, onstate, this.#stop.signal);
         this.#set(item, { id, state: "waiting", file: null });
       } catch (error) {
-        this.#set(item, this.#stop.signal.aborted ? { state: "cancelled" } : { state: "failed", error });
+        this.#set(
+          item,
+          this.#stop.signal.aborted ? { state: "cancelled" } : { state: "failed", error },
+        );
       }
     }
   }

@@ -24,11 +24,12 @@ export function announce(text) {
   document.getElementById("status").textContent = text;
 }
 
-/** Copy text; also where the browser keeps its clipboard to secure pages. */
-export async function copy(text) {
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(text);
-    return;
+/** Copy text; also where the browser keeps its clipboard to secure pages, or from frames. */
+async function copy(text) {
+  try {
+    return await navigator.clipboard.writeText(text);
+  } catch {
+    // The old way follows.
   }
   const field = h("textarea", { class: "hidden" });
   field.value = text;

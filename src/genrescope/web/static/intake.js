@@ -3,7 +3,8 @@
 import { announce, h, icon } from "./dom.js";
 import { clock } from "./genres.js";
 
-const AUDIO = /\.(aac|aif|aiff|ape|au|flac|m4a|m4b|mka|mp2|mp3|mp4|mpc|oga|ogg|opus|wav|weba|webm|wma|wv)$/i;
+const AUDIO =
+  /\.(aac|aif|aiff|ape|au|flac|m4a|m4b|mka|mp2|mp3|mp4|mpc|oga|ogg|opus|wav|weba|webm|wma|wv)$/i;
 const BARS = 40; // of the level of a recording
 
 /**
@@ -54,7 +55,12 @@ export function intake(config, take, { folded = false } = {}) {
     h(
       "div",
       { class: "intake-words" },
-      h("p", { class: "intake-title" }, folded ? "Drop more music here" : "Drop music here"),
+      h(
+        "p",
+        { class: "intake-title" },
+        h("span", { class: "for-mouse" }, folded ? "Drop more music here" : "Drop music here"),
+        h("span", { class: "for-touch" }, folded ? "More music" : "Choose music"),
+      ),
       !folded &&
         h(
           "p",
@@ -160,7 +166,12 @@ async function dropped(transfer) {
 
 async function within(entry) {
   if (entry.isFile) {
-    return new Promise((resolve) => entry.file((file) => resolve([file]), () => resolve([])));
+    return new Promise((resolve) =>
+      entry.file(
+        (file) => resolve([file]),
+        () => resolve([]),
+      ),
+    );
   }
   const reader = entry.createReader();
   const found = [];

@@ -29,7 +29,11 @@ export const start = view((element, config, _, open) => {
     }
   };
   const samples = config.samples.map(({ name, title }) =>
-    h("button", { type: "button", class: "button small", onclick: () => begin(name, title) }, title),
+    h(
+      "button",
+      { type: "button", class: "button small", onclick: () => begin(name, title) },
+      title,
+    ),
   );
   element.append(
     h("h1", { class: "hero" }, "What genre is this?"),

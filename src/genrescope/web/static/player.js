@@ -8,6 +8,7 @@ const LENGTH = 1000;
 const SMOOTH = 60; // a strip of more steps than this is smoothed to about as many
 const KEYS = { ArrowLeft: -5, ArrowRight: 5, ArrowDown: -5, ArrowUp: 5, PageDown: -30, PageUp: 30 };
 const LABELS_HZ = [250, 1000, 4000];
+const LAYERS = 16; // of the strip; a model may have a thousand genres
 const IN_LEGEND = 0.02; // a genre with a smaller share of the whole has no entry
 
 let playing = null; // one sound at a time
@@ -167,7 +168,8 @@ class Strip {
     this.rows = smooth(rows, Math.ceil(rows.length / SMOOTH));
     const sounding = Math.max(this.silent.filter((one) => !one).length, 1);
     this.means = this.genres.map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / sounding);
-    this.order = this.genres.map((_, i) => i).sort((a, b) => this.means[b] - this.means[a]);
+    const order = this.genres.map((_, i) => i).sort((a, b) => this.means[b] - this.means[a]);
+    this.order = order.slice(0, LAYERS);
   }
 
   index(at) {
@@ -242,7 +244,7 @@ function point(x, share) {
 
 // Marks of the time axis: every 30 s, or as far from each other as leaves room.
 function ticks(seconds) {
-  const step = [1, 5, 10, 30, 60, 120, 300, 600].find((one) => seconds / one <= 8) ?? 1800;
+  const step = [1, 2, 5, 10, 30, 60, 120, 300, 600].find((one) => seconds / one <= 8) ?? 1800;
   const marks = [];
   for (let at = 0; at <= seconds; at += step) {
     const near = at > 0.95 * seconds; // the end, beyond which there is no room

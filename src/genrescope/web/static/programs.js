@@ -32,7 +32,9 @@ export async function show(element) {
   try {
     reference.append(...operations(await get("/openapi.json")));
   } catch (error) {
-    reference.append(h("p", { class: "problem", role: "alert" }, `${error.title}. ${error.remedy}`));
+    reference.append(
+      h("p", { class: "problem", role: "alert" }, `${error.title}. ${error.remedy}`),
+    );
   }
   reference.removeAttribute("aria-busy");
 }
@@ -62,7 +64,12 @@ function sampleCode(name, code) {
   return h(
     "div",
     { class: "sample-code" },
-    h("div", {}, name, copyButton(() => code)),
+    h(
+      "div",
+      {},
+      name,
+      copyButton(() => code),
+    ),
     h("pre", { tabindex: 0, role: "region", "aria-label": `${name} example` }, h("code", {}, code)),
   );
 }
@@ -105,7 +112,11 @@ function operation(path, method, described, description) {
     described.description && h("p", {}, described.description),
     list("Parameters", ["name", "type", "what"], parameters),
     list("Answer", ["field", "type", "what"], fields),
-    list("Errors", ["status", "when"], errors.map(([status, one]) => [status, one.description])),
+    list(
+      "Errors",
+      ["status", "when"],
+      errors.map(([status, one]) => [status, one.description]),
+    ),
   );
 }
 
@@ -132,8 +143,26 @@ function list(caption, heads, rows) {
       "table",
       { class: "fields" },
       h("caption", {}, caption),
-      h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value) => h("td", {}, value))))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map((head) => h("th", { scope: "col" }, head)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        rows.map((row) =>
+          h(
+            "tr",
+            {},
+            row.map((value) => h("td", {}, value)),
+          ),
+        ),
+      ),
     ),
   );
 }

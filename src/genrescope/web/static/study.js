@@ -5,12 +5,14 @@ import { h } from "./dom.js";
 
 // What a report may bring: no script, style, form or frame, and no address that is code.
 const ELEMENTS = new Set(
-  ("a abbr b blockquote br caption code col colgroup dd div dl dt em figcaption figure footer h1 h2 " +
+  (
+    "a abbr b blockquote br caption code col colgroup dd div dl dt em figcaption figure footer h1 h2 " +
     "h3 h4 header hr i img li ol p pre section small span strong sub sup table tbody td tfoot th " +
-    "thead tr ul").split(" "),
+    "thead tr ul"
+  ).split(" "),
 );
 const ATTRIBUTES = new Set(
-  "alt aria-label class colspan headers id role rowspan scope start tabindex title".split(" "),
+  "alt aria-label class colspan id role rowspan scope start tabindex title".split(" "),
 );
 const PICTURE = /^data:image\/(svg\+xml|png);base64,/;
 const WEB = /^https?:\/\//;
@@ -30,7 +32,9 @@ export async function show(element, config) {
     const text = (await response.text()).replace(/<style[^>]*>[^]*?<\/style>/g, "");
     const read = new DOMParser().parseFromString(text, "text/html");
     const base = new URL(config.report, location.href);
-    report.append(...["main", "body > footer"].flatMap((part) => content(read.querySelector(part), base)));
+    report.append(
+      ...["main", "body > footer"].flatMap((part) => content(read.querySelector(part), base)),
+    );
     explain(report);
     for (const figure of report.querySelectorAll("section > figure")) {
       figure.tabIndex = 0; // where the screen is narrow, it scrolls
@@ -59,9 +63,11 @@ function content(element, base) {
     if (node.nodeType === Node.TEXT_NODE) return [node.textContent];
     if (node.nodeType !== Node.ELEMENT_NODE || !ELEMENTS.has(node.localName)) return [];
     const attributes = {};
-    for (const { name, value } of node.attributes) if (ATTRIBUTES.has(name)) attributes[name] = value;
+    for (const { name, value } of node.attributes)
+      if (ATTRIBUTES.has(name)) attributes[name] = value;
     if (attributes.id) attributes.id = `report-${attributes.id}`; // the page has its own
-    if (node.localName === "a") Object.assign(attributes, link(node.getAttribute("href") ?? "", base));
+    if (node.localName === "a")
+      Object.assign(attributes, link(node.getAttribute("href") ?? "", base));
     if (node.localName === "img") {
       const source = node.getAttribute("src") ?? "";
       attributes.src = PICTURE.test(source) ? source : inside(source, base);
@@ -86,6 +92,7 @@ function link(href, base) {
 
 // The address of another file of the report, or null.
 function inside(path, base) {
+  if (!URL.canParse(path, base)) return null;
   const address = new URL(path, base);
   const folder = new URL(".", base);
   return address.href.startsWith(folder.href) ? address.href : null;

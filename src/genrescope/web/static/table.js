@@ -10,7 +10,17 @@ const COLUMNS = [
   ["Confidence", (item) => -(item.answer?.confidence ?? -1)],
   ["Length", (item) => item.answer?.seconds ?? Infinity],
 ];
-const CSV = ["file", "title", "artist", "genre", "best", "confidence", "unsure", "seconds", "error"];
+const CSV = [
+  "file",
+  "title",
+  "artist",
+  "genre",
+  "best",
+  "confidence",
+  "unsure",
+  "seconds",
+  "error",
+];
 
 /** Make the table of a batch; `draw()` shows what has changed. */
 export function table(batch) {
@@ -33,15 +43,19 @@ export function table(batch) {
     "Cancel the rest",
   );
   const save = ["CSV", "JSON"].map((kind) =>
-    h("button", { type: "button", class: "button", onclick: () => download(batch, kind) },
-      icon("download"), kind),
+    h(
+      "button",
+      { type: "button", class: "button", onclick: () => download(batch, kind) },
+      icon("download"),
+      kind,
+    ),
   );
   const element = h(
     "section",
     { class: "answers", "aria-label": "Answers" },
     h("div", { class: "answers-head" }, heading, h("div", { class: "actions" }, cancel, save)),
     batch.left > 0 &&
-      h("p", { class: "note problem" }, `${batch.left} more were left out: send them afterwards.`),
+      h("p", { class: "problem" }, `Files beyond the first ${batch.items.length} were not sent.`),
     h(
       "div",
       { class: "scroll", role: "region", tabindex: 0, "aria-label": "Table of answers" },
@@ -93,15 +107,24 @@ function label(item) {
 
 function cells(item) {
   const { answer, state } = item;
-  const name = h("th", { scope: "row" }, item.id && state !== "cancelled"
-    ? h("a", { href: `#/answer/${item.id}` }, label(item))
-    : label(item));
+  const name = h(
+    "th",
+    { scope: "row" },
+    item.id && state !== "cancelled"
+      ? h("a", { href: `#/answer/${item.id}` }, label(item))
+      : label(item),
+  );
   if (!answer) {
     const text =
-      state === "sending" ? `Uploading, ${item.text}`
-      : state === "failed" ? `${item.error.title}. ${item.error.remedy}`
-      : state === "cancelled" ? "Cancelled"
-      : item.id ? words(item).join(": ").toLowerCase() : "To be sent";
+      state === "sending"
+        ? `Uploading, ${item.text}`
+        : state === "failed"
+          ? `${item.error.title}. ${item.error.remedy}`
+          : state === "cancelled"
+            ? "Cancelled"
+            : item.id
+              ? words(item).join(": ").toLowerCase()
+              : "To be sent";
     return [name, h("td", { colspan: 3, class: state === "failed" ? "problem" : "note" }, text)];
   }
   return [
@@ -138,6 +161,7 @@ function csv(items) {
 // A spreadsheet would take what begins with one of these for a formula.
 function cell(value) {
   if (value == null) return "";
-  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  const text =
+    typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
