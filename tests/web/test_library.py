@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -384,6 +385,35 @@ def test_locked_files_are_reported(ask: TestClient, shelf: tuple[Path, Path]) ->
     assert "since the last scan are not known" in plan["note"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text")
+def test_names_that_are_not_text(made: tuple[Path, Path], tmp_path: Path) -> None:
+    root = tmp_path / "library"
+    root.mkdir()
+    (source,) = made[0].rglob("mp3-v24-two.mp3")
+    names = [b"caf\xe9.mp3", b"a\nb.mp3", b"=1+1.mp3", "ü\u202e.mp3".encode()]
+    for name in names:
+        shutil.copy(source, root / os.fsdecode(name))
+    catalogue = tmp_path / "library.db"
+    reviewed_library.analyse(root, catalogue)
+    before = reviewed_library.digests(root)
+    with asking(root, catalogue) as ask:
+        paths = ask.get("/api/library/tracks").json()["path"]
+        assert {os.fsencode(path) for path in paths} == set(names)
+        for number in range(len(names)):
+            assert ask.get(f"/api/library/tracks/{number}/audio").status_code == 200
+        answer = ask.post("/api/library/playlist", json={"tracks": [0, 1, 2, 3]}, headers=OWN)
+        assert answer.status_code == 422
+        key, rows = planned(ask, album="off")
+        assert {os.fsencode(row["path"]) for row in rows} == set(names)
+        assert {row["track"] for row in rows} == {0, 1, 2, 3}
+        state = applied(ask, key, [{"n": row["n"]} for row in rows])
+        assert state["answer"]["counts"] == {"written": 4}
+        number = state["answer"]["history"]
+        assert len(ask.get(f"/api/library/history/{number}").json()) == 4
+        ended(ask, ask.post(f"/api/library/history/{number}/undo", json={}, headers=OWN))
+    assert reviewed_library.digests(root) == before
+
+
 # Attacks on writing.
 
 WRITES = [
@@ -667,7 +697,10 @@ def tampered(name: str, root: Path, path: Path) -> None:
         "its folder is a link",
         "a second name",
         "gone",
-        "a pipe",
+        pytest.param(
+            "a pipe",
+            marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes"),
+        ),
     ],
 )
 def test_files_that_were_changed_since_are_left_alone(
@@ -725,6 +758,14 @@ def test_nothing_is_written_unless_allowed(
 def test_no_network_may_write_without_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(GenrescopeError, match="token"):
         serve(host=host, port=0, journal=tmp_path / "journal.db")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"names": LOCAL_NAMES, "framers": ("https://example.org",)}]
+)
+def test_no_application_lets_others_write(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(GenrescopeError, match="token"):
+        create_app(journal=tmp_path / "journal.db", **options)
 
 
 def test_writing_needs_the_token(shelf: tuple[Path, Path]) -> None:

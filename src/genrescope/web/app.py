@@ -62,7 +62,9 @@ def create_app(
     library
         Where to look for similar tracks.
     journal
-        Of changes to the library's tags; None lets nobody change them.
+        Of changes to the library's tags; None lets nobody change them. Needs a token, or names of
+        this machine alone, and no framers: a page around this one could make its visitor press
+        what writes.
     report
         Folder of a study's report, to be shown.
     token
@@ -82,9 +84,12 @@ def create_app(
     InputError
         If the report's folder holds none.
     GenrescopeError
-        If the token is none that a request can hold.
+        If the token is none that a request can hold, or others could change tags.
     """
     limits = limits or Limits()
+    if journal is not None and ((token is None and names is None) or framers):
+        text = "Tags may be changed from this machine alone, or with a token, and in no frame."
+        raise GenrescopeError(text)
     if token is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", token):
         raise GenrescopeError("The token must be of ASCII characters, with no blank at an end.")
     service = Service(classifier or Classifier.default(), limits, library)

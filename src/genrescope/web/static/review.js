@@ -128,7 +128,7 @@ async function openPlan(view, id) {
     get(`${ROOT}/plans/${encodeURIComponent(id)}`, view.signal),
   ]);
   const sheet = new Sheet(view, plan, genres);
-  view.release = () => sheet.player.stop();
+  view.release = () => sheet.release();
   view.place.replaceChildren(sheet.element, sheet.player.element);
   sheet.update();
 }

@@ -7,6 +7,7 @@ import { percent } from "./genres.js";
 import { ROOT, again, counted, result, run } from "./job.js";
 
 const PAGE = 200; // rows that are added at a time
+const KEEP_MS = 300; // after the last decision
 const KNOWN = "action path old new confidence reason n track state why".split(" ");
 const FILTERS = {
   all: ["All", () => true],
@@ -25,13 +26,16 @@ const STATES = {
 export class Sheet {
   constructor({ place, past, signal }, plan, genres) {
     Object.assign(this, { place, past, signal, id: plan.id, counts: plan.counts, plan });
-    const kept = JSON.parse(sessionStorage.getItem(`plan ${plan.id}`) ?? "{}");
+    const kept = recall(plan.id);
     this.rows = plan.rows.map((row) => ({
       ...row,
       decision: null,
       genres: row.new,
       ...kept[row.n],
     }));
+    this.likes = Map.groupBy(this.rows, ({ action, old, new: to }) =>
+      JSON.stringify([action, old, to]),
+    );
     this.evidence = Object.keys(plan.rows[0] ?? {}).filter((name) => !KNOWN.includes(name));
     this.current = null;
     this.filter = "all";
@@ -64,6 +68,8 @@ export class Sheet {
     );
     this.summary = h("p", { class: "found", role: "status" });
     this.done = h("div", { class: "job-place" });
+    this.leave = () => this.keepDecisions();
+    window.addEventListener("pagehide", this.leave);
     this.element = h(
       "div",
       { class: "sheet" },
@@ -335,11 +341,9 @@ export class Sheet {
     return [row.reason, ...more].filter(Boolean).join(" · ");
   }
 
-  like(row) {
-    const key = JSON.stringify([row.old, row.new]);
-    return this.rows.filter(
-      (one) => one.state !== "written" && JSON.stringify([one.old, one.new]) === key,
-    );
+  like({ action, old, new: to }) {
+    const rows = this.likes.get(JSON.stringify([action, old, to]));
+    return rows.filter((one) => one.state !== "written");
   }
 
   /** Decide all rows with the same change as this one is decided; one that is open is accepted. */
@@ -451,10 +455,30 @@ export class Sheet {
     this.summary.textContent = `${accepted.length} accepted, ${open} to decide`;
     this.apply.textContent = `Write ${accepted.length} file${accepted.length === 1 ? "" : "s"}`;
     this.apply.disabled = !accepted.length;
+    // Not at once: it takes a while for many.
+    clearTimeout(this.keeping);
+    this.keeping = setTimeout(() => this.keepDecisions(), KEEP_MS);
+  }
+
+  keepDecisions() {
     const kept = this.rows
       .filter((row) => row.decision)
-      .map(({ n, decision, genres }) => [n, { decision, genres }]);
-    sessionStorage.setItem(`plan ${this.id}`, JSON.stringify(Object.fromEntries(kept)));
+      .map(({ n, decision, genres, new: to }) => [
+        n,
+        { decision, ...(genres !== to && { genres }) },
+      ]);
+    try {
+      sessionStorage.setItem(`plan ${this.id}`, JSON.stringify(Object.fromEntries(kept)));
+    } catch {
+      // A browser without storage, or with too little, forgets them at a reload.
+    }
+  }
+
+  release() {
+    window.removeEventListener("pagehide", this.leave);
+    clearTimeout(this.keeping);
+    this.keepDecisions();
+    this.player.stop();
   }
 
   async write() {
@@ -495,5 +519,13 @@ export class Sheet {
       announce(counted(state.answer.counts));
     }
     this.past.load();
+  }
+}
+
+function recall(id) {
+  try {
+    return JSON.parse(sessionStorage.getItem(`plan ${id}`) ?? "{}");
+  } catch {
+    return {};
   }
 }
