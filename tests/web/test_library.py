@@ -284,6 +284,22 @@ def test_rows_that_are_left_alone_are_shown_when_asked_for(ask: TestClient) -> N
     assert "no genre" in applied(ask, key, [{"n": without["n"]}])["error"]["title"]
 
 
+def test_contradictions_wait_for_a_person(ask: TestClient, shelf: tuple[Path, Path]) -> None:
+    key, rows = planned(ask, existing="skip")
+    waiting = [row for row in rows if row["action"] == "review"]
+    plan = ask.get(f"/api/library/plans/{key}").json()
+    assert plan["counts"]["review"] == len(waiting) > 0
+    assert "expected to be wrong" in plan["summary"]
+    row = waiting[0]
+    assert row["reason"].startswith("review: ")
+    assert row["new"]
+    assert row["audio"]
+    assert row["file"]
+    assert read_genres(shelf[0] / row["path"]) == tuple(row["old"])
+    assert applied(ask, key, [{"n": row["n"]}])["answer"]["counts"] == {"written": 1}
+    assert read_genres(shelf[0] / row["path"]) == tuple(row["new"])
+
+
 def test_the_plan_is_that_of_the_command_line(ask: TestClient, shelf: tuple[Path, Path]) -> None:
     from genrescope.tagging.plan import open_plan
 

@@ -427,6 +427,21 @@ def test_all_are_accepted_written_and_undone_from_the_history(
     assert reviewed_library.digests(root) == before
 
 
+def test_contradictions_are_not_accepted_with_the_rest(visit: Callable[..., Any]) -> None:
+    page = plan(visit("review"), existing="skip")
+    contradicted = page.locator(f"{ROWS}:has(.chip)")
+    count = contradicted.count()
+    assert count > 0
+    assert f"{count} more to be reviewed" in page.inner_text(".sheet-head")
+    assert "audio: " in contradicted.first.locator(".evidence").inner_text()
+    page.click("text=Accept the rest")
+    rest = page.locator(ROWS).count() - count
+    assert page.inner_text(".sheet-bar .found") == f"{rest} accepted, {count} to decide"
+    contradicted.first.locator("text=Accept").click()
+    assert page.inner_text(".sheet-bar .found") == f"{rest + 1} accepted, {count - 1} to decide"
+    shoot(page, "review-contradictions")
+
+
 def test_errors_of_a_review_are_in_words(
     visit: Callable[..., Any], made: tuple[Path, Path]
 ) -> None:

@@ -57,7 +57,9 @@ class Weights:
 
 
 WEIGHTS = Weights()
-_BY_OTHER = 0.1  # of a track that is none of the genres, where `agreement` is 1 for one that agrees
+_BY_OTHER = (
+    0.05  # of a track that is none of the genres, where `agreement` is 1 for one that agrees
+)
 
 
 @dataclass(frozen=True, eq=False)

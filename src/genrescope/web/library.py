@@ -9,7 +9,6 @@ import asyncio
 import shutil
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple
@@ -19,14 +18,13 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import numpy as np
-import soundfile
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
-from genrescope.audio import pieces
+from genrescope.audio.convert import Mp3Converter
 from genrescope.audio.formats import looks_like_audio
 from genrescope.errors import InputError, one_line
 from genrescope.io import to_json
@@ -34,13 +32,9 @@ from genrescope.library.contents import columns, contents, playlist
 from genrescope.library.map import place
 from genrescope.library.similar import Library
 from genrescope.tagging.formats import TrackNames, read_names
-from genrescope.workers import CrashedError, WorkerPool
 
 _Value = TypeVar("_Value")
 
-_RATE = 44_100  # of converted audio, in Hz
-_CONVERTED = 16  # files that are kept
-_CONVERT_S = 120.0
 _BODY = 2**22  # bytes of a request
 _WAIT_S = 20.0
 _NAME_LENGTH = 100
@@ -191,13 +185,12 @@ class _Shelf:
         self._names: list[TrackNames] = []
         self._reader: threading.Thread | None = None
         self._is_closed = False
-        self._decoder = WorkerPool(1, _nothing)
-        self._converted: OrderedDict[int, Path] = OrderedDict()
+        self._converter = Mp3Converter(self._folder)
         self._computes, self._converts = asyncio.Lock(), asyncio.Lock()  # one at a time
 
     def close(self) -> None:
         self._is_closed = True
-        self._decoder.close()
+        self._converter.close()
         if self._reader is not None:
             self._reader.join()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -235,7 +228,7 @@ class _Shelf:
         if kind is not None:
             return FileResponse(path, media_type=kind)
         async with self._converts:
-            found = await to_thread.run_sync(self._convert, number, path)
+            found = await to_thread.run_sync(self._converter.convert, path)
         return FileResponse(found, media_type="audio/mpeg")
 
     def _read_names(self) -> None:
@@ -247,24 +240,6 @@ class _Shelf:
             except InputError:  # the page shows its path
                 self._names.append(TrackNames())
 
-    def _convert(self, number: int, path: Path) -> Path:
-        if number in self._converted:
-            self._converted.move_to_end(number)
-            return self._converted[number]
-        out = self._folder / f"{number}.mp3"
-        try:
-            self._decoder.do(_convert, path, out, timeout_s=_CONVERT_S)
-        except InputError as error:
-            raise InputError(path.name, error.cause, error.remedy) from None
-        except (CrashedError, TimeoutError):
-            raise InputError(path.name, "it cannot be decoded", "Convert or replace it") from None
-        except OSError as error:
-            raise HTTPException(507, f"No room for its sound ({error.strerror}).") from None
-        self._converted[number] = out
-        if len(self._converted) > _CONVERTED:
-            self._converted.popitem(last=False)[1].unlink(missing_ok=True)
-        return out
-
 
 def _played_kind(path: Path) -> str | None:
     # None if a browser may not play it: also where another file than audio has taken its place.
@@ -274,16 +249,6 @@ def _played_kind(path: Path) -> str | None:
     except OSError as error:
         raise HTTPException(404, f"It cannot be read ({error.strerror}).") from None
     return _PLAYED.get(path.suffix.lower()) if is_audio else None
-
-
-def _nothing() -> None:
-    """Prepare nothing: decoding needs no model."""
-
-
-def _convert(_: None, path: Path, out: Path) -> None:
-    with soundfile.SoundFile(out, "w", _RATE, 1, format="MP3") as file:
-        for piece in pieces(path, _RATE, 30 * _RATE):
-            file.write(np.clip(piece, -1, 1))
 
 
 def json_response(value: Any) -> Response:

@@ -3,6 +3,7 @@
 import { Failure, get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
+import { problem, styled } from "./frame.js";
 import { capital, genreClass, percent, swatch } from "./genres.js";
 import { map } from "./map.js";
 import { download, savePoster } from "./poster.js";
@@ -51,29 +52,6 @@ export async function show(element, config) {
   shelf.readNames(stop.signal);
 }
 
-/** Load the styles of the library's views once. */
-export function styled(element) {
-  if (document.querySelector('link[href="/static/library.css"]')) return;
-  // Nothing is drawn without them: it would jump.
-  const sheet = h("link", { rel: "stylesheet", href: "/static/library.css" });
-  element.style.setProperty("visibility", "hidden");
-  const done = () => element.style.removeProperty("visibility");
-  sheet.addEventListener("load", done);
-  sheet.addEventListener("error", done);
-  document.head.append(sheet);
-}
-
-/** Show an error in words. */
-export function problem(error) {
-  if (!(error instanceof Failure)) throw error;
-  return h(
-    "div",
-    { class: "panel problem", role: "alert" },
-    h("p", {}, h("strong", {}, error.title), " ", error.remedy),
-    error.detail && h("p", { class: "note" }, error.detail),
-  );
-}
-
 /** Make text that is searched: without case and accents. */
 export function plain(text) {
   return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
@@ -118,7 +96,10 @@ class Shelf {
 
   /** What a track is called: by its tags, else its file's name. */
   name(i) {
-    const file = this.path[i].split("/").at(-1).replace(/\.[^.]*$/, "");
+    const file = this.path[i]
+      .split("/")
+      .at(-1)
+      .replace(/\.[^.]*$/, "");
     return [this.title[i] || file, this.artist[i]].filter(Boolean).join(" · ");
   }
 
@@ -179,7 +160,11 @@ class Shelf {
         h(
           "div",
           { class: "shelf-foot" },
-          h("p", { class: "note" }, "Tracks that sound alike lie close together. Click one to play it."),
+          h(
+            "p",
+            { class: "note" },
+            "Tracks that sound alike lie close together. Click one to play it.",
+          ),
           h("div", { class: "actions" }, poster("svg"), poster("png")),
         ),
         this.legend(),
@@ -206,7 +191,11 @@ class Shelf {
         { type: "button", class: `genre-filter ${genreClass(genre)}`, "aria-pressed": "false" },
         swatch(genre === NONE ? null : genre),
         h("span", { class: "genre-name" }, capital(genre)),
-        h("span", { class: "bar", "aria-hidden": "true" }, h("span", { style: { width: `${(100 * tracks) / most}%` } })),
+        h(
+          "span",
+          { class: "bar", "aria-hidden": "true" },
+          h("span", { style: { width: `${(100 * tracks) / most}%` } }),
+        ),
         h("span", { class: "share" }, tracks.toLocaleString("en")),
       );
       button.addEventListener("click", () => {
@@ -216,7 +205,11 @@ class Shelf {
       });
       return h("li", {}, button);
     });
-    this.filters = h("ul", { class: "genre-filters", "aria-label": "Show only these genres" }, entries);
+    this.filters = h(
+      "ul",
+      { class: "genre-filters", "aria-label": "Show only these genres" },
+      entries,
+    );
     return this.filters;
   }
 
@@ -227,7 +220,13 @@ class Shelf {
       "details",
       { class: "panel" },
       h("summary", {}, `${failures.length} files that cannot be read`),
-      h("ul", { class: "failures" }, failures.map(({ path, cause }) => h("li", {}, h("strong", {}, path), h("span", { class: "note" }, cause)))),
+      h(
+        "ul",
+        { class: "failures" },
+        failures.map(({ path, cause }) =>
+          h("li", {}, h("strong", {}, path), h("span", { class: "note" }, cause)),
+        ),
+      ),
     );
   }
 
@@ -248,7 +247,9 @@ class Shelf {
     const all = this.found.length === this.count;
     this.map.show(all ? null : new Set(this.found));
     const count = this.found.length.toLocaleString("en");
-    this.summary.textContent = all ? `All ${count} tracks` : `${count} of ${this.count.toLocaleString("en")} tracks`;
+    this.summary.textContent = all
+      ? `All ${count} tracks`
+      : `${count} of ${this.count.toLocaleString("en")} tracks`;
     this.clear.hidden = all && !this.loop;
     this.save.disabled = !this.found.length;
     this.list.replaceChildren();
@@ -264,14 +265,17 @@ class Shelf {
   }
 
   text(i) {
-    return plain(`${this.title[i] ?? ""} ${this.artist[i] ?? ""} ${this.album[i] ?? ""} ${this.path[i]}`);
+    return plain(
+      `${this.title[i] ?? ""} ${this.artist[i] ?? ""} ${this.album[i] ?? ""} ${this.path[i]}`,
+    );
   }
 
   reset() {
     this.loop = null;
     this.search.value = this.sure.value = "";
     this.genres.clear();
-    for (const button of this.filters.querySelectorAll("button")) button.setAttribute("aria-pressed", "false");
+    for (const button of this.filters.querySelectorAll("button"))
+      button.setAttribute("aria-pressed", "false");
     this.update();
     this.search.focus();
   }
@@ -295,8 +299,17 @@ class Shelf {
         h("span", { class: "track-title" }, this.title[i] || this.name(i)),
         h("span", { class: "note" }, below || this.path[i]),
       ),
-      h("span", { class: "track-genre" }, swatch(this.genre[i]), this.other[i] ? NONE : this.genre[i]),
-      h("span", { class: `share ${this.unsure[i] ? "unsure" : ""}` }, this.other[i] ? "" : percent(this.confidence[i])),
+      h(
+        "span",
+        { class: "track-genre" },
+        swatch(this.genre[i]),
+        this.other[i] ? NONE : this.genre[i],
+      ),
+      h(
+        "span",
+        { class: `share ${this.unsure[i] ? "unsure" : ""}` },
+        this.other[i] ? "" : percent(this.confidence[i]),
+      ),
     );
   }
 
@@ -322,7 +335,9 @@ class Shelf {
   rename() {
     if (this.search.value) this.update();
     else {
-      const shown = this.list.contains(document.activeElement) ? document.activeElement.dataset.track : null;
+      const shown = this.list.contains(document.activeElement)
+        ? document.activeElement.dataset.track
+        : null;
       const rows = this.found.slice(0, this.rows).map((i) => this.row(i));
       this.list.replaceChildren(...rows);
       if (shown) this.list.querySelector(`[data-track="${shown}"]`)?.focus();
@@ -334,7 +349,11 @@ class Shelf {
     const name = words || (this.loop ? "From the map" : this.contents.name);
     try {
       const absolute = this.contents.absolute;
-      await download("/api/library/playlist", { tracks: this.found, name, absolute }, `${name}.m3u8`);
+      await download(
+        "/api/library/playlist",
+        { tracks: this.found, name, absolute },
+        `${name}.m3u8`,
+      );
       announce(`Playlist of ${this.found.length} tracks saved`);
     } catch (error) {
       this.summary.after(problem(error));

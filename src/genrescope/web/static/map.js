@@ -64,7 +64,8 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
     const scale = window.devicePixelRatio || 1;
     [wide, high] = [canvas.clientWidth, canvas.clientHeight];
     for (const one of [canvas, layer]) {
-      if (one.width === Math.round(wide * scale) && one.height === Math.round(high * scale)) continue;
+      if (one.width === Math.round(wide * scale) && one.height === Math.round(high * scale))
+        continue;
       one.width = Math.round(wide * scale);
       one.height = Math.round(high * scale);
       stale = true;
@@ -168,7 +169,8 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
     let [best, least] = [null, Infinity];
     for (let i = 0; i < x.length; i++) {
       if (i === from || !isShown(i)) continue;
-      const [rx, ry] = from === null ? [x[i] - view.x, y[i] - view.y] : [x[i] - x[from], y[i] - y[from]];
+      const [rx, ry] =
+        from === null ? [x[i] - view.x, y[i] - view.y] : [x[i] - x[from], y[i] - y[from]];
       const along = rx * dx + ry * dy;
       const across = Math.abs(rx * dy) + Math.abs(ry * dx);
       if (from !== null && along <= across / 2) continue; // not in that direction
@@ -261,7 +263,12 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
     h("button", { type: "button", class: "button small", "aria-label": label, onclick }, name);
   const lasso = h(
     "button",
-    { type: "button", class: "button small", "aria-pressed": "false", title: "Draw around tracks (or hold Shift)" },
+    {
+      type: "button",
+      class: "button small",
+      "aria-pressed": "false",
+      title: "Draw around tracks (or hold Shift)",
+    },
     "Lasso",
   );
   lasso.addEventListener("click", () => {

@@ -11,7 +11,9 @@ const FONT = "'Instrument Sans', system-ui, sans-serif";
 
 /** Save the map as a file; `kind` is svg or png. */
 export async function savePoster(shelf, kind) {
-  const picture = new Blob([new XMLSerializer().serializeToString(draw(shelf))], { type: "image/svg+xml" });
+  const picture = new Blob([new XMLSerializer().serializeToString(draw(shelf))], {
+    type: "image/svg+xml",
+  });
   const name = `${shelf.contents.name}.${kind}`;
   save(kind === "svg" ? picture : await toPng(picture), name);
 }
@@ -47,7 +49,13 @@ function draw({ contents, x, y, genre }) {
       { fill: colour(name), "fill-opacity": 0.9 },
       x.flatMap((_, i) =>
         genre[i] === name
-          ? [s("circle", { cx: (SIDE + side * x[i]).toFixed(1), cy: (TOP + side * y[i]).toFixed(1), r: size })]
+          ? [
+              s("circle", {
+                cx: (SIDE + side * x[i]).toFixed(1),
+                cy: (TOP + side * y[i]).toFixed(1),
+                r: size,
+              }),
+            ]
           : [],
       ),
     ),
@@ -58,14 +66,22 @@ function draw({ contents, x, y, genre }) {
       "g",
       { transform: `translate(${left} ${top})` },
       s("rect", { width: 18, height: 18, rx: 5, y: -15, fill: colour(name) }),
-      s("text", { x: 28, "font-size": 20, fill: ink }, `${capital(name)} ${tracks.toLocaleString("en")}`),
+      s(
+        "text",
+        { x: 28, "font-size": 20, fill: ink },
+        `${capital(name)} ${tracks.toLocaleString("en")}`,
+      ),
     );
   });
   return s(
     "svg",
     { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, "font-family": FONT },
     s("rect", { width: WIDTH, height: HEIGHT, fill: style.backgroundColor }),
-    s("text", { x: SIDE, y: 120, "font-size": 68, "font-weight": 600, "letter-spacing": -2, fill: ink }, contents.name),
+    s(
+      "text",
+      { x: SIDE, y: 120, "font-size": 68, "font-weight": 600, "letter-spacing": -2, fill: ink },
+      contents.name,
+    ),
     s(
       "text",
       { x: SIDE, y: 170, "font-size": 26, fill: ink, "fill-opacity": 0.7 },
