@@ -458,6 +458,37 @@ def test_of_too_many_files_the_first_are_sent(visit: Callable[..., Any], tmp_pat
     rows.filter(has_text="19.mp3").get_by_text("Not audio").wait_for()
 
 
+def test_a_long_track_has_a_smooth_strip_and_marks_that_fit(visit: Callable[..., Any]) -> None:
+    page = visit()
+    found = page.evaluate("""async () => {
+      const { player } = await import("/static/player.js");
+      const steps = Array.from({ length: 300 }, (_, i) => (i % 2 ? [1, 0] : [0, 1]));
+      steps.fill(null, 0, 20);
+      const element = player({
+        seconds: 900,
+        timeline: { step_s: 3, genres: ["jazz", "rock"], probabilities: steps },
+        spectrogram: { bands_hz: [0, 1000, 8000] },
+        explanation: null,
+        links: { audio: "", spectrogram: null },
+      }, "long");
+      document.querySelector(".place").replaceChildren(element);
+      const stage = element.querySelector("[role=slider]");
+      const said = [stage.getAttribute("aria-valuetext")];
+      for (let i = 0; i < 10; i++) {
+        stage.dispatchEvent(new KeyboardEvent("keydown", { key: "PageUp" }));
+      }
+      said.push(stage.getAttribute("aria-valuetext"));
+      const ticks = [...element.querySelectorAll(".ticks span")].map((one) => one.textContent);
+      return { said, ticks, summary: element.querySelector("figcaption").textContent };
+    }""")
+    # Every other step is of another genre; together they are about half and half.
+    assert found["said"][0] == "0:00, silence"
+    share = re.fullmatch(r"5:00, (jazz|rock) (\d+)\s%", found["said"][1])[2]
+    assert int(share) == pytest.approx(50, abs=11)
+    assert found["ticks"] == [f"{minutes}:00" for minutes in range(0, 16, 2)]
+    assert found["summary"].startswith("Genre over time: silence from 0:00 to 1:00; ")
+
+
 def test_more_genres_than_the_palette_have_colours_of_their_own(visit: Callable[..., Any]) -> None:
     page = visit()
     colours = page.evaluate("""async () => {

@@ -3,7 +3,7 @@
 import { Failure, follow, remove, upload } from "./api.js";
 import { percent } from "./genres.js";
 
-const FOLLOWED = 3; // jobs at a time: browsers open six connections to a server
+const FOLLOWED = 2; // jobs at a time: browsers open six connections to a server, in all tabs
 const TRIES = 30; // of a file, while the server is full
 const ENDED = ["done", "failed", "cancelled"];
 

@@ -40,7 +40,7 @@ export const start = view((element, config, _, open) => {
     h(
       "p",
       { class: "lead" },
-      "Drop a song and see its genres over time, how far to believe them, and what they rest on.",
+      "Drop a song and see its genres over time, how certain they are, and what they rest on.",
     ),
     open.intake(),
     h("p", { class: "samples" }, h("span", {}, "No music at hand? Try a sample:"), samples),
