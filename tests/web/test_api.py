@@ -517,7 +517,9 @@ def test_the_example_with_gradio_gives_every_genre(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a small disk")
-def test_a_full_disk_is_reported_and_leaves_nothing(serve: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(
+    serve: Callable[..., Any], tmp_path: Path
+) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
