@@ -9,10 +9,8 @@ import asyncio
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import astuple
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -38,6 +36,7 @@ _Value = TypeVar("_Value")
 _BODY = 2**22  # bytes of a request
 _WAIT_S = 20.0
 _NAME_LENGTH = 100
+_NAMES = ("title", "artist", "album")
 _PLAYED = {
     ".aac": "audio/aac",
     ".flac": "audio/flac",
@@ -75,7 +74,7 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
     is_local
         Whether only this machine can connect: only then may a playlist hold absolute paths.
     """
-    shelf = _Shelf(library, folder, is_local=is_local)
+    shelf = _Shelf(library, folder)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -84,39 +83,32 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
         finally:
             await to_thread.run_sync(shelf.close)
 
-    router = APIRouter(prefix="/api/library", tags=["library"], lifespan=lifespan)
+    router = APIRouter(prefix="/api/library", include_in_schema=False, lifespan=lifespan)
 
-    @router.get("", summary="What is in the library")
-    async def show_contents() -> Response:
-        return await shelf.show("contents")
+    views: dict[str, Callable[[], Any]] = {
+        "": lambda: {**contents(library), "absolute": is_local},
+        "/tracks": lambda: columns(library),
+        "/map": lambda: _places(library),
+    }
+    for path, view in views.items():
+        router.add_api_route(path, shelf.computed(view))
 
-    @router.get("/tracks", summary="Every track, in columns")
-    async def show_tracks() -> Response:
-        return await shelf.show("columns")
-
-    @router.get("/map", summary="The place of every track on the map")
-    async def show_map() -> Response:
-        return await shelf.show("places")
-
-    @router.get("/names", summary="Titles, artists and albums in the files' tags, in columns")
+    @router.get("/names")
     async def names(
-        since: Annotated[int, Query(ge=0, description="Of the first track.")] = 0,
-        wait: Annotated[float, Query(ge=0, le=_WAIT_S, description="For more, in s.")] = 0,
+        since: Annotated[int, Query(ge=0)] = 0,
+        wait: Annotated[float, Query(ge=0, le=_WAIT_S)] = 0,
     ) -> Response:
         found = await shelf.names(since, wait)
-        columns = zip(*map(astuple, found), strict=True) if found else [()] * 4
-        kinds = dict(zip(("title", "artist", "album", "album_artist"), columns, strict=True))
-        return json_response({"from": since, "tracks": len(library), **kinds})
+        read = {name: [getattr(one, name) for one in found] for name in _NAMES}
+        return json_response({"from": since, "tracks": len(library), **read})
 
-    @router.get("/tracks/{number}/audio", summary="A track's sound")
-    async def sound(
-        number: int, convert: Annotated[bool, Query(description="To MP3, in mono.")] = False
-    ) -> Response:
+    @router.get("/tracks/{number}/audio")
+    async def sound(number: int, convert: bool = False) -> Response:
         if not 0 <= number < len(library):
             raise HTTPException(404, "There is no such track.")
         return await shelf.sound(number, convert=convert)
 
-    @router.post("/playlist", summary="A playlist (M3U8) of some tracks")
+    @router.post("/playlist")
     async def make_playlist(request: Request) -> Response:
         wanted = await read_json(request, TypeAdapter(PlaylistRequest))
         if not all(0 <= number < len(library) for number in wanted.tracks):
@@ -178,8 +170,8 @@ async def read_json(request: Request, kind: TypeAdapter[_Value]) -> _Value:
 class _Shelf:
     # What is shown of a library. All is computed when it is asked for, once.
 
-    def __init__(self, library: Library, folder: Path, *, is_local: bool) -> None:
-        self._library, self._is_local = library, is_local
+    def __init__(self, library: Library, folder: Path) -> None:
+        self._library = library
         self._root = library.folder.resolve()
         self._folder = Path(tempfile.mkdtemp(prefix="library-", dir=folder))
         self._names: list[TrackNames] = []
@@ -195,22 +187,17 @@ class _Shelf:
             self._reader.join()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def show(self, what: str) -> Response:
-        async with self._computes:
-            return json_response(await to_thread.run_sync(getattr, self, what))
+    def computed(self, view: Callable[[], Any]) -> Callable[[], Awaitable[Response]]:
+        known: list[bytes] = []
 
-    @cached_property
-    def contents(self) -> dict[str, Any]:
-        return {**contents(self._library), "absolute": self._is_local}
+        async def show() -> Response:
+            async with self._computes:
+                if not known:
+                    text = await to_thread.run_sync(lambda: to_json(view(), None))
+                    known.append(text.encode())
+            return Response(known[0], media_type="application/json")
 
-    @cached_property
-    def columns(self) -> dict[str, Any]:
-        return columns(self._library)
-
-    @cached_property
-    def places(self) -> dict[str, Any]:
-        places = np.round(place(self._library.vectors).astype(float), 4)
-        return {"x": places[:, 0].tolist(), "y": places[:, 1].tolist()}
+        return show
 
     async def names(self, since: int, wait_s: float) -> list[TrackNames]:
         if self._reader is None:
@@ -239,6 +226,11 @@ class _Shelf:
                 self._names.append(read_names(self._root / track.path))
             except InputError:  # the page shows its path
                 self._names.append(TrackNames())
+
+
+def _places(library: Library) -> dict[str, Any]:
+    places = np.round(place(library.vectors).astype(float), 4)
+    return {"x": places[:, 0].tolist(), "y": places[:, 1].tolist()}
 
 
 def _played_kind(path: Path) -> str | None:

@@ -94,8 +94,8 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
         Of the server; changes are jobs, one at a time.
     """
     review = Review(library, Path(tempfile.mkdtemp(prefix="plans-", dir=folder)), journal)
-    turn = asyncio.Lock()
-    router = APIRouter(prefix="/api/library", tags=["review"])
+    lock = asyncio.Lock()
+    router = APIRouter(prefix="/api/library", include_in_schema=False)
 
     async def show(job: ServerJob, since: int = -1, wait_s: float = 0) -> Response:
         state = await jobs.follow(job, since, wait_s)
@@ -106,18 +106,18 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
     async def begin(
         name: str, request: Request, work: _Work, held: ExitStack | None = None
     ) -> Response:
-        run = partial(_run, jobs, turn, work)
+        run = partial(_run, jobs, lock, work)
         job = jobs.begin(name, client_of(request.scope), run, held=held)
         answer = await show(job)
         answer.status_code = 202
         answer.headers["location"] = f"/api/library/jobs/{job.id}"
         return answer
 
-    @router.get("/plan", summary="Options of a plan, and names of genres")
+    @router.get("/plan")
     async def options() -> Response:
         return json_response(await to_thread.run_sync(_options))
 
-    @router.post("/plan", status_code=202, summary="Plan changes; changes no file")
+    @router.post("/plan", status_code=202)
     async def plan(request: Request) -> Response:
         wanted = await read_json(request, TypeAdapter(PlanRequest))
 
@@ -127,21 +127,18 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
 
         return await begin("plan", request, make)
 
-    @router.get("/plans/{key}", summary="The rows of a plan")
-    async def rows(
-        key: str,
-        left: Annotated[bool, Query(description="Include the files that are left alone.")] = False,
-    ) -> Response:
+    @router.get("/plans/{key}")
+    async def rows(key: str, left: bool = False) -> Response:
         draft = review.draft(key)
         found = await to_thread.run_sync(partial(review.rows, draft, left=left))
         head = {"id": draft.key, "summary": draft.summary, "note": draft.note}
         return json_response({**head, "counts": draft.counts, "rows": found})
 
-    @router.get("/plans/{key}/plan.csv", summary="A plan as `genrescope tag apply` reads it")
+    @router.get("/plans/{key}/plan.csv")
     async def plan_file(key: str) -> Response:
         return FileResponse(review.draft(key).file, filename="plan.csv", media_type="text/csv")
 
-    @router.post("/plans/{key}/apply", status_code=202, summary="Apply rows of a plan")
+    @router.post("/plans/{key}/apply", status_code=202)
     async def apply(key: str, request: Request) -> Response:
         wanted = await read_json(request, TypeAdapter(ApplyRequest))
         draft = review.draft(key)
@@ -160,29 +157,29 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
         work = partial(review.apply, draft, rows, preserve_mtime=wanted.preserve_mtime)
         return await begin("apply", request, work, held)
 
-    @router.get("/jobs/{key}", summary="The state of a job")
+    @router.get("/jobs/{key}")
     async def state(
         key: str,
-        wait: Annotated[float, Query(ge=0, le=_WAIT_S, description="For a change, in s.")] = 0,
-        since: Annotated[int, Query(description="The version that is known.")] = -1,
+        wait: Annotated[float, Query(ge=0, le=_WAIT_S)] = 0,
+        since: int = -1,
     ) -> Response:
         return await show(jobs.find(key), since, wait)
 
-    @router.delete("/jobs/{key}", status_code=204, summary="Stop a job between two files")
+    @router.delete("/jobs/{key}", status_code=204)
     async def stop(key: str, request: Request) -> Response:
         check_header(request)
         await jobs.forget(jobs.find(key))
         return Response(status_code=204)
 
-    @router.get("/history", summary="Plans that have been applied, the newest first")
+    @router.get("/history")
     async def history() -> Response:
         return json_response(await to_thread.run_sync(review.history))
 
-    @router.get("/history/{number}", summary="The changes of a plan of the history")
+    @router.get("/history/{number}")
     async def changes(number: int) -> Response:
         return json_response(await to_thread.run_sync(review.changes, number))
 
-    @router.post("/history/{number}/{what}", status_code=202, summary="Undo or resume a plan")
+    @router.post("/history/{number}/{what}", status_code=202)
     async def resume(number: int, what: Literal["undo", "resume"], request: Request) -> Response:
         await read_json(request, TypeAdapter(dict[str, None]))
         await to_thread.run_sync(review.changes, number)  # refuses those of other libraries
@@ -198,7 +195,7 @@ class _StopWork(Exception):  # noqa: N818  not an error
     pass
 
 
-async def _run(jobs: ServerJobs, turn: asyncio.Lock, work: _Work, job: ServerJob) -> None:
+async def _run(jobs: ServerJobs, lock: asyncio.Lock, work: _Work, job: ServerJob) -> None:
     # In a thread, which a cancelled job leaves to end between two files.
     loop, stop = asyncio.get_running_loop(), threading.Event()
     reported = 0.0
@@ -211,7 +208,7 @@ async def _run(jobs: ServerJobs, turn: asyncio.Lock, work: _Work, job: ServerJob
             reported = now
             loop.call_soon_threadsafe(jobs.progressed, job, done, total)
 
-    async with turn:
+    async with lock:
         jobs.started(job)
         task = asyncio.create_task(to_thread.run_sync(work, progress))
         try:

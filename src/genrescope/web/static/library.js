@@ -184,7 +184,7 @@ class Shelf {
   legend() {
     const rows = this.contents.genres.map(({ genre, tracks }) => [genre, tracks]);
     if (this.contents.other) rows.push([NONE, this.contents.other]);
-    const most = Math.max(...rows.map(([, tracks]) => tracks), 1);
+    const largest = Math.max(...rows.map(([, tracks]) => tracks), 1);
     const entries = rows.map(([genre, tracks]) => {
       const button = h(
         "button",
@@ -194,7 +194,7 @@ class Shelf {
         h(
           "span",
           { class: "bar", "aria-hidden": "true" },
-          h("span", { style: { width: `${(100 * tracks) / most}%` } }),
+          h("span", { style: { width: `${(100 * tracks) / largest}%` } }),
         ),
         h("span", { class: "share" }, tracks.toLocaleString("en")),
       );
