@@ -88,6 +88,19 @@ class MadeUp:
                 row = waiting[file].row
                 catalogue.save(row, file.stat(), bytes(16), model, (answer, embedding))
 
+    def rescan(self) -> None:
+        """Take over the times of files whose tags have changed."""
+        with Catalogue(self.db, write=True) as catalogue:
+            for folder in {file.parent for file in self._answers}:
+                entries = [
+                    CatalogueEntry(file.name, stat.st_size, stat.st_mtime_ns)
+                    for file in sorted(folder.iterdir())
+                    for stat in [file.stat()]
+                ]
+                catalogue.see(str(folder), entries, catalogue.begin_walk())
+            for waiting in list(catalogue.waiting(str(self.folder), 1)):
+                catalogue.keep(waiting.row, waiting.path.stat(), bytes(16))
+
     def plan(
         self, policy: Policy | None = None, vote: AlbumVote = AlbumVote.AGREE, **options: bool
     ) -> dict[str, Step]:
@@ -194,6 +207,30 @@ def test_the_tags_of_an_album_speak_for_its_files_without(library: MadeUp) -> No
     assert steps["X/9.mp3"].album.endswith(", tagged Metal")
     assert steps["Y/9.mp3"].action == "review"
     assert steps["Y/9.mp3"].reason.endswith("but its album is tagged Folk")
+
+
+def test_what_a_plan_has_written_is_no_evidence_for_the_next(
+    library: MadeUp, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    for number in range(3):
+        library.add(f"X/{number}.flac", METAL, artist="A", album="X")
+    library.add("X/9.mp3", [0.05, 0.05, 0.2, 0.7], artist="A", album="X")
+    library.scan()
+    words = ("tag", "plan", library.folder, "--db", library.db, "--min-confidence", 0.78, "--out")
+    assert run(*words, "1.csv").returncode == 0
+    before = {step.path: step for step in open_plan(library.folder.parent / "1.csv").steps()}
+    text = (library.folder.parent / "1.csv").read_text()
+    (library.folder.parent / "1.csv").write_text(text.replace("write,X/9", "leave,X/9"))
+    assert "3 written" in run("tag", "apply", "1.csv").stdout
+    library.rescan()
+    assert run(*words, "2.csv").returncode == 0
+    after = {step.path: step for step in open_plan(library.folder.parent / "2.csv").steps()}
+    assert after["X/0.flac"].old == ("Metal",)
+    assert after["X/9.mp3"].album == before["X/9.mp3"].album  # without "tagged"
+    assert after["X/9.mp3"].confidence == before["X/9.mp3"].confidence
+    assert run(*words, "3.csv", "--journal", "none.db").returncode == 0
+    other = {step.path: step for step in open_plan(library.folder.parent / "3.csv").steps()}
+    assert other["X/9.mp3"].album.endswith("tagged Metal")
 
 
 def test_finer_genres_survive_replacement(library: MadeUp) -> None:

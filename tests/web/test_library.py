@@ -19,11 +19,13 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+import commands
 import reviewed_library
 from genrescope.errors import GenrescopeError
 from genrescope.library.catalogue import Catalogue
 from genrescope.tagging import review as reviewing
 from genrescope.tagging.formats import read_genres
+from genrescope.tagging.plan import open_plan
 from genrescope.web.app import create_app, serve
 from genrescope.web.middleware import LOCAL_NAMES
 from genrescope.web.service import Limits
@@ -302,8 +304,6 @@ def test_contradictions_wait_for_a_person(ask: TestClient, shelf: tuple[Path, Pa
 
 
 def test_the_plan_is_that_of_the_command_line(ask: TestClient, shelf: tuple[Path, Path]) -> None:
-    from genrescope.tagging.plan import open_plan
-
     key, rows = planned(ask)
     file = shelf[0].parent / "plan.csv"
     file.write_bytes(ask.get(f"/api/library/plans/{key}/plan.csv").content)
@@ -356,8 +356,6 @@ def test_a_job_can_be_stopped_and_resumed(
 
 
 def test_the_journal_is_the_command_lines(ask: TestClient, shelf: tuple[Path, Path]) -> None:
-    import commands
-
     root, catalogue = shelf
     before = reviewed_library.digests(root)
     key, rows = planned(ask)
@@ -758,6 +756,21 @@ def test_nothing_is_written_unless_allowed(
 def test_no_network_may_write_without_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(GenrescopeError, match="token"):
         serve(host=host, port=0, journal=tmp_path / "journal.db")
+
+
+def test_the_command_refuses_a_network_without_a_token(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root, catalogue = made
+    journal = tmp_path / "journal.db"
+    options = ("--library", root, "--db", catalogue, "--journal", journal, "--allow-writing")
+    done = commands.run("serve", *options, "--host", "192.0.2.1", "--port", "0")
+    assert done.returncode == 1
+    assert "with a token" in done.stderr
+    assert not journal.exists()
+    done = commands.run("serve", "--allow-writing")
+    assert done.returncode == 1
+    assert "--library" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def tag_plan(
         ),
     ] = False,
     db: DbOption = None,
+    journal: JournalOption = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write. [default: tag-plan-DATE-TIME.csv, here]")
     ] = None,
@@ -139,6 +140,7 @@ def tag_plan(
                     break_hard_links=break_hard_links,
                     album=album,
                     from_tags=from_tags,
+                    written=_written(journal, folder),
                     on_read=lambda count: bars.update(task, completed=count),
                 )
             )
@@ -255,6 +257,17 @@ def _journal(path: Path | None, *, write: bool = True) -> Journal:
 
     place = own_file(path, default_path, "--journal")
     return Journal(place, write=write or not place.exists())
+
+
+def _written(path: Path | None, library: Path) -> dict[str, tuple[str, ...]]:
+    """Give what former plans have written, by the journal, if there is one."""
+    from genrescope.tagging.journal import Journal, default_path
+
+    place = own_file(path, default_path, "--journal")
+    if not place.exists():
+        return {}
+    with Journal(place, write=False) as changes:
+        return changes.written(library)
 
 
 def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> JournalEntry:

@@ -57,9 +57,8 @@ class Weights:
 
 
 WEIGHTS = Weights()
-_BY_OTHER = (
-    0.05  # of a track that is none of the genres, where `agreement` is 1 for one that agrees
-)
+# What a track that is none of the genres gives to its album's, see `Weights.agreement`.
+_BY_OTHER = 0.05
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -134,6 +134,7 @@ def make_plan(
     break_hard_links: bool = False,
     album: AlbumVote = AlbumVote.AGREE,
     from_tags: bool = False,
+    written: Mapping[str, tuple[str, ...]] | None = None,
     on_read: Callable[[int], None] | None = None,
 ) -> Iterator[Step]:
     """Plan the change of every file of a library that has been analysed.
@@ -153,6 +154,8 @@ def make_plan(
     from_tags
         Whether a file that is none of the model's genres gets one that the tagger names; see
         ``tag_genres``. Such a step has no confidence.
+    written
+        Genres of files by former plans, as of ``Journal.written``: they are no evidence.
     on_read
         Called with the number of files read so far, all of which are before the first step.
 
@@ -168,6 +171,7 @@ def make_plan(
         album,
         break_hard_links=break_hard_links,
         from_tags=from_tags,
+        written=written,
         on_read=on_read,
     )
     steps = [_decide(records, number, library, taxonomy, policy) for number in range(len(records))]

@@ -7,8 +7,9 @@ hundreds of bytes each, and the evidence is weighed for all tracks of a model at
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -42,6 +43,9 @@ class FileRecord:
         See ``genrescope.tagging.stamp``; empty if it cannot be read.
     other
         Whether it is none of the model's genres.
+    said
+        The genres in its tags that are evidence: without placeholders, and none if a plan has
+        written them, which would be the model's own answer coming back.
     by_tags
         The genre that the tagger names instead, if asked for.
     """
@@ -51,6 +55,7 @@ class FileRecord:
     obstacle: str | None
     stamp: str
     other: bool
+    said: tuple[str, ...] = ()
     by_tags: TagGenre | None = None
 
 
@@ -89,8 +94,7 @@ class LibraryRecords:
         self._album_tags: dict[int, Counter[str]] = {}
         self._tagged: Counter[int] = Counter()
         for file, album in zip(files, groups.albums.tolist(), strict=True):
-            names = {taxonomy.spelling(name) for name in _genres(file.old, taxonomy)}
-            if names:
+            if names := {taxonomy.spelling(name) for name in file.said}:
                 self._album_tags.setdefault(album, Counter()).update(names)
                 self._tagged[album] += 1
 
@@ -152,6 +156,7 @@ def read_records(
     *,
     break_hard_links: bool = False,
     from_tags: bool = False,
+    written: Mapping[str, tuple[str, ...]] | None = None,
     on_read: Callable[[int], None] | None = None,
 ) -> LibraryRecords:
     """Read what is known of every file of a library that has been analysed.
@@ -170,9 +175,12 @@ def read_records(
         Whether files with other names can be tagged.
     from_tags
         Whether the tagger's genres are asked for where the model has none.
+    written
+        As of ``Journal.written``.
     on_read
         Called with the number of files read so far.
     """
+    is_placeholder = cache(taxonomy.is_placeholder)
     thresholds = {model.key: model.unsure_below for model in catalogue.models(str(library))}
     files: list[FileRecord] = []
     models: dict[str, _ModelRows] = {}
@@ -185,6 +193,9 @@ def read_records(
             models[known.model] = _ModelRows(genres, thresholds[known.model])
         models[known.model].add(len(files), known.prediction.probabilities)
         file, names = _read(known, library, break_hard_links=break_hard_links)
+        if file.old and (written or {}).get(file.path) != file.old:
+            said = tuple(one for one in file.old if one.strip() and not is_placeholder(one))
+            file = replace(file, said=said)
         if from_tags and known.prediction.other:
             file = replace(file, by_tags=genre_by_tags(known.prediction.tags))
         files.append(file)
@@ -222,7 +233,7 @@ class _ModelRows:
         column_of: dict[str, int | None] = {}
         tags = np.zeros(self.shares.shape)
         for row, number in enumerate(self.numbers):
-            for name in _genres(files[number].old, taxonomy):
+            for name in files[number].said:
                 if name not in column_of:
                     near = taxonomy.nearest(name, self.genres)
                     column_of[name] = None if near is None else self.genres.index(near)
@@ -232,10 +243,6 @@ class _ModelRows:
         other = np.array([files[number].other for number in self.numbers], dtype=bool)
         own = np.array(self.numbers, dtype=np.intp)
         return weigh(self.shares, other, tags, groups.of(own), vote)
-
-
-def _genres(old: Iterable[str], taxonomy: Taxonomy) -> list[str]:
-    return [name for name in old if name.strip() and not taxonomy.is_placeholder(name)]
 
 
 def _tracks(count: int) -> str:

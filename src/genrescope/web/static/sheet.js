@@ -7,6 +7,7 @@ import { percent } from "./genres.js";
 import { ROOT, again, counted, result, run } from "./job.js";
 
 const PAGE = 200; // rows that are added at a time
+const ROUNDED = 0.999; // a plan has three digits, and no genre is certain
 const KEEP_MS = 300; // after the last decision
 const KNOWN = "action path old new confidence reason n track state why".split(" ");
 const FILTERS = {
@@ -307,8 +308,8 @@ export class Sheet {
           h("strong", { class: "new" }, row.genres.join("; ") || "?"),
           row.confidence !== null &&
             row.genres === row.new &&
-            h("span", { class: "share" }, percent(row.confidence)),
-          row.action === "review" && h("span", { class: "chip unsure" }, "contradicts the file"),
+            h("span", { class: "share" }, percent(Math.min(row.confidence, ROUNDED))),
+          row.action === "review" && h("span", { class: "chip unsure" }, "contradicts tags"),
         ),
         h("span", { class: "note evidence" }, this.reasons(row)),
         row.state &&
@@ -338,7 +339,7 @@ export class Sheet {
     const more = this.evidence
       .filter((name) => row[name]?.length)
       .map((name) => `${name}: ${[row[name]].flat().join(", ")}`);
-    return [row.reason, ...more].filter(Boolean).join(" · ");
+    return [row.reason.replace(/^review: /, ""), ...more].filter(Boolean).join(" · ");
   }
 
   like({ action, old, new: to }) {
