@@ -17,7 +17,9 @@ import pytest
 import commands
 import formats
 from genrescope.classifier import Prediction
+from genrescope.errors import InputError
 from genrescope.library.catalogue import Catalogue, CatalogueEntry
+from genrescope.tagging import records
 from genrescope.tagging.plan import Step, describe_plan, make_plan, open_plan, write_plan
 from genrescope.tagging.policy import AlbumVote, Existing, Policy
 from genrescope.tagging.tag_genres import genre_by_tags, tag_rates
@@ -231,6 +233,20 @@ def test_what_a_plan_has_written_is_no_evidence_for_the_next(
     assert run(*words, "3.csv", "--journal", "none.db").returncode == 0
     other = {step.path: step for step in open_plan(library.folder.parent / "3.csv").steps()}
     assert other["X/9.mp3"].album.endswith("tagged Metal")
+
+
+def test_a_file_whose_names_cannot_be_read_is_planned(
+    library: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise InputError(path, "its tags are broken", "Replace it")
+
+    monkeypatch.setattr(records, "read_names", fail)
+    for number in range(3):
+        library.add(f"X/{number}.mp3", ROCK)
+    steps = library.plan()
+    assert {step.new for step in steps.values()} == {("Rock",)}
+    assert {step.album.partition(" (")[2] for step in steps.values()} == {"2 tracks)"}
 
 
 def test_finer_genres_survive_replacement(library: MadeUp) -> None:

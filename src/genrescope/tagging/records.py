@@ -274,8 +274,11 @@ def _read(
         obstacle = "it is read-only: make it writable and write a new plan to tag it"
     try:
         old = read_genres(known.path)
-        names = read_names(known.path)
     except InputError as error:
         obstacle = obstacle or f"its tags cannot be read: {error.cause}"
         return FileRecord(path, (), obstacle, mark, other), TrackNames()
+    try:
+        names = read_names(known.path)
+    except InputError:  # its genre could be read, and its folder stands for its album
+        names = TrackNames()
     return FileRecord(path, old, obstacle, mark, other), names
