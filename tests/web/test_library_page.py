@@ -463,3 +463,26 @@ def test_errors_of_a_review_are_in_words(
     page.wait_for_selector(".problem >> text=There is no such plan")
     page.click("text=Make a new plan")
     page.wait_for_selector("form")
+
+
+def test_a_browser_with_the_token_may_write(
+    chromium: Any, made: tuple[Path, Path], serve: Callable[..., Any]
+) -> None:
+    root, catalogue = made
+    before = reviewed_library.digests(root)
+    journal = catalogue.with_name("other.db")
+    options = ("--library", root, "--db", catalogue, "--journal", journal, "--allow-writing")
+    with serve(*options, GENRESCOPE_TOKEN="secret") as server:  # noqa: S106
+        context = chromium.new_context()
+        page = context.new_page()
+        address = server.address.split("?")[0].rstrip("/")
+        assert page.goto(f"{address}/").status == 401
+        page.goto(f"{address}/?token=secret#/review")
+        assert "secret" not in page.url
+        plan(page)
+        page.locator(ROWS).first.locator("text=Accept").click()
+        written(page)
+        assert reviewed_library.digests(root) != before
+        undone(page)
+        assert reviewed_library.digests(root) == before
+        context.close()
