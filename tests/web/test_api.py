@@ -28,6 +28,8 @@ from web_server import Server
 
 pytestmark = pytest.mark.xdist_group("web-api")
 CLASSIFY = "/api/classify"
+MUSIC = str(genrescope.sample().parent)
+ANYWHERE = "0.0.0.0"  # noqa: S104  it refuses to
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOKEN = "s3cret &?"  # noqa: S105
 LIMITS = ("--max-mb", 20, "--max-minutes", 1, "--timeout", 5, "--workers", 2)
@@ -448,6 +450,7 @@ def test_schemathesis_finds_nothing(server: Server, tmp_path: Path) -> None:
         (["--model", "nowhere"], "config.json"),
         (["--port", "1", "--host", "203.0.113.7"], "cannot listen"),
         (["--allow-writing"], "--library"),
+        (["--allow-writing", "--library", MUSIC, "--host", ANYWHERE], "GENRESCOPE_TOKEN"),
     ],
 )
 def test_what_cannot_be_served_is_one_clear_line(options: list[str], message: str) -> None:

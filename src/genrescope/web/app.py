@@ -89,7 +89,7 @@ def create_app(
     limits = limits or Limits()
     if journal is not None and ((token is None and names is None) or framers):
         text = "Tags may be changed from this machine alone, or with a token, and in no frame."
-        raise GenrescopeError(text)
+        raise GenrescopeError(f"{text} Set GENRESCOPE_TOKEN, or leave out --host.")
     if token is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", token):
         raise GenrescopeError("The token must be of ASCII characters, with no blank at an end.")
     service = Service(classifier or Classifier.default(), limits, library)
@@ -174,11 +174,8 @@ def serve(
     Raises
     ------
     GenrescopeError
-        If it cannot listen there, or tags may be changed by anyone in the network.
+        If it cannot listen there, or as of ``create_app``.
     """
-    if journal is not None and not (token or is_local(host)):
-        text = "Tags may be changed from this machine alone, or with a token."
-        raise GenrescopeError(f"{text} Set GENRESCOPE_TOKEN, or leave out --host.")
     classifier = Classifier.from_pretrained(model, threads=1) if model else Classifier.default()
     listener = _listen(host, port)
     address = _address(listener, host, token)

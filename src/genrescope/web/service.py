@@ -94,6 +94,8 @@ class Service:
     def start(self) -> None:
         """Start the processes, so that the first client need not wait for them."""
         for worker in self._workers:
+            worker.begin()  # all at the same time
+        for worker in self._workers:
             worker.start()
 
     def close(self) -> None:
