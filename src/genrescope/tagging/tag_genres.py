@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-
 _CLEAR = 1.5  # times what is usual
 
 
