@@ -271,8 +271,8 @@ def test_what_is_unsure_or_other_is_never_written(library: MadeUp) -> None:
 
 
 def test_tags_name_a_genre_where_the_model_has_none(library: MadeUp) -> None:
-    high = {tag: min(1.0, 1.5 * rate.usual) for tag, rate in tag_rates().items()}
-    low = {tag: 0.9 * rate.usual for tag, rate in tag_rates().items()}
+    high = {tag: min(1.0, 1.6 * rate.usual) for tag, rate in tag_rates().items()}
+    low = {tag: 1.4 * rate.usual for tag, rate in tag_rates().items()}
     library.add("1.mp3", ROCK, other=True, said={**low, "soul": high["soul"]})
     library.add("2.mp3", ROCK, other=True, said=low)
     library.add("3.mp3", ROCK, said={**low, "soul": high["soul"]})

@@ -1,7 +1,7 @@
 """Genres that the tagger names and the model does not, such as electronic, folk, soul and punk.
 
-A tagger gives every track some of every tag. So a tag counts only above what nearly all tracks of
-other genres get: ``taxonomies/tags.csv``, which ``tools/tag_rates.py`` writes.
+A tagger gives every track some of every tag. So a tag counts only well above what nearly all tracks
+of other genres get: ``taxonomies/tags.csv``, which ``tools/tag_rates.py`` writes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+_CLEAR = 1.5  # times what is usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def tag_rates() -> dict[str, TagRate]:
 
 
 def genre_by_tags(tags: Mapping[str, float]) -> TagGenre | None:
-    """Name the genre of the tag that is furthest above what is usual; None if none is above.
+    """Name the genre of the tag that is furthest above what is usual; None if none is clearly.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def genre_by_tags(tags: Mapping[str, float]) -> TagGenre | None:
     rates = tag_rates()
     lifts = {tag: tags[tag] / rates[tag].usual for tag in rates if tag in tags}
     best = max(lifts, key=lambda tag: lifts[tag], default=None)
-    if best is None or lifts[best] <= 1:
+    if best is None or lifts[best] < _CLEAR:
         return None
     rate = rates[best]
     reason = f"by its tags alone: {best} {tags[best]:.2f}, usually below {rate.usual:.2f}"
