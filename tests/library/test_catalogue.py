@@ -521,6 +521,20 @@ def test_names_that_are_no_text_are_moved(
         assert scan.survey(catalogue, new).changes == scan.Changes()
 
 
+def test_nothing_is_moved_while_tags_are_being_changed(
+    run: Run, db: Path, music: Path, tmp_path: Path
+) -> None:
+    filled(db, music)
+    before = answers(db)
+    journal = tmp_path / "data" / "genrescope" / "journal.db"
+    Journal(journal).close()
+    music.rename(tmp_path / "moved")
+    with filelock.FileLock(f"{journal}.lock"):
+        done = run("library", "move", music, tmp_path / "moved", code=1)
+    assert "another genrescope is changing tags, and has this journal open" in done.stderr
+    assert answers(db) == before
+
+
 def test_plans_of_the_folder_are_followed_and_others_are_not(tmp_path: Path) -> None:
     old, new = Path("/m/old"), Path("/n") / NOT_UTF_8
     with Journal(tmp_path / "journal.db") as journal:

@@ -265,7 +265,7 @@ class Folders(Database):
         with self._access():
             rows = self._connection.execute("SELECT path, scanned FROM libraries").fetchall()
         with self._validated():
-            roots: dict[Path, float | None] = {_folder(path): float(at) for path, at in rows}
+            roots: dict[Path, float | None] = {_folder(path): _time(at) for path, at in rows}
         roots |= dict.fromkeys(self._unregistered(roots.keys()))
         found: list[ScannedLibrary] = []
         for path in sorted(roots):
@@ -415,3 +415,9 @@ class Folders(Database):
 
 def _folder(path: Any) -> Path:
     return Path(os.fsdecode(path))
+
+
+def _time(seconds: Any) -> float:
+    if not 0 <= seconds < 2**33:  # until the year 2242
+        raise ValueError(f"{seconds!r} is not a time of a scan")
+    return float(seconds)
