@@ -277,7 +277,8 @@ def open_catalogue(path: Path) -> None:
         catalogue.count_waiting("/m", 1)
         for library in catalogue.libraries():
             assert library.scanned is None or datetime.fromtimestamp(library.scanned)
-            assert all(isinstance(title, str) for title in library.models)
+        for model in catalogue.models():
+            assert isinstance(model.name, str)
         known = [file.row for file in catalogue.files("/m")]
     with Catalogue(path, write=True) as catalogue:
         walk = catalogue.begin_walk()

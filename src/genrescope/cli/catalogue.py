@@ -16,7 +16,7 @@ from genrescope.cli.tag import JournalOption
 from genrescope.errors import GenrescopeError, InputError
 
 if TYPE_CHECKING:
-    from genrescope.library.catalogue import Catalogue, ScannedLibrary
+    from genrescope.library.catalogue import Catalogue, CatalogueModel, ScannedLibrary
     from genrescope.library.move import MoveResult
 
 app = typer.Typer(
@@ -38,13 +38,14 @@ def library_list(
     """List the scanned libraries: their files, the models that analysed them, the last scan."""
     with open_catalogue(db) as catalogue:
         libraries, place = catalogue.libraries(), catalogue.path
+        models = [catalogue.models(str(library.path)) for library in libraries]
     size = _size(db)
     if as_json:
-        rows = [_to_json(library) for library in libraries]
+        rows = list(map(_to_json, libraries, models))
         say_json({"catalogue": str(place), "bytes": size, "libraries": rows})
         return
-    for library in libraries:
-        _print_library(library)
+    for library, known in zip(libraries, models, strict=True):
+        _print_library(library, known)
     files = sum(sum(library.counts.values()) for library in libraries)
     say(f"{place}: {files:,} files, {size / 1e6:.1f} MB")
 
@@ -149,29 +150,26 @@ def _scanned(library: ScannedLibrary) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(at).astimezone()
 
 
-def _to_json(library: ScannedLibrary) -> dict[str, Any]:
+def _to_json(library: ScannedLibrary, models: list[CatalogueModel]) -> dict[str, Any]:
     at = _scanned(library)
     return {
         "path": str(library.path),
         "exists": library.path.is_dir(),
         "files": sum(library.counts.values()),
         **library.counts,
-        "models": library.models,
+        "models": [{"name": one.name, "key": one.key, "files": one.files} for one in models],
         "scanned": at and at.isoformat("T", "seconds"),
     }
 
 
-def _print_library(library: ScannedLibrary) -> None:
+def _print_library(library: ScannedLibrary, models: list[CatalogueModel]) -> None:
     there = "" if library.path.is_dir() else " (not there now)"
     counts = ", ".join(f"{count:,} {name}" for name, count in library.counts.items())
-    several = len(library.models) > 1
-    models = ", ".join(
-        f"{title} ({count:,} files)" if several else title
-        for title, count in library.models.items()
-    )
+    several = len(models) > 1
+    names = ", ".join(f"{m.name} ({m.files:,} files)" if several else m.name for m in models)
     at = _scanned(library)
     when = f"{at:%Y-%m-%d %H:%M}" if at else "unknown"
-    say(f"{library.path}{there}: {counts}; model {models or 'none'}; last scan {when}")
+    say(f"{library.path}{there}: {counts}; model {names or 'none'}; last scan {when}")
 
 
 def _print_move(old: Path, moved: MoveResult, plans: int) -> None:

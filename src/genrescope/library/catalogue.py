@@ -35,6 +35,7 @@ from genrescope.library.folders import (
 __all__ = [
     "Catalogue",
     "CatalogueEntry",
+    "CatalogueModel",
     "CatalogueTrack",
     "Changes",
     "KnownFile",
@@ -120,6 +121,19 @@ class Summary(GenreLabel):
     best: str
     confidence: float
     other: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """A model whose results the catalogue has: its key, name and threshold, and of how many files.
+
+    ``unsure_below`` is as of ``genrescope.classifier.folder.ClassifierConfig``.
+    """
+
+    key: str
+    name: str
+    unsure_below: float
+    files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +388,23 @@ class Catalogue(Folders):
         with self._validated():
             (summary,), (embedding,) = self._embedded(rows, classifier.embedding_width)
         return summary, embedding
+
+    def models(self, library: str | None = None) -> list[CatalogueModel]:
+        """Give the models that analysed a folder's files, those of most files first."""
+        where, values = under(library)
+        with self._access():
+            rows = self._connection.execute(
+                "SELECT models.key, models.name, unsure_below, count(*) "
+                f"{FROM} JOIN models ON models.id = tracks.model "
+                f"WHERE {where} AND {IS_CURRENT} AND error IS NULL "
+                "GROUP BY models.id ORDER BY count(*) DESC, models.id",
+                values,
+            ).fetchall()
+        with self._validated():
+            return [
+                CatalogueModel(text(key), text(name), float(unsure_below), int(files))
+                for key, name, unsure_below, files in rows
+            ]
 
     def _known(self, row: tuple[Any, ...]) -> CatalogueTrack:
         _, folder, name, size, mtime_ns, mark, model, genre, sure = row[:9]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genrescope.database import Database, DatabaseKind, from_integer, stored, text, to_integer
+from genrescope.database import Database, DatabaseKind, from_integer, stored, to_integer
 from genrescope.library.columns import path_of, under
 
 _PAGE = 256  # rows read at once
@@ -140,15 +140,11 @@ class ScannedLibrary:
         older genrescope did it.
     counts
         Of files, as of ``Folders.counts``.
-    models
-        Number of analysed files by the title of the model, which names the quality unless it is
-        ``standard``.
     """
 
     path: Path
     scanned: float | None
     counts: dict[str, int]
-    models: dict[str, int]
 
 
 class Folders(Database):
@@ -270,9 +266,7 @@ class Folders(Database):
         found: list[ScannedLibrary] = []
         for path in sorted(roots):
             if not (found and path.is_relative_to(found[-1].path)):
-                where = str(path)
-                models = self._models_of(where)
-                found.append(ScannedLibrary(path, roots[path], self.counts(where), models))
+                found.append(ScannedLibrary(path, roots[path], self.counts(str(path))))
         return found
 
     def _unregistered(self, roots: Set[Path]) -> list[Path]:
@@ -288,18 +282,6 @@ class Folders(Database):
                 if roots.isdisjoint((path, *path.parents)):
                     walks.setdefault(walk, []).append(str(path))
             return [Path(os.path.commonpath(paths)) for paths in walks.values()]
-
-    def _models_of(self, library: str) -> dict[str, int]:
-        where, values = under(library)
-        with self._access():
-            rows = self._connection.execute(
-                f"SELECT models.name, count(*) {FROM} JOIN models ON models.id = tracks.model "
-                f"WHERE {where} AND {IS_CURRENT} AND error IS NULL "
-                "GROUP BY models.name ORDER BY models.name",
-                values,
-            ).fetchall()
-        with self._validated():
-            return {text(title): int(count) for title, count in rows}
 
     def folders(self) -> list[Path]:
         """Give every folder that a walk has visited."""
