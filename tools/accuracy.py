@@ -106,8 +106,8 @@ Tried once, outside this script, under `grouped` (members weighted equally, with
 - The audio member trained on embeddings of the pictures of the tracks without audio, too: 0.810 ±
   0.003 (whole clips 0.835), 0.813 ± 0.008 with their moments brought to those of audio (0.827).
 - Fine-tuning all of MSD_musicnn, its front included, from the fitted head on (four folds of one
-  seed, AdamW, learning rate 5e-6): after 0, 1, 2, 3 and 4 epochs the audio alone 0.723, 0.738, 0.718,
-  0.715, 0.718, with the picture 0.796, 0.801, 0.794, 0.797, 0.805. A rate of 3e-5 ruins it.
+  seed, AdamW, learning rate 5e-6): after 0, 1, 2, 3 and 4 epochs the audio alone 0.723, 0.738,
+  0.718, 0.715, 0.718, with the picture 0.796, 0.801, 0.794, 0.797, 0.805. A rate of 3e-5 ruins it.
 
 But for the CNN, no difference is larger than that between seeds.
 
