@@ -184,6 +184,19 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """A model whose results the catalogue has: its key, name and threshold, and of how many files.
+
+    ``unsure_below`` is as of ``genrescope.classifier.folder.ClassifierConfig``.
+    """
+
+    key: str
+    name: str
+    unsure_below: float
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Model:
     number: int
     key: str
@@ -530,6 +543,23 @@ class Catalogue(Database):
                 f"SELECT {totals} {_FROM} WHERE {where}", values
             ).fetchone()
         return {name: int(count) for name, count in zip(conditions, row, strict=True)}
+
+    def models(self, library: str | None = None) -> list[CatalogueModel]:
+        """Give the models that analysed a folder's files, those of most files first."""
+        where, values = _under(library)
+        with self._access():
+            rows = self._connection.execute(
+                "SELECT models.key, models.name, unsure_below, count(*) "
+                f"{_FROM} JOIN models ON models.id = tracks.model "
+                f"WHERE {where} AND {_IS_CURRENT} AND error IS NULL "
+                "GROUP BY models.id ORDER BY count(*) DESC, models.id",
+                values,
+            ).fetchall()
+        with self._validated():
+            return [
+                CatalogueModel(text(key), text(name), float(unsure_below), int(files))
+                for key, name, unsure_below, files in rows
+            ]
 
     def _count(
         self, condition: str, values: tuple[Any, ...], library: str, *, recursive: bool = True
