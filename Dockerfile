@@ -7,7 +7,7 @@ COPY src src
 # Wheels are made for every part of it, so nothing is compiled.
 RUN python -m venv /opt/genrescope && \
     /opt/genrescope/bin/pip install --no-cache-dir --disable-pip-version-check \
-      --constraint constraints.txt '.[web,similar,library]'
+      --constraint constraints.txt '.[similar,library]'
 
 FROM python:3.12-slim
 COPY --from=build /opt/genrescope /opt/genrescope
@@ -19,9 +19,7 @@ ENV PATH=/opt/genrescope/bin:$PATH \
     HOME=/tmp \
     XDG_CACHE_HOME=/tmp/cache \
     XDG_DATA_HOME=/data \
-    MPLCONFIGDIR=/tmp/matplotlib \
-    GRADIO_TEMP_DIR=/tmp/gradio \
-    GRADIO_ANALYTICS_ENABLED=False
+    MPLCONFIGDIR=/tmp/matplotlib
 USER 10001
 WORKDIR /tmp
 EXPOSE 7860

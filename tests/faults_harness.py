@@ -435,6 +435,7 @@ def write_plan(path: Path, library: Path, genres: tuple[str, ...] = NEW) -> None
     """Write a plan that gives every file of a library, that can be written, the same genres."""
     from genrescope.tagging import formats as tags
     from genrescope.tagging import plan
+    from genrescope.tagging.stamp import stamp
 
     found = [file for file in sorted(library.rglob("*")) if file.is_file()]
     made = (
@@ -445,7 +446,7 @@ def write_plan(path: Path, library: Path, genres: tuple[str, ...] = NEW) -> None
             genres,
             0.9,
             "no genre",
-            plan.stamp(file.lstat()),
+            stamp(file.lstat()),
         )
         for file in found
         if tags.can_write(file) is None

@@ -15,11 +15,14 @@ _KEPT = tempfile.TemporaryDirectory(prefix="named-model-")
 
 
 @cache
-def named_model() -> Path:
-    """Give a folder of the packaged model, which names a genre for any sound."""
-    folder = Path(_KEPT.name) / "named"
+def named_model(*, sure: bool = False) -> Path:
+    """Give a folder of the packaged model, which names a genre for any sound; never unsure of it,
+    if so asked.
+    """
+    folder = Path(_KEPT.name) / ("sure" if sure else "named")
     shutil.copytree(PACKAGED, folder)
     config = folder / "config.json"
+    changes = {"other_above": None} | ({"unsure_below": 0.0} if sure else {})
     settings = json.loads(config.read_text(encoding="utf-8"))
-    config.write_text(json.dumps({**settings, "other_above": None}), encoding="utf-8")
+    config.write_text(json.dumps({**settings, **changes}), encoding="utf-8")
     return folder

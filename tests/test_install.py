@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 import genrescope
@@ -19,7 +21,10 @@ uv = pytest.importorskip("uv", reason="make setup brings uv, which builds and in
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "librosa", "scipy", "sklearn", "matplotlib", "lightning", "transformers", "onnx")
+HEAVY = (
+    *("torch", "librosa", "scipy", "sklearn", "matplotlib", "lightning", "transformers", "onnx"),
+    *("gradio", "pandas"),
+)
 MEGABYTE = 1_000_000
 
 
@@ -134,6 +139,27 @@ def test_the_base_install_classifies_in_an_empty_place(place: Path) -> None:
     assert state(place, "python", "-c", code).stdout == "classical\n"
 
 
+def test_the_base_install_serves_the_page(place: Path) -> None:
+    with subprocess.Popen(
+        [place / "venv" / "bin" / "genrescope", "serve", "--port", "0"],
+        cwd=place / "work",
+        env={"HOME": str(place / "home"), "PATH": os.defpath},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        try:
+            assert server.stderr is not None
+            address = server.stderr.readline().split()[1]
+            assert "genrescope" in httpx.get(address).text
+            config = httpx.get(f"{address}api/page", timeout=30).json()
+            assert config["example"]["best"] == "jazz"
+        finally:
+            server.send_signal(signal.SIGINT)
+    packages = place / "venv" / "lib"
+    size = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
+    assert size < 400 * MEGABYTE
+
+
 @pytest.mark.parametrize(
     ("command", "extra"),
     [
@@ -142,7 +168,6 @@ def test_the_base_install_classifies_in_an_empty_place(place: Path) -> None:
         (["classify", "song.mp3", "--explain", "why.png"], "study"),
         (["train", "--data", "music"], "train"),
         (["learn", "music"], "train"),
-        (["serve"], "web"),
         (["similar", "song.mp3", "--library", "music", "--ann"], "similar"),
         (["scan", "music", "--watch"], "library"),
         (["classify", "song.mp3", "--plot", "song.png"], "study"),

@@ -78,8 +78,9 @@ def test_a_plan_that_is_written_is_read(
     file = tmp_path_factory.mktemp("plan") / "p.csv"
     library = Path("/") / folder.replace("\0", "").lstrip("/")
     new = tuple(filter(is_genre, new))  # a plan with other genres to be written is refused
-    step = Step("write", name, old, ("Rock", *new), 0.5, f"a {name}", "v1-2-3-4-1")
-    leave = Step("leave", name, old, (), None, f"a {name}", "v1-2-3-4-1")
+    said = (f"b {name}", "; ".join(old), folder, "=1")
+    step = Step("write", name, old, ("Rock", *new), 0.5, f"a {name}", "v1-2-3-4-1", *said)
+    leave = Step("review", name, old, (), None, f"a {name}", "v1-2-3-4-1", *said)
     write_plan(file, library, [step, leave])
     plan = open_plan(file)
     assert plan.library == library
@@ -90,6 +91,7 @@ def test_a_plan_that_is_written_is_read(
             0.5,
             step.reason,
             step.stamp,
+            *said,
         )
     )
     assert list(plan.steps()) == [expected, leave]
@@ -103,6 +105,16 @@ def test_a_plan_of_the_former_format_is_read_as_it_was_written(tmp_path: Path) -
     )
     (step,) = open_plan(tmp_path / "p.csv").steps()
     assert (step.path, step.new, step.stamp) == ("'=a\\u0041.mp3", ("'=Rock",), "v1-2")
+
+
+def test_a_plan_without_evidence_is_read(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(
+        "# genrescope tag plan, format 2\n# library: /music\n"
+        "action,path,old,new,confidence,reason,stamp\n"
+        "write,\\u0041.mp3,,'=Rock,0.9,no genre,v1-2-3-4-1\n"
+    )
+    (step,) = open_plan(tmp_path / "p.csv").steps()
+    assert (step.path, step.new, step.audio, step.album) == ("A.mp3", ("=Rock",), "", "")
 
 
 def test_a_plan_saved_by_a_spreadsheet_with_semicolons_is_read(tmp_path: Path) -> None:

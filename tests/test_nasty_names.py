@@ -21,7 +21,7 @@ from named_model import named_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 
-NAMED = ("--model", named_model())
+NAMED = ("--model", named_model(sure=True))
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 NAMES = (
     b"caf\xe9.flac",

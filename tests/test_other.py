@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,6 +31,9 @@ from genrescope.representations import make_representation
 from genrescope.serialize import sentence
 from genrescope.tagging.policy import Existing, Policy, choose
 from genrescope.taxonomy import load_taxonomy
+from genrescope.web.analysis import AnalysisOptions, analyse
+from genrescope.web.results import write_answer
+from genrescope.web.service import Limits, Service
 from web_server import running
 
 torch = pytest.importorskip("torch", reason="models are exported with genrescope[train]")
@@ -448,6 +452,10 @@ def test_no_policy_chooses_a_genre_for_what_is_other(
 def test_no_plan_writes_to_what_is_other(
     run: Run, library: Path, model: Path, strange: str, tmp_path: Path
 ) -> None:
+    sure = tmp_path / "sure"  # as an unsure answer would not be written either
+    shutil.copytree(model, sure)
+    describe(sure, MFCC, GENRES, {}, 0.0, Classifier(model).config.other_above)
+    model = sure
     others = [library / "copy.mp3", library / f"{strange}.mp3"]
     before = [hashlib.sha256(path.read_bytes()).digest() for path in others]
     run("scan", library, "--model", model, "--workers", 1)
@@ -476,8 +484,6 @@ def test_no_plan_writes_to_what_is_other(
 def test_the_server_says_what_classify_says(
     model: Path, library: Path, strange: str, tmp_path: Path
 ) -> None:
-    httpx = pytest.importorskip("httpx")
-    pytest.importorskip("gradio", reason="needs genrescope[web]")
     data = {"XDG_DATA_HOME": str(tmp_path / "data")}
     options = ("--model", model, "--library", library, "--workers", 1)
     with (
@@ -508,20 +514,19 @@ def test_the_server_says_what_classify_says(
         assert {"genre", "other", "best"} <= set(described[schema]["required"])
 
 
-def test_the_page_says_other(model: Path, strange: str) -> None:
-    pytest.importorskip("jinja2", reason="needs genrescope[web]")
-    from genrescope.web.analysis import AnalysisOptions, analyse
-    from genrescope.web.answer import render
-
-    classifier = genrescope.load(model)
-    wanted = AnalysisOptions(timeline=True, show=True, explain_s=60)
+def test_the_page_says_other(model: Path, strange: str, tmp_path: Path) -> None:
+    service = Service(genrescope.load(model), Limits())
+    wanted = AnalysisOptions(timeline=True, show=tmp_path, explain_s=60)
     for name in genrescope.SAMPLES:
-        page = render(analyse(classifier, genrescope.sample(name), wanted), f"{name}.mp3")
-        assert ("<strong>other</strong>" in page) == (name == strange)
-        assert ("None of the model&#39;s 3 genres; closest is " in page) == (name == strange)
-        assert ('class="gs-first"' in page) == (name != strange)
-        assert ("the model is unsure" in page) == (name != strange)
-        assert "red: None" not in page
+        analysis = analyse(service.classifier, genrescope.sample(name), wanted)
+        write_answer(service, analysis, f"{name}.mp3", "id", tmp_path)
+        answer = json.loads((tmp_path / "answer.json").read_text(encoding="utf-8"))
+        assert answer["other"] == (name == strange)
+        assert (answer["confidence_level"] == "none") == (name == strange)
+        assert ("closest is" in answer["sentence"]) == (name == strange)
+        assert (answer["genre"] is None) == (name == strange)
+        _, row = csv.reader((tmp_path / "answer.csv").read_text(encoding="utf-8").splitlines())
+        assert (row[1] == "other") == (name == strange)
 
 
 def test_a_part_of_a_cluster_run_holds_the_answer(

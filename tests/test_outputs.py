@@ -144,7 +144,7 @@ def test_a_plan_goes_into_standard_output_and_into_a_pipe(
     words = ("tag", "plan", scanned / "lib", "--db", "z.db", "--existing", "replace", "--out")
     done = run(*words, "/dev/stdout")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("# genrescope tag plan, format 2\n")
+    assert done.stdout.startswith("# genrescope tag plan, format 3\n")
     assert "song.mp3" in done.stdout.splitlines()[-1]
     assert "to be written" in done.stderr
     os.mkfifo(place / "pipe")
@@ -279,7 +279,7 @@ def test_a_plan_is_read_as_spreadsheets_save_it(plan: Path, encoding: str, first
 
 def test_a_plan_without_its_first_lines_is_refused_with_the_reason(plan: Path) -> None:
     lines = plan.read_text(encoding="utf-8").splitlines(keepends=True)
-    for kept in (lines[4:], lines[1:], ["sep=,\n", *lines[4:]]):
+    for kept in (lines[5:], lines[1:], ["sep=,\n", *lines[5:]]):
         plan.write_text("".join(kept), encoding="utf-8")
         with pytest.raises(InputError, match=r"its first lines, .* are missing"):
             open_plan(plan)
@@ -294,7 +294,7 @@ def test_a_genre_that_cannot_be_written_is_refused_before_any_file_is(
 ) -> None:
     head, _, last = plan.read_text(encoding="utf-8").rpartition("Rock; Jazz")
     plan.write_text(head + genre + last, encoding="utf-8")
-    line = 8 if "\n" in genre else 7  # in which the row ends
+    line = 9 if "\n" in genre else 8  # in which the row ends
     with pytest.raises(InputError, match=rf"line {line}: 'Rock.*' is not a genre"):
         list(open_plan(plan).steps())
 

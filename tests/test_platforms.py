@@ -26,7 +26,7 @@ import formats
 from genrescope import system
 from genrescope.errors import InputError
 from genrescope.io import write_text
-from genrescope.tagging.plan import difference, stamp
+from genrescope.tagging.stamp import difference, stamp
 from named_model import named_model
 
 TESTS = Path(__file__).parent
@@ -72,7 +72,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def tag_and_undo(run: Run, library: Path, scratch: Path, between: Callable[[], None]) -> None:
     before, times = contents(library), {p: p.stat().st_mtime for p in library.rglob("*")}
-    run("scan", library, "--model", named_model())
+    run("scan", library, "--model", named_model(sure=True))
     plan = scratch / "plan.csv"
     run("tag", "plan", library, "--replace", "--min-confidence", 0, "--out", plan)
     with plan.open(encoding="utf-8", newline="") as file:

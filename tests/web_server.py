@@ -26,9 +26,10 @@ class Server:
         return int(self.address.rsplit(":", 1)[1].split("/")[0])
 
     def left(self) -> list[Path]:
-        """Files that lie in its folder of temporary files, once it has had time to tidy up."""
+        """Uploads and other temporary files, once it has had time to tidy up; answers are kept."""
         for _ in range(50):
-            found = [path for path in self.folder.rglob("*") if path.is_file()]
+            files = [path for path in self.folder.rglob("*") if path.is_file()]
+            found = [path for path in files if "answers" not in path.parts]
             if not found:
                 break
             time.sleep(0.1)

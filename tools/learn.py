@@ -3,6 +3,7 @@
     python tools/learn.py --data /path/to/gtzan     # the tables of docs/learn.md
     python tools/learn.py --tracks 100000           # time and memory, on random embeddings
     python tools/learn.py --files 10000             # time of the whole command, on such files
+    python tools/learn.py --data /path/to/gtzan --pool  # tracks alone against albums and artists
 
 A simulated library has so many tracks of each genre by so many artists; models are tested on the
 tracks of all other artists. Artists with too few tracks are drawn all the same, as long as two
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,32 @@ import genrescope
 from genrescope.audio import load
 from genrescope.datasets.open import open_dataset
 from genrescope.datasets.track import Track
-from genrescope.learn.discriminant import Discriminant, signed_log
+from genrescope.learn.discriminant import (
+    Discriminant,
+    calibrate,
+    held_out_scores,
+    measure_moments,
+    signed_log,
+    track_shares,
+)
+from genrescope.learn.folds import artist_folds
 from genrescope.learn.learn import LearnedModel, TaggedTracks, learn
 from genrescope.library.catalogue import Catalogue, CatalogueEntry
 from genrescope.models.classical import fit_estimator
 from genrescope.representations.store import Store
+from genrescope.study.statistics import expected_calibration_error
+from genrescope.tagging.albums import Groups
+from genrescope.tagging.evidence import WEIGHTS, Evidence, Weights, weigh
+from genrescope.tagging.policy import AlbumVote
 from genrescope.taxonomy import load_taxonomy
 from genrescope.training.recipe import load_recipe
 
 TAXONOMY = load_taxonomy()
 DRAWS = 5
 SHOWN = 50  # doubts
+SHRINKAGE = 0.6  # as the recipe `audio`
+SPLITS = 20  # of the artists
+MIN_POOLED = 3  # tracks of an artist
 Indices = NDArray[np.intp]
 
 
@@ -66,8 +82,12 @@ def main() -> None:
     options.add_argument("--store", type=Path, help="folder of representations")
     options.add_argument("--tracks", type=int, help="random embeddings to learn from")
     options.add_argument("--files", type=int, help="tagged files to run the command on")
+    options.add_argument("--pool", action="store_true", help="with --data: only what tracks share")
     given = options.parse_args()
-    if given.data is not None:
+    if given.data is not None and given.pool:
+        for table in pooled(read_music(given.data, given.store)):
+            print("\n".join(table), end="\n\n", flush=True)
+    elif given.data is not None:
         music = read_music(given.data, given.store)
         thirds = read_thirds(given.data)
         for table in (
@@ -352,6 +372,139 @@ def rare_genre(music: Music) -> list[str]:
     for name, part in (("learn", mean[1:4]), ("default's head", mean[4:])):
         lines.append(f"| {mean[0]:.1%} | {name} | " + " | ".join(f"{v:.3f}" for v in part) + " |")
     return lines
+
+
+def pooled(music: Music) -> list[list[str]]:
+    """Tracks of artists with three or more, alone and pooled, by models without these artists."""
+    probabilities = held_out(music)
+    counts = np.bincount(music.artists)
+    used = np.flatnonzero(counts[music.artists] >= MIN_POOLED)
+    shares, labels = probabilities[used], music.labels[used]
+    _, artists = np.unique(music.artists[used], return_inverse=True)
+    lines = [
+        f"| library of {len(used)} tracks by {artists.max() + 1} artists | `--album` | alone | "
+        "pooled | gain | ECE alone | ECE pooled | tracks whose album agrees |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    draws = [simulated(artists, labels, np.random.default_rng(seed)) for seed in range(DRAWS)]
+    for name in draws[0]:
+        for vote in (AlbumVote.AGREE, AlbumVote.VOTE):
+            found = [compared(shares, labels, draw[name], vote) for draw in draws]
+            alone, together, before, after, agree = np.mean(found, axis=0)
+            lines.append(
+                f"| {name} | {vote} | {alone:.3f} | {together:.3f} | {together - alone:+.3f} | "
+                f"{before:.3f} | {after:.3f} | {agree:.0%} |"
+            )
+    by_weight = [
+        "| correlation | cross-entropy | ECE | mean confidence | accuracy |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    groups = draws[0]["an artist has one album"]
+    for correlation in (0.0, 0.1, 0.25, 0.5, 1.0):
+        weights = replace(WEIGHTS, correlation=correlation)
+        weighed = evidence(shares, groups, AlbumVote.VOTE, weights).posterior
+        loss = -np.log(weighed[np.arange(len(labels)), labels]).mean()
+        right, sure = weighed.argmax(axis=1) == labels, weighed.max(axis=1)
+        error = expected_calibration_error(sure, right)
+        by_weight.append(
+            f"| {correlation} | {loss:.3f} | {error:.3f} | {sure.mean():.3f} | {right.mean():.3f} |"
+        )
+    return [lines, by_weight, tuned_on_half(shares, labels, artists)]
+
+
+def tuned_on_half(shares: NDArray[np.float32], labels: Indices, artists: Indices) -> list[str]:
+    """Weights chosen by half of the artists, at random, and measured on the other half."""
+    grid = [
+        replace(WEIGHTS, correlation=correlation, agreement=agreement)
+        for correlation in (0.1, 0.25, 0.5, 1.0)
+        for agreement in (0.2, 0.3, 0.4, 0.5)
+    ]
+    groups = simulated(artists, labels, np.random.default_rng(0))["an artist has one album"]
+    found = []
+    for seed in range(SPLITS):
+        chosen = np.random.default_rng(seed).random(artists.max() + 1) < 0.5
+        losses, rows = [], []
+        for weights in grid:
+            weighed = evidence(shares, groups, AlbumVote.AGREE, weights).posterior
+            own, rest = chosen[artists], ~chosen[artists]
+            losses.append(-np.log(weighed[own, labels[own]]).mean())
+            right, sure = weighed[rest].argmax(axis=1) == labels[rest], weighed[rest].max(axis=1)
+            rows.append((right.mean(), sure.mean(), expected_calibration_error(sure, right)))
+        best = int(np.argmin(losses))
+        alone = (shares[rest].argmax(axis=1) == labels[rest]).mean()
+        found.append((grid[best].correlation, grid[best].agreement, alone, *rows[best]))
+    cells = " | ".join(f"{value:.3f}" for value in np.mean(found, axis=0))
+    return [
+        "| correlation | agreement | alone | pooled | mean confidence | ECE pooled |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| {cells} |",
+    ]
+
+
+def held_out(music: Music) -> NDArray[np.float32]:
+    """Calibrated probabilities of every track, by a model that was not given its artist."""
+    member = np.eye(len(music.genres), dtype=bool)[music.labels]
+    folds = artist_folds(member, music.artists)
+    weights = np.bincount(music.artists)[music.artists].astype(np.float64) ** -0.5
+    moments = measure_moments(music.rows, track_shares(member), weights, folds)
+    scores = held_out_scores(music.rows, moments, folds, SHRINKAGE)
+    found = np.empty_like(scores)
+    for fold in np.unique(folds):
+        own = folds == fold
+        found[own] = calibrate(scores[~own], member[~own]).probabilities(scores[own])
+    return found
+
+
+def simulated(artists: Indices, labels: Indices, rng: np.random.Generator) -> dict[str, Groups]:
+    """Distribute tracks over albums and artists, as real libraries do or should not."""
+    order = rng.permutation(len(artists))
+    halves, folders = np.empty_like(artists), order // 12
+    for artist in np.unique(artists):
+        own = order[artists[order] == artist]
+        halves[own] = np.arange(len(own)) % 2
+    genre_of = dict(zip(artists.tolist(), labels.tolist(), strict=True))
+    left, merged = rng.permutation(np.unique(artists)).tolist(), dict[int, int]()
+    while left:
+        one = left.pop()
+        other = next((k for k in left if genre_of[k] != genre_of[one]), one)
+        merged[one] = merged[other] = one
+        left = [k for k in left if k != other]
+    both = np.array([merged[artist] for artist in artists.tolist()])
+    none = np.zeros(len(artists), dtype=bool)
+
+    def groups(albums: Indices, by: Indices) -> Groups:
+        _, on = np.unique(albums, return_inverse=True)
+        return Groups(on, np.unique(by, return_inverse=True)[1], none)
+
+    return {
+        "an artist has one album": groups(artists, artists),
+        "an artist has two albums": groups(2 * artists + halves, artists),
+        "an artist has single tracks": groups(np.arange(len(artists)), artists),
+        "an artist of two genres has an album of each": groups(artists, both),
+        "an artist of two genres has one album": groups(both, both),
+        "folders of 12 tracks at random": groups(folders, folders),
+    }
+
+
+def evidence(
+    shares: NDArray[np.float32], groups: Groups, vote: AlbumVote, weights: Weights = WEIGHTS
+) -> Evidence:
+    """Weigh probabilities as `tag plan` does, without tags."""
+    none = np.zeros(len(shares), dtype=bool)
+    return weigh(shares, none, np.zeros(shares.shape), groups, vote, weights)
+
+
+def compared(
+    shares: NDArray[np.float32], labels: Indices, groups: Groups, vote: AlbumVote
+) -> tuple[float, ...]:
+    """Accuracies and calibration errors alone and pooled, and the share of tracks that agree."""
+    found = evidence(shares, groups, vote)
+    row = []
+    for each in (shares, found.posterior):
+        right = each.argmax(axis=1) == labels
+        row.append((right.mean(), expected_calibration_error(each.max(axis=1), right)))
+    (alone, before), (together, after) = row
+    return alone, together, before, after, found.agree.mean()
 
 
 def scale(tracks: int, genres: int = 30, width: int = 772) -> str:

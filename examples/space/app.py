@@ -1,4 +1,4 @@
-"""The page, as the app of a Hugging Face Space."""
+"""The page, as the app of a Docker Space of Hugging Face."""
 
 from genrescope.web import Limits, serve
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import confuse
 from beets import ui
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from genrescope.classifier import Classifier
 
-
+_TOLERANCE = 1e-6  # thirds of an album are not exactly so
 _OPTIONS = (
     ("-p", "--pretend", "pretend", True, "show the changes without making them"),
     ("-f", "--force", "force", True, "replace existing genres"),
@@ -49,6 +50,7 @@ class GenrescopePlugin(BeetsPlugin):
                 "keep_existing": False,
                 "pretend": False,
                 "min_confidence": Policy.min_confidence,
+                "min_second": Policy.min_second,
                 "max_genres": Policy.max_genres,
                 "map": None,
                 "model": None,
@@ -115,6 +117,7 @@ class GenrescopePlugin(BeetsPlugin):
             self.config["min_confidence"].get(float),
             self.config["max_genres"].get(int),
             map_existing=bool(self.config["map"].get()),
+            min_second=self.config["min_second"].get(float),
         )
 
     def _process(self, items: Iterable[Item], *, write: bool) -> None:
@@ -129,7 +132,13 @@ class GenrescopePlugin(BeetsPlugin):
         for item, answer in zip(wanting, answers, strict=True):
             if answer.prediction is None:
                 self._log.warning("{}", answer.error)
-            elif self._choose(item, answer.prediction.probabilities, other=answer.prediction.other):
+            elif self._choose(
+                item,
+                answer.prediction.probabilities,
+                self.policy,
+                other=answer.prediction.other,
+                unsure_below=self.classifier.config.unsure_below,
+            ):
                 item.try_sync(write=write, move=False)
 
     def _summarise(self, album: Album) -> None:
@@ -139,14 +148,25 @@ class GenrescopePlugin(BeetsPlugin):
         for genres in map(_genres, items):
             for genre in genres:
                 votes[genre] = votes.get(genre, 0.0) + 1 / len(genres) / len(items)
-        if self._choose(album, votes):
+        # Shares of tracks, not probabilities: an album may have several genres, none of which most
+        # of its tracks have.
+        ranked = sorted(votes.items(), key=lambda vote: -vote[1])[: self.policy.max_genres]
+        common = {genre: share for genre, share in ranked if share >= ranked[0][1] / 2}
+        if sum(common.values()) < self.policy.min_confidence - _TOLERANCE:
+            return
+        policy = replace(self.policy, min_confidence=0.0, min_second=0.0)
+        if self._choose(album, common, policy):
             album.store(inherit=False)
 
     def _choose(
-        self, model: Item | Album, probabilities: Mapping[str, float], *, other: bool = False
+        self,
+        model: Item | Album,
+        probabilities: Mapping[str, float],
+        policy: Policy,
+        **model_says: Any,
     ) -> bool:
         """Set the genres; return whether to save them."""
-        choice = choose(_genres(model), probabilities, self.taxonomy, self.policy, other=other)
+        choice = choose(_genres(model), probabilities, self.taxonomy, policy, **model_says)
         if choice.genres is None:
             log = self._log.info if isinstance(model, Item) else self._log.debug
             log("{}: {}", model, choice.reason)

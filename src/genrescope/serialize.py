@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from math import isfinite
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from genrescope.classifier import GenreLabel, Prediction, Timeline
 from genrescope.classifier.batch import FileResult
 from genrescope.library.similar import Similar
+
+CSV_COLUMNS = ("path", "genre", "confidence", "unsure", "warnings")
+"""Of the table of results."""
 
 _CERTAIN, _PART = 0.95, 1 / 7
 
@@ -54,6 +59,26 @@ def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
             "drops": [[round(drop, 6) for drop in step] for step in why.drops.tolist()],
         }
     return row
+
+
+def csv_cells(path: Path | str, found: Prediction) -> tuple[object, ...]:
+    """Return a prediction as the cells of ``CSV_COLUMNS``."""
+    shares = fixed(found.genre_confidence), str(found.unsure).lower()
+    return path, found.label, *shares, "; ".join(found.warnings)
+
+
+def fixed(number: float | None, digits: int = 4) -> Decimal | None:
+    """Round a number to the digits of CSV; None is an empty cell."""
+    return None if number is None else round(Decimal(float(number)), digits)
+
+
+def certainty(prediction: Prediction) -> Literal["sure", "likely", "unsure", "none"]:
+    """Return how certain a prediction is; ``none`` is of what is none of the model's genres."""
+    if prediction.other:
+        return "none"
+    if prediction.unsure:
+        return "unsure"
+    return "sure" if prediction.confidence >= _CERTAIN else "likely"
 
 
 def similar_row(similar: Similar) -> dict[str, Any]:
@@ -107,8 +132,8 @@ def sentence(prediction: Prediction, timeline: Timeline | None = None) -> str:
         named |= set(rest[:2])
         text = f"Low confidence: perhaps {best_guess}{others}"
     else:
-        certainty = "Almost certainly" if prediction.confidence >= _CERTAIN else "Probably"
-        text = f"{certainty} {best_guess}"
+        degree = "Almost certainly" if certainty(prediction) == "sure" else "Probably"
+        text = f"{degree} {best_guess}"
     if timeline is not None:
         best = timeline.best
         parts_of = {genre: best.count(genre) / len(best) for genre in best if genre is not None}

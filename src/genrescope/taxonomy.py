@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -82,6 +82,11 @@ class Taxonomy:
         allowed = (self.whitelist[step] for step in self._upwards(key) if step in self.whitelist)
         return next(allowed, None)
 
+    def spelling(self, name: str) -> str:
+        """Return a name in the taxonomy's spelling, allowed or not; an unknown one unchanged."""
+        name = _decoded(name)
+        return self.spellings.get(self._key(name), name)
+
     def key(self, name: str) -> str:
         """Return the key of a name's genre: equal for spellings and aliases of one genre."""
         return self._key(_decoded(name))
@@ -142,7 +147,20 @@ class Taxonomy:
             step = self.parents.get(step)
 
 
-def load_taxonomy(path: Path | None = None) -> Taxonomy:
+def track_genres(tags: Sequence[str], taxonomy: Taxonomy) -> tuple[str, ...]:
+    """Give the genres of a track's tags by their names in the taxonomy, without placeholders.
+
+    A genre is left out beside one of its subgenres, which implies it.
+    """
+    names = [taxonomy.canonical(tag) for tag in tags if not taxonomy.is_placeholder(tag)]
+    genres = {taxonomy.key(name): name.strip() for name in names if name is not None}
+    implied = {
+        taxonomy.key(above) for name in genres.values() for above in taxonomy.ancestors(name)
+    }
+    return tuple(name for key, name in genres.items() if key not in implied)
+
+
+def load_taxonomy(path: Path | None = None, *, placeholders: Path | None = None) -> Taxonomy:
     """Read a taxonomy.
 
     Parameters
@@ -152,6 +170,8 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
         ``tree`` (a table: genre to the list of its subgenres) and ``placeholders`` (a list), each
         of which may instead name a text file beside it; ``extends = "default"`` adds them to the
         default. Placeholders are always added to the default's. None for the default.
+    placeholders
+        Of a text file of more placeholders, a name a line; they are none of its genres.
 
     Returns
     -------
@@ -187,7 +207,11 @@ def load_taxonomy(path: Path | None = None) -> Taxonomy:
         .difference(own),
     )
     _check_ends(others, taxonomy)
-    return taxonomy
+    if placeholders is None:
+        return taxonomy
+    text = _read_text(placeholders, "Give a text file of names, one a line")
+    more = {entry.checked().key for entry in _unique(_lines(placeholders, text))}
+    return replace(taxonomy, placeholders=taxonomy.placeholders | more)
 
 
 @cache

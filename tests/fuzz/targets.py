@@ -193,7 +193,7 @@ def open_taxonomy_text(part: str) -> Callable[[Path], None]:
 def plan_seed() -> bytes:
     steps = [
         Step("write", "a/b.mp3", ("Rock",), ("Jazz", "Soul"), 0.91, "it is empty", "v1f-2a"),
-        Step("leave", "塔, x/c.flac", (), (), None, "it has changed, since", "v0-0"),
+        Step("leave", "塔, x/c.flac", (), (), None, "it has changed, since", "v0-0", "Pop 0.62"),
         Step("write", 'd "e".ogg', (), ("Pop",), 0.5, "none", "v9-9"),
     ]
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
@@ -204,7 +204,7 @@ def plan_seed() -> bytes:
 
 def open_plan_whole(path: Path) -> None:
     for step in open_plan(path).steps():
-        assert step.action in ("write", "leave")
+        assert step.action in ("write", "leave", "review")
         assert not Path(step.path).is_absolute()
         assert ".." not in Path(step.path).parts
 

@@ -30,7 +30,7 @@ from genrescope.learn.discriminant import (
     track_shares,
 )
 from genrescope.learn.folds import artist_folds
-from genrescope.learn.labels import artist_key, choose_genres, track_genres
+from genrescope.learn.labels import choose_genres
 from genrescope.learn.learn import (
     LearnedModel,
     TaggedTracks,
@@ -43,8 +43,9 @@ from genrescope.learn.measure import doubts, measure
 from genrescope.library.catalogue import Catalogue, CatalogueEntry
 from genrescope.representations import make_representation
 from genrescope.representations.embedding import Embedding
+from genrescope.tagging.albums import artist_key
 from genrescope.tagging.formats import read_artists
-from genrescope.taxonomy import load_taxonomy
+from genrescope.taxonomy import load_taxonomy, track_genres
 
 TAXONOMY = load_taxonomy()
 WIDTH = 24

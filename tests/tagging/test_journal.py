@@ -242,3 +242,18 @@ def test_a_damaged_step_is_reported(place: Path, column: str, value: object) -> 
 
 def test_its_place_is_among_the_users_data() -> None:
     assert default_path() == platformdirs.user_data_path("genrescope") / "journal.db"
+
+
+def test_what_was_written_is_given_by_path_below_a_folder(journal: Journal) -> None:
+    plan, inner = enter(journal), enter(journal, "a/in")
+    for change in of(journal, plan)[:2] + of(journal, inner)[:1]:
+        journal.end(change, "done")
+    assert journal.written(Path("/music/a")) == {
+        "0.mp3": ("New 0",),
+        "1.mp3": ("New 1",),
+        "in/0.mp3": ("New 0",),
+    }
+    assert journal.written(Path("/music/a/in")) == {"0.mp3": ("New 0",)}
+    assert journal.written(Path("/music/b")) == {}
+    journal.end(of(journal, plan)[0], "undone")
+    assert set(journal.written(Path("/music"))) == {"a/1.mp3", "a/in/0.mp3"}

@@ -19,7 +19,15 @@ from mutagen.oggvorbis import OggVorbis
 import formats
 from genrescope.audio.ranges import Container, fingerprint
 from genrescope.errors import InputError
-from genrescope.tagging.formats import FORMATS, can_write, other_tags, read_genres, write_genres
+from genrescope.tagging.formats import (
+    FORMATS,
+    TrackNames,
+    can_write,
+    other_tags,
+    read_genres,
+    read_names,
+    write_genres,
+)
 from genrescope.tagging.patch import make_patch, rebuild
 
 MANY = [f"A rather long genre, number {number} of forty" for number in range(40)]
@@ -709,3 +717,20 @@ def test_frames_are_shown_by_their_names(library: dict[str, Path], name: str, le
     names = [place[4:] for place in other_tags(library[name]) if place.startswith("ID3 ")]
     assert names
     assert all(len(name) == letters and name.isalnum() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("mp3-bare", TrackNames()),
+        ("mp3-v23-art", TrackNames("Title", "Ärtist")),
+        ("mp3-v1", TrackNames("Only title", "Someone", "Album")),
+        ("mp3-ape", TrackNames("Äpe title")),
+        ("m4a-end", TrackNames("Títle")),
+        ("ogg-tagged", TrackNames("Títle", "one")),
+        ("aiff-id3", TrackNames("Chunked", album="Álbum")),
+        ("mka-bare", TrackNames()),
+    ],
+)
+def test_names_are_read(library: dict[str, Path], name: str, names: TrackNames) -> None:
+    assert read_names(library[name]) == names

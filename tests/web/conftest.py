@@ -9,8 +9,6 @@ import pytest
 
 from web_server import running
 
-pytest.importorskip("gradio", reason="needs genrescope[web]")
-
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import socket
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +25,10 @@ from genrescope.web.temporary_folder import ServerFolder
 from web_server import Server, running
 
 pytestmark = pytest.mark.xdist_group("web-attacks")
-CLASSIFY, UPLOAD, JOIN = "/api/classify", "/gradio_api/upload", "/gradio_api/queue/join"
+CLASSIFY, ANSWERS = "/api/classify", "/api/answers"
 HOST = b"Host: 127.0.0.1\r\n"
-FILE = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a.mp3"\r\n\r\n'
+CHUNKED = b"Transfer-Encoding: chunked"
+FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n'
 SIZE = 100_000  # bytes that the server takes in a request
 
 
@@ -89,8 +87,11 @@ def test_a_foreign_page_is_refused(
     files = {"file": genrescope.sample().read_bytes()[:50_000]}
     for answer in (
         ask.post(CLASSIFY, headers=headers, files=files),
-        ask.post(UPLOAD, headers=headers, files={"files": files["file"]}),
-        ask.post(JOIN, headers=headers, json={}),
+        ask.post(ANSWERS, headers=headers, files=files),
+        ask.post(ANSWERS, headers=headers, params={"sample": "pulse"}),
+        ask.delete(f"{ANSWERS}/x", headers=headers),
+        ask.get(f"{ANSWERS}/x", headers=headers),
+        ask.get("/api/page", headers=headers),
         ask.get("/", headers=headers),
         ask.head("/healthz", headers=headers),
         ask.get("/api/version", headers=headers),
@@ -140,7 +141,7 @@ def test_a_link_from_elsewhere_leads_to_the_page_and_to_nothing_else(ask: httpx.
     for path, status in (("/", 200), ("/?a=b", 200), ("/api/version", 403), (CLASSIFY, 403)):
         assert ask.get(path, headers=link).status_code == status
     assert ask.post("/", headers=link).status_code == 403
-    assert ask.get("/gradio_api/heartbeat/a", headers=link).status_code == 403
+    assert ask.get(f"{ANSWERS}/x/audio.mp3", headers=link).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -205,11 +206,10 @@ def test_a_fault_is_one_line_and_an_answer(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_head_answers_as_get_does_without_the_body(ask: httpx.Client) -> None:
-    for path in ("/", "/healthz", "/api/version", "/openapi.json", "/nowhere", CLASSIFY):
+    for path in ("/", "/healthz", "/api/page", "/openapi.json", "/nowhere", CLASSIFY, ANSWERS):
         head, get = ask.head(path), ask.get(path)
         assert (head.status_code, head.content) == (get.status_code, b"")
         assert head.headers["content-type"] == get.headers["content-type"]
-    assert ask.head("/gradio_api/heartbeat/a").status_code == 405  # it would never end
 
 
 def post(path: str, body: bytes, length: int | None = None, kind: str | None = None) -> bytes:
@@ -237,9 +237,9 @@ def chunked(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     "begun",
     [
-        post(CLASSIFY, FILE % b"file", SIZE),
-        post(UPLOAD, FILE % b"files", SIZE),
-        chunked((FILE % b"file").ljust(SIZE)),
+        post(CLASSIFY, FILE, SIZE),
+        post(ANSWERS, FILE, SIZE),
+        chunked(FILE.ljust(SIZE)),
     ],
     ids=["program", "page", "without a length"],
 )
@@ -249,28 +249,14 @@ def test_uploads_on_their_way_have_a_share_of_the_room(server: Server, begun: by
         with connect(server) as slow:
             slow.sendall(begun)
             time.sleep(0.5)
-            for path, field in ((CLASSIFY, "file"), (UPLOAD, "files")):
-                answer = greedy.post(path, files={field: ("clip.mp3", b"x")})
+            for path in (CLASSIFY, ANSWERS):
+                answer = greedy.post(path, files={"file": ("clip.mp3", b"x")})
                 assert answer.status_code == 503
                 assert int(answer.headers["retry-after"]) > 0
             assert other.post(CLASSIFY, files={"file": ("a.mp3", b"x")}).status_code == 422
         time.sleep(0.5)
         assert greedy.post(CLASSIFY, files={"file": ("a.mp3", b"x")}).status_code == 422
     assert server.left() == []
-
-
-def test_one_client_does_not_fill_the_room_for_all(serve: Callable[..., Any]) -> None:
-    sent = {"files": ("clip.mp3", b"x" * 60_000)}
-    with (
-        serve("--max-mb", SIZE / 1e6, "--max-queue", 16) as server,
-        client(server) as greedy,
-        client(server, "127.0.0.2") as other,
-    ):
-        statuses = [greedy.post(UPLOAD, files=sent).status_code for _ in range(12)]
-        assert statuses == [200, 200] + 10 * [503]
-        clip = genrescope.sample("pulse").read_bytes()[:90_000]
-        assert other.post(UPLOAD, files={"files": ("a.mp3", clip)}).status_code == 200
-        assert other.post(CLASSIFY, files={"file": ("a.mp3", b"x")}).status_code == 422
 
 
 def test_some_places_are_never_the_same_clients() -> None:
@@ -319,7 +305,7 @@ def test_who_takes_no_answers_is_not_waited_for(server: Server) -> None:
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", server.port))
-        count = 200
+        count = 2000  # more than the system takes in for it
         slow.sendall((b"GET / HTTP/1.1\r\n" + HOST + b"\r\n") * count)
         time.sleep(22)
         slow.settimeout(10)
@@ -356,41 +342,21 @@ def talk(server: Server, *pieces: bytes, half: bool = False) -> bytes:
     return b""
 
 
-EVENT = {"session_hash": "nobody", "fn_index": 0, "event_id": "0" * 32}
-BEAT = b"GET /gradio_api/heartbeat/a HTTP/1.1\r\n" + HOST
-
-
 @pytest.mark.parametrize(
     ("cause", "pieces"),
     [
-        ("disconnected", [post(CLASSIFY, FILE % b"file", 90_000)]),
-        ("disconnected", [post(UPLOAD, FILE % b"files", 90_000)]),
-        ("disconnected", [post(JOIN, b'{"data', 1000)]),
-        ("disconnected", [post("/gradio_api/cancel", b'{"event', 1000)]),
+        ("disconnected", [post(CLASSIFY, FILE, 90_000)]),
+        ("disconnected", [post(ANSWERS, FILE, 90_000)]),
         (
             "disconnected",
-            [post(CLASSIFY, FILE % b"file", 90_000).replace(b"HTTP/1.1", b"HTTP/1.0")],
+            [post(CLASSIFY, FILE, 90_000).replace(b"HTTP/1.1", b"HTTP/1.0")],
         ),
-        (
-            "unknown session",
-            [b"GET /gradio_api/queue/data?session_hash=x HTTP/1.1\r\n" + HOST + b"\r\n"],
-        ),
-        ("unknown session", [b"GET /gradio_api/queue/data HTTP/1.1\r\n" + HOST + b"\r\n"]),
-        (
-            "unknown session",
-            [
-                b"GET /gradio_api/queue/data?session_hash=%1b%0aa%ed%a0%80 HTTP/1.1\r\n"
-                + HOST
-                + b"\r\n"
-            ],
-        ),
-        ("unknown file", [b"GET /gradio_api/file=/x%0a HTTP/1.1\r\n" + HOST + b"\r\n"]),
-        ("unknown session", [b"GET /gradio_api/heartbeat/%00 HTTP/1.1\r\n" + HOST + b"\r\n"]),
-        ("unknown event", [post("/gradio_api/cancel", json.dumps(EVENT).encode())]),
-        ("unknown event", [post("/gradio_api/reset", json.dumps({"event_id": "0"}).encode())]),
         ("boundary", [post(CLASSIFY, b"garbage")]),
         ("Invalid HTTP", [bytes(range(256))]),
-        ("Invalid HTTP", [BEAT + b"Transfer-Encoding: chunked\r\n\r\n", b"no length\r\n"]),
+        (
+            "Invalid HTTP",
+            [b"GET / HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n\r\n", b"no length\r\n"],
+        ),
         (
             "upgrade",
             [b"GET /healthz HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n" + HOST + b"\r\n"],
@@ -412,7 +378,7 @@ def test_what_is_broken_off_or_unknown_is_one_line(
 @pytest.mark.parametrize(
     ("status", "request_"),
     [
-        (404, b"GET /assets/" + b"a" * 300 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /static/" + b"a" * 300 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"GET /static/%00 HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"GET http://evil.example/healthz HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"CONNECT evil.example:443 HTTP/1.1\r\n" + HOST + b"\r\n"),
@@ -421,17 +387,27 @@ def test_what_is_broken_off_or_unknown_is_one_line(
         (421, b"GET /healthz HTTP/1.0\r\n\r\n"),
         (421, b"GET /healthz HTTP/1.1\r\nHost: evil@127.0.0.1\r\n\r\n"),
         (421, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1.\r\n\r\n"),
-        (422, post(JOIN, b'{"data": [], "fn_index": 99, "session_hash": "a"}')),
-        (422, post(JOIN, b'{"data": [], "fn_index": -1, "session_hash": "a"}')),
-        (422, post(JOIN, b'{"data": [], "fn_index": true, "session_hash": "a"}')),
-        (422, post(JOIN, b'{"data": [], "fn_index": 0, "session_hash": "a"}')),
-        (422, post(JOIN, b'{"data": [null, null], "fn_index": 0, "session_hash": "a"}')),
-        (422, post(JOIN, b'{"data": [], "fn_index": 1, "session_hash": "\\ud800"}')),
-        (422, post(JOIN, b'{"data": [], "fn_index": 1, "session_hash": "\xff"}')),
-        (422, post(JOIN, b'{"data": [], "fn_index": 1}')),
-        (422, post("/gradio_api/cancel", b'{"event_id": "a", "fn_index": 1e999}')),
-        (422, post("/gradio_api/cancel", b'{"event_id": "a", "fn_index": ' + b"9" * 5000 + b"}")),
-        (422, post("/gradio_api/cancel", b"[]")),
+        (404, b"GET /api/answers/" + b"a" * 300 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /api/answers/%00 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /api/answers/%1b%0aa%ed%a0%80 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (422, b"GET /api/answers/../page HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /api/answers/x?wait=30&since=9 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /api/answers/x/audio.mp3 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"DELETE /api/answers/x HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (405, b"DELETE /api/answers HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (405, b"GET /api/answers HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (422, b"GET /api/answers/x?wait=31 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (422, b"GET /api/answers/x?wait=nan HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (422, b"GET /api/answers/x?since=-1 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (422, b"GET /api/answers/x?since=" + b"9" * 5000 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (422, b"GET /api/answers/x/answer.py HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /api/answers/x/..%2fanswer.json HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (422, post("/api/answers?sample=", b"")),
+        (422, post("/api/answers?sample=..%2f..%2fsecret", b"")),
+        (422, post("/api/answers?sample=pulse.mp3", b"")),
+        (422, post(ANSWERS, b"")),
+        (422, post(ANSWERS, b'{"path": "/etc/passwd"}', kind="application/json")),
+        (422, post(ANSWERS, b"file=/etc/passwd", kind="application/x-www-form-urlencoded")),
     ],
 )
 def test_what_makes_no_sense_is_refused_without_a_line(
@@ -440,51 +416,6 @@ def test_what_makes_no_sense_is_refused_without_a_line(
     before = len(server.log.read_text().splitlines())
     assert talk(server, request_).split()[1] == str(status).encode()
     assert lines(server, before, 0) == []
-
-
-def join(asking: httpx.Client, session: str) -> int:
-    # The second function of the page is the first sample.
-    asked = {"data": [], "fn_index": 1, "session_hash": session, "event_data": None}
-    return asking.post(JOIN, json=asked).status_code
-
-
-def listen(asking: httpx.Client, session: str) -> str:
-    where = "/gradio_api/queue/data"
-    with asking.stream("GET", where, params={"session_hash": session}) as answers:
-        return "\n".join(answers.iter_lines())
-
-
-def test_a_session_that_fetches_nothing_is_given_no_more(ask: httpx.Client) -> None:
-    session = uuid.uuid4().hex
-    assert [join(ask, session) for _ in range(5)] == [200, 200, 200, 200, 503]
-    assert listen(ask, session).count('"process_completed"') == 4
-    assert ask.get("/gradio_api/queue/data", params={"session_hash": session}).status_code == 404
-
-
-@pytest.mark.slow
-def test_an_answer_that_nobody_fetches_is_not_kept(ask: httpx.Client) -> None:
-    session = uuid.uuid4().hex
-    assert join(ask, session) == 200
-    time.sleep(12)
-    assert ask.get("/gradio_api/queue/data", params={"session_hash": session}).status_code == 404
-
-
-@pytest.mark.slow
-def test_no_answer_stays_in_memory(server: Server, ask: httpx.Client) -> None:
-    def answers(count: int) -> None:
-        for _ in range(count):
-            session = uuid.uuid4().hex
-            assert join(ask, session) == 200
-            assert "gs-sentence" in listen(ask, session)
-
-    def memory() -> int:  # without the processes that decode, which keep no answers
-        status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
-        return 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
-
-    answers(15)
-    before = memory()
-    answers(40)
-    assert memory() - before < 6e6  # where each is a third of a megabyte
 
 
 @pytest.fixture
@@ -536,17 +467,24 @@ def test_only_folders_of_dead_servers_are_swept(temporary: Path) -> None:
 def test_what_a_killed_server_was_sent_is_swept_at_the_next_start(tmp_path: Path) -> None:
     with running(tmp_path / "killed") as server:
         with client(server) as asking:
-            sent = {"files": ("clip.mp3", b"x" * 60_000)}
-            path = Path(asking.post(UPLOAD, files=sent).json()[0])
+            begun = asking.post(ANSWERS, params={"sample": "pulse"}).json()
+            following = {"wait": 20, "since": 2}
+            assert asking.get(f"{ANSWERS}/{begun['id']}", params=following).json()["answer"]
+
+        def kept() -> list[Path]:
+            return list(server.folder.glob("*/answers/*/answer.json"))
+
+        before = kept()
+        assert before
         shared = {"TMPDIR": str(server.folder)}
         with running(tmp_path / "beside", **shared):
-            assert path.exists()
-        assert path.exists()
+            assert set(before) <= set(kept())
+        assert kept() == before
         server.process.kill()
         server.process.wait()
-        assert path.exists()
+        assert kept() == before
         with running(tmp_path / "next", **shared) as following:
-            assert not path.exists()
+            assert not set(before) & set(kept())
             with client(following) as asking:
                 assert asking.get("/healthz").status_code == 200
         assert list(server.folder.iterdir()) == []

@@ -38,6 +38,37 @@ def test_a_client_with_many_requests_does_not_keep_out_one_with_a_single_request
     assert [name for name in order if name != "modest"] == [f"greedy {i}" for i in range(10)]
 
 
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), min_size=1, max_size=12))
+def test_a_rank_is_the_number_of_turns_until_ones_own(requests: list[tuple[str, bool]]) -> None:
+    async def main() -> None:
+        queue, order = FairQueue(1, 100), []
+
+        async def ask(client: str, name: str) -> None:
+            async with queue.turn(client, name):
+                order.append(name)
+
+        async with queue.turn("first"):
+            tasks = [
+                (asyncio.create_task(ask(client, str(i))), leaves)
+                for i, (client, leaves) in enumerate(requests)
+            ]
+            await settle()
+            for task, leaves in tasks:
+                if leaves:
+                    task.cancel()
+            await settle()
+            found = {str(i): queue.rank(client, str(i)) for i, (client, _) in enumerate(requests)}
+        for task, _ in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        assert [name for name, rank in found.items() if rank is None] == [
+            str(i) for i, (_, leaves) in enumerate(requests) if leaves
+        ]
+        assert [found[name] for name in order] == list(range(1, len(order) + 1))
+
+    asyncio.run(main())
+
+
 def test_who_finds_no_place_is_refused_and_a_place_is_free_again() -> None:
     queue = FairQueue(1, 2)
     with queue.place(), queue.place(), pytest.raises(FullError), queue.place():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +19,10 @@ from genrescope.cli.progress import bar
 from genrescope.errors import one_line
 from genrescope.io import CsvWriter, is_plain_line, to_json
 from genrescope.library.similar import Similar
-from genrescope.serialize import result_row, similar_row
+from genrescope.serialize import CSV_COLUMNS, csv_cells, fixed, result_row, similar_row
 
 if TYPE_CHECKING:
     from genrescope.report.tables import ReportTable
-
-_COLUMNS = ("genre", "confidence", "unsure", "warnings")  # of CSV, after the path
 
 
 class Writer:
@@ -54,8 +51,8 @@ class Writer:
         self._bar.start()
         if self._form == "csv":
             self._csv = CsvWriter(sys.stdout)
-            columns = ("start_s", "genre", "confidence") if self._timeline else _COLUMNS
-            self._csv.row("path", *columns)
+            steps = ("path", "start_s", "genre", "confidence")
+            self._csv.row(*(steps if self._timeline else CSV_COLUMNS))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,10 +83,9 @@ class Writer:
         steps = _steps(answer) if self._timeline else []
         if self._form == "csv":
             for start_s, genre, share in steps:
-                self._csv.row(answer.path, _fixed(start_s, 1), genre, _fixed(share))
+                self._csv.row(answer.path, fixed(start_s, 1), genre, fixed(share))
             if not self._timeline:
-                shares = _fixed(found.genre_confidence), str(found.unsure).lower()
-                self._csv.row(answer.path, found.label, *shares, "; ".join(found.warnings))
+                self._csv.row(*csv_cells(answer.path, found))
             return
         genres = list(found.probabilities.items())[: self._top_k]
         others = ", ".join(
@@ -150,7 +146,7 @@ class SimilarWriter:
             fail(str(similar.error))
         elif self._form == "csv":
             for rank, near in enumerate(similar.neighbours, start=1):
-                shares = _fixed(near.similarity), near.label, _fixed(near.genre_confidence)
+                shares = fixed(near.similarity), near.label, fixed(near.genre_confidence)
                 self._csv.row(similar.path, rank, near.path, *shares)
         elif self._form == "m3u":
             for near in similar.neighbours:
@@ -245,11 +241,6 @@ def _line(text: str) -> None:
 def _text(shown: object) -> Text:
     # For tables: names are not markup.
     return Text(one_line(str(shown)))
-
-
-def _fixed(number: float | None, digits: int = 4) -> Decimal | None:
-    # Rounded to the digits of CSV; None is an empty cell.
-    return None if number is None else round(Decimal(float(number)), digits)
 
 
 def _steps(answer: FileResult) -> list[tuple[float, str, float]]:

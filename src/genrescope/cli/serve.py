@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from genrescope.cli.console import note, note_passed_over, require
+from genrescope.cli.console import note, note_passed_over
 from genrescope.cli.library import DbOption, own_file
 from genrescope.cli.similar import update_library
+from genrescope.cli.tag import JournalOption
+from genrescope.errors import GenrescopeError
 
 app = typer.Typer()
 
@@ -32,10 +34,16 @@ def serve(
         str | None,
         typer.Option(help="Model folder, or user/name on the Hugging Face hub. [default: bundled]"),
     ] = None,
-    library: Annotated[
-        Path | None, typer.Option(help="Folder of a music library, for similar tracks.")
-    ] = None,
+    library: Annotated[Path | None, typer.Option(help="Folder of a music library to show.")] = None,
     db: DbOption = None,
+    allow_writing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-writing",
+            help="Let the page write genres to the library's tags; in a network, with a token.",
+        ),
+    ] = False,
+    journal: JournalOption = None,
     report: Annotated[Path | None, typer.Option(help="Folder of a study's report to show.")] = None,
     max_mb: Annotated[
         float, typer.Option(min=0.001, help="Maximum size of an upload in MB.")
@@ -62,10 +70,12 @@ def serve(
     Works without a network. Files are deleted after the response. By default, only this machine
     can connect.
     """
-    require("gradio", "web")
+    from genrescope.tagging.journal import default_path as changes_path
     from genrescope.web import Limits, is_local
     from genrescope.web import serve as serve_page
 
+    if allow_writing and library is None:
+        raise GenrescopeError("--allow-writing needs a library: name its folder with --library.")
     shelf = None
     if library is not None:
         from genrescope import load
@@ -93,6 +103,7 @@ def serve(
         port=port,
         limits=limits,
         library=shelf,
+        journal=own_file(journal, changes_path, "--journal") if allow_writing else None,
         report=report,
         token=token,
         browser=browser,

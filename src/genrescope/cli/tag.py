@@ -19,16 +19,18 @@ from genrescope.cli.library import (
 )
 from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.io import check_output, replaces
-from genrescope.tagging.policy import Existing
+from genrescope.tagging.policy import AlbumVote, Existing
 
 if TYPE_CHECKING:
     from genrescope.tagging.journal import Journal, JournalEntry
+    from genrescope.tagging.plan import Step
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Write genres into tags: plan, review, apply, undo.",
 )
 _SHOWN = 20  # changes of a plan, on the terminal
+_WIDE = 110  # columns of a terminal that has room for the evidence
 JournalOption = Annotated[
     Path | None,
     typer.Option(help="Journal of the changes. [default: in the user's data folder]"),
@@ -49,16 +51,38 @@ def tag_plan(
     library: LibraryArgument,
     min_confidence: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Minimum sum of the written genres' probabilities."),
+        typer.Option(min=0, max=1, help="Minimum probability of the first genre, by itself."),
     ] = 0.7,
     existing: Annotated[
         Existing, typer.Option(help="What to do with files that have a genre.")
     ] = Existing.SKIP,
     max_genres: Annotated[int, typer.Option(min=1, help="Maximum number of genres per file.")] = 2,
+    min_second: Annotated[
+        float, typer.Option(min=0, max=1, help="Minimum probability of each further genre.")
+    ] = 0.25,
+    album: Annotated[
+        AlbumVote,
+        typer.Option(
+            help="One genre per album where its tracks agree, always, or never. "
+            "off: by the audio of each track alone."
+        ),
+    ] = AlbumVote.AGREE,
     taxonomy: Annotated[
         Path | None,
         typer.Option(help="Your genres, their aliases and their tree (TOML)."),
     ] = None,
+    placeholders: Annotated[
+        Path | None,
+        typer.Option(help="More names in tags that mean no genre, one a line."),
+    ] = None,
+    from_tags: Annotated[
+        bool,
+        typer.Option(
+            "--from-tags",
+            help="Write electronic, folk, soul, punk, ambient … where the tagger is clear "
+            "and the model has no genre. Less sure than a genre, and without a confidence.",
+        ),
+    ] = False,
     break_hard_links: Annotated[
         bool,
         typer.Option(
@@ -67,29 +91,33 @@ def tag_plan(
         ),
     ] = False,
     db: DbOption = None,
+    journal: JournalOption = None,
     out: Annotated[
         Path | None, typer.Option(help="File to write. [default: tag-plan-DATE-TIME.csv, here]")
     ] = None,
 ) -> None:
     """Write a plan: which genres would be written into which files, and why. Changes no tags.
 
-    The plan is a CSV file. Review it, edit it if you like, then run `genrescope tag apply`.
+    The plan is a CSV file. Review it, edit it if you like, then run `genrescope tag apply`. It goes
+    by the answers of the last `genrescope scan`, whose `--model` decides on the model.
     """
     from datetime import datetime
 
     from genrescope.audio.formats import may_be_audio
+    from genrescope.cli.progress import bar
     from genrescope.library.scan import open_library
     from genrescope.tagging.plan import make_plan, write_plan
     from genrescope.tagging.policy import Policy
     from genrescope.taxonomy import load_taxonomy
 
     folder = open_library(library)
-    genres = load_taxonomy(taxonomy)
+    genres = load_taxonomy(taxonomy, placeholders=placeholders)
     policy = Policy(
         existing=existing,
         min_confidence=min_confidence,
         max_genres=max_genres,
         map_existing=taxonomy is not None,
+        min_second=min_second,
     )
     now = datetime.now().astimezone()
     plan = out or Path(f"tag-plan-{now:%Y-%m-%d-%H%M%S}.csv")
@@ -100,11 +128,28 @@ def tag_plan(
         known = catalogue.counts(str(folder))
         if not known["analysed"]:
             raise GenrescopeError(f"{library}: not scanned yet. Run `genrescope scan` on it.")
-        first = _First(known["analysed"])
-        steps = make_plan(catalogue, folder, genres, policy, break_hard_links=break_hard_links)
-        counts = write_plan(plan, folder, first.through(steps))
-    first.show()
-    _print_plan(plan, counts, known, note if is_stream else say)
+        models = [f"{model.name} ({model.key[:12]})" for model in catalogue.models(str(folder))]
+        with bar("planning", known["analysed"], ERR) as bars:
+            task = bars.add_task("", total=known["analysed"])
+            steps = list(
+                make_plan(
+                    catalogue,
+                    folder,
+                    genres,
+                    policy,
+                    break_hard_links=break_hard_links,
+                    album=album,
+                    from_tags=from_tags,
+                    written=_written(journal, folder),
+                    on_read=lambda count: bars.update(task, completed=count),
+                )
+            )
+    counts = write_plan(plan, folder, steps, models=models)
+    if len(models) > 1:
+        note(f"The files were analysed by {len(models)} models: {', '.join(map(one_line, models))}")
+        note("Their genres may differ. Scan the library again with one --model to compare like.")
+    _show_steps(steps)
+    _print_plan(plan, steps, counts, known, note if is_stream else say)
 
 
 @app.command(
@@ -214,6 +259,17 @@ def _journal(path: Path | None, *, write: bool = True) -> Journal:
     return Journal(place, write=write or not place.exists())
 
 
+def _written(path: Path | None, library: Path) -> dict[str, tuple[str, ...]]:
+    """Give what former plans have written, by the journal, if there is one."""
+    from genrescope.tagging.journal import Journal, default_path
+
+    place = own_file(path, default_path, "--journal")
+    if not place.exists():
+        return {}
+    with Journal(place, write=False) as changes:
+        return changes.written(library)
+
+
 def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> JournalEntry:
     from genrescope.tagging.plan import open_plan
 
@@ -237,41 +293,42 @@ def _check_new(plan: Path) -> None:
         raise InputError(plan, cause, "Give another name with --out, or remove it")
 
 
-class _First:
-    # Shows the progress of a plan, then its first changes.
+def _show_steps(steps: list[Step]) -> None:
+    """Show the first changes of a plan and the first ones to review, on a terminal."""
+    from rich.table import Table
 
-    def __init__(self, total: int) -> None:
-        self._total, self._steps = total, list[Any]()
-
-    def through(self, steps: Any) -> Any:
-        from genrescope.cli.progress import bar
-
-        with bar("planning", self._total, ERR) as bars:
-            task = bars.add_task("", total=self._total)
-            for step in steps:
-                bars.advance(task)
-                if step.action == "write" and len(self._steps) < _SHOWN:
-                    self._steps.append(step)
-                yield step
-
-    def show(self) -> None:
-        from rich.table import Table
-
-        if not OUT.is_terminal or not self._steps:
-            return
-        table = Table("file", "old", "new", "confidence")
-        for step in self._steps:
+    if not OUT.is_terminal:
+        return
+    evidence = ("audio", "album", "artist") if OUT.width >= _WIDE else ()
+    for action, title in (("review", "to be reviewed"), ("write", "to be written")):
+        some = [step for step in steps if step.action == action][:_SHOWN]
+        if not some:
+            continue
+        table = Table("file", "old", "new", "confidence", *evidence, title=title)
+        for step in some:
             genres = ("; ".join(names) for names in (step.old, step.new))
-            cells = step.path, *genres, f"{step.confidence:.2f}"
-            table.add_row(*map(one_line, cells))
+            said = (getattr(step, name) for name in evidence)
+            table.add_row(*map(one_line, (step.path, *genres, _confidence(step), *said)))
         OUT.print(table)
 
 
+def _confidence(step: Step) -> str:
+    return "" if step.confidence is None else f"{step.confidence:.2f}"
+
+
 def _print_plan(
-    plan: Path, counts: dict[str, int], known: dict[str, int], say: Callable[[str], None]
+    plan: Path,
+    steps: list[Step],
+    counts: dict[str, int],
+    known: dict[str, int],
+    say: Callable[[str], None],
 ) -> None:
-    write = counts.pop("write")
-    say(f"{plan}: {write:,} files to be written, {sum(counts.values()):,} left alone")
+    from genrescope.tagging.plan import describe_plan
+
+    write, review = counts.pop("write"), counts.pop("review")
+    say(f"{plan}: {describe_plan(steps)}")
+    if review:
+        say(f"  {review:,} to be reviewed: what they sound like contradicts their tags")
     for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
         say(f"  {count:,} left alone: {reason}")
     if known["failed"] or known["waiting"]:

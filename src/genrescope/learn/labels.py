@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.datasets.track import MAX_GENRES, genre_fault
 from genrescope.taxonomy import Taxonomy
-
-_GUEST = re.compile(r"\s[\[(]?(?:feat|ft|featuring)\b.*", re.IGNORECASE | re.DOTALL)
-_NO_ARTIST = frozenset({"", "va", "various", "various artists", "unknown", "unknown artist"})
 
 
 @dataclass(frozen=True)
@@ -60,37 +55,6 @@ class Labels:
     left_out: tuple[LeftOut, ...]
 
 
-def track_genres(tags: Sequence[str], taxonomy: Taxonomy) -> tuple[str, ...]:
-    """Give the genres of a track's tags by their names in the taxonomy, without placeholders.
-
-    A genre is left out beside one of its subgenres, which implies it.
-    """
-    names = [taxonomy.canonical(tag) for tag in tags if not taxonomy.is_placeholder(tag)]
-    genres = {taxonomy.key(name): name.strip() for name in names if name is not None}
-    implied = {
-        taxonomy.key(above) for name in genres.values() for above in taxonomy.ancestors(name)
-    }
-    return tuple(name for key, name in genres.items() if key not in implied)
-
-
-def artist_key(artists: Sequence[str], folder: Path) -> str:
-    """Give what is equal for tracks of one artist.
-
-    Parameters
-    ----------
-    artists
-        The album's and the track's, as far as they are known. Guests are ignored, and so are names
-        such as Various Artists.
-    folder
-        Of the file, which counts as the artist of a track without one.
-    """
-    for artist in artists:
-        plain = " ".join(_GUEST.sub("", artist).casefold().split())
-        if plain not in _NO_ARTIST:
-            return plain
-    return f"/{folder}"
-
-
 def choose_genres(
     tracks: Sequence[tuple[str, ...]],
     artists: NDArray[np.intp],
@@ -104,7 +68,7 @@ def choose_genres(
     Parameters
     ----------
     tracks
-        Of each, as of ``track_genres``.
+        Of each, as of ``genrescope.taxonomy.track_genres``.
     artists
         (tracks,): numbers that are equal for tracks of one artist.
     taxonomy

@@ -29,14 +29,15 @@ from genrescope.learn.discriminant import (
     track_shares,
 )
 from genrescope.learn.folds import FOLDS, artist_folds
-from genrescope.learn.labels import LeftOut, artist_key, choose_genres, track_genres
+from genrescope.learn.labels import LeftOut, choose_genres
 from genrescope.learn.measure import Measurement, TagDoubt, doubts, measure
 from genrescope.library.catalogue import Catalogue
 from genrescope.representations.embedding import Embedding
 from genrescope.study.model_folder import put_model
 from genrescope.study.statistics import Doubt, doubt
+from genrescope.tagging.albums import artist_key
 from genrescope.tagging.formats import read_artists, read_genres
-from genrescope.taxonomy import Taxonomy
+from genrescope.taxonomy import Taxonomy, track_genres
 
 _SHRINKAGES = (0.2, 0.4, 0.6, 0.8, 0.95)
 _ARTIST_WEIGHT = 0.5  # as the default recipe: each of an artist's n tracks counts n ** -0.5

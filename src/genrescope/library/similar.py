@@ -54,6 +54,8 @@ class Neighbour(GenreLabel):
         The most probable genre and its probability, in [0, 1].
     other
         Whether it is none of the model's genres.
+    row
+        Its number in the ``Library``.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Neighbour(GenreLabel):
     best: str
     confidence: float
     other: bool = False
+    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,15 @@ class Library:
     recursive
         Whether to include subfolders.
 
+    Attributes
+    ----------
+    tracks
+        Of each row: the path is relative to the folder, in whose order they are.
+    vectors
+        float16 (tracks, width), of ``comparable``.
+    database
+        The catalogue's file.
+
     Raises
     ------
     InputError
@@ -228,8 +240,9 @@ class Library:
     def __init__(
         self, catalogue: Catalogue, classifier: Classifier, folder: Path, *, recursive: bool = True
     ) -> None:
-        self.folder = folder
-        self._catalogue, self._classifier = catalogue, classifier
+        self.folder, self.database = folder, catalogue.path
+        self.classifier = classifier
+        self._catalogue = catalogue
         root = str(folder.resolve())
         start = len(root.rstrip(os.sep)) + 1
         tracks: list[Summary] = []  # by their paths below the folder
@@ -241,12 +254,12 @@ class Library:
             cause = "none of its audio files has been analysed, so there is nothing to compare with"
             raise InputError(folder, cause, "Give another folder with --library")
         order = sorted(range(len(tracks)), key=lambda i: tracks[i].path)
-        self._tracks = [tracks[i] for i in order]
-        self._vectors = np.concatenate(vectors)[order]
+        self.tracks = [tracks[i] for i in order]
+        self.vectors = np.concatenate(vectors)[order]
 
     def __len__(self) -> int:
         """Tracks that can be compared."""
-        return len(self._tracks)
+        return len(self.tracks)
 
     def similar(
         self,
@@ -283,10 +296,10 @@ class Library:
         GenrescopeError
             If it needs usearch, and that is not installed.
         """
-        places = _Places(self.folder, [track.path for track in self._tracks])
-        vectors = self._vectors
+        places = _Places(self.folder, [track.path for track in self.tracks])
+        vectors = self.vectors
         search = Graph(vectors).nearest if approximate else partial(nearest, vectors)
-        with WorkerPool(workers, self._classifier.loader) as pool:
+        with WorkerPool(workers, self.classifier.loader) as pool:
             query = partial(self._query, places, pool)
             for first in range(0, len(tracks), _QUERIES):
                 some = tracks[first : first + _QUERIES]
@@ -310,14 +323,14 @@ class Library:
     def near(self, embedding: NDArray[np.float16], count: int = 10) -> tuple[Neighbour, ...]:
         """Find the tracks nearest to an embedding of ``Classifier.analyse``, by brute force."""
         asked = self._vectors_of(embedding[np.newaxis]).astype(np.float32)
-        (found,) = nearest(self._vectors, asked, count, [()])
+        (found,) = nearest(self.vectors, asked, count, [()])
         return self._neighbours(found)
 
     def _query(self, places: _Places, pool: WorkerPool, track: Path) -> _Query | GenrescopeError:
         for row in places.rows_of(track):
-            return _Query(self._tracks[row], self._vectors[row])
+            return _Query(self.tracks[row], self.vectors[row])
         for path in places.spellings(track):
-            if (known := self._catalogue.find(path, self._classifier)) is not None:
+            if (known := self._catalogue.find(path, self.classifier)) is not None:
                 return self._made_query(*known)
         result = analyse_file(pool, track)
         return result if isinstance(result, GenrescopeError) else self._made_query(*result)
@@ -326,15 +339,20 @@ class Library:
         return _Query(found, self._vectors_of(embedding[np.newaxis])[0])
 
     def _vectors_of(self, embeddings: NDArray[np.float16]) -> NDArray[np.float16]:
-        return comparable(self._classifier, embeddings).astype(np.float16)
+        return comparable(self.classifier, embeddings).astype(np.float16)
 
     def _neighbours(self, found: Nearest) -> tuple[Neighbour, ...]:
         return tuple(
             Neighbour(
-                self.folder / near.path, float(cosine), near.best, near.confidence, near.other
+                self.folder / near.path,
+                float(cosine),
+                near.best,
+                near.confidence,
+                near.other,
+                int(row),
             )
             for row, cosine in zip(*found, strict=True)
-            for near in [self._tracks[row]]
+            for near in [self.tracks[row]]
         )
 
 

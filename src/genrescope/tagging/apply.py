@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import stat as modes
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from genrescope.system import CREATE_FLAGS, InUseError, copy_metadata, replace, 
 from genrescope.tagging import patch as patches
 from genrescope.tagging.formats import can_write, other_tags, read_genres, write_genres
 from genrescope.tagging.journal import Change, Journal, JournalEntry
-from genrescope.tagging.plan import TagPlan, difference, stamp
+from genrescope.tagging.plan import TagPlan
+from genrescope.tagging.stamp import difference, stamp
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def register_plan(journal: Journal, plan: TagPlan, *, preserve_mtime: bool = Fal
     return next(entry for entry in journal.plans() if entry.number == number)
 
 
-def apply_plan(journal: Journal, entry: JournalEntry) -> Iterator[ApplyResult]:
+def apply_plan(journal: Journal, entry: JournalEntry) -> Generator[ApplyResult]:
     """Write the waiting changes of a plan; resumes an earlier run.
 
     Files that have changed since the plan was written are skipped.
@@ -88,7 +89,7 @@ def apply_plan(journal: Journal, entry: JournalEntry) -> Iterator[ApplyResult]:
             yield _apply_change(journal, entry, change, path, temporary)
 
 
-def undo_plan(journal: Journal, entry: JournalEntry) -> Iterator[ApplyResult]:
+def undo_plan(journal: Journal, entry: JournalEntry) -> Generator[ApplyResult]:
     """Undo a plan, the newest change first.
 
     A file that has not been changed since is restored byte for byte, with its modification time.

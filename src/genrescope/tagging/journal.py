@@ -249,6 +249,21 @@ class Journal(Database):
                 changes = [_change(row) for row in page]
             yield from changes
 
+    def written(self, library: Path) -> dict[str, tuple[str, ...]]:
+        """Return the genres that plans have written into files below a folder, by relative path."""
+        with self._access():
+            rows = self._connection.execute(
+                "SELECT plans.library, steps.path, new FROM steps JOIN plans ON plans.id = plan "
+                "WHERE state = 'done' ORDER BY steps.id"
+            ).fetchall()
+        found: dict[str, tuple[str, ...]] = {}
+        with self._validated():
+            for folder, path, new in rows:
+                whole = _path(folder) / _path(path)
+                if whole.is_relative_to(library):
+                    found[whole.relative_to(library).as_posix()] = texts(new)
+        return found
+
     def ready(self, change: Change, mtime_ns: int, patch: bytes) -> None:
         """Record the undo patch of a file that is about to be replaced."""
         with self._access(), self._connection:

@@ -1,40 +1,45 @@
 """Plans: which genres would be written into which files, and why. Writing one changes no tags.
 
-A plan is a CSV file for review and editing: an ``action`` may be changed from ``write`` to
-``leave`` or back, ``new`` may be edited, lines may be removed.
+A plan is a CSV file for review and editing: an ``action`` may be changed between ``write`` and
+``leave``, ``new`` may be edited, lines may be removed. ``review`` leaves a file unchanged, too:
+what its audio is sure of contradicts its tag, or its album's. These rows come first.
 
 Cells are escaped by `io.cell` and `io.written`, each genre by itself: any name or tag is read back
 unchanged, and no spreadsheet runs it. Format 1, of genrescope 0.1, has neither, and a shorter
-stamp; its plans are still read.
+stamp; format 2 has no evidence. Their plans are still read.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Literal, get_args
 
 from genrescope import __version__
 from genrescope.errors import InputError
 from genrescope.files import sha256
 from genrescope.io import CsvReader, CsvWriter, cell, read_back, read_cell, write_text, written
-from genrescope.library.catalogue import Catalogue, CatalogueTrack
-from genrescope.system import has_inodes, is_below
+from genrescope.library.catalogue import Catalogue
+from genrescope.system import is_below
 from genrescope.table import encoding_of
-from genrescope.tagging.formats import can_write, is_genre, read_genres
-from genrescope.tagging.policy import Policy, choose
+from genrescope.tagging.formats import can_write, is_genre
+from genrescope.tagging.policy import AlbumVote, Policy, choose
+from genrescope.tagging.records import LibraryRecords, read_records
 from genrescope.taxonomy import Taxonomy
 
-COLUMNS = ("action", "path", "old", "new", "confidence", "reason", "stamp")
+_EVIDENCE = ("audio", "file", "album", "artist")
+COLUMNS = ("action", "path", "old", "new", "confidence", "reason", *_EVIDENCE, "stamp")
+Action = Literal["write", "leave", "review"]
+_ACTIONS: tuple[Action, ...] = get_args(Action)
 _MARK = "# genrescope tag plan, format "
-_FORMATS = {"1": 1, "2": 2}
+_FORMATS = {"1": 1, "2": 2, "3": 3}
+_HEAD = 10  # lines before the first row, at most
 _LIBRARY = "# library: "
 _SEPARATOR = "; "
 _EDGES = re.compile(r"^\s+|\s+$|;")
@@ -49,26 +54,33 @@ class Step:
     Attributes
     ----------
     action
-        ``write`` or ``leave``.
+        ``write``, ``leave`` or ``review``, which leaves it, too.
     path
         Relative to the library, with ``/`` between its parts.
     old, new
         Genres before and after.
     confidence
-        Of the new genres together, in [0, 1], or None.
+        Of the first new genre, in [0, 1]; None if there is none, or it is by tags alone.
     reason
         A short clause.
     stamp
-        Identifies the state of the file; see ``stamp``.
+        Identifies the state of the file; see ``genrescope.tagging.stamp``.
+    audio, file, album, artist
+        For people: what the audio, the file's own genres, the rest of its album and the artist's
+        other tracks say; see ``genrescope.tagging.records.LibraryRecords``.
     """
 
-    action: Literal["write", "leave"]
+    action: Action
     path: str
     old: tuple[str, ...]
     new: tuple[str, ...]
     confidence: float | None
     reason: str
     stamp: str
+    audio: str = ""
+    file: str = ""
+    album: str = ""
+    artist: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class TagPlan:
     file: Path
     library: Path
     key: str
-    format: int = 2
+    format: int = 3
 
     def steps(self) -> Generator[Step]:
         """Read the steps, one by one.
@@ -113,55 +125,6 @@ class TagPlan:
                 yield _step(self.file, reader.line_num, named, self.format)
 
 
-def stamp(stat: os.stat_result) -> str:
-    """Encode the state of a file as a word that no spreadsheet takes for a number.
-
-    It holds the size and the time of the last change; and the inode, the time of the inode's last
-    change and the number of names, which reveal what keeps the first two: another file put in its
-    place, other permissions, a second name. Inode and its time are 0 on file systems without them
-    (FAT, exFAT).
-    """
-    times = f"{stat.st_size:x}-{stat.st_mtime_ns:x}"
-    inode, ctime = (stat.st_ino, stat.st_ctime_ns) if has_inodes(stat.st_dev) else (0, 0)
-    return f"v{times}-{inode:x}-{ctime:x}-{stat.st_nlink:x}"
-
-
-def difference(stat: os.stat_result, known: str) -> str | None:
-    """Describe how a file differs from its stamp.
-
-    Parameters
-    ----------
-    stat
-        Of the current file.
-    known
-        As of `stamp`; genrescope 0.1 wrote size and time only.
-
-    Returns
-    -------
-    difference
-        As the middle of "it … since the plan was written", or None.
-    """
-    now, then = stamp(stat).split("-"), known.split("-")
-    if len(then) not in (2, len(now)) or now[:2] != then[:2]:
-        return "has changed"
-    parts = dict(
-        zip(("inode", "ctime", "names"), zip(now[2:], then[2:], strict=False), strict=False)
-    )
-    causes = {
-        "names": "has got or lost another name",
-        "inode": "was replaced by another file",
-        "ctime": "has got other permissions, owner or attributes, or was moved",
-    }
-    return next(
-        (
-            why
-            for part, why in causes.items()
-            if part in parts and "0" not in parts[part] and len({*parts[part]}) > 1
-        ),
-        None,
-    )
-
-
 def make_plan(
     catalogue: Catalogue,
     library: Path,
@@ -169,6 +132,10 @@ def make_plan(
     policy: Policy,
     *,
     break_hard_links: bool = False,
+    album: AlbumVote = AlbumVote.AGREE,
+    from_tags: bool = False,
+    written: Mapping[str, tuple[str, ...]] | None = None,
+    on_read: Callable[[int], None] | None = None,
 ) -> Iterator[Step]:
     """Plan the change of every file of a library that has been analysed.
 
@@ -182,44 +149,102 @@ def make_plan(
         See ``policy.choose``.
     break_hard_links
         Whether to tag files with other names; these then keep the old tags.
+    album
+        When the tracks of an album get one genre; see ``evidence.weigh``.
+    from_tags
+        Whether a file that is none of the model's genres gets one that the tagger names; see
+        ``tag_genres``. Such a step has no confidence.
+    written
+        Genres of files by former plans, as of ``Journal.written``: they are no evidence.
+    on_read
+        Called with the number of files read so far, all of which are before the first step.
+
+    Yields
+    ------
+    steps
+        Those to be reviewed first.
     """
-    for known in catalogue.tracks(str(library)):
-        if known.prediction is not None:
-            yield _decide(known, library, taxonomy, policy, break_hard_links=break_hard_links)
+    records = read_records(
+        catalogue,
+        library,
+        taxonomy,
+        album,
+        break_hard_links=break_hard_links,
+        from_tags=from_tags,
+        written=written,
+        on_read=on_read,
+    )
+    steps = [_decide(records, number, library, taxonomy, policy) for number in range(len(records))]
+    yield from (step for step in steps if step.action == "review")
+    yield from (step for step in steps if step.action != "review")
 
 
-def write_plan(path: Path, library: Path, steps: Iterable[Step]) -> dict[str, int]:
+def describe_plan(steps: Iterable[Step]) -> str:
+    """Say how many files are to be written, and how many of them are expected to be wrong."""
+    confidences = [step.confidence for step in steps if step.action == "write"]
+    known = [confidence for confidence in confidences if confidence is not None]
+    said = f"{len(confidences):,} files to be written"
+    if len(known) < len(confidences):
+        by_tags = len(confidences) - len(known)
+        said += f", {by_tags:,} of them by tags alone, without a confidence"
+    if not known:
+        return said
+    wrong = round(sum(1 - confidence for confidence in known))
+    if wrong < 1:
+        return f"{said}; fewer than one of them is expected to be wrong"
+    return f"{said}; about {wrong:,} of them {'is' if wrong == 1 else 'are'} expected to be wrong"
+
+
+def write_plan(
+    path: Path, library: Path, steps: Iterable[Step], *, models: Sequence[str] = ()
+) -> dict[str, int]:
     """Write a plan, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Of its file.
+    library
+        That the paths of the steps are relative to.
+    steps
+        As of ``make_plan``.
+    models
+        Names of those that made the predictions, for its head.
 
     Returns
     -------
     counts
-        Of each reason for leaving a file unchanged; under ``write``, of files to write.
+        Of each reason for leaving a file unchanged; under ``write`` and ``review``, of files to
+        write and to review.
 
     Raises
     ------
     InputError
         If it cannot be written.
     """
-    counts: dict[str, int] = {"write": 0}
+    counts: dict[str, int] = {"write": 0, "review": 0}
+    steps = list(steps)
     with write_text(path) as file:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         file.write(
-            f"{_MARK}2\n"
+            f"{_MARK}3\n"
             f"# written {now} by genrescope {__version__}; no tags have been changed yet\n"
-            "# To leave a file alone, change write to leave or remove its line; new may be edited, "
-            "several genres with ;\n"
+            f"# {describe_plan(steps)}\n"
+            "# To leave a file alone, change write to leave or remove its line; to write one that "
+            "is to be reviewed, change review to write; new may be edited, several genres with ;\n"
         )
         writer = CsvWriter(file)
+        if models:
+            writer.raw_row(_one_line(f"# genres by: {'; '.join(models)}"))
         writer.raw_row(_LIBRARY + _one_line(str(library)))
         writer.raw_row(*COLUMNS)
         for step in steps:
-            kind = "write" if step.action == "write" else step.reason.partition(":")[0]
+            kind = step.reason.partition(":")[0] if step.action == "leave" else step.action
             counts[kind] = counts.get(kind, 0) + 1
             sure = "" if step.confidence is None else f"{step.confidence:.3f}"
             genres = _cell_of(step.old), _cell_of(step.new)
-            reason = cell(written(step.reason))
-            writer.raw_row(step.action, cell(written(step.path)), *genres, sure, reason, step.stamp)
+            said = [cell(written(getattr(step, name))) for name in ("reason", *_EVIDENCE)]
+            writer.raw_row(step.action, cell(written(step.path)), *genres, sure, *said, step.stamp)
     return counts
 
 
@@ -234,7 +259,7 @@ def open_plan(path: Path) -> TagPlan:
     with closing(_open(path)) as text:
         try:
             rows = CsvReader(text, delimiter=_delimiter(text))
-            head = [line for cells in islice(rows, 7) if (line := _line_of(cells))]
+            head = [line for cells in islice(rows, _HEAD) if (line := _line_of(cells))]
         except (ValueError, csv.Error) as error:  # ValueError: not UTF-8
             raise InputError(path, "it is not a plan", _NO_PLAN) from error
     head = head[1:] if head and head[0].startswith(_SEP) else head
@@ -259,52 +284,46 @@ def _is_of_a_plan(line: str) -> bool:
 
 
 def _decide(
-    known: CatalogueTrack,
-    library: Path,
-    taxonomy: Taxonomy,
-    policy: Policy,
-    *,
-    break_hard_links: bool,
+    records: LibraryRecords, number: int, library: Path, taxonomy: Taxonomy, policy: Policy
 ) -> Step:
-    name = known.path.relative_to(library).as_posix()
-    old: tuple[str, ...] = ()
+    file = records.files[number]
 
-    def leave(reason: str, mark: str = "", confidence: float | None = None) -> Step:
-        return Step("leave", name, old, (), confidence, reason, mark)
+    def step(
+        action: Action, reason: str, new: tuple[str, ...] = (), confidence: float | None = None
+    ) -> Step:
+        said = records.columns(number)
+        return Step(action, file.path, file.old, new, confidence, reason, file.stamp, *said)
 
+    if file.obstacle is not None:
+        return step("leave", file.obstacle)
+    choice = choose(
+        file.old,
+        records.probabilities(number),
+        taxonomy,
+        policy,
+        other=file.other,
+        unsure_below=records.unsure_below(number),
+        around=records.around(number),
+    )
+    confidence: float | None = choice.confidence
+    if choice.genres is None and file.by_tags is not None:
+        genre = {file.by_tags.genre: 1.0}
+        around = records.around(number)
+        by_tags = choose(file.old, genre, taxonomy, policy, around=around)
+        if by_tags.genres is not None:
+            choice, confidence = replace(by_tags, reason=file.by_tags.reason), None
+    if choice.genres is None:
+        action: Action = "review" if choice.proposed else "leave"
+        return step(action, choice.reason, choice.proposed, confidence)
+    if not all(map(is_genre, choice.genres)):
+        return step("leave", "an existing genre holds a control character, such as a line break")
     try:
-        stat = known.path.lstat()
-        obstacle = _obstacle(known, stat, break_hard_links=break_hard_links)
-        if obstacle is None:
-            old = read_genres(known.path)
-            obstacle = can_write(known.path)
+        obstacle = can_write(library / file.path)
     except InputError as error:
         obstacle = f"its tags cannot be read: {error.cause}"
-    except OSError as error:
-        return leave(f"it cannot be read: {error.strerror}")
-    mark = stamp(stat)
     if obstacle is not None:
-        return leave(obstacle, mark)
-    assert known.prediction is not None  # noqa: S101  for mypy: the caller checks it
-    found = known.prediction
-    choice = choose(old, found.probabilities, taxonomy, policy, other=found.other)
-    if choice.genres is None:
-        return leave(choice.reason, mark, choice.confidence)
-    if not all(map(is_genre, choice.genres)):
-        return leave("an existing genre holds a control character, such as a line break", mark)
-    return Step("write", name, old, choice.genres, choice.confidence, choice.reason, mark)
-
-
-def _obstacle(known: CatalogueTrack, stat: os.stat_result, *, break_hard_links: bool) -> str | None:
-    if known.path.is_symlink():
-        return "it is a link; its target may be tagged under its own name"
-    if (stat.st_size, stat.st_mtime_ns) != (known.size, known.mtime_ns):
-        return "it has changed since the scan"
-    if stat.st_nlink > 1 and not break_hard_links:
-        return "it has other names, which would keep the old tags: see --break-hard-links"
-    if not stat.st_mode & 0o222:
-        return "it is read-only: make it writable and write a new plan to tag it"
-    return None
+        return step("leave", obstacle)
+    return step("write", choice.reason, choice.genres, confidence)
 
 
 def _open(path: Path) -> IO[str]:
@@ -348,8 +367,8 @@ def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
         return InputError(path, f"line {line}: {cause}", "Fix the line or remove it")
 
     action = cells.get("action", "").strip().lower()
-    if action not in ("write", "leave"):
-        raise wrong(f"the action is {action!r}; there are write and leave")
+    if action not in _ACTIONS:
+        raise wrong(f"the action is {action!r}; there are write, leave and review")
 
     def text(column: str) -> str:
         found = cells.get(column, "")
@@ -369,13 +388,14 @@ def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
     except ValueError:
         confidence = None  # informative only
     return Step(
-        "write" if action == "write" else "leave",
+        action,
         str(PurePosixPath(name)),
         _genres(cells.get("old", ""), version),
         new,
         confidence,
         text("reason"),
         cells.get("stamp", ""),
+        *map(text, _EVIDENCE),
     )
 
 

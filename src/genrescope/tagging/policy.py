@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from genrescope.taxonomy import Taxonomy
 
 _TOLERANCE = 1e-6  # probabilities are float32: 0.4 + 0.3 may be below 0.7
+_HALF = 0.5  # more likely than everything else together
 
 
 class Existing(StrEnum):
@@ -21,6 +22,14 @@ class Existing(StrEnum):
     SKIP = "skip"
     ADD = "add"
     REPLACE = "replace"
+
+
+class AlbumVote(StrEnum):
+    """Whether an album gets one genre: where its tracks agree, always, or never."""
+
+    AGREE = "agree"
+    VOTE = "vote"
+    OFF = "off"
 
 
 @dataclass(frozen=True)
@@ -32,11 +41,13 @@ class Policy:
     existing
         What is done with a file that has a genre.
     min_confidence
-        In [0, 1]: minimum sum of the chosen genres' probabilities.
+        In [0, 1]: minimum probability of the first genre by itself.
     max_genres
         At least 1: maximum number of genres of a file. Existing genres are kept beyond that.
     map_existing
-        With ``add``: whether its genres are renamed by the taxonomy.
+        Whether genres of a file that are kept are renamed by the taxonomy.
+    min_second
+        In [0, 1]: minimum probability of each further genre.
 
     Raises
     ------
@@ -48,14 +59,18 @@ class Policy:
     min_confidence: float = 0.7
     max_genres: int = 2
     map_existing: bool = False
+    min_second: float = 0.25
 
     def __post_init__(self) -> None:
         if self.existing not in list(Existing):
             known = ", ".join(Existing)
             raise GenrescopeError(f"Existing genres: {self.existing!r} is none of {known}.")
-        if not 0 <= self.min_confidence <= 1:
-            cause = f"The minimum confidence must be between 0 and 1, not {self.min_confidence}."
-            raise GenrescopeError(cause)
+        for name, value in (
+            ("confidence", self.min_confidence),
+            ("probability of a second genre", self.min_second),
+        ):
+            if not 0 <= value <= 1:
+                raise GenrescopeError(f"The minimum {name} must be between 0 and 1, not {value}.")
         if self.max_genres < 1:
             cause = f"The maximum number of genres must be at least 1, not {self.max_genres}."
             raise GenrescopeError(cause)
@@ -70,14 +85,17 @@ class Choice:
     genres
         All that it will have, in order; None to leave it unchanged.
     confidence
-        In [0, 1]: the sum of the probabilities of the predicted genres.
+        In [0, 1]: the probability of the first predicted genre.
     reason
         A short clause for the plan.
+    proposed
+        What it would have, if a person agrees that the genres in tags are wrong; mostly empty.
     """
 
     genres: tuple[str, ...] | None
     confidence: float
     reason: str
+    proposed: tuple[str, ...] = ()
 
 
 def choose(
@@ -87,13 +105,15 @@ def choose(
     policy: Policy,
     *,
     other: bool = False,
+    unsure_below: float = 0.0,
+    around: Sequence[str] = (),
 ) -> Choice:
     """Choose the genres of a track.
 
     Parameters
     ----------
     old
-        Genres of the file; blank ones are ignored.
+        Genres of the file; blank ones and placeholders are ignored.
     probabilities
         Of each of the model's genres, in [0, 1], with a sum of at most 1.
     taxonomy
@@ -102,50 +122,90 @@ def choose(
         See the class.
     other
         Whether the track is none of the model's genres: then none is chosen, whatever the policy.
+    unsure_below
+        The model's threshold: nothing is chosen below it, whatever the policy.
+    around
+        Genres in the tags of the rest of the album, which a file without any should not contradict.
 
     Returns
     -------
     choice
-        The most likely genre, and those at least half as likely, until their sum reaches
-        ``min_confidence``; none if it never does. A genre is not added if the file has it or one
-        of its subgenres.
+        The most likely genre, if it reaches ``min_confidence`` and the model's threshold, and
+        further ones that reach ``min_second``. With a whitelist, probabilities are those among the
+        allowed genres; none is chosen if the model's most likely genre is not among them, or is
+        sure only because others were left out. A genre of the file is never replaced by one that
+        contains it.
     """
-    old = tuple(genre for genre in old if genre.strip())
-    predicted = _likely(taxonomy.map_probabilities(probabilities), policy)
-    confidence = min(sum(predicted.values()), 1.0)
+    old = tuple(one for one in old if one.strip() and not taxonomy.is_placeholder(one))
+    mapped = taxonomy.map_probabilities(
+        {name: share for name, share in probabilities.items() if not taxonomy.is_placeholder(name)}
+    )
+    shares = _renormalised(mapped, sum(probabilities.values()))
+    predicted = _likely(shares, policy)
+    first = next(iter(predicted), "")
+    confidence = min(shares.get(first, 0.0), 1.0)
+    listed = ", ".join(f"{genre} {share:.2f}" for genre, share in predicted.items())
+    needed = max(unsure_below, min(policy.min_confidence, _HALF))
+    is_sure = _reaches(confidence, policy.min_confidence) and _reaches(mapped.get(first, 0), needed)
+    best = max(probabilities, key=lambda genre: probabilities[genre], default="")
+    cause = None
+    if other:
+        cause = f"none of the model's genres: closest is {best} {probabilities[best]:.2f}"
+    elif taxonomy.canonical(best) is None or taxonomy.is_placeholder(best):
+        cause = f"{taxonomy.spelling(best)} is not on your list" if best else "no genre"
+    elif not is_sure:
+        cause = f"low confidence: {first} {confidence:.2f}"
 
-    def leave(reason: str) -> Choice:
-        return Choice(None, confidence, reason)
+    def review(tags: str) -> Choice:
+        reason = f"review: sounds like {listed}, but {tags}"
+        return Choice(None, confidence, reason, tuple(predicted))
 
     if old and policy.existing == Existing.SKIP:
-        return leave("it has a genre")
-    if other:
-        return leave(_closest(probabilities))
-    if not predicted:
-        return leave("no genre on the whitelist")
-    listed = ", ".join(f"{genre} {share:.2f}" for genre, share in predicted.items())
-    if confidence < policy.min_confidence - _TOLERANCE:
-        return leave(f"low confidence: {listed}")
-    kept = _kept(old, taxonomy, policy) if policy.existing == Existing.ADD else ()
-    genres = _added(kept, predicted, taxonomy, policy)
-    return leave("unchanged") if genres == old else Choice(genres, confidence, listed)
+        if cause is None and _contradicts(first, old, probabilities, taxonomy):
+            return review(f"it is tagged {', '.join(old)}")
+        cause = "it has a genre"
+    if cause is not None:
+        return Choice(None, confidence, cause)
+    if not old and around and not any(_is_related(first, one, taxonomy) for one in around):
+        return review(f"its album is tagged {', '.join(around)}")
+    if policy.existing == Existing.ADD:
+        genres = _added(_kept(old, taxonomy, policy), predicted, taxonomy, policy)
+    else:
+        genres = _replaced(old, predicted, taxonomy, policy)
+    if genres == old:
+        return Choice(None, confidence, "unchanged")
+    return Choice(genres, confidence, listed)
 
 
-def _closest(probabilities: Mapping[str, float]) -> str:
-    best = max(probabilities, key=lambda genre: probabilities[genre])
-    return f"none of the model's genres: closest is {best} {probabilities[best]:.2f}"
+def _renormalised(shares: Mapping[str, float], total: float) -> dict[str, float]:
+    """Scale probabilities to a sum."""
+    scale = total / sum(shares.values()) if any(shares.values()) else 1.0
+    return {genre: share * scale for genre, share in shares.items()}
+
+
+def _reaches(share: float, threshold: float) -> bool:
+    return share >= threshold - _TOLERANCE
 
 
 def _likely(shares: Mapping[str, float], policy: Policy) -> dict[str, float]:
-    """Take the most likely genres until their sum is high enough, or ``max_genres`` is reached."""
-    min_share = max(shares.values(), default=0.0) / 2
-    taken: dict[str, float] = {}
-    for genre, share in list(shares.items())[: policy.max_genres]:
-        enough = sum(taken.values()) >= policy.min_confidence - _TOLERANCE
-        if share < min_share or (taken and enough):
-            break
-        taken[genre] = share
-    return taken
+    """Take the most likely genre, and further ones that are likely enough."""
+    taken = list(shares.items())[: policy.max_genres]
+    further = [one for one in taken[1:] if _reaches(one[1], policy.min_second)]
+    return dict(taken[:1] + further)
+
+
+def _is_related(genre: str, other: str, taxonomy: Taxonomy) -> bool:
+    return taxonomy.is_within(genre, other) or taxonomy.is_within(other, genre)
+
+
+def _contradicts(genre: str, old: Sequence[str], known: Iterable[str], taxonomy: Taxonomy) -> bool:
+    # A model cannot contradict a tag that none of its own genres is near to: it has no name for it.
+    known = list(known)
+    return all(
+        not _is_related(genre, one, taxonomy)
+        and any(_is_related(name, one, taxonomy) for name in known)
+        for one in old
+    )
 
 
 def _kept(old: tuple[str, ...], taxonomy: Taxonomy, policy: Policy) -> tuple[str, ...]:
@@ -158,8 +218,29 @@ def _added(
     kept: tuple[str, ...], predicted: Iterable[str], taxonomy: Taxonomy, policy: Policy
 ) -> tuple[str, ...]:
     genres = list(kept)
-    for genre in predicted:
+    for number, genre in enumerate(predicted):
         is_present = any(taxonomy.is_within(one, genre) for one in genres)
+        if is_present and number == 0:
+            break  # a further genre stands beside the first only
         if not is_present and len(genres) < policy.max_genres:
             genres.append(genre)
     return tuple(genres)
+
+
+def _replaced(
+    old: tuple[str, ...], predicted: Iterable[str], taxonomy: Taxonomy, policy: Policy
+) -> tuple[str, ...]:
+    """Replace genres by the predicted ones, but for those that a predicted one contains."""
+    genres: list[str] = []
+    for genre in predicted:
+        if any(taxonomy.is_within(one, genre) for one in genres):
+            continue
+        finer = tuple(
+            one
+            for one in old
+            if taxonomy.is_within(one, genre) and taxonomy.key(one) != taxonomy.key(genre)
+        )
+        names = _kept(finer, taxonomy, policy) or (genre,)
+        if not genres or len(genres) + len(names) <= policy.max_genres:
+            genres += names
+    return tuple(dict.fromkeys(genres))

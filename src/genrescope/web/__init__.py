@@ -1,4 +1,4 @@
-"""The page and its API: classify uploads in bounded time, memory and disk space (an extra)."""
+"""The page and its API: classify uploads in bounded time, memory and disk space."""
 
 from genrescope.web.app import create_app, is_local, serve
 from genrescope.web.service import Limits

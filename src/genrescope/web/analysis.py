@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
-from PIL import Image
 
 from genrescope.audio import Waveform, pieces
-from genrescope.audio.spectral import mel_spectrogram, to_db
+from genrescope.audio.render import mp3, picture
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.classifier.explain import Explanation, explain
 from genrescope.errors import InputError
+from genrescope.tagging.formats import TrackNames, read_names
 
 RATE = 16_000
 """Sampling rate of the picture and the sound, in Hz."""
-BANDS = 96
-"""Mel bands of the picture."""
-_WIDTH = 1200  # of the picture, at most
-_N_FFT, _HOP = 1024, 256
-# From silence to the loudest, dark to light so that it reads without colours, too.
-_COLOURS = ("#0b0724", "#3b0f6f", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
+PICTURE, SOUND = "spectrogram.png", "audio.mp3"
+"""Names of the mel spectrogram, without axes, and of the model's input: mono, 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class AnalysisOptions:
     vector
         The embedding, to find similar tracks by.
     show
-        The picture and the sound.
+        Folder for the picture (``PICTURE``) and the sound (``SOUND``); None makes neither.
     longest_s
         Longer files are refused, in s.
     explain_s
@@ -47,7 +41,7 @@ class AnalysisOptions:
 
     timeline: bool = False
     vector: bool = False
-    show: bool = False
+    show: Path | None = None
     longest_s: float = 900.0
     explain_s: float = 0.0
 
@@ -64,10 +58,8 @@ class UploadAnalysis:
         Length.
     timeline, vector
         See ``AnalysisOptions``; float16 (columns,).
-    picture
-        PNG of the mel spectrogram, without axes.
-    sound
-        MP3 of the model's input: mono, 16 kHz.
+    names
+        Title, artist and album by its tags.
     explanation
         What the answer rests on.
     """
@@ -76,8 +68,7 @@ class UploadAnalysis:
     seconds: float
     timeline: Timeline | None = None
     vector: NDArray[np.float16] | None = None
-    picture: bytes = b""
-    sound: bytes = b""
+    names: TrackNames = field(default_factory=TrackNames)
     explanation: Explanation | None = None
 
 
@@ -107,13 +98,16 @@ def analyse(classifier: Classifier, path: Path, wanted: AnalysisOptions) -> Uplo
     try:
         waveform = _waveform(path, wanted.longest_s)
         prediction, embedding = classifier.analyse(path)
+        if wanted.show is not None:
+            if drawn := picture(waveform, RATE):
+                (wanted.show / PICTURE).write_bytes(drawn)
+            (wanted.show / SOUND).write_bytes(mp3(waveform, RATE))
         return UploadAnalysis(
             prediction=prediction,
             seconds=len(waveform) / RATE,
             timeline=classifier.timeline(path) if wanted.timeline else None,
             vector=embedding if wanted.vector else None,
-            picture=_picture(waveform) if wanted.show else b"",
-            sound=_sound(waveform) if wanted.show else b"",
+            names=names_of(path),
             explanation=(
                 explain(classifier, path) if len(waveform) <= wanted.explain_s * RATE else None
             ),
@@ -127,6 +121,14 @@ def minutes(count: float) -> str:
     return f"{count:g} minute{'' if count == 1 else 's'}"
 
 
+def names_of(path: Path) -> TrackNames:
+    """Read the names in a file's tags; none of tags that are broken, though it can be decoded."""
+    try:
+        return read_names(path)
+    except InputError:
+        return TrackNames()
+
+
 def _waveform(path: Path, longest_s: float) -> Waveform:
     found, length = [], 0
     for piece in pieces(path, RATE, 30 * RATE):
@@ -136,29 +138,3 @@ def _waveform(path: Path, longest_s: float) -> Waveform:
             cause = f"it is longer than {minutes(longest_s / 60)}, the limit of this server"
             raise TooLongError(path, cause, "Send a part of it, or use `genrescope classify`")
     return np.concatenate(found)
-
-
-def _picture(waveform: Waveform) -> bytes:
-    if len(waveform) <= _N_FFT // 2:
-        return b""
-    hop = max(_HOP, -(-len(waveform) // _WIDTH))
-    mel = mel_spectrogram(waveform, RATE, n_fft=_N_FFT, hop=hop, bands=BANDS)
-    level = 1 + to_db(mel, factor=10) / 80  # 0 at -80 dB and less, 1 at the loudest
-    image = Image.fromarray(np.round(255 * level.T[::-1]).astype(np.uint8)).convert("P")
-    image.putpalette(_palette().tobytes())
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()
-
-
-def _palette() -> NDArray[np.uint8]:
-    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in _COLOURS], dtype=float)
-    places = np.linspace(0, len(stops) - 1, 256)
-    shades = [np.interp(places, range(len(stops)), stops[:, i]) for i in range(3)]
-    return np.round(np.stack(shades, axis=1)).astype(np.uint8)
-
-
-def _sound(waveform: Waveform) -> bytes:
-    out = io.BytesIO()
-    soundfile.write(out, np.clip(waveform, -1, 1), RATE, format="MP3")
-    return out.getvalue()

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from math import inf
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from genrescope import __version__
-from genrescope.classifier.batch import FileResult as Found
-from genrescope.errors import InputError
-from genrescope.serialize import genre_values, result_row, sentence
-from genrescope.web.analysis import AnalysisOptions, TooLongError, UploadAnalysis
+from genrescope.web.analysis import AnalysisOptions, UploadAnalysis
 from genrescope.web.clients import client_of
-from genrescope.web.queue import FullError
-from genrescope.web.service import Service, TooSlowError
-from genrescope.web.upload import Uploads, receive
+from genrescope.web.results import result_values, track_values
+from genrescope.web.service import Service
+from genrescope.web.upload import Uploads
 
-_AGAIN_S = "5"
 _GENRE = "Null where it is none of the model's genres."
 _OTHER = "Whether it is none of the model's genres."
 _BEST = "The most likely of the model's genres, also where it is none of them."
@@ -110,10 +100,19 @@ class Version(BaseModel):
     minutes: float
 
 
+class ErrorWords(BaseModel):
+    """Why something failed, in words."""
+
+    title: str = Field(description="What is wrong.")
+    remedy: str = Field(description="What to do about it; may be empty.")
+    detail: str = Field(description="For programs and logs.")
+
+
 class ErrorResponse(BaseModel):
     """Why a request failed."""
 
     detail: str
+    error: ErrorWords
 
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
@@ -152,20 +151,8 @@ _BODY = {
 }
 
 
-def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -> None:
-    """Add the API to an application.
-
-    Parameters
-    ----------
-    app
-        The application.
-    service
-        The classifier and its queue.
-    uploads
-        Files that were sent and are not answered yet.
-    folder
-        For files while they are analysed.
-    """
+def make_router(service: Service, uploads: Uploads) -> APIRouter:
+    """Make the routes for programs."""
     router = APIRouter()
 
     @router.post(
@@ -185,20 +172,13 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
         ] = False,
         similar: Annotated[int, Query(ge=0, le=100, description="Similar tracks, at most.")] = 5,
     ) -> ClassifyResponse:
-        try:
-            client = client_of(request.scope)
-            with (
-                service.queue.place(client),
-                uploads.hold(request) as hold,
-                TemporaryDirectory(dir=folder) as own,
-            ):
-                path = await receive(request, "file", Path(own), hold)
-                wanted = AnalysisOptions(timeline=timeline, explain_s=inf if explain else 0)
-                analysis = await service.analyse(path, client, wanted)
-                return _answer(service, analysis, path.name, top_k, similar)
-        except FullError:
-            text = "Too many requests are waiting; try again in a few seconds."
-            raise HTTPException(503, text, {"Retry-After": _AGAIN_S}) from None
+        client = client_of(request.scope)
+        with ExitStack() as held:
+            held.enter_context(service.queue.place(client))
+            path = await uploads.receive(request, held)
+            wanted = AnalysisOptions(timeline=timeline, explain_s=inf if explain else 0)
+            analysis = await service.analyse(path, client, wanted)
+            return _classify_response(service, analysis, path.name, top_k, similar)
 
     @router.get("/api/version", summary="Version, model and limits", responses={401: _FAULTS[401]})
     async def version() -> Version:
@@ -215,59 +195,14 @@ def add_routes(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -
     async def health() -> Health:
         return Health(status="ok", inside=service.queue.inside, at_most=service.limits.inside)
 
-    app.include_router(router)
-    for route in router.routes:
-        if isinstance(route, APIRoute) and route.methods:
-            # Else the page, which takes every path, would answer.
-            allowed = {"allow": ", ".join(sorted(route.methods))}
-            refusal = JSONResponse({"detail": "Method Not Allowed"}, 405, allowed)
-            app.router.routes.append(Route(route.path, refusal))
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(InputError, _input_error)
+    return router
 
 
-def _answer(
+def _classify_response(
     service: Service, analysis: UploadAnalysis, name: str, top_k: int, similar: int
 ) -> ClassifyResponse:
-    found = analysis.prediction
-    row = result_row(Found(Path(name), found, analysis.timeline, analysis.explanation), top_k)
     near = None
     if service.library is not None:
-        near = [
-            SimilarTrack(
-                path=track.path.relative_to(service.library.folder).as_posix(),
-                similarity=max(-1.0, min(1.0, track.similarity)),
-                **genre_values(track),
-                confidence=track.confidence,
-            )
-            for track in service.near(analysis, similar)
-        ]
-    return ClassifyResponse(
-        file=name,
-        seconds=round(analysis.seconds, 3),
-        **genre_values(found),
-        confidence=round(found.confidence, 6),
-        unsure=found.unsure,
-        sentence=sentence(found, analysis.timeline),
-        scores=row["scores"],
-        tags=row["tags"],
-        warnings=row["warnings"],
-        timeline=row.get("timeline"),
-        explanation=row.get("explanation"),
-        similar=near,
-    )
-
-
-async def _http_error(_: Request, error: Any) -> JSONResponse:
-    return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
-
-
-async def _validation_error(_: Request, error: Any) -> JSONResponse:
-    text = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
-    return JSONResponse({"detail": f"{text}."}, 422)
-
-
-async def _input_error(_: Request, error: Any) -> JSONResponse:
-    kinds = {TooLongError: 413, TooSlowError: 504}
-    return JSONResponse({"detail": str(error)}, kinds.get(type(error), 422))
+        folder = service.library.folder
+        near = [SimilarTrack(**track_values(t, folder)) for t in service.near(analysis, similar)]
+    return ClassifyResponse(**result_values(analysis, name, top_k), similar=near)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import re
@@ -15,27 +16,27 @@ from urllib.parse import urlencode
 
 import anyio
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request
-from starlette.responses import FileResponse, Response
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from genrescope import __version__, system
 from genrescope.classifier import Classifier
-from genrescope.environment import set_variables
-from genrescope.errors import GenrescopeError, InputError
+from genrescope.errors import GenrescopeError
 from genrescope.library.similar import Library
-from genrescope.web.api import add_routes
-from genrescope.web.clients import client_of
+from genrescope.web import api
+from genrescope.web.answers import AnswerMaker
+from genrescope.web.faults import add_error_handlers
+from genrescope.web.jobs import ServerJobs
+from genrescope.web.library import library_routes
 from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
-from genrescope.web.queue import FullError
-from genrescope.web.routes import PageRoutes
+from genrescope.web.page import WebPage
+from genrescope.web.review import review_routes
 from genrescope.web.service import Limits, Service
 from genrescope.web.temporary_folder import ServerFolder
-from genrescope.web.upload import Uploads, receive
+from genrescope.web.upload import Uploads
 
 _CONNECTIONS = 500
 _IDLE_S = 15  # a connection on which nothing is asked
-_AGAIN_S = "30"  # until uploads that were never asked for may have been deleted
 _LEAVE_S = 10  # for answers on their way when the server ends
 
 
@@ -44,6 +45,7 @@ def create_app(
     *,
     limits: Limits | None = None,
     library: Library | None = None,
+    journal: Path | None = None,
     report: Path | None = None,
     token: str | None = None,
     names: frozenset[str] | None = None,
@@ -59,8 +61,12 @@ def create_app(
         What a client may ask for.
     library
         Where to look for similar tracks.
+    journal
+        Of changes to the library's tags; None lets nobody change them. Needs a token, or names of
+        this machine alone, and no framers: a page around this one could make its visitor press
+        what writes.
     report
-        Folder of a study's report, for the page's second tab.
+        Folder of a study's report, to be shown.
     token
         That clients must know; None admits everyone.
     names
@@ -71,40 +77,39 @@ def create_app(
     Returns
     -------
     app
-        An ASGI application. Only one may live in a process: it sets where gradio keeps files.
+        An ASGI application.
 
     Raises
     ------
     InputError
         If the report's folder holds none.
     GenrescopeError
-        If the token is none that a request can hold.
+        If the token is none that a request can hold, or others could change tags.
     """
     limits = limits or Limits()
+    if journal is not None and ((token is None and names is None) or framers):
+        text = "Tags may be changed from this machine alone, or with a token, and in no frame."
+        raise GenrescopeError(f"{text} Set GENRESCOPE_TOKEN, or leave out --host.")
     if token is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", token):
         raise GenrescopeError("The token must be of ASCII characters, with no blank at an end.")
-    if report is not None and not (report / "report.md").is_file():
-        remedy = "Give the folder that `genrescope study --out` wrote"
-        raise InputError(report, "it holds no report.md", remedy)
     service = Service(classifier or Classifier.default(), limits, library)
     kept = ServerFolder()
-    folder = kept.path
-    set_variables(
-        GRADIO_TEMP_DIR=str(folder),
-        GRADIO_ANALYTICS_ENABLED="False",
-        GRADIO_ANALYTICS_MAX_EVENTS="100",  # of which it keeps who asked
-    )
-    # Reads them as it is imported.
-    import gradio as gr  # noqa: PLC0415
-
-    from genrescope.web.page import look, make_page  # noqa: PLC0415
+    keep_bytes = 1e6 * limits.keep_megabytes
+    jobs = ServerJobs(service.queue, kept.path / "answers", limits.keep_s, keep_bytes)
+    answers = AnswerMaker(service, jobs)
+    room = max(4, limits.inside // 4) * limits.size
+    uploads = Uploads(kept.path / "uploads", room, room // 4)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(jobs.sweep())
         try:
             await anyio.to_thread.run_sync(service.start)
+            page.begin_example()
             yield
         finally:
+            sweeping.cancel()
+            await jobs.close()
             await anyio.to_thread.run_sync(service.close)
             kept.close()
 
@@ -116,25 +121,17 @@ def create_app(
         docs_url=None,  # their scripts would come from elsewhere
         redoc_url=None,
     )
-    room = max(4, limits.inside // 4) * limits.size
-    uploads = Uploads(room, room // 4)
-    add_routes(app, service, uploads, folder)
-    if report is not None:
-        _add_figures(app, report / "figures")
-    page, sessions = make_page(service, report, uploads)
-    _add_upload(app, service, uploads, folder)
-    mounted = gr.mount_gradio_app(
-        app,
-        page,
-        path="/",
-        show_error=False,
-        max_file_size=limits.size,
-        ssr_mode=False,
-        **look(),
-    )
-    page.has_launched = True  # or gradio takes any path for one that was uploaded
+    page = WebPage(service, answers, report, writing=journal is not None)
+    app.include_router(api.make_router(service, uploads))
+    app.include_router(answers.make_router(uploads))
+    app.include_router(page.make_router())
+    if library is not None:
+        app.include_router(library_routes(library, kept.path, is_local=names is not None))
+        if journal is not None:
+            app.include_router(review_routes(library, kept.path, journal, jobs))
+    add_error_handlers(app)
     return RequestGuard(
-        PageRoutes(mounted, uploads, sessions),
+        app,
         size=limits.size,
         upload_s=limits.upload_s,
         token=token,
@@ -150,6 +147,7 @@ def serve(
     port: int = 7860,
     limits: Limits | None = None,
     library: Library | None = None,
+    journal: Path | None = None,
     report: Path | None = None,
     token: str | None = None,
     framers: tuple[str, ...] = (),
@@ -166,7 +164,7 @@ def serve(
         Address to listen to; others than this machine's own let the network in.
     port
         0 takes one that is free.
-    limits, library, report, token, framers
+    limits, library, journal, report, token, framers
         See ``create_app``.
     ready
         Called with the page's address once the server answers.
@@ -176,7 +174,7 @@ def serve(
     Raises
     ------
     GenrescopeError
-        If it cannot listen there.
+        If it cannot listen there, or as of ``create_app``.
     """
     classifier = Classifier.from_pretrained(model, threads=1) if model else Classifier.default()
     listener = _listen(host, port)
@@ -186,6 +184,7 @@ def serve(
         classifier,
         limits=limits,
         library=library,
+        journal=journal,
         report=report,
         token=token,
         names=names,
@@ -222,30 +221,6 @@ def serve(
         log.addHandler(logging.StreamHandler())
     with listener:
         Server(config).run([listener])
-
-
-def _add_upload(app: FastAPI, service: Service, uploads: Uploads, folder: Path) -> None:
-    # Before gradio's own, which keeps equal files of several visitors in one place, so that the
-    # first answer would delete them for all.
-    @app.post("/gradio_api/upload", include_in_schema=False)
-    async def upload(request: Request) -> list[str]:
-        try:
-            with service.queue.place(client_of(request.scope)), uploads.hold(request) as hold:
-                path = await receive(request, "files", folder, hold)
-                uploads.add(path, hold)
-        except FullError:
-            detail = "Too many files are waiting here; try again later."
-            raise HTTPException(503, detail, {"Retry-After": _AGAIN_S}) from None
-        return [str(path)]
-
-
-def _add_figures(app: FastAPI, figures: Path) -> None:
-    # Known when the page is made: no name that is asked for is ever put together to a path.
-    known = {path.name: path for path in figures.glob("*.png")}
-
-    @app.get("/report/{name}", include_in_schema=False)
-    async def figure(name: str) -> Response:
-        return FileResponse(known[name]) if name in known else Response(status_code=404)
 
 
 def _listen(host: str, port: int) -> socket.socket:

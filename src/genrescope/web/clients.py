@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from pathlib import Path
+from traceback import extract_tb
 
 from starlette.types import Scope
 
@@ -32,8 +34,19 @@ def client_of(scope: Scope) -> str:
 def log_line(scope: Scope, cause: str) -> None:
     """Write one line to the log about a request, whatever it holds."""
     words = (scope["method"], scope["path"], client_of(scope) or "-", cause)
-    method, path, client, said = (_printable(word) for word in words)
-    _LOG.warning("%s %s from %s: %s", method, path, client, said)
+    _LOG.warning("%s %s from %s: %s", *map(_printable, words))
+
+
+def log_fault(error: Exception, scope: Scope | None = None) -> None:
+    """Write one line to the log about a fault of ours, in a request or in a job."""
+    places = extract_tb(error.__traceback__)
+    place = f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "-"
+    cause = f"{type(error).__name__} at {place}: {error}"
+    if scope is None:
+        _LOG.warning("a job failed: %s", _printable(cause))
+    else:
+        log_line(scope, cause)
+    _LOG.debug("The fault:", exc_info=error)
 
 
 def _printable(text: str) -> str:

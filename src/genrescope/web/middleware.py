@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
-from traceback import extract_tb
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,12 +15,13 @@ import h11
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from genrescope.web.clients import client_of, log_line
+from genrescope.web.clients import client_of, log_fault, log_line
+from genrescope.web.faults import error_response
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of this machine by which a page that listens to it alone may be asked for."""
@@ -37,13 +35,12 @@ _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/?#@:,\[\]]+)(?::(\d{0,5}))?", re
 _ORIGIN = re.compile(r"(https?)://(.+)", re.IGNORECASE)
 _CLOSE = (b"connection", b"close")
 _PORTS = {"http": 80, "https": 443}
-_PROGRAMS = ("/api/", "/gradio_api/")  # paths that no link leads to
-# Nothing from elsewhere, whatever a page may hold. Gradio's code needs the two unsafe words.
+_PROGRAMS = "/api/"  # paths that no link leads to
+# Nothing from elsewhere, and no code but the page's own files, whatever a page may hold.
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
-    "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; font-src 'self'; worker-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -107,7 +104,7 @@ class RequestGuard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(Headers(scope=scope), receive, self._size, self._upload_s)
-        head = scope["method"] == "HEAD" and not scope["path"].startswith("/gradio_api/")
+        head = scope["method"] == "HEAD"
         started = False
 
         async def guarded(message: Message) -> None:
@@ -115,7 +112,9 @@ class RequestGuard:
             if message["type"] == "http.response.start":
                 started = True
                 await body.pass_over()
-                more = self._headers if body.complete else [*self._headers, _CLOSE]
+                own = {name for name, _ in message["headers"]}
+                more = [header for header in self._headers if header[0] not in own]
+                more += [] if body.complete else [_CLOSE]
                 message = {**message, "headers": [*message["headers"], *more]}
             elif head:
                 message = {**message, "body": b""}
@@ -130,14 +129,13 @@ class RequestGuard:
             if started:
                 log_line(scope, f"the answer failed: {error.detail}")
             else:
-                answer = _refuse(error.status_code, error.detail, error.headers)
-                await answer(scope, receive, guarded)
+                await error_response(error)(scope, receive, guarded)
         except ClientDisconnect:
             log_line(scope, "the client disconnected")
         except Exception as error:  # noqa: BLE001  whatever a client has sent, others are answered
-            _log_fault(scope, error)
+            log_fault(error, scope)
             if not started:
-                await _refuse(500, "Internal server error.")(scope, receive, guarded)
+                await error_response(error)(scope, receive, guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -152,7 +150,8 @@ class RequestGuard:
             if self._has_token(query.get("token", "")) and scope["method"] == "GET":
                 return self._set_cookie(scope, query)
             if not self._has_token(_sent_token(headers)):
-                return _refuse(401, "A token is needed: Authorization: Bearer TOKEN, or ?token=.")
+                text = "A token is needed: Authorization: Bearer TOKEN, or ?token=."
+                return _refuse(401, text, {"www-authenticate": "Bearer"})
         return None
 
     def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
@@ -355,13 +354,6 @@ def _is_well_forwarded(headers: Headers) -> bool:
     )
 
 
-def _log_fault(scope: Scope, error: Exception) -> None:
-    places = extract_tb(error.__traceback__)
-    place = f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "-"
-    log_line(scope, f"{type(error).__name__} at {place}: {error}")
-    logging.getLogger("genrescope.web").debug("The fault:", exc_info=error)
-
-
 def _sent_token(headers: Headers) -> str:
     kind, _, text = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
@@ -374,5 +366,4 @@ def _sent_token(headers: Headers) -> str:
 
 
 def _refuse(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    more = {"www-authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse({"detail": detail}, status, {**(headers or {}), **more})
+    return error_response(HTTPException(status, detail, headers))

@@ -1,215 +1,182 @@
-"""The page: drop, record or choose a clip and see its genres; and a study's report."""
+"""The page's own files, a study's report, and what the page needs to begin."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import asyncio
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
 
-from genrescope import SAMPLES, sample
-from genrescope.classifier import CARD
+from genrescope import SAMPLES, __version__, sample
 from genrescope.errors import InputError
-from genrescope.representations.embedding import Embedding
-from genrescope.web.analysis import AnalysisOptions, minutes
-from genrescope.web.answer import render, render_fault
-from genrescope.web.clients import client_of
-from genrescope.web.queue import FullError
+from genrescope.web.answers import AnswerMaker
+from genrescope.web.jobs import ServerJob
+from genrescope.web.results import calibration
 from genrescope.web.service import Service
-from genrescope.web.sessions import Sessions
-from genrescope.web.upload import Uploads
 
-_SAMPLES = {"lament": "Slow quartet", "pulse": "Machine beat", "shuffle": "Swinging band"}
-_HINT = (
-    '<div class="gs-answer gs-hint">Drop a clip, record one, or take a sample: its genres will '
-    "appear here.</div>"
+_TITLES = {"lament": "Slow quartet", "pulse": "Machine beat", "shuffle": "Swinging band"}
+_FILES = 20  # that the page sends at once
+_EXAMPLE_S = 10.0  # that the page waits for its example
+_EXAMPLE = "shuffle"
+_FIRST = ("index.html", "report.html")  # pages of a report
+_REPORT = frozenset(
+    [".html", ".css", ".svg", ".png", ".pdf", ".csv", ".tex", ".json", ".bib", ".md"]
 )
-_METADATA = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
-_PICTURE = re.compile(r"\]\(figures/")
-_EXPLAINED_S = 60  # of models with windows: an explanation of more takes too long for a page
-_STALE_S = 600  # uploads that nobody asks about are deleted after this
+_REPORT_POLICY = (
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+_KINDS = mimetypes.MimeTypes()  # Windows' own may call scripts text
+_KINDS.add_type("font/woff2", ".woff2")
+# The report is one file, with its style and pictures inside, and without code.
 
 
-def make_page(
-    service: Service, report: Path | None, uploads: Uploads
-) -> tuple[gr.Blocks, Sessions]:
-    """Build the page.
+@dataclass(frozen=True)
+class _StaticFile:
+    content: bytes
+    compressed: bytes | None
+    kind: str
+    tag: str
+
+    @classmethod
+    def read(cls, path: Path) -> _StaticFile:
+        content = path.read_bytes()
+        kind = _kind(path.name)
+        is_text = kind.startswith("text/") or kind.endswith(("javascript", "json", "svg+xml"))
+        compressed = gzip.compress(content, mtime=0) if is_text else None
+        return cls(content, compressed, kind, f'"{hashlib.sha256(content).hexdigest()[:16]}"')
+
+    def response(self, request: Request) -> Response:
+        # A browser asks each time whether its copy is still the newest.
+        headers = {"cache-control": "no-cache", "etag": self.tag, "vary": "accept-encoding"}
+        if self.tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        content = self.content
+        if self.compressed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            content, headers["content-encoding"] = self.compressed, "gzip"
+        return Response(content, headers=headers, media_type=self.kind)
+
+
+class WebPage:
+    """The page.
+
+    Files are known when it is made: no name that is asked for is ever put together to a path.
 
     Parameters
     ----------
-    service
-        The classifier and its queue.
+    service, answers
+        See there.
     report
-        Folder of a study's report, for the second tab.
-    uploads
-        The files that are sent; nothing else is ever deleted.
+        Folder of a study's report.
+    writing
+        Whether the library's tags may be changed.
 
-    Returns
-    -------
-    page
-        As gradio lays it out.
-    sessions
-        The sessions of its visitors.
+    Raises
+    ------
+    InputError
+        If the report's folder holds none.
     """
-    limits = service.limits
-    most = f"up to {limits.megabytes:g} MB or {minutes(limits.minutes)}"
 
-    async def answer(path: str | None, request: gr.Request) -> tuple[Any, Any]:
-        if path is None:
-            return gr.skip(), gr.skip()
-        try:
-            text = await _answer(service, Path(path), request)
-        finally:
-            uploads.forget(path)
-        return gr.update(value=None), await kept(text, request)
-
-    def sampled(name: str) -> Callable[..., Any]:
-        async def answer(request: gr.Request) -> Any:
-            return await kept(await _answer(service, sample(name), request), request)
-
-        return answer
-
-    async def kept(text: str, request: gr.Request) -> Any:
-        # Gradio would keep for good what nobody fetches.
-        return text if await sessions.awaits(request.session_hash) else gr.skip()
-
-    with gr.Blocks(
-        title="genrescope", analytics_enabled=False, delete_cache=(60, _STALE_S), fill_width=True
-    ) as page:
-        gr.HTML(
-            '<header class="gs-head"><h1>genrescope</h1>'
-            "<p>What genre is this? Files are analysed on this server, and deleted afterwards."
-            "</p></header>"
-        )
-        with gr.Tabs():
-            with gr.Tab("Listen"):
-                with gr.Row():
-                    with gr.Column(scale=2, min_width=300):
-                        sound = gr.Audio(
-                            label=f"Audio, {most}",
-                            sources=["upload", "microphone"],
-                            type="filepath",
-                            editable=False,
-                            elem_id="gs-input",
-                        )
-                        gr.HTML("<p>Or a synthetic sample:</p>")
-                        with gr.Row():
-                            buttons = {
-                                name: gr.Button(_SAMPLES[name], size="sm", min_width=90)
-                                for name in SAMPLES
-                            }
-                    with gr.Column(scale=3, min_width=320):
-                        shown = gr.HTML(_HINT, elem_id="gs-shown")
-                with gr.Accordion("The model", open=False):
-                    gr.Markdown(_card(service.classifier.folder), latex_delimiters=[])
-            with gr.Tab("Study"):
-                gr.Markdown(_report(report), elem_classes="gs-report", latex_delimiters=[])
-            with gr.Tab("For programs"):
-                gr.Markdown(_for_programs(), latex_delimiters=[])
-        settings: dict[str, Any] = {
-            "api_visibility": "private",
-            "concurrency_limit": None,  # turns are the service's
-            "scroll_to_output": True,  # on a phone it stands below
-            "show_progress": "full",
-            "show_progress_on": shown,
+    def __init__(
+        self, service: Service, answers: AnswerMaker, report: Path | None, *, writing: bool
+    ) -> None:
+        self._service, self._answers, self._writing = service, answers, writing
+        folder = Path(str(files("genrescope.web"))) / "static"
+        self._static = {
+            path.relative_to(folder).as_posix(): _StaticFile.read(path)
+            for path in folder.rglob("*")
+            if path.is_file()
         }
-        gr.on(
-            [sound.upload, sound.stop_recording],
-            answer,
-            sound,
-            [sound, shown],
-            trigger_mode="multiple",
-            **settings,
-        )
-        for name, button in buttons.items():
-            button.click(sampled(name), None, shown, **settings)
-    page.max_threads = limits.inside  # whose turn it is, the service knows, once it is asked
-    page.queue(api_open=False, max_size=limits.inside)
-    uploads.paths = page.upload_file_set  # what it may open, and deletes if nobody asks about it
-    sessions = Sessions(page)
-    return page, sessions
+        self._report = {} if report is None else _report_files(report)
+        self._example: ServerJob | None = None
+
+    def begin_example(self) -> None:
+        """Begin the answer that the page shows first."""
+        self._example = self._answers.begin(sample(_EXAMPLE), "", stays=True)
+
+    def make_router(self) -> APIRouter:
+        """Make its routes."""
+        router = APIRouter(include_in_schema=False)
+
+        @router.get("/")
+        async def index(request: Request) -> Response:
+            return self._static["index.html"].response(request)
+
+        @router.get("/static/{name:path}")
+        async def static_file(name: str, request: Request) -> Response:
+            if name not in self._static:
+                raise HTTPException(404, "Not Found")
+            return self._static[name].response(request)
+
+        @router.get("/report/{name:path}")
+        async def report_file(name: str) -> Response:
+            if name not in self._report or not self._report[name].is_file():
+                raise HTTPException(404, "Not Found")
+            headers = {"content-security-policy": _REPORT_POLICY, "cache-control": "no-cache"}
+            return FileResponse(self._report[name], headers=headers, media_type=_kind(name))
+
+        @router.get("/docs")
+        async def docs() -> Response:
+            return RedirectResponse("/#/programs")
+
+        @router.get("/api/page")
+        async def config() -> Response:
+            return JSONResponse(await self._config())
+
+        return router
+
+    async def _config(self) -> dict[str, Any]:
+        limits, classifier = self._service.limits, self._service.classifier
+        megabytes, minutes = limits.megabytes, limits.minutes
+        library, trained = self._service.library, classifier.config.trained
+        first = next((name for name in _FIRST if name in self._report), None)
+        return {
+            "version": __version__,
+            "limits": {"megabytes": megabytes, "minutes": minutes, "files": _FILES},
+            "genres": classifier.genres,
+            "samples": [{"name": name, "title": _TITLES[name]} for name in SAMPLES],
+            "example": await self._example_answer(),
+            "calibration": calibration(trained),
+            "card": {
+                "license": str(trained.get("license", "")),
+                "summary": str(trained.get("about", "")),
+            },
+            "library": library
+            and {
+                "name": library.folder.resolve().name,
+                "tracks": len(library),
+                "writing": self._writing,
+            },
+            "report": first and f"/report/{first}",
+        }
+
+    async def _example_answer(self) -> Any:
+        if self._example is None:
+            return None
+        if (task := self._example.task) is not None:
+            await asyncio.wait({task}, timeout=_EXAMPLE_S)
+        return (await self._answers.state(self._example))["answer"]
 
 
-def look() -> dict[str, Any]:
-    """Give the looks of the page, as gradio's ``mount_gradio_app`` takes them."""
-    # Fonts of the system: the theme's own would come from elsewhere.
-    font = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
-    mono = ["ui-monospace", "Consolas", "DejaVu Sans Mono", "monospace"]
-    theme = gr.themes.Base(
-        primary_hue="indigo", neutral_hue="slate", font=font, font_mono=mono, radius_size="md"
-    )
-    assets = files("genrescope.web") / "assets"
-    script = (assets / "page.js").read_text(encoding="utf-8")
-    return {
-        "theme": theme,
-        "css": (assets / "page.css").read_text(encoding="utf-8"),
-        "head": f"<script>{script}</script>",
-        "footer_links": [],
+def _kind(name: str) -> str:
+    return _KINDS.guess_type(name)[0] or "application/octet-stream"
+
+
+def _report_files(report: Path) -> dict[str, Path]:
+    found = {
+        path.relative_to(report).as_posix(): path
+        for path in report.rglob("*")
+        if path.suffix in _REPORT and path.is_file() and not path.is_symlink()
     }
-
-
-async def _answer(service: Service, path: Path, request: gr.Request) -> str:
-    client = client_of(request.request.scope) if request.request else ""
-    name = path.name
-    embedder = service.classifier.representation.embedder
-    explained = _EXPLAINED_S if isinstance(embedder, Embedding) else 0
-    try:
-        with service.queue.place(client):
-            analysis = await service.analyse(
-                path, client, AnalysisOptions(timeline=True, show=True, explain_s=explained)
-            )
-        return render(analysis, name, service.near(analysis), _calibration(service))
-    except InputError as error:
-        return render_fault(str(error))
-    except FullError:
-        return render_fault("Too many people are waiting. Try again in a few seconds.")
-
-
-def _calibration(service: Service) -> str:
-    trained = service.classifier.config.trained
-    if not isinstance(error := trained.get("ece"), float):
-        return ""
-    return (
-        f"In tests ({trained.get('protocol')}) such percentages were off by "
-        f"{100 * error:.0f} points on average."
-    )
-
-
-def _card(folder: Path) -> str:
-    path = folder / CARD
-    text = path.read_text(encoding="utf-8") if path.is_file() else "This model has no card."
-    return _METADATA.sub("", text)
-
-
-def _report(folder: Path | None) -> str:
-    if folder is None:
-        return (
-            "No report is shown. Make one with `genrescope study --data gtzan --out report`, and "
-            "start the page with `genrescope serve --report report`."
-        )
-    text = (folder / "report.md").read_text(encoding="utf-8")
-    return _PICTURE.sub("](report/", text)
-
-
-def _for_programs() -> str:
-    return """
-The page's server also has a JSON API, described in [openapi.json](openapi.json).
-
-```sh
-curl -F file=@song.mp3 'http://127.0.0.1:7860/api/classify?timeline=true'
-```
-
-```python
-import httpx
-
-with open("song.mp3", "rb") as file:
-    answer = httpx.post("http://127.0.0.1:7860/api/classify", files={"file": file}).json()
-print(answer["genre"], answer["confidence"], answer["sentence"])
-```
-
-With a token: `curl -H "Authorization: Bearer TOKEN" …`. `GET /healthz` is a health check;
-`GET /api/version` gives the version, the model and its genres.
-"""
+    if not found.keys() & set(_FIRST):
+        remedy = "Give the folder that `genrescope study --out` wrote"
+        raise InputError(report, "it holds no report.html", remedy)
+    return found

@@ -5,11 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 
 class FullError(Exception):
     """The queue is full."""
+
+
+class ChangeSignal:
+    """Wakes all who wait for a change."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def notify(self) -> None:
+        """Report that something has changed."""
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait for the next change, or for the time to be up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._next.wait()
 
 
 class FairQueue:
@@ -25,11 +43,17 @@ class FairQueue:
     most
         How many may be inside: those who bring their request, wait or have their turn. A quarter of
         the places is never given to the same client as the rest.
+
+    Attributes
+    ----------
+    changes
+        Reported whenever the ranks of those who wait change.
     """
 
     def __init__(self, at_once: int, most: int) -> None:
+        self.changes = ChangeSignal()
         self._free, self._most = at_once, most
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[tuple[str, asyncio.Future[None]]]] = OrderedDict()
         self._of_client: Counter[str] = Counter()
 
     @property
@@ -57,34 +81,63 @@ class FairQueue:
                 del self._of_client[client]
 
     @asynccontextmanager
-    async def turn(self, client: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it."""
+    async def turn(self, client: str, name: str = "") -> AsyncIterator[None]:
+        """Wait for a turn, and have it; ``rank`` finds the request by its name meanwhile."""
         if self._free:
             self._free -= 1
         else:
-            await self._wait(client)
+            await self._wait(client, name)
         try:
             yield
         finally:
             self._pass_on()
 
-    async def _wait(self, client: str) -> None:
+    def rank(self, client: str, name: str) -> int | None:
+        """Return how many turns from now a waiting request has its own, from 1.
+
+        Returns
+        -------
+        rank
+            None if it does not wait. Later requests of clients without one come before the further
+            requests of those who have several.
+        """
+        names = [known for known, _ in self._waiting.get(client, ())]
+        if name not in names:
+            return None
+        own, before = names.index(name), True
+        rank = 1 + own
+        for other, requests in self._waiting.items():
+            if other == client:
+                before = False
+            else:
+                rank += min(len(requests), own + before)
+        return rank
+
+    async def _wait(self, client: str, name: str) -> None:
         mine = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(client, deque()).append(mine)
+        requests = self._waiting.setdefault(client, deque())
+        requests.append((name, mine))
+        self.changes.notify()
         try:
             await mine
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():  # the turn came as the client went
                 self._pass_on()
+            if (name, mine) in requests:
+                requests.remove((name, mine))
+                if not requests:
+                    del self._waiting[client]
+            self.changes.notify()
             raise
 
     def _pass_on(self) -> None:
         while self._waiting:
             client, requests = self._waiting.popitem(last=False)
-            mine = requests.popleft()
+            _, mine = requests.popleft()
             if requests:
                 self._waiting[client] = requests  # behind the others
-            if not mine.done():
+            if not mine.done():  # its client has gone, and has not noticed yet
                 mine.set_result(None)
+                self.changes.notify()
                 return
         self._free += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,9 @@ from genrescope.errors import InputError
 from genrescope.library.similar import Library, Neighbour
 from genrescope.web.analysis import AnalysisOptions, UploadAnalysis, analyse
 from genrescope.web.queue import FairQueue
-from genrescope.workers import CrashedError, WorkerPool
+from genrescope.workers import CrashedError, WorkerProcess
+
+_END_S = 0.5  # for work that nobody wants any more
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Limits:
         Time limit to receive a request's body, in s.
     analysis_s
         Time limit for the analysis of a file, in s.
+    keep_s
+        Answers of the page are kept for this long after they were last asked for, in s.
+    keep_megabytes
+        Of all these answers together; beyond it the oldest are deleted.
     """
 
     megabytes: float = 100.0
@@ -44,6 +51,8 @@ class Limits:
     inside: int = 100
     upload_s: float = 60.0
     analysis_s: float = 60.0
+    keep_s: float = 1800.0
+    keep_megabytes: float = 200.0
 
     @property
     def size(self) -> int:
@@ -78,20 +87,35 @@ class Service:
     ) -> None:
         self.classifier, self.limits, self.library = classifier, limits, library
         self.queue = FairQueue(limits.at_once, limits.inside)
-        self._workers = WorkerPool(limits.at_once, classifier.loader)
+        self._workers = [WorkerProcess(classifier.loader) for _ in range(limits.at_once)]
+        self._free = list(self._workers)  # one for each turn
         self._waits = ThreadPoolExecutor(limits.at_once)  # for the processes
 
     def start(self) -> None:
         """Start the processes, so that the first client need not wait for them."""
-        self._workers.start()
+        for worker in self._workers:
+            worker.begin()  # all at the same time
+        for worker in self._workers:
+            worker.start()
 
     def close(self) -> None:
         """End the processes."""
-        self._workers.close()
+        for worker in self._workers:
+            worker.kill()
         self._waits.shutdown()
+        for worker in self._workers:
+            worker.close()
 
-    async def analyse(self, path: Path, client: str, wanted: AnalysisOptions) -> UploadAnalysis:
-        """Analyse a file when its client's turn has come.
+    async def analyse(
+        self,
+        path: Path,
+        client: str,
+        wanted: AnalysisOptions,
+        *,
+        name: str = "",
+        began: Callable[[], None] = lambda: None,
+    ) -> UploadAnalysis:
+        """Analyse a file when its client's turn has come; if cancelled, the work ends at once.
 
         Parameters
         ----------
@@ -101,6 +125,10 @@ class Service:
             Address of the client.
         wanted
             What to compute; the limits set the maximum length.
+        name
+            By which the queue knows it.
+        began
+            Called when it has its turn.
 
         Raises
         ------
@@ -110,22 +138,39 @@ class Service:
         """
         limit = 60 * self.limits.minutes
         wanted = replace(wanted, vector=self.library is not None, longest_s=limit)
-        work = partial(self._workers.do, analyse, path, wanted, timeout_s=self.limits.analysis_s)
-        async with self.queue.turn(client):
+        async with self.queue.turn(client, name):
+            began()
+            worker = self._free.pop()
             try:
-                # To the end, though the client may go: the turn is over when the process is free.
-                task = asyncio.get_running_loop().run_in_executor(self._waits, work)
-                return await asyncio.shield(task)
-            except asyncio.CancelledError:
-                with suppress(Exception):
-                    await task
-                raise
+                return await self._work(worker, path, wanted)
             except TimeoutError as error:
                 cause = f"its analysis takes longer than {self.limits.analysis_s:g} s"
                 raise TooSlowError(path.name, cause, "Send a part of it") from error
             except CrashedError as error:
                 cause = "the decoder crashed"
                 raise InputError(path.name, cause, "Convert it to another format") from error
+            finally:
+                self._free.append(worker)
+
+    async def _work(
+        self, worker: WorkerProcess, path: Path, wanted: AnalysisOptions
+    ) -> UploadAnalysis:
+        run = partial(asyncio.get_running_loop().run_in_executor, self._waits)
+        limit = self.limits.analysis_s
+        work = run(partial(worker.do, analyse, path, wanted, timeout_s=limit))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The turn is over when the process is free. What ends by itself in a moment costs less
+            # than a new process; one that is just being started is killed the next time.
+            await asyncio.wait({work}, timeout=_END_S)
+            while not work.done():
+                worker.kill()
+                await asyncio.wait({work}, timeout=0.1)
+            if work.exception() is not None:
+                with suppress(OSError, RuntimeError):  # also as the server ends
+                    await run(worker.begin)  # so that the next client does not wait for it
+            raise
 
     def near(self, analysis: UploadAnalysis, count: int = 5) -> tuple[Neighbour, ...]:
         """Find the library's tracks that sound most like one; none without a library."""

@@ -1,13 +1,12 @@
-"""Uploaded files: each in a folder of its own, whatever its name and client."""
+"""Uploaded files: the room that they take, and their names."""
 
 from __future__ import annotations
 
 import re
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import anyio
 from starlette.datastructures import FormData, UploadFile
@@ -24,179 +23,91 @@ _LONGEST = 200  # bytes of a name; file systems take 255
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
 
-class Reservation:
-    """Room that an upload takes, from its first byte until its file is deleted.
-
-    Attributes
-    ----------
-    client
-        Whose it is.
-    size
-        In bytes: as large as the request says it is, or has become.
-    path
-        Of the file, once it has been received for the page.
-    asked
-        Whether the page has asked for its answer.
-    """
-
-    def __init__(self, uploads: Uploads, client: str, size: int) -> None:
-        self._uploads, self._received = uploads, 0
-        self.client, self.size = client, size
-        self.path: Path | None = None
-        self.asked = False
-
-    def grow(self, size: int) -> None:
-        """Take note of bytes that have come in.
-
-        Raises
-        ------
-        FullError
-            If there is no room for them.
-        """
-        self._received += size
-        self.size = max(self.size, self._received)
-        self._uploads.check(self)
+@dataclass(eq=False)
+class _Reservation:
+    # Room that an upload takes, from its first byte until its file is deleted.
+    client: str
+    size: int  # in bytes: as large as the request says it is, or has become
+    received: int = 0
 
 
 class Uploads:
-    """What clients have sent and has not been answered.
+    """The files that clients have sent and that have not been analysed.
 
-    Files for the page lie here, each alone in its folder, until they are answered. No client can
-    take all the room: it is refused more while it has its share.
+    No client can take all the room for them: it is refused more while it has its share.
 
     Parameters
     ----------
+    folder
+        For the files.
     most
         Bytes that may be there; while it is less, another file is taken.
     share
         Bytes that may be one client's; likewise.
-
-    Attributes
-    ----------
-    paths
-        Of those that gradio may open.
     """
 
-    def __init__(self, most: int, share: int) -> None:
-        self.paths: set[str] = set()
-        self._most, self._share = most, share
-        self._holds: list[Reservation] = []
+    def __init__(self, folder: Path, most: int, share: int) -> None:
+        self._folder, self._most, self._share = folder, most, share
+        self._known: list[_Reservation] = []
+        folder.mkdir()
 
-    @contextmanager
-    def hold(self, request: Request) -> Iterator[Reservation]:
-        """Take room for what a request brings, until it is deleted.
+    async def receive(self, request: Request, held: ExitStack) -> Path:
+        """Keep the one file of a ``multipart/form-data`` request, in its field ``file``.
+
+        Parameters
+        ----------
+        request
+            Whose body has not been read.
+        held
+            Deletes the file when it is closed.
+
+        Returns
+        -------
+        path
+            The file, alone in a folder, under its own name as far as that is fit.
 
         Raises
         ------
+        HTTPException
+            If the request holds no such file, or several (400, 422).
         FullError
-            If there is none.
+            If the client, or all together, have as much here as may be.
+        OSError
+            If the disk has no room for it.
         """
-        # What gradio has deleted after a while takes none any more.
-        self._holds = [one for one in self._holds if one.path is None or one.path.exists()]
         size = int(request.headers.get("content-length", "0"))
-        hold = Reservation(self, client_of(request.scope), size)
-        self.check(hold)
-        self._holds.append(hold)
-        try:
-            yield hold
-        finally:
-            if hold.path is None:
-                self._holds.remove(hold)
+        mine = _Reservation(client_of(request.scope), size)
+        self._grow(mine, 0)
+        self._known.append(mine)
+        held.callback(self._known.remove, mine)
 
-    def check(self, hold: Reservation) -> None:
-        """Make sure that there is room beside the others'.
+        async def counted() -> Message:
+            message = await request.receive()
+            self._grow(mine, len(message.get("body", b"")))
+            return message
 
-        Raises
-        ------
-        FullError
-            If there is none.
-        """
-        others = [other for other in self._holds if other is not hold]
-        own = sum(other.size for other in others if other.client == hold.client)
-        if own >= self._share or sum(other.size for other in others) >= self._most:
-            raise FullError
-
-    def add(self, path: Path, hold: Reservation) -> None:
-        """Take note of a file that has been received."""
-        hold.path, hold.size = path, path.stat().st_size
-        self.paths.add(str(path))
-
-    def has(self, path: str) -> bool:
-        """Return whether a file was sent, and is not forgotten."""
-        return path in self.paths
-
-    def claim(self, path: str) -> bool:
-        """Claim a file for analysis; False if it was not uploaded, or is claimed already."""
-        for hold in self._holds:
-            if not hold.asked and hold.path is not None and str(hold.path) == path:
-                hold.asked = True
-                return hold.path.exists()
-        return False
-
-    def forget(self, path: str) -> None:
-        """Delete a file that was sent, and its folder."""
-        if path in self.paths:
-            self.paths.discard(path)
-            self._holds = [hold for hold in self._holds if str(hold.path) != path]
-            shutil.rmtree(Path(path).parent, ignore_errors=True)
-
-
-async def receive(request: Request, field: str, folder: Path, hold: Reservation) -> Path:
-    """Keep the one file of a ``multipart/form-data`` request.
-
-    Parameters
-    ----------
-    request
-        Whose body has not been read.
-    field
-        The form's field that holds the file.
-    folder
-        A folder with a random name is made in it.
-    hold
-        The room that it takes.
-
-    Returns
-    -------
-    path
-        The file, alone in that folder, under its own name as far as that is fit. The caller
-        deletes the folder.
-
-    Raises
-    ------
-    HTTPException
-        If the request holds no such file, or several (400, 422), or there is no room for it (507).
-    FullError
-        If the client, or all together, have as much here as may be.
-    """
-
-    async def counted() -> Message:
-        message = await request.receive()
-        hold.grow(len(message.get("body", b"")))
-        return message
-
-    own = folder / secrets.token_hex(16)
-    try:
-        own.mkdir()
         async with Request(request.scope, counted).form(max_files=1, max_fields=10) as form:
-            sent = _file(form, field)
-            path = own / _name(sent.filename or "")
+            sent = _file(form)
+            folder = held.enter_context(TemporaryDirectory(dir=self._folder))
+            path = Path(folder) / _name(sent.filename or "")
             async with await anyio.open_file(path, "xb") as file:
                 while block := await sent.read(_BLOCK):
                     await file.write(block)
             return path
-    except OSError as error:
-        shutil.rmtree(own, ignore_errors=True)
-        detail = f"The file cannot be kept here ({error.strerror}); try again later."
-        raise HTTPException(507, detail) from error
-    except BaseException:
-        shutil.rmtree(own, ignore_errors=True)
-        raise
+
+    def _grow(self, mine: _Reservation, size: int) -> None:
+        mine.received += size
+        mine.size = max(mine.size, mine.received)
+        others = [other for other in self._known if other is not mine]
+        own = sum(other.size for other in others if other.client == mine.client)
+        if own >= self._share or sum(other.size for other in others) >= self._most:
+            raise FullError
 
 
-def _file(form: FormData, field: str) -> UploadFile:
-    sent = form.get(field)
+def _file(form: FormData) -> UploadFile:
+    sent = form.get("file")
     if not isinstance(sent, UploadFile):
-        detail = f"There is no file: send it as multipart/form-data, in a field named {field}."
+        detail = "There is no file: send it as multipart/form-data, in a field named file."
         raise HTTPException(422, detail)
     return sent
 

@@ -26,11 +26,13 @@ from genrescope.tagging.formats import (
 )
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 from genrescope.tagging.formats.genres import (
+    TrackNames,
     can_write,
     is_genre,
     other_tags,
     read_artists,
     read_genres,
+    read_names,
     write_genres,
 )
 
@@ -38,6 +40,7 @@ __all__ = [
     "FORMATS",
     "Format",
     "Snapshot",
+    "TrackNames",
     "ape",
     "asf",
     "can_write",
@@ -48,6 +51,7 @@ __all__ = [
     "other_tags",
     "read_artists",
     "read_genres",
+    "read_names",
     "tagless",
     "vorbis",
     "write_genres",

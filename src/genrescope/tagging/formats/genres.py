@@ -1,4 +1,4 @@
-"""Read and write the genres of a file of any supported format; read its artists."""
+"""Read and write the genres of a file of any supported format; read its names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unicodedata import category
 
 import mutagen
@@ -38,13 +40,24 @@ _FAULTS = (
 """Raised by mutagen for corrupt files."""
 
 
-_ARTISTS: dict[type, tuple[str, ...]] = {
-    ID3: ("TPE2", "TPE1"),
-    MP4Tags: ("aART", "\xa9ART"),
-    ASFTags: ("WM/AlbumArtist", "Author"),
-    object: ("albumartist", "album artist", "artist"),  # Vorbis comments, APEv2
+@dataclass(frozen=True, slots=True)
+class TrackNames:
+    """What a file's tags name besides its genre; a missing name is empty."""
+
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    album_artist: str = ""
+
+
+_FIELDS: dict[type, tuple[tuple[str, ...], ...]] = {
+    ID3: (("TIT2",), ("TPE1",), ("TALB",), ("TPE2",)),
+    MP4Tags: (("\xa9nam",), ("\xa9ART",), ("\xa9alb",), ("aART",)),
+    ASFTags: (("Title",), ("Author",), ("WM/AlbumTitle",), ("WM/AlbumArtist",)),
+    # Vorbis comments, APEv2
+    object: (("title",), ("artist",), ("album",), ("albumartist", "album artist")),
 }
-"""By the kind of tag: the fields of the album's artist and the track's."""
+"""By the kind of tag: the fields of each of the names."""
 
 
 def read_genres(path: Path) -> tuple[str, ...]:
@@ -62,8 +75,8 @@ def read_genres(path: Path) -> tuple[str, ...]:
         return tuple(dict.fromkeys(_format(path).read(path)))
 
 
-def read_artists(path: Path) -> tuple[str, ...]:
-    """Read the artist of a file's album and of the track, as far as it has them, in this order.
+def read_names(path: Path) -> TrackNames:
+    """Read the names of a track, its album and their artists, as far as a file's tags hold them.
 
     Raises
     ------
@@ -77,11 +90,21 @@ def read_artists(path: Path) -> tuple[str, ...]:
             try:
                 tags = APEv2(path)  # the only tag of some MP3 files
             except APENoHeaderError:
-                return ()
-        names = next(names for kind, names in _ARTISTS.items() if isinstance(tags, kind))
-        found = [tags[name] for name in names if name in tags]
-        texts = [value if isinstance(value, str) else str(next(iter(value), "")) for value in found]
-        return tuple(text.strip() for text in texts if text.strip())
+                return TrackNames()
+        fields = next(fields for kind, fields in _FIELDS.items() if isinstance(tags, kind))
+        return TrackNames(*(_first_text(tags, names) for names in fields))
+
+
+def read_artists(path: Path) -> tuple[str, ...]:
+    """Read the artist of a file's album and of the track, as far as it has them, in this order.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or its tags are broken.
+    """
+    names = read_names(path)
+    return tuple(filter(None, (names.album_artist, names.artist)))
 
 
 def can_write(path: Path) -> str | None:
@@ -146,6 +169,12 @@ def other_tags(path: Path) -> Snapshot:
     """
     with _faults(path):
         return _format(path).others(path)
+
+
+def _first_text(tags: Any, names: Sequence[str]) -> str:
+    values = [tags[name] for name in names if name in tags]
+    texts = (value if isinstance(value, str) else str(next(iter(value), "")) for value in values)
+    return next((text.strip() for text in texts if text.strip()), "")
 
 
 @contextmanager

@@ -1,0 +1,115 @@
+// The library's player: one sound at a time, in a bar that stays at the foot of the window.
+
+import { announce, h, icon } from "./dom.js";
+import { clock, swatch } from "./genres.js";
+import { play, silence, sound } from "./player.js";
+
+/**
+ * Make a player of the library's tracks. `name(number)` gives a track's title, `genre(number)` its
+ * genre or null; `onchange(number)` receives the track that plays, or null.
+ */
+export function deck(name, genre, onchange = () => {}) {
+  let audio = null;
+  let current = null;
+  const toggle = h("button", { type: "button", class: "play", onclick: () => press(current) });
+  const title = h("span", { class: "deck-title" });
+  const time = h("span", { class: "time" });
+  const seek = h("input", { type: "range", min: 0, max: 0, step: "any", value: 0 });
+  seek.setAttribute("aria-label", "Position");
+  const close = h(
+    "button",
+    { type: "button", class: "button bare", "aria-label": "Close the player", onclick: stop },
+    icon("close"),
+  );
+  const element = h(
+    "section",
+    { class: "deck", "aria-label": "Player", hidden: true },
+    h("div", { class: "wide" }, toggle, title, seek, time, close),
+  );
+  seek.addEventListener("input", () => {
+    if (audio) audio.currentTime = Number(seek.value);
+  });
+
+  function draw() {
+    if (audio === null) return; // a sound that has been left may still report that it is paused
+    const on = !audio.paused;
+    toggle.replaceChildren(icon(on ? "pause" : "play"));
+    toggle.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${name(current)}`);
+    onchange(on ? current : null);
+  }
+
+  function tick() {
+    if (!audio) return;
+    const length = Number.isFinite(audio.duration) ? audio.duration : 0;
+    seek.max = length;
+    seek.value = audio.currentTime;
+    seek.setAttribute("aria-valuetext", `${clock(audio.currentTime)} of ${clock(length)}`);
+    time.textContent = `${clock(audio.currentTime)} / ${clock(length)}`;
+  }
+
+  /** Play a track, or pause the one that plays. */
+  function press(number) {
+    if (number === current && audio) {
+      if (audio.paused) play(audio);
+      else audio.pause();
+      return;
+    }
+    stop();
+    current = number;
+    audio = sound(`/api/library/tracks/${number}/audio`);
+    const mine = audio;
+    for (const change of ["play", "pause", "ended"]) audio.addEventListener(change, draw);
+    for (const change of ["timeupdate", "durationchange"]) audio.addEventListener(change, tick);
+    let tried = false;
+    audio.addEventListener("error", () => {
+      if (mine !== audio) return;
+      if (tried) {
+        title.replaceChildren("This track cannot be played");
+        announce("This track cannot be played");
+        draw();
+        return;
+      }
+      tried = true; // the browser does not know this format
+      audio.src = `/api/library/tracks/${number}/audio?convert=true`;
+      play(audio);
+    });
+    title.replaceChildren(swatch(genre(number)), name(number));
+    element.hidden = false;
+    tick();
+    play(audio);
+  }
+
+  function stop() {
+    silence();
+    if (audio) audio.removeAttribute("src"); // ends the download
+    audio = null;
+    current = null;
+    element.hidden = true;
+    onchange(null);
+  }
+
+  return { element, press, stop };
+}
+
+/** Make a small button that plays a track; `deck.press` is called with its number. */
+export function trackButton(number, name, press) {
+  const button = h("button", { type: "button", class: "play small", "data-track": number });
+  button.addEventListener("click", () => press(number));
+  button.dataset.name = name;
+  setPlaying(button, false);
+  return button;
+}
+
+/** Show on every button below an element which track plays. */
+export function markPlaying(element, number) {
+  for (const button of element.querySelectorAll("[data-track]")) {
+    const on = Number(button.dataset.track) === number;
+    if (on !== (button.dataset.on === "true")) setPlaying(button, on);
+  }
+}
+
+function setPlaying(button, on) {
+  button.dataset.on = on;
+  button.replaceChildren(icon(on ? "pause" : "play"));
+  button.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${button.dataset.name}`);
+}

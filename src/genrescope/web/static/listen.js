@@ -1,0 +1,181 @@
+// Listen: music comes in, its answer has the page; several files give a table.
+
+import { follow, remove, sample } from "./api.js";
+import { failed, heading, pending, show as answered, title, words } from "./answer.js";
+import { Batch, send } from "./batch.js";
+import { announce, h, icon } from "./dom.js";
+import { intake } from "./intake.js";
+import { silence } from "./player.js";
+import { table } from "./table.js";
+
+const names = new Map(); // of files, by the id of their answer, until the server says it
+let outgoing = null; // the file that `sending` sends
+let batch = null; // the files of `several`
+
+/** The start: where music goes in, and what comes out of it. */
+export const start = view((element, config, _, open) => {
+  document.title = "genrescope";
+  const place = h("div", { class: "place" });
+  if (config.example) {
+    place.append(h("p", { class: "label" }, "An example"), answered(config.example, config, 2));
+  }
+  const begin = async (name, words) => {
+    try {
+      const { id } = await sample(name);
+      names.set(id, words);
+      go(`#/answer/${id}`);
+    } catch (error) {
+      swap(place, failed(words, error));
+    }
+  };
+  const samples = config.samples.map(({ name, title }) =>
+    h(
+      "button",
+      { type: "button", class: "button small", onclick: () => begin(name, title) },
+      title,
+    ),
+  );
+  element.append(
+    h("h1", { class: "hero" }, "What genre is this?"),
+    h(
+      "p",
+      { class: "lead" },
+      "Drop a song and see its genres over time, how certain they are, and what they rest on.",
+    ),
+    open.intake(),
+    h("p", { class: "samples" }, h("span", {}, "No music at hand? Try a sample:"), samples),
+    place,
+    about(config),
+  );
+});
+
+/** A file on its way to the server. */
+export const sending = view(async (element, config, _, open) => {
+  if (!outgoing) return go("#/"); // reloaded: the browser has it no more
+  const file = outgoing;
+  outgoing = null;
+  document.title = "Uploading · genrescope";
+  const waiting = pending(file.name, () => go("#/"));
+  const place = h("div", { class: "place" }, waiting.element);
+  element.append(open.intake({ folded: true }), place);
+  try {
+    const { id } = await send(file, config, waiting.set, open.signal);
+    names.set(id, file.name);
+    go(`#/answer/${id}`, { replace: true });
+  } catch (error) {
+    if (!open.signal.aborted) swap(place, failed(file.name, error));
+  }
+});
+
+/** One answer, by its id. */
+export const one = view(async (element, config, id, open) => {
+  const path = `/api/answers/${encodeURIComponent(id)}`;
+  const all = batch?.ids.includes(id) ? batch.hash : null;
+  const cancel = async () => {
+    await remove(path).catch(() => {}); // it may have ended by itself
+    go(all ?? "#/");
+  };
+  document.title = "Analysing · genrescope";
+  const waiting = pending(names.get(id) ?? "a file", cancel);
+  waiting.set("In the queue", "");
+  const place = h("div", { class: "place" }, waiting.element);
+  const back = all && h("a", { class: "back", href: all }, icon("back"), "All files");
+  element.append(open.intake({ folded: true }), ...(back ? [back] : []), place);
+  try {
+    const onstate = (state) => {
+      waiting.rename(state.name);
+      waiting.set(...words(state));
+    };
+    const { state, name, error, answer } = await follow(path, onstate, open.signal);
+    if (state === "done") {
+      document.title = `${heading(answer)}: ${title(answer)} · genrescope`;
+      swap(place, answered(answer, config));
+      announce(answer.sentence);
+    } else if (state === "failed") swap(place, failed(name, error));
+    else go("#/");
+  } catch (error) {
+    if (!open.signal.aborted) swap(place, failed(names.get(id), error));
+  }
+});
+
+/** Several answers, by their ids, as a table. */
+export const several = view((element, config, rest, open) => {
+  const ids = rest.split(",").filter(Boolean);
+  // The address of a batch that was still being sent has the first of its ids.
+  const known = batch !== null && ids.every((id) => batch.ids.includes(id));
+  if (!known) batch = new Batch(ids.map((id) => ({ id })));
+  if (!batch.items.length) return go("#/");
+  document.title = `${batch.items.length} files · genrescope`;
+  const { element: shown, draw } = table(batch, config);
+  element.append(open.intake({ folded: true }), shown);
+  batch.follow(() => {
+    draw();
+    if (location.hash !== batch.hash) history.replaceState(null, "", batch.hash);
+  }, open.signal);
+  draw();
+});
+
+// A view of this module; `open` has what ends when it is left.
+function view(build) {
+  let leave = () => {};
+  return {
+    show(element, config, rest) {
+      const stop = new AbortController();
+      const panels = [];
+      const open = {
+        signal: stop.signal,
+        intake(options) {
+          const panel = intake(config, (files, left) => take(files, left, config), options);
+          panels.push(panel);
+          return panel.element;
+        },
+      };
+      leave = () => {
+        stop.abort();
+        for (const panel of panels) panel.release();
+        silence();
+      };
+      build(element, config, rest, open);
+    },
+    hide: () => leave(),
+  };
+}
+
+function take(files, left, config) {
+  if (files.length === 1) {
+    [outgoing] = files;
+    go("#/sending");
+  } else {
+    batch = new Batch(files.map((file) => ({ file, name: file.name })));
+    batch.left = left;
+    batch.send(config);
+    go(batch.hash);
+  }
+}
+
+// Show another view, or the present one anew.
+function go(hash, { replace = false } = {}) {
+  if (replace) location.replace(hash);
+  else if (location.hash === hash) window.dispatchEvent(new HashChangeEvent("hashchange"));
+  else location.hash = hash;
+}
+
+// Put something in a place; who was at what stood there is not sent back to the start of the page.
+function swap(place, element) {
+  const held = place.contains(document.activeElement);
+  place.replaceChildren(element);
+  if (held) document.getElementById("main").focus({ preventScroll: true });
+}
+
+function about({ card }) {
+  return (
+    card?.summary &&
+    h(
+      "details",
+      { class: "about" },
+      h("summary", {}, "About the model"),
+      h("p", {}, card.summary),
+      card.license && h("p", { class: "note" }, `Licence: ${card.license}`),
+    )
+  );
+}

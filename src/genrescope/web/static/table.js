@@ -1,0 +1,167 @@
+// The answers of several files: a table that sorts and downloads.
+
+import { title, words } from "./answer.js";
+import { h, icon } from "./dom.js";
+import { chip, clock, percent, swatch } from "./genres.js";
+
+const COLUMNS = [
+  ["File", (item) => label(item).toLowerCase()],
+  ["Genre", (item) => (item.answer ? (item.answer.genre ?? "~") : "~~")], // none of these, then none yet
+  ["Confidence", (item) => -(item.answer?.confidence ?? -1)],
+  ["Length", (item) => item.answer?.seconds ?? Infinity],
+];
+const CSV = [
+  "file",
+  "title",
+  "artist",
+  "genre",
+  "best",
+  "confidence",
+  "unsure",
+  "seconds",
+  "error",
+];
+
+/** Make the table of a batch; `draw()` shows what has changed. */
+export function table(batch) {
+  let by = null; // column, and whether it is turned round
+  let turned = false;
+  const rows = new Map(batch.items.map((item) => [item, h("tr")]));
+  const body = h("tbody", {}, [...rows.values()]);
+  const heads = COLUMNS.map(([name], i) =>
+    h(
+      "th",
+      { scope: "col" },
+      h("button", { type: "button", onclick: () => sort(i) }, name, icon("sort")),
+    ),
+  );
+  const heading = h("h1", {});
+  const cancel = h(
+    "button",
+    { type: "button", class: "button", onclick: () => batch.cancel() },
+    icon("close"),
+    "Cancel the rest",
+  );
+  const save = ["CSV", "JSON"].map((kind) =>
+    h(
+      "button",
+      { type: "button", class: "button", onclick: () => download(batch, kind) },
+      icon("download"),
+      kind,
+    ),
+  );
+  const element = h(
+    "section",
+    { class: "answers", "aria-label": "Answers" },
+    h("div", { class: "answers-head" }, heading, h("div", { class: "actions" }, cancel, save)),
+    batch.left > 0 &&
+      h("p", { class: "problem" }, `Files beyond the first ${batch.items.length} were not sent.`),
+    h(
+      "div",
+      { class: "scroll", role: "region", tabindex: 0, "aria-label": "Table of answers" },
+      h("table", { class: "answers-table" }, h("thead", {}, h("tr", {}, heads)), body),
+    ),
+  );
+
+  function sort(column) {
+    turned = by === column && !turned;
+    by = column;
+    heads.forEach((head, i) => {
+      if (i === by) head.setAttribute("aria-sort", turned ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    });
+    draw();
+  }
+
+  function draw() {
+    const done = batch.items.filter((item) => item.answer).length;
+    heading.textContent = `${done} of ${batch.items.length} files`;
+    cancel.hidden = !batch.running;
+    for (const button of save) button.disabled = done === 0;
+    for (const [item, row] of rows) {
+      const text = JSON.stringify([item.id, item.state, item.place, item.text, item.name]);
+      if (row.dataset.shown === text) continue;
+      row.dataset.shown = text;
+      row.replaceChildren(...cells(item));
+    }
+    const order = ordered();
+    if (order.some((row, i) => row !== body.children[i])) body.append(...order);
+  }
+
+  function ordered() {
+    const items = [...batch.items];
+    if (by !== null) {
+      const key = COLUMNS[by][1];
+      const sign = turned ? -1 : 1;
+      items.sort((a, b) => (key(a) < key(b) ? -sign : key(a) > key(b) ? sign : 0));
+    }
+    return items.map((item) => rows.get(item));
+  }
+
+  return { element, draw };
+}
+
+function label(item) {
+  return item.answer ? title(item.answer) : item.name || "…";
+}
+
+function cells(item) {
+  const { answer, state } = item;
+  const name = h(
+    "th",
+    { scope: "row" },
+    item.id && state !== "cancelled"
+      ? h("a", { href: `#/answer/${item.id}` }, label(item))
+      : label(item),
+  );
+  if (!answer) {
+    const text =
+      state === "sending"
+        ? `Uploading, ${item.text}`
+        : state === "failed"
+          ? `${item.error.title}. ${item.error.remedy}`
+          : state === "cancelled"
+            ? "Cancelled"
+            : item.id
+              ? words(item).join(": ").toLowerCase()
+              : "To be sent";
+    return [name, h("td", { colspan: 3, class: state === "failed" ? "problem" : "note" }, text)];
+  }
+  return [
+    name,
+    h("td", {}, swatch(answer.genre), answer.genre ?? `none of these (${answer.best})`),
+    h("td", { class: "number" }, percent(answer.confidence), chip(answer.confidence_level)),
+    h("td", { class: "number" }, clock(answer.seconds)),
+  ];
+}
+
+function download(batch, kind) {
+  const items = batch.items.filter((item) => item.answer || item.error);
+  const text = kind === "JSON" ? JSON.stringify(items.map(json), null, 1) : csv(items);
+  const type = kind === "JSON" ? "application/json" : "text/csv";
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  h("a", { href: address, download: `genres.${kind.toLowerCase()}` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+function json({ name, answer, error }) {
+  if (!answer) return { file: name, error: `${error.title}. ${error.detail}` };
+  const { links, spectrogram, ...values } = answer; // links end with the answer
+  return values;
+}
+
+function csv(items) {
+  const lines = items.map(({ name, answer, error }) => {
+    const values = answer ?? { file: name, error: error.title };
+    return CSV.map((key) => cell(values[key])).join(",");
+  });
+  return [CSV.join(","), ...lines, ""].join("\r\n");
+}
+
+// A spreadsheet would take what begins with one of these for a formula.
+function cell(value) {
+  if (value == null) return "";
+  const text =
+    typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -1,0 +1,488 @@
+"""The library and the review in a real browser: the map, playlists, a poster; changes of tags."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import reviewed_library
+from browser import chromium_running, missing
+from genrescope.tagging.formats import read_genres
+from web_server import Server
+
+pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("web-library-page")]
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+MAP, LIST, ROWS = ".map-dots", ".shelf-list", ".row"
+MARGIN = 16  # of map.js
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return reviewed_library.make(tmp_path_factory.mktemp("library"), seconds=2.0)
+
+
+@pytest.fixture(scope="module")
+def server(made: tuple[Path, Path], serve: Callable[..., Any]) -> Iterator[Server]:
+    """Serve a library whose files the tests change and restore."""
+    root, catalogue = made
+    journal = catalogue.with_name("journal.db")
+    options = ("--library", root, "--db", catalogue, "--journal", journal, "--allow-writing")
+    with serve(*options) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with chromium_running() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
+    """Open a view; whatever it asks of another server, or throws, fails the test."""
+    contexts, foreign, thrown = [], [], []
+
+    def open_page(
+        view: str, viewport: dict[str, int] | None = None, scheme: str = "light", **more: Any
+    ) -> Any:
+        context = chromium.new_context(
+            viewport=viewport or DESKTOP, color_scheme=scheme, reduced_motion="reduce", **more
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("request", lambda request: foreign.append(request.url))
+        page.on("pageerror", lambda error: thrown.append(str(error)))
+        page.on("console", lambda line: "Policy" in line.text and thrown.append(line.text))
+        page.goto(f"{server.address}/#/{view}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    own = (server.address, "data:", f"blob:{server.address}")
+    assert [url for url in foreign if not url.startswith(own)] == []
+    assert thrown == []
+
+
+def asked(page: Any, path: str) -> Any:
+    return page.evaluate("async (path) => (await fetch(path)).json()", f"/api/library{path}")
+
+
+def library(page: Any) -> Any:
+    page.wait_for_selector(f"{LIST} li")
+    return page
+
+
+def dot(page: Any, number: int) -> tuple[float, float]:
+    """Where a track's dot is in the window."""
+    places, box = asked(page, "/map"), page.locator(MAP).bounding_box()
+    side = min(box["width"], box["height"]) - 2 * MARGIN
+    x = box["x"] + box["width"] / 2 + (places["x"][number] - 0.5) * side
+    y = box["y"] + box["height"] / 2 + (places["y"][number] - 0.5) * side
+    return x, y
+
+
+def colours_at(page: Any, x: float, y: float) -> list[int]:
+    box = page.locator(MAP).bounding_box()
+    at = [x - box["x"], y - box["y"]]
+    return page.evaluate(
+        """([x, y]) => {
+          const canvas = document.querySelector(".map-dots");
+          const scale = canvas.width / canvas.clientWidth;
+          return [...canvas.getContext("2d").getImageData(x * scale, y * scale, 1, 1).data];
+        }""",
+        at,
+    )
+
+
+def saved(page: Any, press: Callable[[], None]) -> tuple[str, bytes]:
+    with page.expect_download() as download:
+        press()
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def shoot(page: Any, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+# The library.
+
+
+def test_the_map_shows_every_track_and_plays_what_is_clicked(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    tracks = asked(page, "/tracks")
+    assert page.inner_text("h1") == "Music & <b>more"
+    assert page.inner_text(".found") == f"All {len(tracks['path'])} tracks"
+    card = colours_at(page, *[at + 2 for at in page.locator(MAP).bounding_box().values()][:2])
+    shown = {tuple(colours_at(page, *dot(page, i))) for i in range(len(tracks["path"]))}
+    assert tuple(card) not in shown
+    assert len(shown) >= len(set(tracks["genre"]))
+    number = next(i for i, path in enumerate(tracks["path"]) if path.endswith("mp3-v24-two.mp3"))
+    x, y = dot(page, number)
+    page.mouse.move(x, y)
+    page.wait_for_selector(".map-hint:visible")
+    with page.expect_response(re.compile(r"/api/library/tracks/\d+/audio$")) as sound:
+        page.mouse.click(x, y)
+    assert sound.value.status in {200, 206}
+    page.wait_for_selector(".deck:visible")
+    shoot(page, "library-desktop")
+
+
+def test_every_format_plays(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    paths = asked(page, "/tracks")["path"]
+    for ending in (".mp3", ".flac", ".opus", ".m4a", ".wav", ".wma", ".wv", ".aiff"):
+        number = next(i for i, path in enumerate(paths) if path.endswith(ending))
+        button = page.locator(f'{LIST} [data-track="{number}"]')
+        button.click()
+        page.wait_for_function(
+            "n => document.querySelector(`.shelf-list [data-track='${n}']`).dataset.on === 'true'",
+            arg=number,
+        )
+        page.wait_for_function("() => Number(document.querySelector('.deck input').max) > 1")
+    page.locator(".deck .play").click()
+    page.wait_for_selector('.deck button[aria-label^="Play "]')
+    page.click('.deck button[aria-label="Close the player"]')
+    assert page.locator(".deck").is_hidden()
+
+
+def test_search_and_filters(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    total = len(asked(page, "/tracks")["path"])
+    page.wait_for_selector(f"{LIST} :text-is('Títle')")  # titles from the tags have come in
+    page.fill('input[type="search"]', "  TITLE one")
+    titles = page.locator(f"{LIST} .track-title").all_inner_texts()
+    assert titles
+    assert set(titles) <= {"Títle", "Title", "Old title", "Only title", "Äpe title"}
+    assert page.inner_text(".found") == f"{len(titles)} of {total} tracks"
+    page.fill('input[type="search"]', "there is no such track")
+    assert page.inner_text(".found") == f"0 of {total} tracks"
+    assert page.locator("text=Playlist").first.is_disabled()
+    page.click("text=Show all")
+    genre = page.locator(".genre-filter").first
+    count = int(genre.locator(".share").inner_text())
+    genre.click()
+    assert page.inner_text(".found") == f"{count} of {total} tracks"
+    names = {text.lower() for text in page.locator(f"{LIST} .track-genre").all_inner_texts()}
+    assert names == {genre.locator(".genre-name").inner_text().lower()}
+    page.select_option("select", "unsure")
+    assert page.inner_text(".found") == f"0 of {total} tracks"
+    page.click("text=Show all")
+    assert genre.get_attribute("aria-pressed") == "false"
+    page.click("summary:has-text('cannot be read')")
+    assert "broken.mp3" in page.inner_text(".failures")
+
+
+def test_a_lasso_makes_a_playlist(visit: Callable[..., Any], made: tuple[Path, Path]) -> None:
+    page = library(visit("library"))
+    paths, places = asked(page, "/tracks")["path"], asked(page, "/map")
+    box = page.locator(MAP).bounding_box()
+    middle = sorted(places["x"])[len(paths) // 2] - 0.003
+    chosen = {path for path, x in zip(paths, places["x"], strict=True) if x < middle}
+    side = min(box["width"], box["height"]) - 2 * MARGIN
+    right = box["x"] + box["width"] / 2 + (middle - 0.5) * side
+    corners = [
+        (right, box["y"] + 2),  # the map's own corners are round
+        (right, box["y"] + box["height"] - 2),
+        (box["x"] + 2, box["y"] + box["height"] - 2),
+        (box["x"] + 2, box["y"] + 2),
+    ]
+    page.click("text=Lasso")
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=4)
+    page.mouse.up()
+    page.wait_for_function(
+        "text => document.querySelector('.found').textContent === text",
+        arg=f"{len(chosen)} of {len(paths)} tracks",
+    )
+    name, content = saved(page, lambda: page.click("button:text('Playlist')"))
+    assert name == "From the map.m3u8"
+    lines = content.decode().splitlines()
+    assert lines[:2] == ["#EXTM3U", "#PLAYLIST:From the map"]
+    assert set(lines[2:]) == {str(made[0].resolve() / path) for path in chosen}
+    page.focus(MAP)
+    page.keyboard.press("Escape")
+    assert page.inner_text(".found") == f"All {len(paths)} tracks"
+
+
+def test_the_map_by_keyboard(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    page.focus(MAP)
+    said = set()
+    for key in ("ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "ArrowUp", "ArrowLeft"):
+        page.keyboard.press(key)
+        said.add(page.locator(".map [role=status]").inner_text())
+    assert len(said) > 2
+    assert all("9" in text for text in said)  # each with its confidence
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".deck:visible")
+
+
+def test_posters(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    count = len(asked(page, "/tracks")["path"])
+    name, content = saved(page, lambda: page.click("text=Poster SVG"))
+    assert name == "Music & _b_more.svg"
+    poster = ET.fromstring(content)  # noqa: S314  our own
+    assert len(poster.findall(".//{*}circle")) == count
+    assert "Music & <b>more" in "".join(poster.itertext())
+    name, content = saved(page, lambda: page.click("text=Poster PNG"))
+    assert name.endswith(".png")
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (2400, 3000)
+        assert len(image.convert("RGB").getcolors(2**24)) > 3
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    (SHOTS / "library-poster.png").write_bytes(content)
+
+
+@pytest.mark.parametrize("view", ["library", "review"])
+def test_nothing_overflows_on_a_phone(visit: Callable[..., Any], view: str) -> None:
+    page = visit(view, PHONE)
+    if view == "library":
+        library(page)
+    else:
+        plan(page)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"]
+    shoot(page, f"{view}-phone")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["library", "review"])
+def test_axe_finds_nothing_serious(visit: Callable[..., Any], view: str, scheme: str) -> None:
+    if not AXE.is_file():
+        missing("axe-core: npm ci in tests/web")
+    page = visit(view, scheme=scheme)
+    if view == "library":
+        library(page)
+        page.locator(f"{LIST} .play").first.click()
+        page.wait_for_selector(".deck:visible")
+    else:
+        plan(page)
+        page.locator(ROWS).first.focus()
+        page.keyboard.press("e")
+    shoot(page, f"{view}-{scheme}")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    assert [
+        (one["id"], node["target"], node["failureSummary"])
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+        for node in one["nodes"]
+    ] == []
+
+
+# The review.
+
+
+def plan(page: Any, existing: str = "replace", confidence: str = "0.5") -> Any:
+    page.select_option("#option-existing", existing)
+    page.select_option("#option-album", "off")
+    page.fill("#option-min_confidence", confidence)
+    page.click("text=Make a plan")
+    page.wait_for_selector(".sheet")
+    return page
+
+
+def written(page: Any) -> None:
+    page.locator(".sheet-bar .primary").click()
+    page.wait_for_selector(".result")
+
+
+def undone(page: Any) -> None:
+    page.locator(".result button:text('Undo')").click()
+    page.wait_for_selector(".result:has-text('undone')")
+
+
+def test_review_by_mouse(visit: Callable[..., Any], made: tuple[Path, Path]) -> None:
+    root = made[0]
+    before = reviewed_library.digests(root)
+    page = plan(visit("review"))
+    rows = page.locator(ROWS)
+    count = rows.count()
+    assert count > 35
+    summary = f"{count} files to be written; about "
+    assert page.inner_text("h2 >> nth=0").startswith(summary)
+    assert reviewed_library.digests(root) == before
+    assert page.locator(".sheet-bar .primary").is_disabled()
+    first, second, third = (rows.nth(i) for i in range(3))
+    names = [row.locator(".row-file").inner_text() for row in (first, second, third)]
+    first.locator("text=Accept").click()
+    second.locator("text=Reject").click()
+    third.locator("text=Edit").click()
+    third.locator("input").fill("Gypsy Jazz; Musette")
+    third.locator("text=Save").click()
+    assert third.locator(".new").inner_text() == "Gypsy Jazz; Musette"
+    assert page.inner_text(".sheet-bar .found") == f"2 accepted, {count - 3} to decide"
+    shoot(page, "review-desktop")
+    page.reload()
+    page.wait_for_selector(".sheet")
+    assert page.inner_text(".sheet-bar .found") == f"2 accepted, {count - 3} to decide"
+    assert page.inner_text(".sheet-bar .primary") == "Write 2 files"
+    new = rows.nth(0).locator(".new").inner_text()
+    written(page)
+    assert "2 written" in page.inner_text(".result")
+    assert rows.nth(0).locator(".row-state").inner_text() == "Written"
+    genres = {path.name: read_genres(path) for path in root.rglob("*.*") if path.name in names}
+    assert genres[names[0]] == tuple(new.split("; "))
+    assert genres[names[2]] == ("Gypsy Jazz", "Musette")
+    changed = {path for path, now in reviewed_library.digests(root).items() if now != before[path]}
+    assert {Path(path).name for path in changed} == {names[0], names[2]}
+    undone(page)
+    assert reviewed_library.digests(root) == before
+    page.locator(".history summary").first.click()
+    page.wait_for_selector(f".changes li:has-text('{names[0]}')")
+    assert "undone" in page.inner_text(".history li >> nth=0")
+
+
+def test_review_by_keyboard(visit: Callable[..., Any], made: tuple[Path, Path]) -> None:
+    root = made[0]
+    before = reviewed_library.digests(root)
+    page = plan(visit("review"))
+    rows = page.locator(ROWS)
+    press = page.keyboard.press
+    rows.first.focus()
+    press("j")
+    assert "current" in rows.nth(1).get_attribute("class")
+    press("k")
+    press("a")  # and goes on
+    press("r")
+    press("p")
+    page.wait_for_selector(".deck:visible")
+    press("e")
+    page.keyboard.type("Klezmer")
+    press("Enter")
+    states = [rows.nth(i).get_attribute("class").split() for i in range(3)]
+    assert "yes" in states[0]
+    assert "no" in states[1]
+    assert "yes" in states[2]
+    assert rows.nth(2).locator(".new").inner_text() == "Klezmer"
+    press("e")
+    page.keyboard.type("Something else")
+    press("Escape")
+    assert rows.nth(2).locator(".new").inner_text() == "Klezmer"
+    press("r")
+    press("k")
+    press("a")
+    assert rows.nth(2).get_attribute("class").split()[1] == "yes"
+    # All with the same change as the first.
+    rows.first.focus()
+    like = int(re.search(r"\d+", rows.first.locator("text=like this").inner_text())[0])
+    press("l")
+    accepted = int(page.inner_text(".sheet-bar .found").split()[0])
+    assert accepted >= like > 1
+    page.locator(".sheet-bar .primary").focus()
+    press("Enter")
+    page.wait_for_selector(".result")
+    after = reviewed_library.digests(root)
+    assert sum(after[path] != before[path] for path in before) == accepted
+    page.locator(".result button:text('Undo')").focus()
+    press("Enter")
+    page.wait_for_selector(".result:has-text('undone')")
+    assert reviewed_library.digests(root) == before
+
+
+def test_all_are_accepted_written_and_undone_from_the_history(
+    visit: Callable[..., Any], made: tuple[Path, Path]
+) -> None:
+    root = made[0]
+    before = reviewed_library.digests(root)
+    page = plan(visit("review"))
+    count = page.locator(ROWS).count()
+    page.locator(".album-head >> text=Reject all").first.click()
+    rejected = page.locator(f"{ROWS}.no").count()
+    assert rejected > 3
+    page.click("text=Accept the rest")
+    page.click(".sheet-head >> text=Rejected")
+    assert page.locator(ROWS).count() == rejected
+    page.click(".sheet-head >> button:text-is('All')")
+    page.check("#keep-time")
+    written(page)
+    assert f"{count - rejected} written" in page.inner_text(".result")
+    after = reviewed_library.digests(root)
+    assert sum(after[path][0] != before[path][0] for path in before) == count - rejected
+    assert [when for _, when in after.values()] == [when for _, when in before.values()]
+    page.goto(page.url.split("#")[0] + "#/review")
+    page.wait_for_selector(".history li")
+    page.locator(".history button:text('Undo')").first.click()
+    page.wait_for_selector(".history .result:has-text('undone')")
+    assert reviewed_library.digests(root) == before
+
+
+def test_contradictions_are_not_accepted_with_the_rest(visit: Callable[..., Any]) -> None:
+    page = plan(visit("review"), existing="skip")
+    contradicted = page.locator(f"{ROWS}:has(.chip)")
+    count = contradicted.count()
+    assert count > 0
+    assert f"{count} more to be reviewed" in page.inner_text(".sheet-head")
+    assert "audio: " in contradicted.first.locator(".evidence").inner_text()
+    page.click("text=Accept the rest")
+    rest = page.locator(ROWS).count() - count
+    assert page.inner_text(".sheet-bar .found") == f"{rest} accepted, {count} to decide"
+    contradicted.first.locator("text=Accept").click()
+    assert page.inner_text(".sheet-bar .found") == f"{rest + 1} accepted, {count - 1} to decide"
+    shoot(page, "review-contradictions")
+
+
+def test_errors_of_a_review_are_in_words(
+    visit: Callable[..., Any], made: tuple[Path, Path]
+) -> None:
+    root = made[0]
+    page = plan(visit("review"))
+    row = page.locator(ROWS).first
+    (path,) = root.rglob(row.locator(".row-file").inner_text())
+    kept = path.with_name("kept")
+    shutil.copy2(path, kept)
+    try:
+        path.write_bytes(path.read_bytes() + b"more")
+        row.locator("text=Accept").click()
+        written(page)
+        assert "1 skipped" in page.inner_text(".result")
+        assert "it has changed since the plan was written" in row.inner_text()
+    finally:
+        kept.replace(path)
+    page = visit("review/no-such-plan")
+    page.wait_for_selector(".problem >> text=There is no such plan")
+    page.click("text=Make a new plan")
+    page.wait_for_selector("form")
+
+
+def test_a_browser_with_the_token_may_write(
+    chromium: Any, made: tuple[Path, Path], serve: Callable[..., Any]
+) -> None:
+    root, catalogue = made
+    before = reviewed_library.digests(root)
+    journal = catalogue.with_name("other.db")
+    options = ("--library", root, "--db", catalogue, "--journal", journal, "--allow-writing")
+    with serve(*options, GENRESCOPE_TOKEN="secret") as server:  # noqa: S106
+        context = chromium.new_context()
+        page = context.new_page()
+        address = server.address.split("?")[0].rstrip("/")
+        assert page.goto(f"{address}/").status == 401
+        page.goto(f"{address}/?token=secret#/review")
+        assert "secret" not in page.url
+        plan(page)
+        page.locator(ROWS).first.locator("text=Accept").click()
+        written(page)
+        assert reviewed_library.digests(root) != before
+        undone(page)
+        assert reviewed_library.digests(root) == before
+        context.close()
