@@ -44,12 +44,12 @@ Samples = NDArray[np.float32]
 
 COSTLY = frozenset(
     """
-    answers api attacks audio_fuzz batch beets canary check cli command confidence descriptors
-    encoder explain faults figures fit frozen fuzz headers_fuzz hub learn library mfcc
-    micro_batch nasty_names numbers odd_files onnx_export onnx_picture outputs page platforms
-    probes published report report_page scan similar site spectral splits stopping store streams
-    study systems tagging tags targets train transfer transformers_model transforms walk web
-    workers
+    answers api attacks audio_fuzz batch beets canary catalogue check cli command confidence
+    descriptors encoder explain faults figures fit frozen fuzz headers_fuzz hub learn library
+    mfcc micro_batch nasty_names numbers odd_files onnx_export onnx_picture outputs page
+    platforms probes published report report_page scan similar site spectral splits stopping
+    store streams study systems tagging tags targets train transfer transformers_model
+    transforms walk web workers
     """.split()  # noqa: SIM905  a list has a line for each
 )
 """Files, without "test_", that take four seconds of a processor, slow tests not counted."""

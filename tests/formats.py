@@ -88,15 +88,18 @@ def decoded(path: Path) -> bytes:
 def encode(
     path: Path, codec: str, seconds: float, sampling_rate: int = 44100, **options: Any
 ) -> Path:
-    """Encode a chord with noise; the container is reported by ``form`` or the path's ending."""
-    form = options.pop("form", None)
+    """Encode a chord with noise, or ``samples``: int16 (1, samples), of any length.
+
+    The container is that of ``form`` or of the path's ending.
+    """
+    form, samples = options.pop("form", None), options.pop("samples", None)
+    if samples is None:
+        samples = _chord(seconds, sampling_rate)
     with av.open(str(path), "w", format=form, options=options.pop("container", {})) as container:
         film = container.add_stream("mpeg4", rate=10) if options.pop("film", False) else None
         stream = container.add_stream(codec, rate=sampling_rate, layout="mono")
         stream.bit_rate = 96_000
-        frame = av.AudioFrame.from_ndarray(
-            _chord(seconds, sampling_rate), format="s16", layout="mono"
-        )
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate = sampling_rate
         resampler = av.AudioResampler(stream.codec_context.format or "s16", "mono", sampling_rate)
         if film:

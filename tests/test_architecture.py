@@ -24,6 +24,7 @@ FLOORS = {
     "hub": 0,
     "references": 0,
     "inference": 0,
+    "onnx_graph": 0,
     "quality": 0,
     "audio": 1,
     "datasets": 2,

@@ -206,6 +206,7 @@ def of_the_first_version(new: Path, folder: Path) -> None:
     with closing(sqlite3.connect(folder / "z.db")) as old:
         for column in ("embedding", "other", "warnings"):
             old.execute(f"ALTER TABLE tracks DROP COLUMN {column}")
+        old.execute("DROP TABLE libraries")
         old.execute("PRAGMA user_version = 1")
         old.commit()
     assert [path.name for path in folder.iterdir()] == ["z.db"]

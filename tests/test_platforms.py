@@ -112,6 +112,12 @@ def test_a_library_is_tagged_and_put_back_as_on_windows(
     assert len(listed) == len(clips)
     windows("export", "--format", "m3u", "--out", tmp_path / "lists")
     assert list((tmp_path / "lists").glob("*.m3u8"))
+    moved = library.rename(tmp_path / "moved")
+    assert "changed" not in windows("library", "move", library, moved).stdout
+    (row,) = json.loads(windows("library", "list", "--json").stdout)["libraries"]
+    assert (Path(row["path"]), row["files"]) == (moved, len(clips))
+    forgotten = windows("library", "forget", moved, "--yes").stdout
+    assert f"{len(clips)} files forgotten" in forgotten
 
 
 @ON_LINUX

@@ -1,8 +1,11 @@
 """Run the study of every system on real GTZAN and write ``docs/results.md`` and its CSV files.
 
     python tools/results.py --data /path/to/gtzan
+    python tools/results.py --data /path/to/gtzan --recipes default,second-order --out new
 
-A stopped run resumes. The page's text is in this file, its figures come from the study.
+A stopped run resumes. The page's text is in this file, its figures come from the study. With
+``--recipes`` only these are run, and only their rows in the CSV files and in the page's two tables
+change; all others stay as they were measured.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,12 @@ from genrescope.datasets.open import open_dataset
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURES = ("gap", "learning", "calibration")
+SHOWN = {"all": ("filtered", "grouped", "random"), "audio": ("grouped", "filtered", "random")}
+"""The page's tables: tracks and protocols."""
+ROWS = {"summary": ["recipe"], "results": ["recipe"], "comparisons": ["recipe_a", "recipe_b"]}
+"""The files of rows, and the columns that name recipes."""
+
+Line = dict[str, str]
 
 TEXT = """# Every system on the same tracks
 
@@ -124,12 +135,17 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, required=True, help="GTZAN, in any layout")
     options.add_argument("--out", type=Path, default=Path("systems"), help="folder of the study")
+    options.add_argument("--recipes", help="only these, with commas between them")
     given = options.parse_args()
     command = [sys.executable, "-m", "genrescope", "study", "systems", "--no-download"]
     command += ["--data", str(given.data), "--out", str(given.out)]
+    command += ["--recipes", given.recipes] if given.recipes else []
     subprocess.run(command, check=True)  # noqa: S603  our own
     kept = DOCS / "results"
     kept.mkdir(exist_ok=True)
+    if given.recipes:
+        renew(given.out, kept)
+        return
     for name in ("summary", "comparisons", "results"):
         shutil.copyfile(given.out / f"{name}.csv", kept / f"{name}.csv")
     for name in FIGURES:
@@ -140,11 +156,39 @@ def main() -> None:
     print(f"wrote {page}")
 
 
+def renew(out: Path, kept: Path) -> None:
+    """Put a study's rows in the place of those of the same recipes, and write both tables anew."""
+    names: list[str] = []
+    for file, keys in ROWS.items():
+        old, new = (read_rows(folder / f"{file}.csv") for folder in (kept, out))
+        again = {line[key] for line in new for key in keys}
+        same = [line for line in old if not any(line[key] in again for key in keys)]
+        with (kept / f"{file}.csv").open("w", newline="", encoding="utf-8") as target:
+            columns = list(new[0] | old[0])  # those that the rows of before do not have are empty
+            writer = csv.DictWriter(target, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows([*same, *new])
+        names = [line["recipe"] for line in (*same, *new)] if file == "summary" else names
+    lines, page = read_rows(kept / "summary.csv"), DOCS / "results.md"
+    content = page.read_text(encoding="utf-8")
+    for scope, protocols in SHOWN.items():
+        made = table(names, lines, scope, protocols)
+        head = re.escape(made.partition("\n")[0])
+        content = re.sub(rf"{head}\n(?:\|.*\n)+", lambda _, made=made: f"{made}\n", content)
+    page.write_text(content, encoding="utf-8")
+    print(f"wrote {page}: {', '.join(sorted(again))}")
+
+
+def read_rows(path: Path) -> list[Line]:
+    """Read a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def text(out: Path, data: Path) -> str:
     """Format the page."""
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    with (out / "summary.csv").open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    lines = read_rows(out / "summary.csv")
     audio_variants = Counter(
         track.audio_variant for track in open_dataset(data).tracks if track.audio
     )
@@ -154,8 +198,8 @@ def text(out: Path, data: Path) -> str:
         audio=sum(audio_variants.values()),
         full=audio_variants["full"] + audio_variants["full-16k"],
         full22=sum(results["used"]["knn-3s"].values()),
-        table=table(results, lines, "all", ("filtered", "grouped", "random")),
-        audio_table=table(results, lines, "audio", ("grouped", "filtered", "random")),
+        table=table(entries(results), lines, "all", SHOWN["all"]),
+        audio_table=table(entries(results), lines, "audio", SHOWN["audio"]),
         gap=gap(lines),
         missing=missing(results),
         weights=weights(results),
@@ -163,9 +207,6 @@ def text(out: Path, data: Path) -> str:
         **aims(lines),
         errors="\n\n".join(errors(out, results, name) for name in ("ensemble", "cnn")),
     )
-
-
-Line = dict[str, str]
 
 
 def found(lines: list[Line], recipe: str, protocol: str, scope: str) -> Line | None:
@@ -180,11 +221,9 @@ def entries(results: dict[str, Any]) -> list[str]:
     return [entry["name"] for entry in (*config["recipes"], *config["ensembles"])]
 
 
-def table(
-    results: dict[str, Any], lines: list[Line], scope: str, protocols: tuple[str, ...]
-) -> str:
+def table(names: Sequence[str], lines: list[Line], scope: str, protocols: tuple[str, ...]) -> str:
     """Rows of recipes, best by the first protocol first; columns of protocols."""
-    cells = {n: [found(lines, n, p, scope) for p in protocols] for n in entries(results)}
+    cells = {n: [found(lines, n, p, scope) for p in protocols] for n in names}
     # Recipes on segments have their own section: few tracks are whole clips.
     alone = {line["recipe"] for line in lines if line["protocol"] == "leaky-segments"}
     shown = {name: own for name, own in cells.items() if any(own) and name not in alone}

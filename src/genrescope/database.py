@@ -260,6 +260,15 @@ def _connect(path: Path, how: str = "") -> sqlite3.Connection:
     return sqlite3.connect(place, uri=bool(how), check_same_thread=False, timeout=30)
 
 
+def stored(path: Path | str) -> str | bytes:
+    """Return a path as it is stored in a column: text, or bytes if it is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return str(path)
+
+
 def text(value: Any) -> str:
     """Return a value that must be text; TypeError if it is not."""
     if not isinstance(value, str):

@@ -25,6 +25,7 @@ import typer
 import yaml
 
 import genrescope
+from genrescope.audio import load
 from genrescope.cli import app as cli
 from genrescope.datasets.demo import SAMPLING_RATE, render
 from genrescope.study.config import load_study
@@ -286,5 +287,36 @@ def _with_beets(desk: Desk) -> None:
     assert code == 0, printed
 
 
-PREPARE: dict[str, Callable[[Desk], None]] = {"docs/beets.md": _with_beets}
+OWNED = {"lament": "Chamber Music", "pulse": "Italo Disco", "shuffle": "Swing"}
+
+
+def _with_an_owner_s_music(desk: Desk) -> None:
+    # Excerpts of the samples, by four artists each; two in three have the owner's genre, one of
+    # them a wrong one, and one has a placeholder.
+    for name, genre in OWNED.items():
+        samples, _ = load(genrescope.sample(name), SAMPLING_RATE)
+        room = len(samples) - 6 * SAMPLING_RATE
+        for number in range(24):
+            start = room * number // 24
+            artist = f"{name} artist {number % 4}".capitalize()
+            place = desk.home / "Music" / artist / f"Album {number // 8 + 1}"
+            place.mkdir(parents=True, exist_ok=True)
+            path = place / f"{number:02d}.flac"
+            soundfile.write(path, samples[start : start + 6 * SAMPLING_RATE], SAMPLING_RATE)
+            tags = mutagen.File(path)
+            tags.update({"artist": artist, "album": place.name, "title": f"{genre} {number}"})
+            if number % 3:
+                tags["genre"] = genre
+            if (name, number) in WRONG:
+                tags["genre"] = WRONG[name, number]
+            tags.save()
+
+
+WRONG = {("shuffle", 5): "Chamber Music", ("pulse", 8): "Misc"}
+"""What is wrong in the owner's tags."""
+
+PREPARE: dict[str, Callable[[Desk], None]] = {
+    "docs/beets.md": _with_beets,
+    "docs/library.md": _with_an_owner_s_music,
+}
 """What a page needs beside the music."""

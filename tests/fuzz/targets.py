@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -250,6 +251,7 @@ def fill_catalogue(path: Path) -> None:
         model, walk = catalogue.model(classifier), catalogue.begin_walk()
         catalogue.see("/m", [CatalogueEntry(f"{i}.mp3", i, i) for i in range(20)], walk)
         catalogue.end_walk("/m", walk)
+        catalogue.register("/m")
         tags, warnings = {"guitar": 0.9, "loud": 0.2}, ("1 s of 9 s could not be decoded",)
         unsure = Prediction("rock", 0.1, True, shares, tags, warnings)
         other = Prediction("rock", 0.1, False, shares, tags, warnings, other=True)
@@ -273,11 +275,19 @@ def open_catalogue(path: Path) -> None:
             assert np.isfinite(embeddings).all()
         list(catalogue.waiting("/m", 1))
         catalogue.count_waiting("/m", 1)
+        for library in catalogue.libraries():
+            assert library.scanned is None or datetime.fromtimestamp(library.scanned)
+        for model in catalogue.models():
+            assert isinstance(model.name, str)
+        known = [file.row for file in catalogue.files("/m")]
     with Catalogue(path, write=True) as catalogue:
         walk = catalogue.begin_walk()
         catalogue.see("/m", [CatalogueEntry("new.mp3", 1, 1), CatalogueEntry("2.mp3", 9, 9)], walk)
         catalogue.end_walk("/m", walk)
-        catalogue.commit()
+        catalogue.register("/m")
+        catalogue.move("/m", "/n", missing=known[:1], changed=known[1:2])
+        catalogue.forget("/n")
+        catalogue.compact()
 
 
 # Model folders.

@@ -111,6 +111,18 @@ def recall(approximate: list[similar.Nearest], exact: list[similar.Nearest]) -> 
 # The command line.
 
 
+def test_a_library_scanned_at_a_quality_is_searched_at_it(library: Path, tmp_path: Path) -> None:
+    outside = shutil.copy(library / "a" / "2.wav", tmp_path / "outside.wav")
+    quality = ("--quality", "fast")
+    assert command("scan", "library", *quality, cwd=tmp_path).returncode == 0
+    done = run(outside, "--library", "library", "--json", *quality, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Analysed" not in done.stderr
+    near = json.loads(done.stdout)[0]["similar"][0]
+    assert near["path"] == "library/a/2.wav"
+    assert near["similarity"] == pytest.approx(1, abs=2e-3)  # at another quality it is not
+
+
 def test_a_track_finds_its_copy_first_and_never_itself(library: Path, tmp_path: Path) -> None:
     # One worker: with two, a copy may be read before its original is known.
     alone = ("--workers", 1)
@@ -382,6 +394,7 @@ def test_an_old_catalogue_is_migrated_and_its_tracks_analysed_once(
     with closing(sqlite3.connect(db)) as old:
         old.execute("ALTER TABLE tracks DROP COLUMN embedding")
         old.execute("ALTER TABLE tracks DROP COLUMN other")
+        old.execute("DROP TABLE libraries")
         old.execute("PRAGMA user_version = 2")
         old.commit()
     before = command("export", "--to", "csv", "--db", db, cwd=tmp_path)

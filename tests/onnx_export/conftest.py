@@ -49,7 +49,7 @@ def classifier(
 def evaluate() -> Callable[..., NDArray[np.float32]]:
     """Give what operators make of a waveform."""
     pytest.importorskip("onnx", reason="models are exported with genrescope[train]")
-    from genrescope.onnx_export.graph import OnnxGraph
+    from genrescope.onnx_graph import OnnxGraph
 
     def run(
         build: Callable[[OnnxGraph, str], str], waveform: Waveform, dimensions: int = 2

@@ -22,7 +22,7 @@ pytest.importorskip("onnx", reason="models are exported with genrescope[train]")
 
 from genrescope.onnx_export import picture as operators
 from genrescope.onnx_export.columns import add_columns
-from genrescope.onnx_export.graph import OnnxGraph
+from genrescope.onnx_graph import OnnxGraph
 
 RATE, LOW_RATE = picture.SAMPLING_RATE, 16_000
 WHOLE = round(picture.STRETCH_S * RATE)
@@ -120,6 +120,10 @@ def check_same(classifier: Classifier, folder: Path, waveform: Waveform) -> None
     names = ["probabilities", "embedding"]
     found = session.run(names, {name: samples[None] for name, samples in inputs.items()})
     predicted, embedding = classifier.analyse(waveform, RATE)
+    if classifier.config.other_above is not None:
+        [score] = session.run(["other"], {name: one[None] for name, one in inputs.items()})[0]
+        above = float(session.get_modelmeta().custom_metadata_map["other_above"])
+        assert (score > above) == predicted.other
     expected = [predicted.probabilities[genre] for genre in classifier.genres]
     np.testing.assert_allclose(found[0], [expected], atol=1e-4)
     np.testing.assert_allclose(found[1], [embedding], rtol=1e-3, atol=1e-3)
@@ -152,7 +156,18 @@ def test_the_default_has_two_inputs_and_tags(tmp_path: Path) -> None:
     sampling_rates = genrescope.export_onnx(genrescope.load(), tmp_path / "genres.onnx")
     assert sampling_rates == {"waveform": LOW_RATE, "waveform_22050": RATE}
     session = onnxruntime.InferenceSession(tmp_path / "genres.onnx")
-    assert [own.name for own in session.get_outputs()] == ["probabilities", "embedding", "tags"]
+    names = [own.name for own in session.get_outputs()]
+    assert names == ["probabilities", "embedding", "tags", "other"]
+
+
+def test_the_default_knows_music_of_no_genre(tmp_path: Path) -> None:
+    classifier = genrescope.load()
+    answers = set()
+    for name in genrescope.SAMPLES:
+        waveform = audio(genrescope.sample(name))
+        check_same(classifier, tmp_path, waveform)
+        answers.add(classifier.predict(waveform, RATE).other)
+    assert answers == {True, False}
 
 
 def test_fast_needs_no_picture(swing: Waveform, tmp_path: Path) -> None:

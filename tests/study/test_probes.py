@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -90,3 +92,28 @@ def test_the_command_prints_parameters_and_seconds(
     assert len(results["rows"]) == 4
     assert results["study"]["encoder_parameters"]["linear (MSD_musicnn)"] == 220_034
     assert "s for 30 s of audio" in (tmp_path / "out" / "report.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("option", ["--no-download", "--download"])
+def test_the_hub_is_asked_only_if_downloads_are_allowed(option: str, tmp_path: Path) -> None:
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        Thread(target=hub.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{hub.server_port}"
+        done = commands.process(
+            *("study", "probes", "--encoders", "nobody/no-such-encoder", "--quick"),
+            *("--protocols", "random", option, "--out", tmp_path / "out"),
+            env={**os.environ, "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0"},
+        )
+        hub.shutdown()
+    assert done.returncode == 1
+    assert "weights not available" in done.stdout
+    assert bool(asked) is (option == "--download")

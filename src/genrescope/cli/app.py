@@ -9,6 +9,7 @@ import typer
 
 from genrescope import __version__
 from genrescope.cli import (
+    catalogue,
     classify,
     cluster,
     data,
@@ -55,6 +56,7 @@ for part in (
     serve,
 ):
     app.add_typer(part.app)
+app.add_typer(catalogue.app, name="library")
 app.add_typer(tag.app, name="tag")
 app.add_typer(data.app, name="data")
 app.add_typer(cluster.app, name="cluster")

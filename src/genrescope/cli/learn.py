@@ -10,8 +10,10 @@ import typer
 
 from genrescope.cli.console import ERR, OUT, note, require, say, say_json
 from genrescope.cli.library import DbOption, LibraryArgument, database_files, open_catalogue
+from genrescope.cli.options import QualityOption
 from genrescope.errors import InputError, one_line
 from genrescope.io import CsvWriter, check_folder, check_output, to_json, write_text
+from genrescope.quality import Quality
 
 if TYPE_CHECKING:
     from genrescope.learn.learn import LearnedModel, TaggedTracks
@@ -56,6 +58,7 @@ def learn(
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of a hub's model. [default: newest]")
     ] = None,
+    quality: QualityOption = Quality.STANDARD,
     licence: Annotated[
         str | None, typer.Option("--license", help="Licence in the model card, such as apache-2.0.")
     ] = None,
@@ -89,7 +92,7 @@ def learn(
             remedy = "Give --doubts a name that ends in .csv or .json"
             raise InputError(doubts, "its name does not say in which format to write", remedy)
         check_output(doubts, "--doubts", inputs=database_files(db), is_audio=may_be_audio)
-    known, classifier = load_taxonomy(taxonomy), load(model, revision)
+    known, classifier = load_taxonomy(taxonomy), load(model, revision, quality=quality)
     representation = learning.check_embedding(classifier)
     begun = time.monotonic()
     with open_catalogue(db) as catalogue:

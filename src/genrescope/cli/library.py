@@ -32,6 +32,7 @@ from genrescope.quality import Quality
 if TYPE_CHECKING:
     from genrescope.classifier import Classifier
     from genrescope.library.catalogue import Catalogue
+    from genrescope.library.export import Written
     from genrescope.library.scan import LibrarySurvey, ScanResult
     from genrescope.library.stats import Stats
 
@@ -171,11 +172,24 @@ def export(
         float,
         typer.Option(min=0, max=1, help="Leave out tracks of lower confidence and `other` ones."),
     ] = 0.0,
+    include_unsure: Annotated[
+        bool, typer.Option("--include-unsure", help="m3u: add unsure tracks to their playlists.")
+    ] = False,
+    include_other: Annotated[
+        bool, typer.Option("--include-other", help="m3u: write a playlist of `other` tracks.")
+    ] = False,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="m3u: write paths relative to the playlists' folder.")
+    ] = False,
 ) -> None:
-    """Write the genres of a scanned library to a file for other programs."""
+    """Write the genres of a scanned library to a file for other programs.
+
+    Playlists leave out unsure tracks and those that are `other`; the other formats have columns for
+    both. What is left out is counted.
+    """
     from genrescope.audio.formats import may_be_audio
     from genrescope.io import write_text
-    from genrescope.library.export import FORMS
+    from genrescope.library.export import FORMS, Written, confident
 
     if to is Form.parquet:
         require("pyarrow", "library")
@@ -185,26 +199,33 @@ def export(
     if out is None and to in to_paths:
         what = "a file" if to is Form.parquet else "a folder"
         raise typer.BadParameter(f"--format {to} needs {what}: --out PATH")
+    of_lists = {
+        "include_unsure": include_unsure,
+        "include_other": include_other,
+        "relative": relative,
+    }
+    if to is not Form.m3u and any(of_lists.values()):
+        named = next(f"--{name.replace('_', '-')}" for name, given in of_lists.items() if given)
+        raise typer.BadParameter(f"{named} is for --format m3u")
     if out is not None and to in (Form.m3u, Form.jams):
         check_folder(out)
     elif out is not None:
         check_output(out, inputs=database_files(db), is_audio=may_be_audio)
     with open_catalogue(db) as catalogue:
+        filtered = Written()
         every = catalogue.tracks(str(library.resolve()) if library else None)
-        tracks = (
-            known
-            for known in every
-            if not min_confidence
-            or (known.prediction and (known.prediction.genre_confidence or 0) >= min_confidence)
-        )
+        tracks = confident(every, min_confidence, filtered)
         if out is None:
             FORMS[to](tracks, sys.stdout)
+        elif to is Form.m3u:
+            _print_written(FORMS[to](tracks, out, **of_lists), out)
         elif to in to_paths:
             _print_written(FORMS[to](tracks, out), out)
         else:
             with write_text(out, is_audio=may_be_audio) as file:
                 written = FORMS[to](tracks, file)
             _print_written(written, out)
+    _print_left_out(filtered)
 
 
 def open_catalogue(db: Path | None) -> Catalogue:
@@ -376,11 +397,15 @@ def _print_stats(found: Stats) -> None:
         say(f"  {found.with_warnings:,} with a warning, such as damage (export names them)")
 
 
-def _print_written(written: Any, out: Path) -> None:
+def _print_written(written: int | Written, out: Path) -> None:
     if isinstance(written, int):
         note(f"{out}: {written:,} tracks")
         return
     lists = ", ".join(f"{name} {count:,}" for name, count in written.counts.items())
     note(f"{out}: {lists or 'no tracks'}")
+    _print_left_out(written)
+
+
+def _print_left_out(written: Written) -> None:
     for reason, (count, first) in written.left_out.items():
         note(f"  {count:,} left out: {reason} (such as {first})")

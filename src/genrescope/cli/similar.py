@@ -10,7 +10,9 @@ import typer
 
 from genrescope.cli.console import note, note_passed_over, require
 from genrescope.cli.library import DbOption, analyse_library, own_file
+from genrescope.cli.options import QualityOption
 from genrescope.errors import InputError, install
+from genrescope.quality import Quality
 
 if TYPE_CHECKING:
     from genrescope.classifier import Classifier
@@ -61,6 +63,7 @@ def similar(
         str | None,
         typer.Option(help="A model folder, or user/name of the hub. [default: in the package]"),
     ] = None,
+    quality: QualityOption = Quality.STANDARD,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Files analysed in parallel. [default: one per core]")
     ] = None,
@@ -83,7 +86,7 @@ def similar(
         require("usearch", "similar")
     chosen = {"json": as_json, "csv": as_csv, "m3u": as_m3u}
     form = next((name for name, asked in chosen.items() if asked), "table")
-    place, classifier = own_file(db, default_path, "--db"), load(model)
+    place, classifier = own_file(db, default_path, "--db"), load(model, quality=quality)
     passed_over: list[str] = []
     asked = list(find_audio(tracks, recursive=recursive, passed_over=passed_over.append))
     if not any(map(os.path.lexists, asked)):  # before the whole library is analysed

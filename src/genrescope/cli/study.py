@@ -119,12 +119,15 @@ def study(
     if out is not None:
         check_folder(out, inputs=_inputs(data, out))
     from genrescope.cli.progress import StudyProgress
+    from genrescope.environment import set_variables
     from genrescope.report.pdf import find_browser, write_pdf
     from genrescope.study.config import load_study
     from genrescope.training.recipe import set_micro_batch
 
     browser = find_browser() if pdf else None
-
+    fetch = data is not None if download is None else download
+    if not fetch:  # encoders that are probed are opened to read the study
+        set_variables(HF_HUB_OFFLINE="1")
     what = load_study(
         plan,
         recipes=names(recipes),
@@ -159,7 +162,7 @@ def study(
             strict=strict,
             allow_damaged=allow_damaged,
             allow_missing_genres=allow_missing_genres,
-            download=data is not None if download is None else download,
+            download=fetch,
             robustness=robustness,
             trainer_flags=trainer_flags(accelerator, devices, strategy),
         )

@@ -182,7 +182,9 @@ def read_tracks(
             on_read(analysed)
     if not analysed:
         cause = "the catalogue has no track of it that this model has analysed"
-        raise InputError(library, cause, "Run `genrescope scan` on it, with the same --model")
+        raise InputError(
+            library, cause, "Run `genrescope scan` on it, with the same --model and --quality"
+        )
     return TaggedTracks(
         paths,
         genres,

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,91 +19,44 @@ import platformdirs
 from numpy.typing import NDArray
 
 from genrescope.classifier import Classifier, GenreLabel, Prediction
-from genrescope.database import Database, DatabaseKind, from_integer, text, texts, to_integer
+from genrescope.database import from_integer, stored, text, texts, to_integer
 from genrescope.errors import GenrescopeError, InputError
-
-_PAGE = 256  # rows read at once
-_COMMIT_S = 1.0
-
-_SCHEMA = """
-CREATE TABLE models (
-    id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
-    name TEXT NOT NULL,
-    genres TEXT NOT NULL,
-    tags TEXT,
-    unsure_below REAL NOT NULL
-);
-CREATE TABLE folders (
-    id INTEGER PRIMARY KEY,
-    path NOT NULL UNIQUE,
-    walk INTEGER NOT NULL
-);
-CREATE TABLE tracks (
-    id INTEGER PRIMARY KEY,
-    folder INTEGER NOT NULL REFERENCES folders,
-    name NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    gone INTEGER NOT NULL DEFAULT 0,
-    stale INTEGER NOT NULL DEFAULT 1,
-    fingerprint BLOB,
-    model INTEGER REFERENCES models,
-    genre INTEGER,
-    confidence REAL,
-    probabilities BLOB,
-    tags BLOB,
-    error TEXT,
-    warnings TEXT,
-    embedding BLOB,
-    other INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (folder, name)
-);
-CREATE INDEX tracks_by_fingerprint ON tracks (fingerprint, gone) WHERE fingerprint IS NOT NULL;
-"""
-# Paths are TEXT, or the bytes of those that are not UTF-8. A row is stale if its file has changed
-# since. Times are as of `to_integer`; warnings are a JSON list; probabilities, tags and embeddings
-# are little-endian float16. ``genre`` is the most likely one, also where ``other`` says that the
-# file is none of the model's. Rows of version 2 and before have no embedding.
-
-_KIND = DatabaseKind(
-    name="catalogue",
-    option="--db",
-    busy="is writing to this catalogue",
-    application=0x67656E72,  # "genr"
-    version=4,
-    schema=_SCHEMA,
-    synchronous="NORMAL",
-    migrations=(
-        "ALTER TABLE tracks ADD COLUMN warnings TEXT",
-        "ALTER TABLE tracks ADD COLUMN embedding BLOB",
-        "ALTER TABLE tracks ADD COLUMN other INTEGER NOT NULL DEFAULT 0",
-    ),
+from genrescope.library.columns import bytes_of, floats, join, packed, path_of, under, unpacked
+from genrescope.library.folders import (
+    FROM,
+    IS_CURRENT,
+    CatalogueEntry,
+    Changes,
+    Folders,
+    KnownFile,
+    ScannedLibrary,
 )
+
+__all__ = [
+    "Catalogue",
+    "CatalogueEntry",
+    "CatalogueModel",
+    "CatalogueTrack",
+    "Changes",
+    "KnownFile",
+    "ScannedLibrary",
+    "Summary",
+    "WaitingFile",
+    "default_path",
+]
 
 _KNOWN = (
     "folders.path, tracks.name, size, mtime_ns, fingerprint, model, genre, confidence, "
     "probabilities, tracks.tags, warnings, error, embedding, other"
 )
 _EMBEDDED = "folders.path, tracks.name, model, genre, confidence, other, embedding"
-_FROM = "FROM tracks JOIN folders ON folders.id = tracks.folder"
-_IS_CURRENT = "gone = 0 AND stale = 0"
 _IS_EMBEDDED = (
-    f"{_IS_CURRENT} AND embedding IS NOT NULL AND model = (SELECT id FROM models WHERE key = ?)"
+    f"{IS_CURRENT} AND embedding IS NOT NULL AND model = (SELECT id FROM models WHERE key = ?)"
 )
 _RESULT = "model, genre, confidence, probabilities, tags, warnings, error, embedding, other"
 # A row of an old catalogue, without an embedding, is analysed again.
 _LACKS_EMBEDDING = "error IS NULL AND embedding IS NULL"
 _WAITS = f"gone = 0 AND (stale = 1 OR model IS NOT ? OR ({_LACKS_EMBEDDING}))"
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
-    """A file as it lies in its folder: name, size in bytes, time of its last change in ns."""
-
-    name: str
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +124,6 @@ class Summary(GenreLabel):
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """How many files of a folder are new, changed and gone."""
-
-    new: int = 0
-    changed: int = 0
-    gone: int = 0
-
-    def __add__(self, other: Changes) -> Changes:
-        return Changes(self.new + other.new, self.changed + other.changed, self.gone + other.gone)
-
-
-@dataclass(frozen=True, slots=True)
 class CatalogueModel:
     """A model whose results the catalogue has: its key, name and threshold, and of how many files.
 
@@ -210,7 +150,7 @@ def default_path() -> Path:
     return platformdirs.user_data_path("genrescope") / "library.db"
 
 
-class Catalogue(Database):
+class Catalogue(Folders):
     """An open catalogue. Its methods may be called by several threads.
 
     Parameters
@@ -230,16 +170,8 @@ class Catalogue(Database):
 
     def __init__(self, path: Path, *, write: bool = False) -> None:
         remedy = "Make it with `genrescope scan LIBRARY`, or say where it is with --db"
-        super().__init__(path, _KIND, write=write, missing=remedy)
+        super().__init__(path, write=write, missing=remedy)
         self._models: dict[int, _Model] = {}
-        self._committed = time.monotonic()
-
-    def commit(self, *, now: bool = True) -> None:
-        """Commit what has been written; with ``now`` false, at most once a second."""
-        if now or time.monotonic() - self._committed > _COMMIT_S:
-            with self._access():
-                self._connection.commit()
-            self._committed = time.monotonic()
 
     def model(self, classifier: Classifier) -> int:
         """Register a model if need be; give its number in the catalogue."""
@@ -259,83 +191,12 @@ class Catalogue(Database):
             )
             return int(found.fetchone()[0])
 
-    # The walk through the folders.
-
-    def begin_walk(self) -> int:
-        """Give a number for a walk through a library."""
-        with self._access():
-            newest = self._connection.execute(
-                "SELECT coalesce(max(walk), 0) FROM folders"
-            ).fetchone()
-        with self._validated():
-            return int(newest[0]) + 1
-
-    def see(self, folder: str, entries: Iterable[CatalogueEntry], walk: int) -> Changes:
-        """Register one folder's files; those that are new or changed then wait for analysis.
-
-        Parameters
-        ----------
-        folder
-            Absolute path.
-        entries
-            All of its audio files.
-        walk
-            Number of the walk.
-        """
-        with self._access():
-            number = self._folder(folder, walk)
-            known = {
-                name: (size, mtime_ns, gone)
-                for name, size, mtime_ns, gone in self._connection.execute(
-                    "SELECT name, size, mtime_ns, gone FROM tracks WHERE folder = ?", (number,)
-                )
-            }
-            new, changed = [], []
-            back = []
-            for entry in entries:
-                name = _stored(entry.name)
-                before = known.pop(name, None)
-                if before is None:
-                    new.append((number, name, entry.size, to_integer(entry.mtime_ns)))
-                elif before[:2] != (entry.size, to_integer(entry.mtime_ns)):
-                    changed.append((entry.size, to_integer(entry.mtime_ns), number, name))
-                elif before[2]:
-                    back.append((number, name))
-            lost = [(number, name) for name, (_, _, gone) in known.items() if not gone]
-            run = self._connection.executemany
-            run("INSERT INTO tracks (folder, name, size, mtime_ns) VALUES (?, ?, ?, ?)", new)
-            run(
-                "UPDATE tracks SET size = ?, mtime_ns = ?, stale = 1, gone = 0 "
-                "WHERE folder = ? AND name = ?",
-                changed,
-            )
-            run("UPDATE tracks SET gone = 0 WHERE folder = ? AND name = ?", back)
-            run("UPDATE tracks SET gone = 1 WHERE folder = ? AND name = ?", lost)
-            return Changes(len(new), len(changed), len(lost))
-
-    def spare(self, folder: str, walk: int) -> None:
-        """Mark an unreadable folder as visited: its files are not taken for gone."""
-        with self._access():
-            where, values = _under(folder)
-            self._connection.execute(f"UPDATE folders SET walk = ? WHERE {where}", (walk, *values))
-
-    def end_walk(self, library: str, walk: int) -> int:
-        """Mark files as gone that lie in folders which the walk did not visit; give how many."""
-        with self._access():
-            where, values = _under(library)
-            done = self._connection.execute(
-                "UPDATE tracks SET gone = 1 WHERE gone = 0 AND folder IN "
-                f"(SELECT id FROM folders WHERE {where} AND walk != ?)",
-                (*values, walk),
-            )
-            return done.rowcount
-
     # The analysis.
 
     def retry(self, library: str) -> None:
         """Let files that failed wait for analysis again."""
         with self._access():
-            where, values = _under(library)
+            where, values = under(library)
             self._connection.execute(
                 "UPDATE tracks SET stale = 1 WHERE error IS NOT NULL AND folder IN "
                 f"(SELECT id FROM folders WHERE {where})",
@@ -348,20 +209,20 @@ class Catalogue(Database):
 
     def count_old(self, library: str, model: int) -> int:
         """Count the files that a model has analysed without keeping the embedding."""
-        current = f"{_IS_CURRENT} AND model = ? AND {_LACKS_EMBEDDING}"
+        current = f"{IS_CURRENT} AND model = ? AND {_LACKS_EMBEDDING}"
         return self._count(current, (model,), library)
 
     def waiting(self, library: str, model: int, *, recursive: bool = True) -> Iterator[WaitingFile]:
         """Give the files that wait for a model, in the order they were found."""
         columns = "folders.path, name, model, error, fingerprint, embedding IS NULL"
-        inside, values = _under(library, recursive=recursive)
+        inside, values = under(library, recursive=recursive)
         for page in self._rows(columns, f"{inside} AND {_WAITS}", (*values, model)):
             with self._validated():
                 found = [
                     WaitingFile(
                         row,
-                        _path(folder, name),
-                        _bytes(mark) if known == model and error is None and not bare else None,
+                        path_of(folder, name),
+                        bytes_of(mark) if known == model and error is None and not bare else None,
                     )
                     for row, folder, name, known, error, mark, bare in page
                 ]
@@ -439,8 +300,8 @@ class Catalogue(Database):
                 model,
                 known.genres.index(found.best),
                 found.confidence,
-                _packed(known.genres, found.probabilities),
-                _packed(self._tag_names(known, found.tags), found.tags),
+                packed(known.genres, found.probabilities),
+                packed(self._tag_names(known, found.tags), found.tags),
                 json.dumps(found.warnings, ensure_ascii=False) if found.warnings else None,
                 None,
                 embedding.astype("<f2").tobytes(),
@@ -468,8 +329,8 @@ class Catalogue(Database):
         library
             Absolute path of a folder; None for every library.
         """
-        where, values = _under(library)
-        for page in self._rows(_KNOWN, f"{where} AND {_IS_CURRENT}", values):
+        where, values = under(library)
+        for page in self._rows(_KNOWN, f"{where} AND {IS_CURRENT}", values):
             with self._validated():
                 known = [self._known(row) for row in page]
             yield from known
@@ -486,7 +347,7 @@ class Catalogue(Database):
         embeddings
             float16 (tracks, embedding_width), of ``Classifier.analyse``.
         """
-        where, values = _under(library, recursive=recursive)
+        where, values = under(library, recursive=recursive)
         where, values = f"{where} AND {_IS_EMBEDDED}", (*values, classifier.key)
         for page in self._rows(_EMBEDDED, where, values):
             with self._validated():
@@ -515,10 +376,10 @@ class Catalogue(Database):
         except (OSError, ValueError):  # its analysis reports why
             return None
         size, mtime_ns = stat.st_size, to_integer(stat.st_mtime_ns)
-        place = _stored(str(path.parent)), _stored(path.name)
+        place = stored(str(path.parent)), stored(path.name)
         with self._access():
             rows = self._connection.execute(
-                f"SELECT {_EMBEDDED} {_FROM} WHERE folders.path = ? AND tracks.name = ? "
+                f"SELECT {_EMBEDDED} {FROM} WHERE folders.path = ? AND tracks.name = ? "
                 f"AND size = ? AND mtime_ns = ? AND {_IS_EMBEDDED}",
                 (*place, size, mtime_ns, classifier.key),
             ).fetchall()
@@ -528,30 +389,14 @@ class Catalogue(Database):
             (summary,), (embedding,) = self._embedded(rows, classifier.embedding_width)
         return summary, embedding
 
-    def counts(self, library: str | None = None) -> dict[str, int]:
-        """Count files: ``analysed``, ``failed``, ``waiting`` and ``gone``."""
-        conditions = {
-            "analysed": f"{_IS_CURRENT} AND error IS NULL",
-            "failed": f"{_IS_CURRENT} AND error IS NOT NULL",
-            "waiting": "gone = 0 AND stale = 1",
-            "gone": "gone = 1",
-        }
-        totals = ", ".join(f"total({condition})" for condition in conditions.values())
-        where, values = _under(library)
-        with self._access():
-            row = self._connection.execute(
-                f"SELECT {totals} {_FROM} WHERE {where}", values
-            ).fetchone()
-        return {name: int(count) for name, count in zip(conditions, row, strict=True)}
-
     def models(self, library: str | None = None) -> list[CatalogueModel]:
         """Give the models that analysed a folder's files, those of most files first."""
-        where, values = _under(library)
+        where, values = under(library)
         with self._access():
             rows = self._connection.execute(
                 "SELECT models.key, models.name, unsure_below, count(*) "
-                f"{_FROM} JOIN models ON models.id = tracks.model "
-                f"WHERE {where} AND {_IS_CURRENT} AND error IS NULL "
+                f"{FROM} JOIN models ON models.id = tracks.model "
+                f"WHERE {where} AND {IS_CURRENT} AND error IS NULL "
                 "GROUP BY models.id ORDER BY count(*) DESC, models.id",
                 values,
             ).fetchall()
@@ -561,33 +406,14 @@ class Catalogue(Database):
                 for key, name, unsure_below, files in rows
             ]
 
-    def _count(
-        self, condition: str, values: tuple[Any, ...], library: str, *, recursive: bool = True
-    ) -> int:
-        where, inside = _under(library, recursive=recursive)
-        with self._access():
-            found = self._connection.execute(
-                f"SELECT count(*) {_FROM} WHERE {where} AND {condition}", (*inside, *values)
-            )
-            return int(found.fetchone()[0])
-
-    def _rows(
-        self, columns: str, where: str, values: tuple[Any, ...]
-    ) -> Iterator[list[tuple[Any, ...]]]:
-        query = (
-            f"SELECT tracks.id, {columns} {_FROM} WHERE tracks.id > ? AND {where} "
-            f"ORDER BY tracks.id LIMIT {_PAGE}"
-        )
-        return self._pages(query, values)
-
     def _known(self, row: tuple[Any, ...]) -> CatalogueTrack:
         _, folder, name, size, mtime_ns, mark, model, genre, sure = row[:9]
-        *packed, said, error, vector, other = row[9:]
+        *shares, said, error, vector, other = row[9:]
         known = self._model(model)
         prediction = None
         if genre is not None:
             best, confidence, is_other = _first(known, genre, sure, other)
-            probabilities, tags = map(_unpacked, (known.genres, known.tags), packed)
+            probabilities, tags = map(unpacked, (known.genres, known.tags), shares)
             unsure = not is_other and confidence < known.unsure_below
             warnings = texts(said) if said is not None else ()
             prediction = Prediction(
@@ -596,27 +422,27 @@ class Catalogue(Database):
         if not (isinstance(size, int) and isinstance(mtime_ns, int)):
             raise TypeError(f"{size!r} and {mtime_ns!r} are not a size and a time")
         return CatalogueTrack(
-            _path(folder, name),
+            path_of(folder, name),
             size,
             from_integer(mtime_ns),
-            _bytes(mark),
+            bytes_of(mark),
             known.key,
             prediction,
             None if error is None else text(error),
-            None if vector is None else _floats(vector),
+            None if vector is None else floats(vector),
         )
 
     def _embedded(
         self, rows: Sequence[tuple[Any, ...]], width: int
     ) -> tuple[list[Summary], NDArray[np.float16]]:
-        packed = [_bytes(row[-1]) or b"" for row in rows]
-        if any(len(one) != 2 * width for one in packed):
+        vectors = [bytes_of(row[-1]) or b"" for row in rows]
+        if any(len(one) != 2 * width for one in vectors):
             raise ValueError(f"an embedding has another width than {width}")
         summaries = [
-            Summary(_join(folder, name), *_first(self._model(model), genre, sure, other))
+            Summary(join(folder, name), *_first(self._model(model), genre, sure, other))
             for folder, name, model, genre, sure, other, _ in rows
         ]
-        return summaries, _floats(b"".join(packed)).reshape(len(rows), width)
+        return summaries, floats(b"".join(vectors)).reshape(len(rows), width)
 
     def _model(self, number: int) -> _Model:
         if number not in self._models:
@@ -642,14 +468,6 @@ class Catalogue(Database):
                 del self._models[model.number]
             return self._model(model.number).tags
 
-    def _folder(self, folder: str, walk: int) -> int:
-        found = self._connection.execute(
-            "INSERT INTO folders (path, walk) VALUES (?, ?) "
-            "ON CONFLICT (path) DO UPDATE SET walk = excluded.walk RETURNING id",
-            (_stored(folder), walk),
-        )
-        return int(found.fetchone()[0])
-
 
 def _first(model: _Model, genre: Any, confidence: Any, other: Any) -> tuple[str, float, bool]:
     if not 0 <= confidence <= 1:
@@ -657,61 +475,3 @@ def _first(model: _Model, genre: Any, confidence: Any, other: Any) -> tuple[str,
     if other not in {0, 1}:
         raise ValueError(f"{other!r} is neither 0 nor 1")
     return model.genres[genre], float(confidence), bool(other)
-
-
-def _stored(text: str) -> str | bytes:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(text)
-    return text
-
-
-def _path(folder: str | bytes, name: str | bytes) -> Path:
-    return Path(_join(folder, name))
-
-
-def _join(folder: str | bytes, name: str | bytes) -> str:
-    path = os.path.join(os.fsdecode(folder), os.fsdecode(name))  # noqa: PTH118  faster
-    if "\0" in path:
-        raise ValueError(f"{path!r} cannot be a path")
-    return path
-
-
-def _bytes(value: Any) -> bytes | None:
-    if not isinstance(value, bytes | None):
-        raise TypeError(f"{value!r} is not bytes")
-    return value
-
-
-def _under(folder: str | None, *, recursive: bool = True) -> tuple[str, tuple[Any, ...]]:
-    # A condition on folders.path: this one, or any below; None is every folder.
-    if folder is None:
-        return "1", ()
-    if not recursive:
-        return "folders.path = ?", (_stored(folder),)
-    inside = folder if folder.endswith(os.sep) else folder + os.sep
-    beyond = inside[:-1] + chr(ord(os.sep) + 1)
-    condition = "(folders.path = ? OR (folders.path >= ? AND folders.path < ?)"
-    values: list[Any] = [_stored(text) for text in (folder, inside, beyond)]
-    # Paths that are not UTF-8 are kept as bytes, which SQLite never compares equal to text.
-    condition += " OR (folders.path >= ? AND folders.path < ?))"
-    values += [os.fsencode(inside), os.fsencode(beyond)]
-    return condition, tuple(values)
-
-
-def _packed(names: tuple[str, ...], probabilities: Mapping[str, float]) -> bytes:
-    return np.array([probabilities.get(name, 0.0) for name in names], dtype="<f2").tobytes()
-
-
-def _unpacked(names: tuple[str, ...], packed: bytes | None) -> dict[str, float]:
-    probabilities = _floats(packed or b"").astype(float)
-    order = np.argsort(-probabilities, kind="stable")
-    return {names[i]: float(probabilities[i]) for i in order}
-
-
-def _floats(packed: Any) -> NDArray[np.float16]:
-    values = np.frombuffer(packed, dtype="<f2").astype(np.float16, copy=False)
-    if not np.isfinite(values).all():
-        raise ValueError("some values are not finite numbers")
-    return values

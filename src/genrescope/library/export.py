@@ -17,7 +17,7 @@ import numpy as np
 
 from genrescope import __version__, audio
 from genrescope.audio.formats import may_be_audio
-from genrescope.classifier import Prediction
+from genrescope.classifier import OTHER, Prediction
 from genrescope.database import to_integer
 from genrescope.datasets import gtzan
 from genrescope.errors import InputError, one_line
@@ -41,6 +41,8 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"/\\|?*]+')
 
 _NO_GENRE = "there is no genre, as the file could not be read"
 _OTHER = "none of the model's genres"
+_UNSURE = "unsure"
+_ELSEWHERE = "on another drive than the playlists"
 _NO_LINE = "control characters, or bytes that are not text, are in the path"
 
 
@@ -51,9 +53,9 @@ class Written:
     Attributes
     ----------
     counts
-        Number of tracks by playlist (its genre); for JAMS, of ``tracks``.
+        Number of tracks by playlist (its genre, or ``other``); otherwise of ``tracks``.
     left_out
-        For each reason, how many tracks the format cannot hold, and the first one.
+        For each reason, how many tracks were left out, and the first one.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -63,6 +65,31 @@ class Written:
         """Count a track that is left out."""
         count, first = self.left_out.get(reason, (0, path))
         self.left_out[reason] = (count + 1, first)
+
+
+def confident(
+    tracks: Iterable[CatalogueTrack], minimum: float, done: Written
+) -> Iterator[CatalogueTrack]:
+    """Give the tracks whose genre is at least so probable; count the others as left out.
+
+    Parameters
+    ----------
+    tracks
+        Of the catalogue.
+    minimum
+        In [0, 1]; 0 keeps all, those too that have no genre.
+    done
+        Where the others are counted.
+    """
+    for known in tracks:
+        found = known.prediction
+        if not minimum or (found and (found.genre_confidence or 0.0) >= minimum):
+            yield known
+        elif found is None:
+            done.leave_out(_NO_GENRE, known.path)
+        else:
+            low = f"confidence below {minimum:g}"
+            done.leave_out(_OTHER if found.other else low, known.path)
 
 
 def to_row(known: CatalogueTrack) -> dict[str, Any]:
@@ -96,25 +123,25 @@ def to_row(known: CatalogueTrack) -> dict[str, Any]:
 
 
 def write_csv(tracks: Iterable[CatalogueTrack], out: IO[str]) -> int:
-    """Write ``path, genre, confidence, unsure, tags, warnings, error``; return the row count.
+    """Write ``path, genre, confidence, unsure, other, tags, warnings, error``; count the rows.
 
     The genre is the word ``other`` for a file that is none of the model's; the confidence is then
     empty.
     """
     writer = CsvWriter(out)
-    writer.row("path", "genre", "confidence", "unsure", "tags", "warnings", "error")
+    writer.row("path", "genre", "confidence", "unsure", "other", "tags", "warnings", "error")
     count = 0
     for known in tracks:
         found = known.prediction
         if found is None:
-            writer.row(known.path, None, None, None, None, None, known.error)
+            writer.row(known.path, *[None] * 6, known.error)
         else:
             tags = "; ".join(list(found.tags)[:_TAGS])
             share = found.genre_confidence
             sure = None if share is None else round(Decimal(share), 4)
-            unsure = str(found.unsure).lower()
+            kind = str(found.unsure).lower(), str(found.other).lower()
             warnings = "; ".join(found.warnings) or None
-            writer.row(known.path, found.label, sure, unsure, tags, warnings, None)
+            writer.row(known.path, found.label, sure, *kind, tags, warnings, None)
         count += 1
     return count
 
@@ -168,17 +195,29 @@ def write_parquet(tracks: Iterable[CatalogueTrack], path: Path) -> int:
     return count
 
 
-def write_playlists(tracks: Iterable[CatalogueTrack], folder: Path) -> Written:
+def write_playlists(
+    tracks: Iterable[CatalogueTrack],
+    folder: Path,
+    *,
+    include_unsure: bool = False,
+    include_other: bool = False,
+    relative: bool = False,
+) -> Written:
     """Write a playlist (M3U8) for each genre.
 
     Parameters
     ----------
     tracks
-        Those without a prediction are left out, those that are none of the model's genres, and
-        those whose path is not one line of text.
+        Those without a prediction are left out, and those whose path is not one line of text.
     folder
         Created if need be. Playlists are named after genres and replace files of the same name.
         Genres whose names would give the same file name, on any system, get different ones.
+    include_unsure
+        Whether unsure tracks are in the playlist of their most probable genre.
+    include_other
+        Whether tracks that are none of the model's genres are in a playlist ``other``.
+    relative
+        Whether paths are relative to the folder, with ``/`` between their parts.
 
     Returns
     -------
@@ -187,28 +226,45 @@ def write_playlists(tracks: Iterable[CatalogueTrack], folder: Path) -> Written:
     """
     done = Written()
     _make(folder)
+    base = folder.resolve() if relative else None
     with ExitStack() as open_files:
         lists: dict[str, IO[str]] = {}
         taken: set[str] = set()
         for known in tracks:
-            if known.prediction is None:
+            found = known.prediction
+            line = _line(known.path, base)
+            if found is None:
                 done.leave_out(_NO_GENRE, known.path)
-                continue
-            if (genre := known.prediction.genre) is None:
-                done.leave_out(_OTHER, known.path)
-                continue
-            if not is_plain_line(str(known.path)):
+            elif found.other and not include_other:
+                done.leave_out(f"{_OTHER}; see --include-other", known.path)
+            elif found.unsure and not include_unsure:
+                done.leave_out(f"{_UNSURE}; see --include-unsure", known.path)
+            elif line is None:
+                done.leave_out(_ELSEWHERE, known.path)
+            elif not is_plain_line(line):
                 done.leave_out(_NO_LINE, known.path)
-                continue
-            if genre not in lists:
-                name = _playlist_name(genre, taken)
-                playlist = write_text(folder / f"{name}.m3u8", is_audio=may_be_audio)
-                lists[genre] = open_files.enter_context(playlist)
-                lists[genre].write(f"#EXTM3U\n#PLAYLIST:{one_line(genre)}\n")
-            lists[genre].write(f"{known.path}\n")
-            done.counts[genre] = done.counts.get(genre, 0) + 1
+            else:
+                genre = OTHER if found.other else found.best
+                if genre not in lists:
+                    name = _playlist_name(genre, taken)
+                    playlist = write_text(folder / f"{name}.m3u8", is_audio=may_be_audio)
+                    lists[genre] = open_files.enter_context(playlist)
+                    lists[genre].write(f"#EXTM3U\n#PLAYLIST:{one_line(genre)}\n")
+                lists[genre].write(f"{line}\n")
+                done.counts[genre] = done.counts.get(genre, 0) + 1
     done.counts = dict(sorted(done.counts.items()))
     return done
+
+
+def _line(path: Path, base: Path | None) -> str | None:
+    # A track's line in a playlist; None if no relative path leads to it.
+    if base is None:
+        return str(path)
+    try:
+        line = Path(os.path.relpath(path, base)).as_posix()
+    except ValueError:  # Windows: on another drive
+        return None
+    return f"./{line}" if line.startswith("#") else line  # else it would be a comment
 
 
 def _playlist_name(genre: str, taken: set[str]) -> str:

@@ -121,6 +121,7 @@ def survey(
             progress(files)
     if recursive:
         changes += Changes(gone=catalogue.end_walk(str(library), number))
+        catalogue.register(str(library))
     catalogue.commit()
     return LibrarySurvey(files, changes, tuple(unreadable), tuple(passed_over))
 
@@ -242,6 +243,7 @@ def survey_changes(catalogue: Catalogue, library: Path, changed: Iterable[Path])
         for found in walk(folder, recursive=recursive):
             if found.fault is None:
                 changes += catalogue.see(found.path, map(_entry, found.files), number)
+    catalogue.register(str(library))
     catalogue.commit()
     return changes
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrescope import load
 from genrescope.backbones.backbone import make_backbone_config, open_backbone
 from genrescope.classifier import Classifier, GenreLabel
 from genrescope.errors import GenrescopeError, InputError, install
@@ -300,7 +299,7 @@ class Library:
         places = _Places(self.folder, [track.path for track in self.tracks])
         vectors = self.vectors
         search = Graph(vectors).nearest if approximate else partial(nearest, vectors)
-        with WorkerPool(workers, load, self.classifier.folder) as pool:
+        with WorkerPool(workers, self.classifier.loader) as pool:
             query = partial(self._query, places, pool)
             for first in range(0, len(tracks), _QUERIES):
                 some = tracks[first : first + _QUERIES]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genrescope.onnx_export.graph import DOUBLE, FLOAT, OnnxGraph
+from genrescope.onnx_graph import DOUBLE, FLOAT, OnnxGraph
 from genrescope.representations import picture
 from genrescope.representations.block_level import (
     BANDS,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from genrescope.errors import GenrescopeError
-from genrescope.onnx_export.graph import OnnxGraph
+from genrescope.onnx_graph import OnnxGraph
 from genrescope.representations import Representation
 
 

@@ -13,7 +13,7 @@ from genrescope.backbones.musicnn import MIN_LIKELIHOOD, WEIGHTS, MusicnnConfig
 from genrescope.errors import GenrescopeError
 from genrescope.onnx_export import spectral
 from genrescope.onnx_export.columns import Columns, add_columns
-from genrescope.onnx_export.graph import OnnxGraph
+from genrescope.onnx_graph import OnnxGraph
 from genrescope.representations.embedding import Embedding
 
 NOTICE = (WEIGHTS / "LICENSE").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.onnx_export.columns import Columns, add_columns
-from genrescope.onnx_export.graph import FLOAT, OnnxGraph
+from genrescope.onnx_graph import FLOAT, OnnxGraph
 from genrescope.representations.members import Members
 
 

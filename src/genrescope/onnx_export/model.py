@@ -7,14 +7,14 @@ import json
 import onnx
 
 from genrescope import __version__
-from genrescope.classifier import ONNX, Classifier
-from genrescope.classifier.folder import REMEDY
+from genrescope.classifier import ONNX, OTHER, Classifier
+from genrescope.classifier.folder import LOGITS, REMEDY
 from genrescope.errors import InputError
 from genrescope.files import read_bounded
 from genrescope.inference import MAX_MODEL_BYTES
 from genrescope.onnx_export import embedding, members, picture  # noqa: F401  extend add_columns
 from genrescope.onnx_export.columns import add_columns
-from genrescope.onnx_export.graph import OnnxGraph
+from genrescope.onnx_graph import OnnxGraph
 
 
 def make_model(classifier: Classifier) -> tuple[onnx.ModelProto, dict[str, int]]:
@@ -31,9 +31,10 @@ def make_model(classifier: Classifier) -> tuple[onnx.ModelProto, dict[str, int]]
     head = classifier.folder / ONNX
     network = onnx.load_model_from_string(read_bounded(head, MAX_MODEL_BYTES, REMEDY))
     try:
-        logits = graph.call(network, {network.graph.input[0].name: found.values})["logits"]
+        given = graph.call(network, {network.graph.input[0].name: found.values})
     except ValueError as error:
         raise InputError(head, str(error), "Train the model again") from error
+    logits = given[LOGITS]
     config, genres = classifier.config, classifier.genres
     own = classifier.representation.embedding
     columns = slice(0, len(genres)) if own is None else own
@@ -58,4 +59,7 @@ def make_model(classifier: Classifier) -> tuple[onnx.ModelProto, dict[str, int]]
         "representation": json.dumps(classifier.representation.to_json()),
         "trained": json.dumps(config.trained),
     }
+    if OTHER in given and config.other_above is not None:
+        outputs[OTHER] = given[OTHER], (1,)
+        metadata["other_above"] = str(config.other_above)
     return graph.to_model("genrescope", outputs, metadata), graph.sampling_rates

@@ -14,8 +14,8 @@ from genrescope.backbones import log_mel
 from genrescope.onnx_export import block_level, second_order
 from genrescope.onnx_export.columns import Columns, add_columns, no_operators
 from genrescope.onnx_export.embedding import NOTICE, add_network, networks
-from genrescope.onnx_export.graph import DOUBLE, FLOAT, INT64, OnnxGraph
 from genrescope.onnx_export.spectral import levelled, mel_spectrogram
+from genrescope.onnx_graph import DOUBLE, FLOAT, INT64, OnnxGraph
 from genrescope.representations import picture
 from genrescope.representations.block_level import BlockLevel
 from genrescope.representations.picture_concat import PictureConcat

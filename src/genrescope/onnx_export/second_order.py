@@ -19,7 +19,7 @@ from genrescope.backbones.musicnn import map_scales
 from genrescope.onnx_export import spectral
 from genrescope.onnx_export.columns import Columns, add_columns
 from genrescope.onnx_export.embedding import NOTICE, add_network
-from genrescope.onnx_export.graph import DOUBLE, FLOAT, OnnxGraph
+from genrescope.onnx_graph import DOUBLE, FLOAT, OnnxGraph
 from genrescope.representations.second_order import MIN_EIGENVALUE, RIDGE, SecondOrder
 
 _ROOTS = 3

@@ -11,7 +11,7 @@ import numpy as np
 from genrescope.audio.spectral import hann, mel_filters
 from genrescope.audio.waveform import LEVEL_FRAME_S, LEVEL_RANGE, LEVEL_RMS
 from genrescope.backbones import log_mel
-from genrescope.onnx_export.graph import DOUBLE, FLOAT, OnnxGraph
+from genrescope.onnx_graph import DOUBLE, FLOAT, OnnxGraph
 
 
 def levelled(graph: OnnxGraph, waveform: str, sampling_rate: int) -> str:

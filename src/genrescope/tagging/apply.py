@@ -309,7 +309,10 @@ def _was_written(path: Path, change: Change) -> bool:
 
 def _check_present(entry: JournalEntry) -> None:
     if not entry.library.is_dir():
-        remedy = "Connect its drive or network share, then run `genrescope tag resume`"
+        remedy = (
+            "Connect its drive or network share, or run `genrescope library move` if it was moved; "
+            "then run `genrescope tag resume`"
+        )
         raise InputError(entry.library, "the library is missing", remedy)
 
 

@@ -17,8 +17,17 @@ from typing import Any
 
 import platformdirs
 
-from genrescope.database import Database, DatabaseKind, from_integer, text, texts, to_integer
+from genrescope.database import (
+    Database,
+    DatabaseKind,
+    from_integer,
+    stored,
+    text,
+    texts,
+    to_integer,
+)
 from genrescope.errors import one_line
+from genrescope.library.columns import under
 
 _PAGE = 64
 
@@ -122,15 +131,6 @@ class Change:
     reason: str | None
     mtime_ns: int | None
     patch: bytes | None
-
-
-def stored(path: Path | str) -> str | bytes:
-    """Return a path as it is stored in a column: text, or bytes if it is not UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return str(path)
 
 
 def _path(value: Any) -> Path:
@@ -295,6 +295,21 @@ class Journal(Database):
                 "WHERE plan = ? AND state = 'waiting'",
                 (plan,),
             )
+
+    def move(self, old: Path, new: Path) -> int:
+        """Put the plans of a library that was moved under its new path; give how many.
+
+        Those of libraries in it are included; those of libraries that contain it are not.
+        """
+        where, values = under(str(old), column="library")
+        with self._access(), self._connection:
+            rows = self._connection.execute(
+                f"SELECT id, library FROM plans WHERE {where}", values
+            ).fetchall()
+            with self._validated():
+                moved = [(stored(new / _path(path).relative_to(old)), n) for n, path in rows]
+            self._connection.executemany("UPDATE plans SET library = ? WHERE id = ?", moved)
+        return len(moved)
 
     def _counts(self, plan: int) -> dict[str, int]:
         with self._access():

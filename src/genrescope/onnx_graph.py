@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ class OnnxGraph:
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
-        self._inputs: dict[int, str] = {}
+        self._inputs: dict[str, tuple[int | str, ...]] = {}
+        self._waveforms: dict[int, str] = {}
         self._made: dict[tuple[Any, ...], list[str]] = {}
 
     def __getattr__(self, operator: str) -> Callable[..., str]:
@@ -56,19 +58,27 @@ class OnnxGraph:
             self._constants[key] = numpy_helper.from_array(array, name)
         return self._constants[key].name
 
+    def input(self, name: str, shape: tuple[int | str, ...]) -> str:
+        """Add an input, float32, with names for dimensions that vary; its name."""
+        self._inputs[name] = shape
+        return name
+
     def waveform(self, sampling_rate: int) -> str:
         """The input of audio at a sampling rate in Hz: float32 (1, samples), mono, in [-1, 1].
 
         The first that is asked for is called ``waveform``, one of another rate
         ``waveform_`` and the rate.
         """
-        name = f"waveform_{sampling_rate}" if self._inputs else "waveform"
-        return self._inputs.setdefault(sampling_rate, name)
+        if sampling_rate not in self._waveforms:
+            suffix = f"_{sampling_rate}" if self._waveforms else ""
+            name = self.input(f"waveform{suffix}", (1, f"samples{suffix}"))
+            self._waveforms[sampling_rate] = name
+        return self._waveforms[sampling_rate]
 
     @property
     def sampling_rates(self) -> dict[str, int]:
         """Of the inputs, by name, in Hz."""
-        return {name: sampling_rate for sampling_rate, name in self._inputs.items()}
+        return {name: sampling_rate for sampling_rate, name in self._waveforms.items()}
 
     def call(self, network: onnx.ModelProto, inputs: Mapping[str, str]) -> dict[str, str]:
         """Add a whole network, unless it is there already with the same inputs.
@@ -114,7 +124,7 @@ class OnnxGraph:
         self,
         name: str,
         outputs: Mapping[str, tuple[str, tuple[int | str, ...]]],
-        metadata: Mapping[str, str],
+        metadata: Mapping[str, str] = MappingProxyType({}),
     ) -> onnx.ModelProto:
         """Make the model, checked.
 
@@ -135,8 +145,8 @@ class OnnxGraph:
             [*self._nodes, *ends],
             name,
             [
-                helper.make_tensor_value_info(own, FLOAT, (1, own.replace("waveform", "samples")))
-                for own in self._inputs.values()
+                helper.make_tensor_value_info(own, FLOAT, shape)
+                for own, shape in self._inputs.items()
             ],
             [
                 helper.make_tensor_value_info(output, FLOAT, shape)
