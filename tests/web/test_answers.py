@@ -265,6 +265,30 @@ def test_the_page_begins_with_an_example_that_stays(ask: httpx.Client) -> None:
     assert ask.get(link).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        ",".join(["0-"] * 100),
+        ",".join(f"{i}-{i}" for i in range(4000)),
+        ",".join(f"-{i + 1}" for i in range(99)),
+        "0-" + "9" * 4000,
+        "5-1",
+        "-",
+        "",
+        "\u00b2-",
+    ],
+    ids=["overlapping", "many", "from the end", "large", "backwards", "none", "empty", "no digit"],
+)
+def test_ranges_cost_no_more_than_the_file(ask: httpx.Client, ranges: str) -> None:
+    link = ask.get("/api/page").json()["example"]["links"]["audio"]
+    whole = len(ask.get(link).content)
+    begin = time.monotonic()
+    part = ask.get(link, headers={b"range": f"bytes={ranges}".encode()})
+    assert part.status_code in {200, 206, 400, 416}
+    assert len(part.content) < 2 * whole
+    assert time.monotonic() - begin < 2
+
+
 def test_static_files_are_sent_once_and_compressed(ask: httpx.Client) -> None:
     page = ask.get("/", headers={"accept-encoding": "identity"})
     assert page.headers["content-type"] == "text/html; charset=utf-8"

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 import anyio
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -86,7 +87,11 @@ class Uploads:
             self._grow(mine, len(message.get("body", b"")))
             return message
 
-        async with Request(request.scope, counted).form(max_files=1, max_fields=10) as form:
+        try:
+            form = await Request(request.scope, counted).form(max_files=1, max_fields=10)
+        except FormParserError as error:  # newer versions of starlette do so themselves
+            raise HTTPException(400, str(error)) from error
+        try:
             sent = _file(form)
             folder = held.enter_context(TemporaryDirectory(dir=self._folder))
             path = Path(folder) / _name(sent.filename or "")
@@ -94,6 +99,8 @@ class Uploads:
                 while block := await sent.read(_BLOCK):
                     await file.write(block)
             return path
+        finally:
+            await form.close()
 
     def _grow(self, mine: _Reservation, size: int) -> None:
         mine.received += size
