@@ -87,9 +87,7 @@ def create_app(
         If the token is none that a request can hold, or others could change tags.
     """
     limits = limits or Limits()
-    if journal is not None and ((token is None and names is None) or framers):
-        text = "Tags may be changed from this machine alone, or with a token, and in no frame."
-        raise GenrescopeError(f"{text} Set GENRESCOPE_TOKEN, or leave out --host.")
+    _check_writing(journal, token, names, framers)
     if token is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", token):
         raise GenrescopeError("The token must be of ASCII characters, with no blank at an end.")
     service = Service(classifier or Classifier.default(), limits, library)
@@ -176,10 +174,11 @@ def serve(
     GenrescopeError
         If it cannot listen there, or as of ``create_app``.
     """
+    names = LOCAL_NAMES | {host} if is_local(host) else None
+    _check_writing(journal, token, names, framers)  # before anything can connect
     classifier = Classifier.from_pretrained(model, threads=1) if model else Classifier.default()
     listener = _listen(host, port)
     address = _address(listener, host, token)
-    names = LOCAL_NAMES | {host} if is_local(host) else None
     app = create_app(
         classifier,
         limits=limits,
@@ -221,6 +220,17 @@ def serve(
         log.addHandler(logging.StreamHandler())
     with listener:
         Server(config).run([listener])
+
+
+def _check_writing(
+    journal: Path | None,
+    token: str | None,
+    names: frozenset[str] | None,
+    framers: tuple[str, ...],
+) -> None:
+    if journal is not None and ((not token and names is None) or framers):
+        text = "Tags may be changed from this machine alone, or with a token, and in no frame."
+        raise GenrescopeError(f"{text} Set GENRESCOPE_TOKEN, or leave out --host.")
 
 
 def _listen(host: str, port: int) -> socket.socket:
