@@ -174,7 +174,8 @@ def renew(out: Path, kept: Path) -> None:
     for scope, protocols in SHOWN.items():
         made = table(names, lines, scope, protocols)
         head = re.escape(made.partition("\n")[0])
-        content = re.sub(rf"{head}\n(?:\|.*\n)+", lambda _, made=made: f"{made}\n", content)
+        (old_table,) = re.findall(rf"{head}\n(?:\|.*\n)+", content)
+        content = content.replace(old_table, f"{made}\n")
     page.write_text(content, encoding="utf-8")
     print(f"wrote {page}: {', '.join(sorted(again))}")
 
