@@ -42,6 +42,7 @@ FLOORS = {
     "report": 7,
     "tagging": 6,
     "serialize": 7,
+    "service": 7,
     "web": 8,
     "cli": 9,
     "__main__": 10,

@@ -26,9 +26,9 @@ from starlette.exceptions import HTTPException
 
 import genrescope
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.service.queue import FairQueue
 from genrescope.web.faults import fault_of
 from genrescope.web.jobs import ServerJob, ServerJobs
-from genrescope.web.queue import FairQueue
 from web_server import Server, children
 
 pytestmark = pytest.mark.xdist_group("web-answers")

@@ -18,9 +18,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 import genrescope
+from genrescope.service.queue import FairQueue, FullError
 from genrescope.web.clients import client_of
 from genrescope.web.middleware import RequestGuard
-from genrescope.web.queue import FairQueue, FullError
 from genrescope.web.temporary_folder import ServerFolder
 from web_server import Server, running
 

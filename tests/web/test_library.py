@@ -23,12 +23,12 @@ import commands
 import reviewed_library
 from genrescope.errors import GenrescopeError
 from genrescope.library.catalogue import Catalogue
+from genrescope.service.service import Limits
 from genrescope.tagging import review as reviewing
 from genrescope.tagging.formats import read_genres
 from genrescope.tagging.plan import open_plan
 from genrescope.web.app import create_app, serve
 from genrescope.web.middleware import LOCAL_NAMES
-from genrescope.web.service import Limits
 
 pytestmark = pytest.mark.xdist_group("web-library")
 HOME = "http://127.0.0.1:7860"

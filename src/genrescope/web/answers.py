@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 
 from genrescope import SAMPLES, sample
 from genrescope.representations.embedding import Embedding
-from genrescope.web.analysis import AnalysisOptions
+from genrescope.service.analysis import AnalysisOptions
+from genrescope.service.service import Service
 from genrescope.web.clients import client_of
 from genrescope.web.jobs import ServerJob, ServerJobs
 from genrescope.web.results import JSON, write_answer
-from genrescope.web.service import Service
 from genrescope.web.upload import Uploads
 
 _EXPLAINED_S = 60  # of models with windows: an explanation of more takes too long for a page

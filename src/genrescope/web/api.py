@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import __version__
-from genrescope.web.analysis import AnalysisOptions, UploadAnalysis
+from genrescope.service.analysis import AnalysisOptions, UploadAnalysis
+from genrescope.service.service import Service
 from genrescope.web.clients import client_of
 from genrescope.web.results import result_values, track_values
-from genrescope.web.service import Service
 from genrescope.web.upload import Uploads
 
 _GENRE = "Null where it is none of the model's genres."

@@ -23,6 +23,7 @@ from genrescope import __version__, system
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
 from genrescope.library.similar import Library
+from genrescope.service.service import Limits, Service
 from genrescope.web import api
 from genrescope.web.answers import AnswerMaker
 from genrescope.web.faults import add_error_handlers
@@ -31,7 +32,6 @@ from genrescope.web.library import library_routes
 from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
 from genrescope.web.page import WebPage
 from genrescope.web.review import review_routes
-from genrescope.web.service import Limits, Service
 from genrescope.web.temporary_folder import ServerFolder
 from genrescope.web.upload import Uploads
 

@@ -12,10 +12,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from genrescope.errors import GenrescopeError, InputError
+from genrescope.service.analysis import TooLongError
+from genrescope.service.queue import FullError
+from genrescope.service.service import TooSlowError
 from genrescope.tagging.review import AppliedError, NotFoundError
-from genrescope.web.analysis import TooLongError
-from genrescope.web.queue import FullError
-from genrescope.web.service import TooSlowError
 
 _WORDS = {
     # Status: what is wrong, what to do.

@@ -16,9 +16,9 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from genrescope.service.queue import FairQueue
 from genrescope.web.clients import log_fault
 from genrescope.web.faults import fault_of
-from genrescope.web.queue import FairQueue
 
 _SWEEP_S = 30.0
 _LEAST = 16_384  # bytes that each counts as, for what is kept of it in memory

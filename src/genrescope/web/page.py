@@ -17,10 +17,10 @@ from starlette.exceptions import HTTPException
 
 from genrescope import SAMPLES, __version__, sample
 from genrescope.errors import InputError
+from genrescope.service.service import Service
 from genrescope.web.answers import AnswerMaker
 from genrescope.web.jobs import ServerJob
 from genrescope.web.results import calibration
-from genrescope.web.service import Service
 
 _TITLES = {"lament": "Slow quartet", "pulse": "Machine beat", "shuffle": "Swinging band"}
 _FILES = 20  # that the page sends at once

@@ -24,9 +24,9 @@ from genrescope.serialize import (
     result_row,
     sentence,
 )
+from genrescope.service.analysis import PICTURE, RATE, SOUND, UploadAnalysis, names_of
+from genrescope.service.service import Service
 from genrescope.tagging.formats import TrackNames
-from genrescope.web.analysis import PICTURE, RATE, SOUND, UploadAnalysis, names_of
-from genrescope.web.service import Service
 
 JSON, CSV = "answer.json", "answer.csv"
 """Names of an answer's files, beside its picture and sound."""

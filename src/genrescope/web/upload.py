@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
+from genrescope.service.queue import FullError
 from genrescope.system import is_device_name
 from genrescope.web.clients import client_of
-from genrescope.web.queue import FullError
 
 _BLOCK = 2**20
 _LONGEST = 200  # bytes of a name; file systems take 255

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrescope.web.queue import FairQueue, FullError
+from genrescope.service.queue import FairQueue, FullError
 
 
 async def settle() -> None:

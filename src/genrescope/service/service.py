@@ -1,4 +1,4 @@
-"""Classification of uploads, in turn and within limits; used by the page and the API."""
+"""A classifier that serves many clients, in turn and within limits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from genrescope.classifier import Classifier
 from genrescope.errors import InputError
 from genrescope.library.similar import Library, Neighbour
-from genrescope.web.analysis import AnalysisOptions, UploadAnalysis, analyse
-from genrescope.web.queue import FairQueue
+from genrescope.service.analysis import AnalysisOptions, UploadAnalysis, analyse
+from genrescope.service.queue import FairQueue
 from genrescope.workers import CrashedError, WorkerProcess
 
 _END_S = 0.5  # for work that nobody wants any more

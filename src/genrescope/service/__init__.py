@@ -1,0 +1,1 @@
+"""Classification for many clients: a fair queue, worker processes, limits; without HTTP."""
