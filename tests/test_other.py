@@ -33,7 +33,7 @@ from genrescope.service.analysis import AnalysisOptions, analyse
 from genrescope.service.service import Limits, Service
 from genrescope.tagging.policy import Existing, Policy, choose
 from genrescope.taxonomy import load_taxonomy
-from genrescope.web.results import write_answer
+from genrescope.web.answers import write_answer
 from web_server import running
 
 torch = pytest.importorskip("torch", reason="models are exported with genrescope[train]")

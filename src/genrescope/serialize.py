@@ -11,7 +11,7 @@ import numpy as np
 
 from genrescope.classifier import GenreLabel, Prediction, Timeline
 from genrescope.classifier.batch import FileResult
-from genrescope.library.similar import Similar
+from genrescope.library.similar import Neighbour, Similar
 
 CSV_COLUMNS = ("path", "genre", "confidence", "unsure", "warnings")
 """Of the table of results."""
@@ -97,15 +97,17 @@ def similar_row(similar: Similar) -> dict[str, Any]:
         "track": str(similar.path),
         **genre_values(similar),
         "confidence": round(similar.confidence, 6),
-        "similar": [
-            {
-                "path": str(near.path),
-                "similarity": round(near.similarity, 6),
-                **genre_values(near),
-                "confidence": round(near.confidence, 6),
-            }
-            for near in similar.neighbours
-        ],
+        "similar": [neighbour_values(near, str(near.path)) for near in similar.neighbours],
+    }
+
+
+def neighbour_values(near: Neighbour, path: str) -> dict[str, Any]:
+    """Return a similar track as JSON values, under a path as it is to be shown."""
+    return {
+        "path": path,
+        "similarity": round(max(-1.0, min(1.0, near.similarity)), 6),
+        **genre_values(near),
+        "confidence": round(near.confidence, 6),
     }
 
 

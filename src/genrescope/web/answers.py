@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import anyio
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
 from genrescope import SAMPLES, sample
+from genrescope.io import CsvWriter
 from genrescope.representations.embedding import Embedding
-from genrescope.service.analysis import AnalysisOptions
+from genrescope.serialize import CSV_COLUMNS, csv_cells
+from genrescope.service.analysis import PICTURE, SOUND, AnalysisOptions, UploadAnalysis
+from genrescope.service.answer import answer_values, named_track_values
 from genrescope.service.service import Service
 from genrescope.web.clients import client_of
-from genrescope.web.jobs import ServerJob, ServerJobs
-from genrescope.web.results import JSON, write_answer
+from genrescope.web.jobs import RESULT, ServerJob, ServerJobs
 from genrescope.web.upload import Uploads
 
 _EXPLAINED_S = 60  # of models with windows: an explanation of more takes too long for a page
-_LONGEST_WAIT_S = 30
-_NO_STORE = {"cache-control": "no-store"}
+_ADDRESS = "/api/answers"
+_CSV = "answer.csv"
 _File = Literal["spectrogram.png", "audio.mp3", "answer.json", "answer.csv"]
 
 
@@ -40,7 +43,7 @@ class AnswerMaker:
     """
 
     def __init__(self, service: Service, jobs: ServerJobs) -> None:
-        self._service, self._jobs = service, jobs
+        self._service, self.jobs = service, jobs
         embedder = service.classifier.representation.embedder
         self._explain_s = _EXPLAINED_S if isinstance(embedder, Embedding) else 0
 
@@ -49,24 +52,13 @@ class AnswerMaker:
     ) -> ServerJob:
         """Begin an answer; see ``ServerJobs.begin``."""
         work = partial(self._answer, path)
-        return self._jobs.begin(path.name, client, work, held=held, stays=stays)
-
-    async def state(self, job: ServerJob, since: int = 0, wait_s: float = 0.0) -> dict[str, Any]:
-        """Give an answer's state, with the answer once it is done; see ``ServerJobs.follow``."""
-        state = await self._jobs.follow(job, since, wait_s)
-        answer = None
-        if state["state"] == "done":
-            try:
-                answer = json.loads(await anyio.Path(job.folder / JSON).read_bytes())
-            except FileNotFoundError:  # forgotten just now
-                raise HTTPException(404, "The answer is no longer kept.") from None
-        return {**state, "answer": answer}
+        return self.jobs.begin(path.name, client, work, held=held, stays=stays)
 
     def make_router(self, uploads: Uploads) -> APIRouter:
         """Make the routes of answers."""
-        router, jobs = APIRouter(include_in_schema=False), self._jobs
+        router, jobs = APIRouter(prefix=_ADDRESS, include_in_schema=False), self.jobs
 
-        @router.post("/api/answers")
+        @router.post("")
         async def begin(
             request: Request,
             name: Annotated[str | None, Query(alias="sample", description="Of a sample.")] = None,
@@ -81,29 +73,19 @@ class AnswerMaker:
                 else:
                     path = await uploads.receive(request, held)
                 job = self.begin(path, client, held=held)
-            where = {"location": f"/api/answers/{job.id}", **_NO_STORE}
-            return JSONResponse(await self.state(job), 202, where)
+            return await jobs.show_begun(job, _ADDRESS)
 
-        @router.get("/api/answers/{id}")
-        async def follow(
-            id: str,  # noqa: A002  the address's own word
-            wait: Annotated[
-                float, Query(ge=0, le=_LONGEST_WAIT_S, description="Seconds to wait for a change.")
-            ] = 0,
-            since: Annotated[int, Query(ge=0, description="The version that is known.")] = 0,
-        ) -> Response:
-            state = await self.state(jobs.find(id), since, wait)
-            return JSONResponse(state, headers=_NO_STORE)
+        router.add_api_route("/{id}", jobs.show)
 
-        @router.delete("/api/answers/{id}")
-        async def forget(id: str) -> Response:  # noqa: A002
+        @router.delete("/{id}")
+        async def forget(id: str) -> Response:  # noqa: A002  the address's own word
             job = jobs.find(id)
             if job.stays:
                 raise HTTPException(403, "The example stays.")
             await jobs.forget(job)
             return Response(status_code=204)
 
-        @router.get("/api/answers/{id}/{file}")
+        @router.get("/{id}/{file}")
         async def get_file(id: str, file: _File) -> Response:  # noqa: A002
             job = jobs.find(id)
             path = job.folder / file
@@ -125,8 +107,55 @@ class AnswerMaker:
             job.client,
             AnalysisOptions(timeline=True, show=job.folder, explain_s=self._explain_s),
             name=job.id,
-            began=partial(self._jobs.started, job),
+            began=partial(self.jobs.started, job),
         )
         await anyio.to_thread.run_sync(
             write_answer, self._service, analysis, job.name, job.id, job.folder
         )
+
+
+def write_answer(service: Service, analysis: UploadAnalysis, name: str, job: str, to: Path) -> None:
+    """Write the page's answer to an analysis, as JSON and as CSV.
+
+    Parameters
+    ----------
+    service
+        Which has the model and the library.
+    analysis
+        With a timeline.
+    name
+        Of the file.
+    job
+        Id of the job, which is part of the links.
+    to
+        Folder with the picture and the sound.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    folder = service.library.folder if service.library else Path()
+    place = f"{_ADDRESS}/{job}"
+    content = {
+        **answer_values(analysis, name, service.classifier.config.trained),
+        "similar": [
+            {
+                **named_track_values(track, folder),
+                "audio": f"/api/library/tracks/{track.row}/audio",
+            }
+            for track in service.near(analysis)
+        ],
+        "links": {
+            "spectrogram": f"{place}/{PICTURE}" if (to / PICTURE).exists() else None,
+            "audio": f"{place}/{SOUND}",
+            "json": f"{place}/{RESULT}",
+            "csv": f"{place}/{_CSV}",
+        },
+    }
+    (to / RESULT).write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    table = io.StringIO()
+    lines = CsvWriter(table)
+    lines.row(*CSV_COLUMNS)
+    lines.row(*csv_cells(name, analysis.prediction))
+    (to / _CSV).write_text(table.getvalue(), encoding="utf-8", newline="")

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import __version__
-from genrescope.service.analysis import AnalysisOptions, UploadAnalysis
+from genrescope.service.analysis import AnalysisOptions
+from genrescope.service.answer import result_values, track_values
 from genrescope.service.service import Service
 from genrescope.web.clients import client_of
-from genrescope.web.results import result_values, track_values
 from genrescope.web.upload import Uploads
 
 _GENRE = "Null where it is none of the model's genres."
@@ -115,38 +115,30 @@ class ErrorResponse(BaseModel):
     error: ErrorWords
 
 
+class UploadBody(BaseModel):
+    """The body of a request with a file."""
+
+    file: bytes = Field(description="Audio in any usual format.")
+
+
 _FAULTS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorResponse, "description": "The request is malformed."},
-    401: {"model": ErrorResponse, "description": "The token is missing or wrong."},
-    403: {"model": ErrorResponse, "description": "The request comes from a page of another site."},
-    408: {"model": ErrorResponse, "description": "The upload took too long."},
-    413: {"model": ErrorResponse, "description": "The file is too large or too long."},
-    422: {
-        "model": ErrorResponse,
-        "description": "The file cannot be decoded, or a parameter is invalid.",
-    },
-    503: {"model": ErrorResponse, "description": "Too many requests; try again later."},
-    504: {"model": ErrorResponse, "description": "Analysing the file took too long."},
-    507: {"model": ErrorResponse, "description": "The server has no disk space for the file."},
+    status: {"model": ErrorResponse, "description": text}
+    for status, text in {
+        400: "The request is malformed.",
+        401: "The token is missing or wrong.",
+        403: "The request comes from a page of another site.",
+        408: "The upload took too long.",
+        413: "The file is too large or too long.",
+        422: "The file cannot be decoded, or a parameter is invalid.",
+        503: "Too many requests; try again later.",
+        504: "Analysing the file took too long.",
+        507: "The server has no disk space for the file.",
+    }.items()
 }
 _BODY = {
     "requestBody": {
         "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "Audio in any usual format.",
-                        }
-                    },
-                }
-            }
-        },
+        "content": {"multipart/form-data": {"schema": UploadBody.model_json_schema()}},
     }
 }
 
@@ -178,7 +170,11 @@ def make_router(service: Service, uploads: Uploads) -> APIRouter:
             path = await uploads.receive(request, held)
             wanted = AnalysisOptions(timeline=timeline, explain_s=inf if explain else 0)
             analysis = await service.analyse(path, client, wanted)
-            return _classify_response(service, analysis, path.name, top_k, similar)
+            near = None
+            if (library := service.library) is not None:
+                tracks = service.near(analysis, similar)
+                near = [SimilarTrack(**track_values(track, library.folder)) for track in tracks]
+            return ClassifyResponse(**result_values(analysis, path.name, top_k), similar=near)
 
     @router.get("/api/version", summary="Version, model and limits", responses={401: _FAULTS[401]})
     async def version() -> Version:
@@ -196,13 +192,3 @@ def make_router(service: Service, uploads: Uploads) -> APIRouter:
         return Health(status="ok", inside=service.queue.inside, at_most=service.limits.inside)
 
     return router
-
-
-def _classify_response(
-    service: Service, analysis: UploadAnalysis, name: str, top_k: int, similar: int
-) -> ClassifyResponse:
-    near = None
-    if service.library is not None:
-        folder = service.library.folder
-        near = [SimilarTrack(**track_values(t, folder)) for t in service.near(analysis, similar)]
-    return ClassifyResponse(**result_values(analysis, name, top_k), similar=near)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import shutil
 import time
@@ -12,15 +13,22 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import anyio
+from fastapi import Query, Response
 from starlette.exceptions import HTTPException
 
+from genrescope.io import to_json
 from genrescope.service.queue import FairQueue
 from genrescope.web.clients import log_fault
 from genrescope.web.faults import fault_of
 
+RESULT = "answer.json"
+"""The file of a job's folder into which its work writes the result."""
+
 _SWEEP_S = 30.0
+_LONGEST_WAIT_S = 30
 _LEAST = 16_384  # bytes that each counts as, for what is kept of it in memory
 _DONE = frozenset({"done", "failed", "cancelled"})
 
@@ -165,7 +173,12 @@ class ServerJobs:
         -------
         state
             ``id``, ``name``, ``state``, ``version``, ``place`` in the queue (1 is next; None if it
-            does not wait), ``progress`` and ``error``.
+            does not wait), ``progress``, ``error``, and ``answer``, the result once it is done.
+
+        Raises
+        ------
+        HTTPException
+            404 if the result has just been deleted.
         """
         end = time.monotonic() + wait_s
         while True:
@@ -179,7 +192,31 @@ class ServerJobs:
             await self._queue.changes.wait(left)
         job.seen = time.monotonic()
         names = ("id", "name", "state", "version", "place", "progress", "error")
-        return {name: getattr(job, name) for name in names}
+        state = {name: getattr(job, name) for name in names}
+        answer = None
+        if job.state == "done":
+            try:
+                answer = json.loads(await anyio.Path(job.folder / RESULT).read_bytes())
+            except FileNotFoundError:
+                raise HTTPException(404, "The answer is no longer kept.") from None
+        return {**state, "answer": answer}
+
+    async def show(
+        self,
+        id: str,  # noqa: A002  the address's own word
+        wait: Annotated[
+            float, Query(ge=0, le=_LONGEST_WAIT_S, description="Seconds to wait for a change.")
+        ] = 0,
+        since: Annotated[int, Query(ge=0, description="The version that is known.")] = 0,
+    ) -> Response:
+        """Answer with the state of a job; a route."""
+        return _response(await self.follow(self.find(id), since, wait))
+
+    async def show_begun(self, job: ServerJob, address: str) -> Response:
+        """Answer with a job that has just begun, and is found below an address."""
+        response = _response(await self.follow(job))
+        response.status_code, response.headers["location"] = 202, f"{address}/{job.id}"
+        return response
 
     async def forget(self, job: ServerJob) -> None:
         """Cancel a job if it waits or runs, and delete what is kept of it."""
@@ -240,3 +277,9 @@ class ServerJobs:
     def _drop(self, job: ServerJob) -> None:
         self._jobs.pop(job.id, None)
         shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def _response(state: dict[str, Any]) -> Response:
+    # Names of files need not be text.
+    headers = {"cache-control": "no-store"}
+    return Response(to_json(state), headers=headers, media_type="application/json")

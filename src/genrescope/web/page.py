@@ -17,10 +17,10 @@ from starlette.exceptions import HTTPException
 
 from genrescope import SAMPLES, __version__, sample
 from genrescope.errors import InputError
+from genrescope.service.answer import calibration
 from genrescope.service.service import Service
 from genrescope.web.answers import AnswerMaker
 from genrescope.web.jobs import ServerJob
-from genrescope.web.results import calibration
 
 _TITLES = {"lament": "Slow quartet", "pulse": "Machine beat", "shuffle": "Swinging band"}
 _FILES = 20  # that the page sends at once
@@ -163,7 +163,7 @@ class WebPage:
             return None
         if (task := self._example.task) is not None:
             await asyncio.wait({task}, timeout=_EXAMPLE_S)
-        return (await self._answers.state(self._example))["answer"]
+        return (await self._answers.jobs.follow(self._example))["answer"]
 
 
 def _kind(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from starlette.exceptions import HTTPException
@@ -27,12 +27,11 @@ from genrescope.tagging.policy import AlbumVote, Policy
 from genrescope.tagging.review import Progress, Review
 from genrescope.taxonomy import load_taxonomy
 from genrescope.web.clients import client_of
-from genrescope.web.jobs import ServerJob, ServerJobs
+from genrescope.web.jobs import RESULT, ServerJob, ServerJobs
 from genrescope.web.library import check_header, json_response, read_json
 
-_WAIT_S = 20.0
 _REPORT_S = 0.1  # between two reports of progress
-_RESULT = "result.json"
+_JOBS = "/api/library/jobs"
 _OF_POLICY = {one.name for one in fields(Policy)}
 
 
@@ -97,21 +96,12 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
     lock = asyncio.Lock()
     router = APIRouter(prefix="/api/library", include_in_schema=False)
 
-    async def show(job: ServerJob, since: int = -1, wait_s: float = 0) -> Response:
-        state = await jobs.follow(job, since, wait_s)
-        done = state["state"] == "done"
-        answer = json.loads((job.folder / _RESULT).read_bytes()) if done else None
-        return json_response({**state, "answer": answer})
-
     async def begin(
         name: str, request: Request, work: _Work, held: ExitStack | None = None
     ) -> Response:
         run = partial(_run, jobs, lock, work)
         job = jobs.begin(name, client_of(request.scope), run, held=held)
-        answer = await show(job)
-        answer.status_code = 202
-        answer.headers["location"] = f"/api/library/jobs/{job.id}"
-        return answer
+        return await jobs.show_begun(job, _JOBS)
 
     @router.get("/plan")
     async def options() -> Response:
@@ -157,13 +147,7 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
         work = partial(review.apply, draft, rows, preserve_mtime=wanted.preserve_mtime)
         return await begin("apply", request, work, held)
 
-    @router.get("/jobs/{key}")
-    async def state(
-        key: str,
-        wait: Annotated[float, Query(ge=0, le=_WAIT_S)] = 0,
-        since: int = -1,
-    ) -> Response:
-        return await show(jobs.find(key), since, wait)
+    router.add_api_route("/jobs/{id}", jobs.show)
 
     @router.delete("/jobs/{key}", status_code=204)
     async def stop(key: str, request: Request) -> Response:
@@ -218,7 +202,7 @@ async def _run(jobs: ServerJobs, lock: asyncio.Lock, work: _Work, job: ServerJob
             with suppress(Exception):
                 await task
             raise
-        (job.folder / _RESULT).write_text(json.dumps(result), encoding="utf-8")
+        (job.folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
 
 
 def _options() -> dict[str, Any]:

@@ -1,9 +1,7 @@
-"""Analyses of uploads as responses of the API, and as the answers of the page."""
+"""What an answer shows, as JSON values and in words."""
 
 from __future__ import annotations
 
-import io
-import json
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,22 +12,11 @@ from genrescope.audio.render import picture_edges
 from genrescope.classifier import Timeline
 from genrescope.classifier.batch import FileResult
 from genrescope.errors import one_line
-from genrescope.io import CsvWriter, written
+from genrescope.io import written
 from genrescope.library.similar import Neighbour
-from genrescope.serialize import (
-    CSV_COLUMNS,
-    certainty,
-    csv_cells,
-    genre_values,
-    result_row,
-    sentence,
-)
-from genrescope.service.analysis import PICTURE, RATE, SOUND, UploadAnalysis, names_of
-from genrescope.service.service import Service
+from genrescope.serialize import certainty, neighbour_values, result_row, sentence
+from genrescope.service.analysis import RATE, UploadAnalysis, names_of
 from genrescope.tagging.formats import TrackNames
-
-JSON, CSV = "answer.json", "answer.csv"
-"""Names of an answer's files, beside its picture and sound."""
 
 _TAGS = 12  # of an answer
 _LONGEST = 300  # letters of a name
@@ -59,70 +46,37 @@ def result_values(analysis: UploadAnalysis, name: str, top_k: int) -> dict[str, 
     }
 
 
-def track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
-    """Return a similar track of the library in a folder as JSON values."""
-    return {
-        "path": written(track.path.relative_to(folder).as_posix()),
-        "similarity": max(-1.0, min(1.0, track.similarity)),
-        **genre_values(track),
-        "confidence": track.confidence,
-    }
-
-
-def write_answer(service: Service, analysis: UploadAnalysis, name: str, job: str, to: Path) -> None:
-    """Write the page's answer to an analysis, as JSON and as CSV.
+def answer_values(analysis: UploadAnalysis, name: str, trained: dict[str, Any]) -> dict[str, Any]:
+    """Return all that the page shows of an analysis with a timeline, but similar tracks.
 
     Parameters
     ----------
-    service
-        Which has the model and the library.
-    analysis
-        With a timeline.
-    name
-        Of the file.
-    job
-        Id of the job, which is part of the links.
-    to
-        Folder with the picture and the sound.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
+    analysis, name
+        As of ``result_values``.
+    trained
+        Of the model: how often its answers are right.
     """
     row = result_values(analysis, name, max(len(analysis.prediction.probabilities), _TAGS))
-    folder = service.library.folder if service.library else Path()
-    place = f"/api/answers/{job}"
     level = certainty(analysis.prediction)
-    content = {
+    return {
         **row,
         **_name_values(analysis.names),
         "tags": row["tags"][:_TAGS],
         "confidence_level": level,
-        "confidence_text": _reliability(service, level),
+        "confidence_text": _reliability(trained, level),
         "timeline": _probabilities(analysis.timeline),
         "spectrogram": {"bands_hz": [round(edge, 1) for edge in picture_edges(RATE)]},
-        "similar": [
-            {
-                **track_values(track, folder),
-                **_name_values(names_of(track.path)),
-                "audio": f"/api/library/tracks/{track.row}/audio",
-            }
-            for track in service.near(analysis)
-        ],
-        "links": {
-            "spectrogram": f"{place}/{PICTURE}" if (to / PICTURE).exists() else None,
-            "audio": f"{place}/{SOUND}",
-            "json": f"{place}/{JSON}",
-            "csv": f"{place}/{CSV}",
-        },
     }
-    (to / JSON).write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-    table = io.StringIO()
-    lines = CsvWriter(table)
-    lines.row(*CSV_COLUMNS)
-    lines.row(*csv_cells(name, analysis.prediction))
-    (to / CSV).write_text(table.getvalue(), encoding="utf-8", newline="")
+
+
+def track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
+    """Return a similar track of the library in a folder as JSON values."""
+    return neighbour_values(track, written(track.path.relative_to(folder).as_posix()))
+
+
+def named_track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
+    """Return ``track_values`` and the names in the track's tags."""
+    return track_values(track, folder) | _name_values(names_of(track.path))
 
 
 def calibration(trained: dict[str, Any]) -> str:
@@ -151,10 +105,10 @@ def _probabilities(timeline: Timeline | None) -> dict[str, Any]:
     }
 
 
-def _reliability(service: Service, level: str) -> str:
+def _reliability(trained: dict[str, Any], level: str) -> str:
     if level == "none":
         return "unlike the music of all its genres"
-    shares = service.classifier.config.trained.get("unsure")
+    shares = trained.get("unsure")
     known = shares if isinstance(shares, dict) else {}
     share = known.get("right_unsure" if level == "unsure" else "right_sure")
     return f"right in {10 * share:.0f} of 10 such cases" if isinstance(share, float) else ""
