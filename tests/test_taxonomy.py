@@ -53,7 +53,7 @@ def test_the_default_model_s_genres_are_known() -> None:
 
 
 def test_the_default_allows_every_genre() -> None:
-    assert DEFAULT.canonical("heavy metal") == "Metal"
+    assert DEFAULT.canonical("heavy-metal") == "Heavy Metal"
     assert DEFAULT.canonical("drum n bass") == "Drum & Bass"
     assert DEFAULT.canonical("death-metal") == "Death Metal"
     assert DEFAULT.canonical("Schlonk  wave") == "Schlonk  wave"

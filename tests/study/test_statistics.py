@@ -470,6 +470,15 @@ def test_a_model_that_is_mostly_wrong_is_mostly_unsure() -> None:
     assert found.unsure == 400
 
 
+@pytest.mark.parametrize(("wrong", "aim"), [(0.0, 0.9), (0.15, 0.8), (0.25, 0.7)])
+def test_wrong_labels_do_not_make_every_prediction_unsure(wrong: float, aim: float) -> None:
+    rng = np.random.default_rng(1)
+    confidence, right = outcomes(5000, 10, 0.5)
+    found = doubt(confidence * (1 - wrong), right & (rng.uniform(size=5000) >= wrong), 10)
+    assert found.right_sure == pytest.approx(aim, abs=0.02)
+    assert found.unsure < 4500
+
+
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=200))
 def test_at_most_a_twentieth_is_above_the_threshold_and_no_lower_score_would_do(
     scores: list[int],

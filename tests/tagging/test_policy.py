@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -133,6 +134,24 @@ def test_an_answer_that_contradicts_the_tags_of_the_album_is_to_be_reviewed() ->
     assert replaced.genres == ("Metal",)
 
 
+def test_the_album_of_a_genre_that_a_short_list_does_not_name_contradicts_nothing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.toml").write_text('whitelist = ["Jazz", "Rock"]')
+    mine = load_taxonomy(tmp_path / "mine.toml")
+    assert choose((), {"jazz": 0.9}, mine, Policy(), around=("Bebop",)).genres == ("Jazz",)
+    assert choose((), {"rock": 0.9}, mine, Policy(), around=("Bebop",)).proposed == ("Rock",)
+
+
+def test_the_reason_names_what_is_kept_and_what_is_sure_only_by_a_list(tmp_path: Path) -> None:
+    kept = choose(("Baroque", "Pop"), {"classical": 0.9}, DEFAULT, Policy(Existing.REPLACE))
+    assert kept.reason == "Classical 0.90; kept Baroque"
+    (tmp_path / "mine.toml").write_text('whitelist = ["Rock"]')
+    mine = load_taxonomy(tmp_path / "mine.toml")
+    low = choose((), {"rock": 0.48, "pop": 0.3, "jazz": 0.22}, mine, Policy())
+    assert low.reason == "low confidence: Rock 0.48, 1.00 of what is on your list"
+
+
 def test_replace_overwrites() -> None:
     policy = Policy(existing=Existing.REPLACE)
     assert genres(("Polka", "Pop"), SURE, policy) == ("Metal",)
@@ -148,6 +167,9 @@ def test_replace_overwrites() -> None:
         (("Baroque", "Pop"), {"classical": 0.9}, ("Baroque",)),
         (("Baroque", "Opera", "Pop"), {"classical": 0.9}, ("Baroque", "Opera")),
         (("Thrash Metal",), {"metal": 0.9}, None),
+        (("Heavy Metal",), {"metal": 0.9}, None),
+        (("Classical", "Romantic"), {"classical": 0.9}, None),
+        (("Classical", "Romantic", "Pop"), {"classical": 0.9}, ("Classical", "Romantic")),
         (("Baroque",), {"jazz": 0.7, "classical": 0.3}, ("Jazz", "Baroque")),
         (("Baroque", "Opera"), {"jazz": 0.7, "classical": 0.3}, ("Jazz",)),
         (("Baroque",), {"metal": 0.9}, ("Metal",)),
@@ -196,7 +218,7 @@ def test_a_whitelist_renormalises_over_what_is_on_it(broad: Taxonomy) -> None:
 
 def test_a_model_s_placeholder_is_not_written() -> None:
     chosen = choose((), {"misc": 0.9, "rock": 0.1}, DEFAULT, Policy())
-    assert (chosen.genres, chosen.reason) == (None, "misc is not on your list")
+    assert (chosen.genres, chosen.reason) == (None, "Misc is not on your list")
 
 
 def test_what_is_not_on_the_whitelist_is_not_taken_for_what_is(broad: Taxonomy) -> None:

@@ -26,7 +26,7 @@ from genrescope.library.catalogue import Catalogue
 from genrescope.service.service import Limits
 from genrescope.tagging import review as reviewing
 from genrescope.tagging.formats import read_genres
-from genrescope.tagging.plan import open_plan
+from genrescope.tagging.plan import make_plan, open_plan
 from genrescope.web.app import create_app, serve
 from genrescope.web.middleware import LOCAL_NAMES
 
@@ -273,6 +273,20 @@ def test_a_new_plan_knows_what_was_written(ask: TestClient) -> None:
     applied(ask, key, [{"n": row["n"]} for row in rows])
     _, again = planned(ask)
     assert again == []
+
+
+def test_what_was_written_is_no_evidence(ask: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, rows = planned(ask)
+    applied(ask, key, [{"n": row["n"]} for row in rows])
+    given = []
+
+    def spy(*arguments: Any, written: dict[str, tuple[str, ...]], **options: Any) -> Any:
+        given.append(written)
+        return make_plan(*arguments, written=written, **options)
+
+    monkeypatch.setattr(reviewing, "make_plan", spy)
+    planned(ask)
+    assert given == [{row["path"]: tuple(row["new"]) for row in rows}]
 
 
 def test_rows_that_are_left_alone_are_shown_when_asked_for(ask: TestClient) -> None:

@@ -106,6 +106,7 @@ def tag_plan(
     from genrescope.audio.formats import may_be_audio
     from genrescope.cli.progress import bar
     from genrescope.library.scan import open_library
+    from genrescope.tagging.journal import default_path, written_before
     from genrescope.tagging.plan import make_plan, write_plan
     from genrescope.tagging.policy import Policy
     from genrescope.taxonomy import load_taxonomy
@@ -140,7 +141,7 @@ def tag_plan(
                     break_hard_links=break_hard_links,
                     album=album,
                     from_tags=from_tags,
-                    written=_written(journal, folder),
+                    written=written_before(own_file(journal, default_path, "--journal"), folder),
                     on_read=lambda count: bars.update(task, completed=count),
                 )
             )
@@ -257,17 +258,6 @@ def _journal(path: Path | None, *, write: bool = True) -> Journal:
 
     place = own_file(path, default_path, "--journal")
     return Journal(place, write=write or not place.exists())
-
-
-def _written(path: Path | None, library: Path) -> dict[str, tuple[str, ...]]:
-    """Give what former plans have written, by the journal, if there is one."""
-    from genrescope.tagging.journal import Journal, default_path
-
-    place = own_file(path, default_path, "--journal")
-    if not place.exists():
-        return {}
-    with Journal(place, write=False) as changes:
-        return changes.written(library)
 
 
 def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> JournalEntry:

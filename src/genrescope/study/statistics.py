@@ -19,7 +19,8 @@ RESAMPLES = 2000
 
 _Z = 1.959963984540054  # 95 % of a normal distribution, in standard deviations
 _PRIOR = 10  # predictions
-_SURE = 0.9  # accuracy of the predictions that are not called unsure
+_SURE = (0.9, 0.8, 0.7)  # accuracy of the predictions that are not called unsure
+_LEAST = 0.1  # share of these, for an aim to be of use
 _MAX_CACHED = 5000  # tracks; draws of more would take too much memory
 
 
@@ -306,7 +307,9 @@ class Doubt:
 def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
     """Find the lowest confidence from which on at least nine in ten predictions are right.
 
-    Ten calibrated predictions, spread over all confidences, are added as a prior for few tracks.
+    Where that holds for less than a tenth of them, as with labels of which many are wrong, it is
+    eight, or else seven in ten. Ten calibrated predictions, spread over all confidences, are added
+    as a prior for few tracks.
 
     Parameters
     ----------
@@ -326,12 +329,18 @@ def doubt(confidence: ArrayLike, right: ArrayLike, genres: int) -> Doubt:
     often = np.cumsum(results[order]) / counts
     # Equal confidences are on one side.
     ends = np.append(ranked[1:] < ranked[:-1], True)
-    enough = np.flatnonzero((often >= _SURE) & ends)
-    below = 1.0
-    if len(enough):
+
+    def lowest(aim: float) -> float:
+        enough = np.flatnonzero((often >= aim) & ends)
+        if not len(enough):
+            return 1.0
         last = enough[-1]
         lower = ranked[last + 1] if last + 1 < len(ranked) else 0.0
-        below = round(float(ranked[last] + lower) / 2, 3)
+        return round(float(ranked[last] + lower) / 2, 3)
+
+    found = [lowest(aim) for aim in _SURE]
+    useful = (one for one in found if len(sure) and np.mean(sure >= one) >= _LEAST)
+    below = next(useful, found[0])
     unsure = sure < below
     shares = [float(outcome[part].mean()) if part.any() else None for part in (unsure, ~unsure)]
     return Doubt(below, len(sure), int(unsure.sum()), *shares)

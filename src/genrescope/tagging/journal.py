@@ -145,6 +145,22 @@ def default_path() -> Path:
     return platformdirs.user_data_path("genrescope") / "journal.db"
 
 
+def written_before(journal: Path, library: Path) -> dict[str, tuple[str, ...]]:
+    """Return the genres that plans have written, as of `Journal.written`; none without a journal.
+
+    Parameters
+    ----------
+    journal
+        Its file.
+    library
+        Absolute path.
+    """
+    if not journal.exists():
+        return {}
+    with Journal(journal, write=False) as changes:
+        return changes.written(library)
+
+
 class Journal(Database):
     """An open journal, locked: one process changes tags at a time.
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import cache
 
 from genrescope.errors import GenrescopeError
-
-if TYPE_CHECKING:
-    from genrescope.taxonomy import Taxonomy
+from genrescope.taxonomy import Taxonomy, load_taxonomy
 
 _TOLERANCE = 1e-6  # probabilities are float32: 0.4 + 0.3 may be below 0.7
 _HALF = 0.5  # more likely than everything else together
@@ -146,15 +144,19 @@ def choose(
     confidence = min(shares.get(first, 0.0), 1.0)
     listed = ", ".join(f"{genre} {share:.2f}" for genre, share in predicted.items())
     needed = max(unsure_below, min(policy.min_confidence, _HALF))
-    is_sure = _reaches(confidence, policy.min_confidence) and _reaches(mapped.get(first, 0), needed)
     best = max(probabilities, key=lambda genre: probabilities[genre], default="")
     cause = None
     if other:
         cause = f"none of the model's genres: closest is {best} {probabilities[best]:.2f}"
     elif taxonomy.canonical(best) is None or taxonomy.is_placeholder(best):
-        cause = f"{taxonomy.spelling(best)} is not on your list" if best else "no genre"
-    elif not is_sure:
+        name = taxonomy.spelling(best)
+        cause = f"{name[:1].upper()}{name[1:]} is not on your list" if best else "no genre"
+    elif not _reaches(confidence, policy.min_confidence):
         cause = f"low confidence: {first} {confidence:.2f}"
+    elif not _reaches(mapped.get(first, 0), needed):
+        cause = f"low confidence: {first} {mapped.get(first, 0):.2f}"
+        if confidence > mapped.get(first, 0) + _TOLERANCE:
+            cause += f", {confidence:.2f} of what is on your list"
 
     def review(tags: str) -> Choice:
         reason = f"review: sounds like {listed}, but {tags}"
@@ -174,7 +176,8 @@ def choose(
         genres = _replaced(old, predicted, taxonomy, policy)
     if genres == old:
         return Choice(None, confidence, "unchanged")
-    return Choice(genres, confidence, listed)
+    kept = [one for one in genres if policy.existing == Existing.REPLACE and one not in predicted]
+    return Choice(genres, confidence, f"{listed}; kept {', '.join(kept)}" if kept else listed)
 
 
 def _renormalised(shares: Mapping[str, float], total: float) -> dict[str, float]:
@@ -195,7 +198,14 @@ def _likely(shares: Mapping[str, float], policy: Policy) -> dict[str, float]:
 
 
 def _is_related(genre: str, other: str, taxonomy: Taxonomy) -> bool:
-    return taxonomy.is_within(genre, other) or taxonomy.is_within(other, genre)
+    # Also by the default's tree: a short list of a user's may not know that Bebop is Jazz.
+    known = (taxonomy, _default())
+    return any(one.is_within(genre, other) or one.is_within(other, genre) for one in known)
+
+
+@cache
+def _default() -> Taxonomy:
+    return load_taxonomy()
 
 
 def _contradicts(genre: str, old: Sequence[str], known: Iterable[str], taxonomy: Taxonomy) -> bool:
@@ -230,17 +240,14 @@ def _added(
 def _replaced(
     old: tuple[str, ...], predicted: Iterable[str], taxonomy: Taxonomy, policy: Policy
 ) -> tuple[str, ...]:
-    """Replace genres by the predicted ones, but for those that a predicted one contains."""
+    """Replace genres by the predicted ones, unless they say the same more finely."""
     genres: list[str] = []
     for genre in predicted:
         if any(taxonomy.is_within(one, genre) for one in genres):
             continue
-        finer = tuple(
-            one
-            for one in old
-            if taxonomy.is_within(one, genre) and taxonomy.key(one) != taxonomy.key(genre)
-        )
-        names = _kept(finer, taxonomy, policy) or (genre,)
+        within = tuple(one for one in old if taxonomy.is_within(one, genre))
+        is_finer = any(taxonomy.key(one) != taxonomy.key(genre) for one in within)
+        names = _kept(within, taxonomy, policy) if is_finer else (genre,)
         if not genres or len(genres) + len(names) <= policy.max_genres:
             genres += names
     return tuple(dict.fromkeys(genres))

@@ -20,7 +20,7 @@ from genrescope.library.catalogue import Catalogue
 from genrescope.library.scan import analyse, survey
 from genrescope.library.similar import Library
 from genrescope.tagging.apply import ApplyResult, apply_plan, register_plan, undo_plan
-from genrescope.tagging.journal import Journal, JournalEntry
+from genrescope.tagging.journal import Journal, JournalEntry, written_before
 from genrescope.tagging.plan import Step, describe_plan, make_plan, open_plan, write_plan
 from genrescope.tagging.policy import Policy
 from genrescope.taxonomy import load_taxonomy
@@ -96,6 +96,7 @@ class Review:
         root = str(self._root)
         with Catalogue(self._library.database) as catalogue:
             total = catalogue.counts(root)["analysed"]
+            options["written"] = written_before(self._journal, self._root)
             options["on_read"] = lambda count: progress(count, total)
             steps = list(make_plan(catalogue, self._root, load_taxonomy(), policy, **options))
             models = [model.name for model in catalogue.models(root)]
