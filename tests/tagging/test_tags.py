@@ -23,6 +23,7 @@ from genrescope.tagging.formats import (
     FORMATS,
     TrackNames,
     can_write,
+    is_genre,
     other_tags,
     read_genres,
     read_names,
@@ -734,3 +735,15 @@ def test_frames_are_shown_by_their_names(library: dict[str, Path], name: str, le
 )
 def test_names_are_read(library: dict[str, Path], name: str, names: TrackNames) -> None:
     assert read_names(library[name]) == names
+
+
+@pytest.mark.parametrize("name", ["Rock", "Müzik 音楽", "R&B", "क्‍ष", "\u05e8\u05d5\u05e7", "5"])
+def test_genres(name: str) -> None:
+    assert is_genre(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a;b", "a\nb", "\u202eevil", "a\u2028b", "\u200b", "\ufeff"]
+)
+def test_texts_that_are_no_genres(name: str) -> None:
+    assert not is_genre(name)

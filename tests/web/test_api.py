@@ -88,9 +88,10 @@ def test_it_explains_an_answer_if_asked(ask: httpx.Client) -> None:
 def test_the_same_clip_has_the_same_answer_whatever_its_name(ask: httpx.Client) -> None:
     path = genrescope.sample("pulse")
     names = ["../../etc/cron.d/x.mp3", r"C:\Music\x.mp3", "x", "ünïcödé 音楽.mp3", "<b>x</b>.mp3"]
+    names += ["a%22\u202egpj%0D.mp3"]
     answers = [post(ask, path, name).json() for name in names]
     files = [answer.pop("file") for answer in answers]
-    assert files == ["x.mp3", "x.mp3", "x", "ünïcödé 音楽.mp3", "b.mp3"]
+    assert files == ["x.mp3", "x.mp3", "x", "ünïcödé 音楽.mp3", "b.mp3", "agpj.mp3"]
     assert all(answer == answers[0] for answer in answers)
 
 

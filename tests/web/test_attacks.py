@@ -234,6 +234,17 @@ def chunked(body: bytes) -> bytes:
     return head.encode() + body + b"\r\n"
 
 
+def test_a_request_of_two_lengths_is_refused_and_nothing_after_it_read(server: Server) -> None:
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    both = chunked(b"x").replace(b"Transfer", b"Content-Length: 5\r\nTransfer", 1)
+    with connect(server) as line:
+        line.sendall(both + b"0\r\n\r\n" + hidden)
+        line.settimeout(5)
+        answer = b"".join(iter(lambda: line.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 @pytest.mark.parametrize(
     "begun",
     [

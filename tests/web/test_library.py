@@ -809,3 +809,44 @@ def test_without_a_library_there_is_nothing(tmp_path: Path) -> None:
         for path in ("", "/tracks", "/map", "/names", "/tracks/0/audio", "/plan", "/history"):
             assert ask.get(f"/api/library{path}").status_code == 404
         assert ask.get("/api/page").json()["library"] is None
+
+
+# Faults that an attack on the page once found.
+
+
+def test_a_job_of_one_kind_is_none_of_the_other(ask: TestClient) -> None:
+    page = ask.get("/api/page").json()
+    example = page["example"]["links"]["json"].split("/")[3]
+    assert ask.delete(f"/api/library/jobs/{example}", headers=OWN).status_code == 404
+    assert ask.get(f"/api/library/jobs/{example}").status_code == 404
+    assert ask.delete(f"/api/answers/{example}").status_code == 403
+    plan = ask.post("/api/library/plan", json=PLAN, headers=OWN)
+    change = plan.headers["location"].split("/")[-1]
+    assert ask.delete(f"/api/answers/{change}").status_code == 404
+    ended(ask, plan)
+    assert ask.get("/api/page").json()["example"] == page["example"]
+
+
+def test_more_rows_than_any_library_has_are_refused(reader: TestClient) -> None:
+    body = json.dumps({"tracks": [1] * 500_001}).encode()
+    headers = {**OWN, "content-type": "application/json"}
+    answer = reader.post("/api/library/playlist", content=body, headers=headers)
+    assert answer.status_code == 422
+    assert "500000" in answer.text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as files are of POSIX")
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_took_a_track_s_place_is_not_played(
+    ask: TestClient, shelf: tuple[Path, Path], tmp_path: Path, kind: str
+) -> None:
+    names = ask.get("/api/library/tracks").json()["path"]
+    number = next(i for i, name in enumerate(names) if name.endswith(".wav"))
+    place = f"/api/library/tracks/{number}/audio"
+    track = shelf[0] / names[number]
+    assert ask.get(f"{place}?convert=1").status_code == 200
+    outside = tmp_path / "outside.wav"
+    shutil.move(track, outside)
+    os.mkfifo(track) if kind == "pipe" else track.symlink_to(outside)
+    assert ask.get(place).status_code == 404
+    assert ask.get(f"{place}?convert=1").status_code == 404

@@ -29,7 +29,7 @@ class Mp3Converter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process = WorkerProcess(_prepare)
-        self._results: OrderedDict[Path, Path] = OrderedDict()
+        self._results: OrderedDict[tuple[Path, int, int, int], Path] = OrderedDict()
         self._count = 0
 
     def convert(self, path: Path) -> Path:
@@ -40,9 +40,11 @@ class Mp3Converter:
         InputError
             If it cannot be decoded, or takes more than two minutes. Names the file, not its folder.
         OSError
-            If there is no room for the result.
+            If the file is missing, or there is no room for the result.
         """
-        if path not in self._results:
+        stat = path.stat()
+        key = path, stat.st_size, stat.st_mtime_ns, stat.st_ino
+        if key not in self._results:
             self._count += 1
             result = self._folder / f"{self._count}.mp3"
             try:
@@ -55,11 +57,11 @@ class Mp3Converter:
                     cause, remedy = "it cannot be decoded", "Convert or replace it"
                     raise InputError(path.name, cause, remedy) from error
                 raise
-            self._results[path] = result
+            self._results[key] = result
             if len(self._results) > _KEPT:
                 self._results.popitem(last=False)[1].unlink(missing_ok=True)
-        self._results.move_to_end(path)
-        return self._results[path]
+        self._results.move_to_end(key)
+        return self._results[key]
 
     def close(self) -> None:
         """End the process."""

@@ -94,20 +94,22 @@ def create_app(
     kept = ServerFolder()
     keep_bytes = 1e6 * limits.keep_megabytes
     jobs = ServerJobs(service.queue, kept.path / "answers", limits.keep_s, keep_bytes)
+    changes = ServerJobs(service.queue, kept.path / "changes", limits.keep_s, keep_bytes)
     answers = AnswerMaker(service, jobs)
     room = max(4, limits.inside // 4) * limits.size
     uploads = Uploads(kept.path / "uploads", room, room // 4)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(jobs.sweep())
+        sweeping = [asyncio.create_task(kind.sweep()) for kind in (jobs, changes)]
         try:
             await anyio.to_thread.run_sync(service.start)
             page.begin_example()
             yield
         finally:
-            sweeping.cancel()
-            await jobs.close()
+            for task in sweeping:
+                task.cancel()
+            await asyncio.gather(jobs.close(), changes.close())
             await anyio.to_thread.run_sync(service.close)
             kept.close()
 
@@ -126,7 +128,7 @@ def create_app(
     if library is not None:
         app.include_router(library_routes(library, kept.path, is_local=names is not None))
         if journal is not None:
-            app.include_router(review_routes(library, kept.path, journal, jobs))
+            app.include_router(review_routes(library, kept.path, journal, changes))
     add_error_handlers(app)
     return RequestGuard(
         app,

@@ -143,6 +143,11 @@ class ServerJobs:
         job.progress = {"done": done, "total": total}
         self._set(job, job.state)
 
+    @property
+    def unfinished(self) -> int:
+        """The number of jobs that wait or run."""
+        return sum(not job.ended for job in self._jobs.values())
+
     def find(self, name: str) -> ServerJob:
         """Return a job by its id, which counts as a look at it.
 
@@ -219,7 +224,15 @@ class ServerJobs:
         return response
 
     async def forget(self, job: ServerJob) -> None:
-        """Cancel a job if it waits or runs, and delete what is kept of it."""
+        """Cancel a job if it waits or runs, and delete what is kept of it.
+
+        Raises
+        ------
+        HTTPException
+            403 if it is one that stays.
+        """
+        if job.stays:
+            raise HTTPException(403, "The example stays.")
         if (task := job.task) is not None:
             task.cancel()
             await asyncio.wait({task})

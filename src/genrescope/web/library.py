@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from starlette.exceptions import HTTPException
 from genrescope.audio.convert import Mp3Converter
 from genrescope.audio.formats import looks_like_audio
 from genrescope.errors import InputError, one_line
+from genrescope.files import check_regular
 from genrescope.io import to_json
 from genrescope.library.contents import columns, contents, playlist
 from genrescope.library.map import place
@@ -34,6 +36,9 @@ from genrescope.tagging.formats import TrackNames, read_names
 _Value = TypeVar("_Value")
 
 _BODY = 2**22  # bytes of a request
+MAX_ROWS = 500_000
+"""Tracks that a request may name."""
+
 _WAIT_S = 20.0
 _NAME_LENGTH = 100
 _NAMES = ("title", "artist", "album")
@@ -57,7 +62,7 @@ class PlaylistRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    tracks: list[int] = Field(min_length=1)
+    tracks: list[int] = Field(min_length=1, max_length=MAX_ROWS)
     name: str = Field(default="Playlist", min_length=1, max_length=_NAME_LENGTH)
     absolute: bool = Field(default=False, description="Whole paths, on this machine only.")
 
@@ -115,7 +120,8 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
             raise HTTPException(404, "There is no such track.")
         if wanted.absolute and not is_local:
             raise HTTPException(403, "Whole paths are given only on the server's own machine.")
-        text = playlist(library, wanted.name, wanted.tracks, absolute=wanted.absolute)
+        write = partial(playlist, library, wanted.name, wanted.tracks, absolute=wanted.absolute)
+        text = await to_thread.run_sync(write)
         name = quote(one_line(wanted.name))
         return Response(
             text,
@@ -158,7 +164,7 @@ async def read_json(request: Request, kind: TypeAdapter[_Value]) -> _Value:
         if len(body) > _BODY:
             raise HTTPException(413, f"More than {_BODY:,} bytes.")
     try:
-        return kind.validate_json(body)
+        return await to_thread.run_sync(kind.validate_json, body)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         text = "; ".join(
@@ -211,8 +217,8 @@ class _Shelf:
 
     async def sound(self, number: int, *, convert: bool) -> Response:
         path = self._root / self._library.tracks[number].path
-        kind = None if convert else await to_thread.run_sync(_played_kind, path)
-        if kind is not None:
+        kind = await to_thread.run_sync(_played_kind, self._root, path)
+        if kind is not None and not convert:
             return FileResponse(path, media_type=kind)
         async with self._converts:
             found = await to_thread.run_sync(self._converter.convert, path)
@@ -233,13 +239,19 @@ def _places(library: Library) -> dict[str, Any]:
     return {"x": places[:, 0].tolist(), "y": places[:, 1].tolist()}
 
 
-def _played_kind(path: Path) -> str | None:
+def _played_kind(root: Path, path: Path) -> str | None:
     # None if a browser may not play it: also where another file than audio has taken its place.
+    # A pipe that has taken its place is not opened, nor what a link now leads to outside.
     try:
+        check_regular(path)
+        if not path.resolve().is_relative_to(root):
+            raise HTTPException(404, "It is a link that leads out of the library.")
         with path.open("rb") as file:
             is_audio = looks_like_audio(file.read(16))
+    except InputError as error:
+        raise HTTPException(404, f"The track cannot be read: {error.cause}.") from None
     except OSError as error:
-        raise HTTPException(404, f"It cannot be read ({error.strerror}).") from None
+        raise HTTPException(404, f"The track cannot be read ({error.strerror}).") from None
     return _PLAYED.get(path.suffix.lower()) if is_audio else None
 
 

@@ -141,8 +141,8 @@ class RequestGuard:
         headers = Headers(scope=scope)
         if self._names is not None and _authority(headers.get("host", ""))[0] not in self._names:
             return _refuse(421, f"This server is named {' or '.join(sorted(self._names))}.")
-        if not _is_well_forwarded(headers):
-            return _refuse(400, "X-Forwarded-Host or X-Forwarded-Proto is malformed.")
+        if (cause := _malformed(headers)) is not None:
+            return _refuse(400, cause, {"connection": "close"})
         if self._is_foreign(scope, headers):
             return _refuse(403, "Requests from pages of other sites are not allowed.")
         if self._token is not None and scope["path"] not in _OPEN:
@@ -344,6 +344,15 @@ def _authority(text: str) -> tuple[str, int]:
     # Name or address, without brackets; port or 0. ("", 0) if it is malformed.
     found = _AUTHORITY.fullmatch(text.strip())
     return (found[1].strip("[]").lower(), int(found[2] or 0)) if found else ("", 0)
+
+
+def _malformed(headers: Headers) -> str | None:
+    if "transfer-encoding" in headers and "content-length" in headers:
+        # A server in front may go by the other of the two, and take the rest for a request.
+        return "A request has Content-Length or Transfer-Encoding, not both."
+    if not _is_well_forwarded(headers):
+        return "X-Forwarded-Host or X-Forwarded-Proto is malformed."
+    return None
 
 
 def _is_well_forwarded(headers: Headers) -> bool:

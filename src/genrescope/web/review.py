@@ -22,14 +22,16 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from starlette.exceptions import HTTPException
 
 from genrescope.library.similar import Library
+from genrescope.service.queue import FullError
 from genrescope.tagging.formats import is_genre
 from genrescope.tagging.policy import AlbumVote, Policy
 from genrescope.tagging.review import Progress, Review
 from genrescope.taxonomy import load_taxonomy
 from genrescope.web.clients import client_of
 from genrescope.web.jobs import RESULT, ServerJob, ServerJobs
-from genrescope.web.library import check_header, json_response, read_json
+from genrescope.web.library import MAX_ROWS, check_header, json_response, read_json
 
+_MAX_UNFINISHED = 8  # changes, which are made one after the other
 _REPORT_S = 0.1  # between two reports of progress
 _JOBS = "/api/library/jobs"
 _OF_POLICY = {one.name for one in fields(Policy)}
@@ -74,7 +76,7 @@ class ApplyRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    rows: list[ReviewedRow] = Field(min_length=1)
+    rows: list[ReviewedRow] = Field(min_length=1, max_length=MAX_ROWS)
     preserve_mtime: bool = False
 
 
@@ -99,6 +101,8 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
     async def begin(
         name: str, request: Request, work: _Work, held: ExitStack | None = None
     ) -> Response:
+        if jobs.unfinished >= _MAX_UNFINISHED:
+            raise FullError
         run = partial(_run, jobs, lock, work)
         job = jobs.begin(name, client_of(request.scope), run, held=held)
         return await jobs.show_begun(job, _JOBS)

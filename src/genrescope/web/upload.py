@@ -21,7 +21,11 @@ from genrescope.web.clients import client_of
 
 _BLOCK = 2**20
 _LONGEST = 200  # bytes of a name; file systems take 255
-_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
+# Also what turns the direction of text, so that another ending is shown than there is.
+_NOT_IN_NAMES = re.compile(
+    r'[\x00-\x1f\x7f<>:"|?*\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
+)
+_QUOTED = re.compile("%(?:22|0A|0D)")  # as browsers write these three
 
 
 @dataclass(eq=False)
@@ -121,7 +125,7 @@ def _file(form: FormData) -> UploadFile:
 
 def _name(sent: str) -> str:
     # Some programs send whole paths, of either kind.
-    name = PurePosixPath(_NOT_IN_NAMES.sub("", sent).replace("\\", "/")).name
+    name = PurePosixPath(_NOT_IN_NAMES.sub("", _QUOTED.sub("", sent)).replace("\\", "/")).name
     stem, ending = _cut(PurePosixPath(name).stem, _LONGEST), _cut(PurePosixPath(name).suffix, 12)
     return f"{stem}{ending}" if stem.strip(". ") and not is_device_name(stem) else f"clip{ending}"
 

@@ -19,7 +19,7 @@ from mutagen.id3 import ID3
 from mutagen.mp4 import MP4Tags
 
 from genrescope.audio.ranges import Container, kind_of
-from genrescope.errors import InputError
+from genrescope.errors import InputError, one_line
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 from genrescope.tagging.formats.tagless import TAGLESS
 
@@ -201,5 +201,9 @@ def _format(path: Path) -> Format:
 
 
 def is_genre(text: str) -> bool:
-    """Return whether a text can be written as a genre: not blank, no ";", no control character."""
-    return text.strip() != "" and ";" not in text and not {"Cc", "Cs"} & set(map(category, text))
+    """Return whether a text can be written as a genre: not blank, no ";", no control character.
+
+    Nor line separators, and signs that turn the direction of text.
+    """
+    is_visible = any(category(sign)[0] not in "CZ" for sign in text)
+    return is_visible and ";" not in text and one_line(text) == text
