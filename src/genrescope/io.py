@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _STEERING = "\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _UNWRITABLE = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f{_STEERING}]|\\\\(?=u[0-9a-f]{{4}})")
 _UNWRITABLE_JSON = re.compile(f"[{_STEERING}]")  # JSON itself escapes what is below
-_NO_LINE = re.compile("[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NO_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
 # What spreadsheets run: a formula's first sign (also in its wide, small and raised forms), after
 # any white space, quotes and invisible signs, which they ignore.

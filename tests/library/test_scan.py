@@ -287,7 +287,7 @@ def test_a_playlist_for_each_genre(run: Run, library: Path, tmp_path: Path) -> N
         (("scan", "LIBRARY", "--db", "OTHER"), "another program's database"),
         (("scan", "LIBRARY", "--db", "NEWER"), "a newer genrescope created it"),
         (("scan", "LIBRARY", "--db", "LIBRARY"), "Give"),
-        (("stats", "LIBRARY/a", "--db", "EMPTY"), "in the catalogue. Run"),
+        (("stats", "LIBRARY/a", "--db", "EMPTY"), "it has not been scanned yet. Run"),
     ],
 )
 def test_clear_words(
@@ -312,6 +312,29 @@ def test_clear_words(
     assert shown in " ".join(done.stderr.split()), done.stderr
     assert "Traceback" not in done.stderr
     assert places["OTHER"].read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["stats LIBRARY", "export LIBRARY --format csv", "tag plan LIBRARY", "learn LIBRARY --out OUT"],
+)
+def test_a_library_without_audio_is_not_taken_for_one_that_was_not_scanned(
+    run: Run, tmp_path: Path, words: str
+) -> None:
+    empty, other = tmp_path / "empty", tmp_path / "other"
+    empty.mkdir()
+    other.mkdir()
+    done = run("scan", empty)
+    assert done.returncode == 0
+    assert done.stdout == f"No audio files were found in {empty}.\n"
+    for folder, cause in (
+        (empty, "the last scan found no audio files in it. Add some"),
+        (other, "it has not been scanned yet. Run `genrescope scan` on it."),
+    ):
+        places = {"LIBRARY": str(folder), "OUT": str(tmp_path / "out")}
+        done = run(*(places.get(word, word) for word in words.split()))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{folder}: {cause}" in done.stderr
 
 
 def test_one_scan_at_a_time(run: Run, library: Path, tmp_path: Path) -> None:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genrescope.cli.console import ERR, OUT, note, require, say, say_json
-from genrescope.cli.library import DbOption, LibraryArgument, database_files, open_catalogue
+from genrescope.cli.library import (
+    DbOption,
+    LibraryArgument,
+    check_scanned,
+    database_files,
+    open_catalogue,
+)
 from genrescope.cli.options import QualityOption
 from genrescope.errors import InputError, one_line
 from genrescope.io import CsvWriter, check_folder, check_output, to_json, write_text
@@ -96,7 +102,7 @@ def learn(
     representation = learning.check_embedding(classifier)
     begun = time.monotonic()
     with open_catalogue(db) as catalogue:
-        total = catalogue.counts(str(folder))["analysed"]
+        total = check_scanned(catalogue, library)["analysed"]
         with bar("reading tags", total, ERR) as bars:
             task = bars.add_task("", total=total)
             tracks = learning.read_tracks(

@@ -25,7 +25,7 @@ from genrescope.cli.console import (
     say_json,
 )
 from genrescope.cli.options import QualityOption
-from genrescope.errors import GenrescopeError, one_line
+from genrescope.errors import GenrescopeError, InputError, one_line
 from genrescope.io import check_folder, check_output, picture_kind, write_picture
 from genrescope.quality import Quality
 
@@ -96,7 +96,7 @@ def scan(
             catalogue.retry(str(folder))
         found, counts, seconds = analyse_library(catalogue, classifier, folder, workers)
         note_passed_over(list(found.passed_over))
-        _print_scan(found, counts, seconds, as_json=as_json)
+        _print_scan(folder, found, counts, seconds, as_json=as_json)
         if keep_watching:
             note(f"Watching {folder}. Stop with Ctrl-C.")
             _follow(scanning.watch(catalogue, classifier, folder, workers))
@@ -127,10 +127,8 @@ def stats(
         picture_kind(plot)
         check_output(plot, "--plot", inputs=database_files(db), is_audio=may_be_audio)
     with open_catalogue(db) as catalogue:
+        check_scanned(catalogue, library)
         found = summarise(catalogue, library and library.resolve())
-    if not any(found.counts.values()):
-        where = f"no track of {library}" if library else "nothing"
-        raise GenrescopeError(f"There is {where} in the catalogue. Run `genrescope scan` first.")
     if plot is not None:
         write_picture(draw(found, str(library or "library")), plot)
         note(f"Drawn: {plot}")
@@ -212,6 +210,7 @@ def export(
     elif out is not None:
         check_output(out, inputs=database_files(db), is_audio=may_be_audio)
     with open_catalogue(db) as catalogue:
+        check_scanned(catalogue, library)
         filtered = Written()
         every = catalogue.tracks(str(library.resolve()) if library else None)
         tracks = confident(every, min_confidence, filtered)
@@ -233,6 +232,26 @@ def open_catalogue(db: Path | None) -> Catalogue:
     from genrescope.library.catalogue import Catalogue, default_path
 
     return Catalogue(own_file(db, default_path, "--db"))
+
+
+def check_scanned(catalogue: Catalogue, library: Path | None) -> dict[str, int]:
+    """Count the files of a library, or of the whole catalogue, as ``Catalogue.counts`` does.
+
+    Raises
+    ------
+    GenrescopeError
+        If there are none: the library has not been scanned, or holds no audio files.
+    """
+    folder = library and library.resolve()
+    counts = catalogue.counts(folder and str(folder))
+    if any(counts.values()):
+        return counts
+    if library is None or folder is None:
+        raise GenrescopeError("There is nothing in the catalogue. Run `genrescope scan` first.")
+    if any(folder.is_relative_to(known.path) for known in catalogue.libraries()):
+        cause = "the last scan found no audio files in it"
+        raise InputError(library, cause, "Add some and run `genrescope scan` on it again")
+    raise InputError(library, "it has not been scanned yet", "Run `genrescope scan` on it")
 
 
 def database_files(db: Path | None) -> list[Path]:
@@ -343,7 +362,7 @@ def _print_result(one: ScanResult) -> str:
 
 
 def _print_scan(
-    found: LibrarySurvey, counts: dict[str, int], seconds: float, *, as_json: bool
+    folder: Path, found: LibrarySurvey, counts: dict[str, int], seconds: float, *, as_json: bool
 ) -> None:
     changes = found.changes
     rate = sum(counts.values()) / seconds if seconds > 0 else 0.0
@@ -358,6 +377,10 @@ def _print_scan(
             "tracks_per_s": round(rate, 2),
         }
         say_json(row, None)
+        return
+    if not found.files:
+        gone = f"; {changes.gone:,} gone since the last scan" if changes.gone else ""
+        say(f"No audio files were found in {folder}{gone}.")
         return
     done = f"{counts['analysed']:,} analysed"
     if counts["known"]:

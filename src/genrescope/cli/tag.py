@@ -13,6 +13,7 @@ from genrescope.cli.console import ERR, OUT, StoppedError, note, say, say_json
 from genrescope.cli.library import (
     DbOption,
     LibraryArgument,
+    check_scanned,
     database_files,
     open_catalogue,
     own_file,
@@ -126,9 +127,10 @@ def tag_plan(
     _check_new(plan)
     is_stream = plan.exists()  # a pipe, a device or standard output: the table goes there
     with open_catalogue(db) as catalogue:
-        known = catalogue.counts(str(folder))
+        known = check_scanned(catalogue, library)
         if not known["analysed"]:
-            raise GenrescopeError(f"{library}: not scanned yet. Run `genrescope scan` on it.")
+            cause = "none of its files has been analysed"
+            raise InputError(library, cause, "Run `genrescope scan --retry` on it")
         models = [f"{model.name} ({model.key[:12]})" for model in catalogue.models(str(folder))]
         with bar("planning", known["analysed"], ERR) as bars:
             task = bars.add_task("", total=known["analysed"])
