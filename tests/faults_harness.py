@@ -626,9 +626,9 @@ def _together() -> None:
 
     The whole scan takes less than the second after which it would be kept.
     """
-    from genrescope.library import catalogue, scan
+    from genrescope.library import folders, scan
 
-    catalogue._COMMIT_S = 0.0
+    folders._COMMIT_S = 0.0
     scan.WorkerPool = _Together  # type: ignore[misc, assignment]
 
 
