@@ -350,17 +350,12 @@ def _malformed(headers: Headers) -> str | None:
     if "transfer-encoding" in headers and "content-length" in headers:
         # A server in front may go by the other of the two, and take the rest for a request.
         return "A request has Content-Length or Transfer-Encoding, not both."
-    if not _is_well_forwarded(headers):
-        return "X-Forwarded-Host or X-Forwarded-Proto is malformed."
-    return None
-
-
-def _is_well_forwarded(headers: Headers) -> bool:
     hosts = headers.get("x-forwarded-host", "localhost").split(",")
     schemes = headers.get("x-forwarded-proto", "http").split(",")
-    return all(_authority(host)[0] for host in hosts) and all(
-        scheme.strip().lower() in {"http", "https", "ws", "wss"} for scheme in schemes
-    )
+    known = {scheme.strip().lower() for scheme in schemes} <= {"http", "https", "ws", "wss"}
+    if known and all(_authority(host)[0] for host in hosts):
+        return None
+    return "X-Forwarded-Host or X-Forwarded-Proto is malformed."
 
 
 def _sent_token(headers: Headers) -> str:

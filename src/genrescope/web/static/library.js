@@ -32,12 +32,12 @@ export async function show(element, config) {
   leave = () => left.forEach((one) => one());
   document.title = "Library · genrescope";
   styled(element);
-  const waiting = h("p", { class: "note", role: "status" }, "Drawing the map …");
+  const waiting = h("p", { class: "note", role: "status" }, "Opening the library …");
   element.append(h("h1", {}, config.library.name), waiting);
-  let contents, tracks, places;
+  let contents, tracks;
   try {
-    [contents, tracks, places] = await Promise.all(
-      ["", "/tracks", "/map"].map((part) => get(`/api/library${part}`, stop.signal)),
+    [contents, tracks] = await Promise.all(
+      ["", "/tracks"].map((part) => get(`/api/library${part}`, stop.signal)),
     );
   } catch (error) {
     if (!stop.signal.aborted) waiting.replaceWith(problem(error));
@@ -45,11 +45,16 @@ export async function show(element, config) {
   }
   if (stop.signal.aborted) return;
   waiting.remove();
-  const shelf = new Shelf(contents, tracks, places);
+  const shelf = new Shelf(contents, tracks);
   element.append(shelf.lead(), shelf.body(), shelf.failures(), shelf.player.element);
   left.push(() => shelf.release());
   shelf.update();
   shelf.readNames(stop.signal);
+  try {
+    shelf.draw(await get("/api/library/map", stop.signal));
+  } catch (error) {
+    if (!stop.signal.aborted) shelf.drawing.replaceChildren(problem(error));
+  }
 }
 
 /** Make text that is searched: without case and accents. */
@@ -59,8 +64,8 @@ export function plain(text) {
 
 // The tracks, and which of them are shown. A track is its number, which is its place in the columns.
 class Shelf {
-  constructor(contents, tracks, { x, y }) {
-    Object.assign(this, { contents, x, y }, tracks);
+  constructor(contents, tracks) {
+    Object.assign(this, { contents }, tracks);
     this.count = this.path.length;
     this.title = [];
     this.artist = [];
@@ -74,9 +79,28 @@ class Shelf {
       (i) => this.genre[i],
       (i) => {
         markPlaying(this.list, i);
-        this.map.mark(i);
+        this.map?.mark(i);
       },
     );
+    this.map = null; // computed by the server when it is first asked for, which may take seconds
+    this.drawing = h("div", { class: "map map-waiting", role: "status" }, "Drawing the map …");
+    this.posters = ["svg", "png"].map((kind) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          disabled: true,
+          onclick: () => savePoster(this, kind),
+        },
+        icon("download"),
+        `Poster ${kind.toUpperCase()}`,
+      ),
+    );
+  }
+
+  draw({ x, y }) {
+    Object.assign(this, { x, y });
     this.map = map({
       x,
       y,
@@ -88,6 +112,13 @@ class Shelf {
         this.update();
       },
     });
+    this.drawing.replaceWith(this.map.element);
+    for (const button of this.posters) button.disabled = false;
+    this.showOnMap();
+  }
+
+  showOnMap() {
+    this.map?.show(this.found.length === this.count ? null : new Set(this.found));
   }
 
   label(i) {
@@ -143,20 +174,13 @@ class Shelf {
       icon("download"),
       "Playlist",
     );
-    const poster = (kind) =>
-      h(
-        "button",
-        { type: "button", class: "button small", onclick: () => savePoster(this, kind) },
-        icon("download"),
-        `Poster ${kind.toUpperCase()}`,
-      );
     return h(
       "div",
       { class: "shelf" },
       h(
         "section",
         { class: "shelf-map", "aria-label": "Map" },
-        this.map.element,
+        this.drawing,
         h(
           "div",
           { class: "shelf-foot" },
@@ -165,7 +189,7 @@ class Shelf {
             { class: "note" },
             "Tracks that sound alike lie close together. Click one to play it.",
           ),
-          h("div", { class: "actions" }, poster("svg"), poster("png")),
+          h("div", { class: "actions" }, this.posters),
         ),
         this.legend(),
       ),
@@ -245,7 +269,7 @@ class Shelf {
       this.found.push(i);
     }
     const all = this.found.length === this.count;
-    this.map.show(all ? null : new Set(this.found));
+    this.showOnMap();
     const count = this.found.length.toLocaleString("en");
     this.summary.textContent = all
       ? `All ${count} tracks`
@@ -362,6 +386,6 @@ class Shelf {
 
   release() {
     this.player.stop();
-    this.map.release();
+    this.map?.release();
   }
 }
