@@ -48,6 +48,11 @@ def install(extra: str) -> str:
     return f"pip install '.[{extra}]' in a copy of genrescope's source"
 
 
+def number_of(count: int, noun: str) -> str:
+    """Give a number with its noun, whose plural ends in s: ``1 track``, ``1,200 tracks``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def one_line(text: str) -> str:
     """Escape what would break the line or control the terminal; names of files may hold it."""
     if text.isprintable():

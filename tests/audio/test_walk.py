@@ -327,6 +327,7 @@ def test_commands_say_what_they_passed_over(music: Path, words: tuple[str, ...],
     assert "Skipped 6" in done.stderr
     assert str(Path("a", "0 no ending")) in done.stderr
     assert "and 3 more" in done.stderr
+    assert ("Name them to include them" in done.stderr) == (words[0] != "scan")
 
 
 def test_junctions_of_windows_are_reported_and_not_followed(

@@ -415,6 +415,7 @@ def test_the_command_writes_a_model_and_the_doubts(
     assert done.returncode == 0, done.stderr
     assert "On held-out artists: micro F1 1.000" in done.stdout
     assert "model: 2 genres, 22 tracks by 8 artists, of 24 in the catalogue" in done.stdout
+    assert "Not learned from: 2 without a genre other than placeholders" in done.stdout
     with (tmp_path / "wrong.csv").open(newline="") as file:
         assert next(csv.reader(file)) == [
             "path",

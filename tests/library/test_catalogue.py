@@ -160,7 +160,7 @@ def test_the_model_is_named_with_its_quality(run: Run, db: Path, music: Path) ->
         catalogue.save(file.row, file.path.stat(), None, model, found)
     shown = {one["name"]: one["files"] for one in listed(run)[str(music)]["models"]}
     assert shown == {"default": 3, "default (fast)": 1}
-    assert "model default (3 files), default (fast) (1 files);" in run("library", "list").stdout
+    assert "model default (3 files), default (fast) (1 file);" in run("library", "list").stdout
 
 
 def test_a_part_of_a_library_is_no_library_and_a_whole_takes_in_its_parts(

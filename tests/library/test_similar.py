@@ -149,6 +149,18 @@ def test_a_track_from_elsewhere_finds_the_same(clips: Path, library: Path, tmp_p
     assert paths == [str(library / "a" / "1.wav"), str(library / "b" / "copy.wav")]
 
 
+def test_a_track_alone_has_nothing_to_be_compared_with(library: Path, tmp_path: Path) -> None:
+    one = tmp_path / "one"
+    one.mkdir()
+    track = shutil.copy(library / "root.wav", one)
+    done = run(track, "--library", one, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Analysed 1 track; kept" in done.stderr
+    assert f"{track}: {one} has no other track to compare with." in done.stderr
+    elsewhere = run(track, "--library", one, "--other-folders", cwd=tmp_path)
+    assert "has no other track in another folder to compare with." in elsewhere.stderr
+
+
 def test_every_form(library: Path, tmp_path: Path) -> None:
     plain = run(library / "a" / "1.wav", library / "root.wav", "--library", library, cwd=tmp_path)
     lines = plain.stdout.splitlines()
@@ -229,7 +241,7 @@ def test_no_recursive_compares_the_folder_alone_and_forgets_nothing(
     words = ("library/root.wav", "--library", "library", "--no-recursive", "--workers", 1)
     flat = run(*words, "--json", cwd=tmp_path)
     (row,) = json.loads(flat.stdout)
-    assert "Analysed 1 tracks" in flat.stderr  # its twin has the same audio
+    assert "Analysed 1 track;" in flat.stderr  # its twin has the same audio
     assert [near["path"] for near in row["similar"]] == ["library/twin.wav"]
     analysed(catalogue, classifier, library)
     (library / "twin.wav").unlink()
@@ -401,7 +413,7 @@ def test_an_old_catalogue_is_migrated_and_its_tracks_analysed_once(
     assert len(before.stdout.splitlines()) == 8
     words = ("library/root.wav", "--library", "library", "--db", db, "--json")
     first = run(*words, "--workers", 1, cwd=tmp_path)
-    note = "Note: 7 tracks of an older catalogue are analysed again, for embeddings."
+    note = "Note: 7 tracks of an older catalogue to be analysed again, for embeddings."
     assert note in first.stderr
     assert "Analysed 6 tracks" in first.stderr
     again = run(*words, cwd=tmp_path)

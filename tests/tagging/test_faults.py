@@ -423,7 +423,7 @@ def test_changes_without_permission(
     words = "tag", "apply", open_folder / "plan.csv", "--journal", journal
     shown = fine(runner.run(*words, user=NOBODY), 1)
     for name, cause in (
-        ("read-only", "skipped: {}: it is read-only"),
+        ("read-only", "skipped: {}: it is read-only: make it writable, and apply"),
         ("closed", "failed: {}: its folder is not writable"),
         ("secret", "failed: {}: it cannot be read (Permission denied)"),
         ("foreign", "skipped: {}: it belongs to another user or group"),

@@ -229,7 +229,7 @@ def test_a_plan_can_be_edited(run: Run, three: Path, tmp_path: Path) -> None:
         ("lament.mp3", "../lament.mp3", "is not in the library"),
         ("lament.mp3", "/etc/lament.mp3", "is not in the library"),
         ("write,lament", "delete,lament", "the action is 'delete'"),
-        ("Classical", "", "no new genre"),
+        ("Classical", "", "no new genre to write into lament.mp3. Give one, or set the action"),
         ("action,", "verb,", "the column action is missing"),
         ("format 3", "format 9", "not a plan of this version of genrescope"),
         ("# library", "# folder", "library: …' is missing"),
@@ -266,6 +266,9 @@ def test_applied_twice_and_undone_twice(run: Run, three: Path) -> None:
     assert content(three) == after
     assert "3 undone" in run("tag", "undo").stdout
     assert content(three) == before
+    unknown = run("tag", "undo", "99")
+    assert unknown.returncode == 1
+    assert "There is no plan 99. `genrescope tag log` lists" in unknown.stderr
     again = run("tag", "undo")
     assert again.returncode == 1
     assert "No plan has anything left to do" in again.stderr
@@ -349,8 +352,23 @@ def test_a_plan_needs_a_scan(run: Run, three: Path) -> None:
     (three / "shuffle.mp3").unlink()
     done = run("tag", "plan", three, "--out", "plan.csv", "--min-confidence", 0.3)
     assert "1 left alone: it has changed since the scan" in done.stdout
+    assert (
+        "it has changed since the scan: run `genrescope scan`"
+        in (three.parent / "plan.csv").read_text()
+    )
     assert "1 left alone: it cannot be read" in done.stdout
-    assert "1 files to be written" in done.stdout
+    assert "1 file to be written" in done.stdout
+
+
+def test_a_file_that_is_cut_off_can_be_read_but_not_tagged(run: Run, library: Path) -> None:
+    for path in filter(Path.is_file, library.rglob("*")):
+        if path.suffix == ".ogg":
+            path.write_bytes(path.read_bytes()[:-100])
+        else:
+            path.unlink()
+    steps = planned(run, library, "--min-confidence", 0, "--existing", "replace")
+    assert steps
+    assert {step["reason"].partition(":")[0] for step in steps} == {"its tags cannot be written"}
 
 
 @pytest.mark.parametrize("words", [("plan",), ("apply", "none.csv"), ("undo",), ("resume",)])

@@ -13,7 +13,7 @@ import typer
 from genrescope.cli.console import ERR, note, say, say_json
 from genrescope.cli.library import DbOption, database_files, open_catalogue, own_file
 from genrescope.cli.tag import JournalOption
-from genrescope.errors import GenrescopeError, InputError
+from genrescope.errors import GenrescopeError, InputError, number_of
 
 if TYPE_CHECKING:
     from genrescope.library.catalogue import Catalogue, CatalogueModel, ScannedLibrary
@@ -47,7 +47,7 @@ def library_list(
     for library, known in zip(libraries, models, strict=True):
         _print_library(library, known)
     files = sum(sum(library.counts.values()) for library in libraries)
-    say(f"{place}: {files:,} files, {size / 1e6:.1f} MB")
+    say(f"{place}: {number_of(files, 'file')}, {size / 1e6:.1f} MB")
 
 
 @app.command(
@@ -75,7 +75,7 @@ def library_forget(
         counts = catalogue.counts(str(known))
         files = sum(counts.values())
         parts = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        note(f"{known}: {files:,} files in the catalogue ({parts})")
+        note(f"{known}: {number_of(files, 'file')} in the catalogue ({parts})")
         note("Their genres, tags and embeddings will be lost. No audio file is touched.")
         for library in catalogue.libraries():
             if known != library.path and known.is_relative_to(library.path):
@@ -92,7 +92,7 @@ def library_forget(
                 f"Note: {catalogue.path} is as large as before ({error.cause}); scans use its room."
             )
     freed = max(before - _size(db), 0)
-    say(f"{known}: {files:,} files forgotten, {freed / 1e6:.1f} MB freed")
+    say(f"{known}: {number_of(files, 'file')} forgotten, {freed / 1e6:.1f} MB freed")
 
 
 @app.command(
@@ -166,7 +166,9 @@ def _print_library(library: ScannedLibrary, models: list[CatalogueModel]) -> Non
     there = "" if library.path.is_dir() else " (not there now)"
     counts = ", ".join(f"{count:,} {name}" for name, count in library.counts.items())
     several = len(models) > 1
-    names = ", ".join(f"{m.name} ({m.files:,} files)" if several else m.name for m in models)
+    names = ", ".join(
+        f"{m.name} ({number_of(m.files, 'file')})" if several else m.name for m in models
+    )
     at = _scanned(library)
     when = f"{at:%Y-%m-%d %H:%M}" if at else "unknown"
     say(f"{library.path}{there}: {counts}; model {names or 'none'}; last scan {when}")
@@ -178,7 +180,7 @@ def _print_move(old: Path, moved: MoveResult, plans: int) -> None:
             note(f"{state}: {path}")
         if (more := len(paths) - _SHOWN) > 0:
             note(f"{state}: {more:,} more")
-    counts = [f"{moved.kept:,} files as they were"]
+    counts = [f"{number_of(moved.kept, 'file')} as they were"]
     counts += [f"{len(moved.changed):,} changed since the scan"] if moved.changed else []
     counts += [f"{len(moved.missing):,} missing"] if moved.missing else []
     say(f"{old} is now {moved.new}: {', '.join(counts)}")

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from genrescope.errors import GenrescopeError, install, one_line
+from genrescope.errors import GenrescopeError, install, number_of, one_line
 from genrescope.io import READABLE, to_json
 from genrescope.system import is_console, is_reader_gone
 
@@ -140,13 +140,13 @@ def note(text: str) -> None:
     ERR.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def note_passed_over(paths: list[str]) -> None:
+def note_passed_over(paths: list[str], remedy: str = "Name them to include them") -> None:
     """Report files and links in folders that were skipped, though they may be audio."""
     if paths:
         more = f", … and {len(paths) - 3:,} more" if len(paths) > 3 else ""
         note(
-            f"Skipped {len(paths):,} links to folders and files without an audio extension: "
-            f"{', '.join(map(one_line, paths[:3]))}{more}. Name them to include them."
+            f"Skipped {number_of(len(paths), 'path')} (links to folders, and files without an "
+            f"audio extension): {', '.join(map(one_line, paths[:3]))}{more}. {remedy}."
         )
 
 

@@ -17,7 +17,7 @@ from genrescope.cli.library import (
     open_catalogue,
 )
 from genrescope.cli.options import QualityOption
-from genrescope.errors import InputError, one_line
+from genrescope.errors import InputError, number_of, one_line
 from genrescope.io import CsvWriter, check_folder, check_output, to_json, write_text
 from genrescope.quality import Quality
 
@@ -162,7 +162,7 @@ def _print_genres(learned: LearnedModel, precision: float) -> None:
     OUT.print(table)
     for left in learned.left_out[:_SHOWN]:
         instead = f"learned as {left.learned_as}" if left.learned_as else "left out"
-        counts = f"{left.tracks:,} tracks, {left.artists:,} artists"
+        counts = f"{number_of(left.tracks, 'track')}, {number_of(left.artists, 'artist')}"
         say(f"{left.genre}: {instead}, {left.reason} ({counts})")
     if (more := len(learned.left_out) - _SHOWN) > 0:
         say(f"… and {more:,} more genres that are too rare")
@@ -172,7 +172,8 @@ def _print_doubts(found: list[TagDoubt], file: Path | None) -> None:
     if not found:
         return
     where = f"all in {file}" if file is not None else "all with --doubts FILE.csv"
-    say(f"{len(found):,} tracks have tags that the model contradicts ({where}):")
+    have = "has" if len(found) == 1 else "have"
+    say(f"{number_of(len(found), 'track')} {have} tags that the model contradicts ({where}):")
     for one in found[:_SHOWN]:
         tags = ", ".join(one.tags)
         say(f"  {one.path}: tagged {tags}, answer {one.answer}: {one.probability:.2f}")
@@ -188,6 +189,14 @@ def _print_summary(learned: LearnedModel, tracks: TaggedTracks, out: Path, secon
         f"{out}: {len(learned.genres)} genres, {learned.tracks:,} tracks by {learned.artists:,} "
         f"artists, of {tracks.analysed:,} in the catalogue; {seconds:.0f} s"
     )
+    unlabelled = tracks.analysed - len(tracks.paths) - len(tracks.problems)
+    causes = {
+        "without a genre other than placeholders": unlabelled,
+        "with too rare genres only": len(tracks.paths) - learned.tracks,
+        "whose tags cannot be read": len(tracks.problems),
+    }
+    if not_used := [f"{count:,} {cause}" for cause, count in causes.items() if count]:
+        say(f"Not learned from: {', '.join(not_used)}")
     say(f"On held-out artists: micro F1 {micro}, macro F1 {macro}")
 
 

@@ -25,7 +25,7 @@ from genrescope.cli.console import (
     say_json,
 )
 from genrescope.cli.options import QualityOption
-from genrescope.errors import GenrescopeError, InputError, one_line
+from genrescope.errors import GenrescopeError, InputError, number_of, one_line
 from genrescope.io import check_folder, check_output, picture_kind, write_picture
 from genrescope.quality import Quality
 
@@ -45,6 +45,9 @@ SomeLibraryArgument = Annotated[
 DbOption = Annotated[
     Path | None, typer.Option(help="Catalogue file. [default: in the user's data folder]")
 ]
+
+INCLUDE_IN_SCAN = "To include them, scan the links' folders and give the files an audio extension"
+"""What to do about paths that a walk of a whole library has skipped."""
 
 
 @app.command(
@@ -95,7 +98,7 @@ def scan(
         if retry:
             catalogue.retry(str(folder))
         found, counts, seconds = analyse_library(catalogue, classifier, folder, workers)
-        note_passed_over(list(found.passed_over))
+        note_passed_over(list(found.passed_over), INCLUDE_IN_SCAN)
         _print_scan(folder, found, counts, seconds, as_json=as_json)
         if keep_watching:
             note(f"Watching {folder}. Stop with Ctrl-C.")
@@ -324,7 +327,8 @@ def analyse_library(
             fail(str(error))
         model = catalogue.model(classifier)
         if old := catalogue.count_old(str(folder), model):
-            note(f"Note: {old:,} tracks of an older catalogue are analysed again, for embeddings.")
+            tracks = number_of(old, "track")
+            note(f"Note: {tracks} of an older catalogue to be analysed again, for embeddings.")
         total = catalogue.count_waiting(str(folder), model, recursive=recursive)
         results = scanning.analyse(catalogue, classifier, folder, workers, recursive=recursive)
         begun = time.monotonic()
@@ -389,7 +393,7 @@ def _print_scan(
         done += f", {counts['failed']:,} failed (named above)"
     speed = f" in {seconds:.0f} s, {rate:.1f} tracks/s" if sum(counts.values()) else ""
     walked = f"{changes.new:,} new, {changes.changed:,} changed, {changes.gone:,} gone"
-    say(f"{found.files:,} audio files: {walked}; {done}{speed}")
+    say(f"{number_of(found.files, 'audio file')}: {walked}; {done}{speed}")
 
 
 def _print_stats(found: Stats) -> None:
@@ -422,7 +426,7 @@ def _print_stats(found: Stats) -> None:
 
 def _print_written(written: int | Written, out: Path) -> None:
     if isinstance(written, int):
-        note(f"{out}: {written:,} tracks")
+        note(f"{out}: {number_of(written, 'track')}")
         return
     lists = ", ".join(f"{name} {count:,}" for name, count in written.counts.items())
     note(f"{out}: {lists or 'no tracks'}")

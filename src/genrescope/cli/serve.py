@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from genrescope.cli.console import note, note_passed_over
-from genrescope.cli.library import DbOption, own_file
+from genrescope.cli.library import INCLUDE_IN_SCAN, DbOption, own_file
 from genrescope.cli.similar import update_library
 from genrescope.cli.tag import JournalOption
 from genrescope.errors import GenrescopeError
@@ -84,7 +84,7 @@ def serve(
 
         place, classifier = own_file(db, default_path, "--db"), load(model)
         found = update_library(place, classifier, library, workers)
-        note_passed_over(list(found.passed_over))
+        note_passed_over(list(found.passed_over), INCLUDE_IN_SCAN)
         with Catalogue(place) as catalogue:
             shelf = Library(catalogue, classifier, library)
     limits = Limits(

@@ -11,7 +11,7 @@ import typer
 from genrescope.cli.console import note, note_passed_over, require
 from genrescope.cli.library import DbOption, analyse_library, own_file
 from genrescope.cli.options import QualityOption
-from genrescope.errors import InputError, install
+from genrescope.errors import InputError, install, number_of
 from genrescope.quality import Quality
 
 if TYPE_CHECKING:
@@ -107,6 +107,9 @@ def similar(
             ):
                 failed += one.error is not None
                 writer.write(one)
+                if one.error is None and not one.neighbours:
+                    where = " in another folder" if other_folders else ""
+                    note(f"{one.path}: {library} has no other track{where} to compare with.")
     if failed:
         raise typer.Exit(1)
 
@@ -153,5 +156,5 @@ def update_library(
         deeper = "" if recursive else ", or look deeper with --recursive"
         raise InputError(folder, "no audio files in this folder", f"Give another{deeper}")
     if counts["analysed"]:
-        note(f"Analysed {counts['analysed']:,} tracks; kept in {place}")
+        note(f"Analysed {number_of(counts['analysed'], 'track')}; kept in {place}")
     return found

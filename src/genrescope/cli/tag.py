@@ -18,7 +18,7 @@ from genrescope.cli.library import (
     open_catalogue,
     own_file,
 )
-from genrescope.errors import GenrescopeError, InputError, one_line
+from genrescope.errors import GenrescopeError, InputError, number_of, one_line
 from genrescope.io import check_output, replaces
 from genrescope.tagging.policy import AlbumVote, Existing
 
@@ -183,7 +183,7 @@ def tag_apply(
         before = entry.counts.get("done", 0)
         counts = _write(changes, entry)
     if before:
-        note(f"{before:,} files of this plan had been written before.")
+        note(f"Written before: {number_of(before, 'file')} of this plan.")
     _print_changes(counts, f"undo it with: genrescope tag undo {plan}")
 
 
@@ -207,7 +207,7 @@ def tag_undo(
     with _journal(journal) as changes:
         entry = _entry(changes, plan, ("done", "ready", "waiting"))
         total = entry.counts.get("done", 0) + entry.counts.get("ready", 0)
-        note(f"Library: {entry.library} ({total:,} files to be undone)")
+        note(f"Library: {entry.library} ({number_of(total, 'file')} to be undone)")
         counts = _change(undo_plan(changes, entry), total, "undoing")
     _print_changes(counts)
 
@@ -275,6 +275,8 @@ def _entry(journal: Journal, plan: str | None, states: tuple[str, ...]) -> Journ
     for entry in entries:
         if str(entry.number) == plan or entry.key == key:
             return entry
+    if plan.isdigit():
+        raise GenrescopeError(f"There is no plan {plan}. `genrescope tag log` lists the plans.")
     cause = "it has not been applied, or was edited since"
     raise GenrescopeError(f"{plan}: {cause}. `genrescope tag log` lists the plans by number.")
 
@@ -333,7 +335,7 @@ def _write(journal: Journal, entry: JournalEntry) -> dict[str, int]:
     from genrescope.tagging.apply import apply_plan
 
     total = entry.counts.get("waiting", 0) + entry.counts.get("ready", 0)
-    note(f"Library: {entry.library} ({total:,} files to be written)")
+    note(f"Library: {entry.library} ({number_of(total, 'file')} to be written)")
     return _change(apply_plan(journal, entry), total, "writing")
 
 

@@ -178,7 +178,10 @@ def _check_unchanged(path: Path, entry: JournalEntry) -> os.stat_result:
     try:
         before = path.lstat()
     except FileNotFoundError:
-        raise _Skip("it does not exist any more: it was moved or removed") from None
+        raise _Skip(
+            "it does not exist any more: it was moved or removed; "
+            "scan the library and write a new plan"
+        ) from None
     if modes.S_ISLNK(before.st_mode):
         raise _Skip("it is a link")
     if not modes.S_ISREG(before.st_mode):
@@ -190,7 +193,7 @@ def _check_unchanged(path: Path, entry: JournalEntry) -> os.stat_result:
 
 def _check_writable(path: Path, before: os.stat_result) -> None:
     if not before.st_mode & 0o222 or not os.access(path, os.W_OK):
-        raise _Skip("it is read-only")
+        raise _Skip("it is read-only: make it writable, and apply or undo the plan again")
 
 
 def _make(path: Path, temporary: Path, genres: tuple[str, ...], before: os.stat_result) -> bytes:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal, get_args
 
 from genrescope import __version__
-from genrescope.errors import InputError
+from genrescope.errors import InputError, number_of
 from genrescope.files import sha256
 from genrescope.io import CsvReader, CsvWriter, cell, read_back, read_cell, write_text, written
 from genrescope.library.catalogue import Catalogue
@@ -183,7 +183,7 @@ def describe_plan(steps: Iterable[Step]) -> str:
     """Say how many files are to be written, and how many of them are expected to be wrong."""
     confidences = [step.confidence for step in steps if step.action == "write"]
     known = [confidence for confidence in confidences if confidence is not None]
-    said = f"{len(confidences):,} files to be written"
+    said = f"{number_of(len(confidences), 'file')} to be written"
     if len(known) < len(confidences):
         by_tags = len(confidences) - len(known)
         said += f", {by_tags:,} of them by tags alone, without a confidence"
@@ -320,7 +320,7 @@ def _decide(
     try:
         obstacle = can_write(library / file.path)
     except InputError as error:
-        obstacle = f"its tags cannot be read: {error.cause}"
+        obstacle = f"its tags cannot be written: {error.cause}"
     if obstacle is not None:
         return step("leave", obstacle)
     return step("write", choice.reason, choice.genres, confidence)
@@ -379,7 +379,11 @@ def _step(path: Path, line: int, cells: dict[str, str], version: int) -> Step:
         raise wrong("the path is not in the library")
     new = _genres(cells.get("new", ""), version)
     if action == "write" and not new:
-        raise wrong("there is no new genre to write")
+        raise InputError(
+            path,
+            f"line {line}: there is no new genre to write into {name}",
+            "Give one, or set the action to leave",
+        )
     if action == "write" and (strange := next((name for name in new if not is_genre(name)), None)):
         raise wrong(f"{strange!r} is not a genre: it holds ; or a control character")
     sure = cells.get("confidence", "").replace(",", ".")

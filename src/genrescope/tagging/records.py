@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.classifier.prediction import OTHER
-from genrescope.errors import InputError
+from genrescope.errors import InputError, number_of
 from genrescope.library.catalogue import Catalogue, CatalogueTrack
 from genrescope.tagging.albums import GroupCollector, Groups
 from genrescope.tagging.evidence import Evidence, weigh
@@ -136,11 +136,14 @@ class LibraryRecords:
                 album = "compilation"
             elif count := int(evidence.album_tracks[row]):
                 mixed = "" if evidence.agree[row] else "mixed: "
-                album = f"{mixed}{self._said(answers, evidence.album[row])} ({_tracks(count)})"
+                said = self._said(answers, evidence.album[row])
+                album = f"{mixed}{said} ({number_of(count, 'track')})"
             if around := self.around(number):
                 album += f"{', ' if album else ''}tagged {', '.join(around)}"
             if count := int(evidence.artist_tracks[row]):
-                artist = f"{self._said(answers, evidence.artist[row])} ({_tracks(count)})"
+                artist = (
+                    f"{self._said(answers, evidence.artist[row])} ({number_of(count, 'track')})"
+                )
         return audio, ", ".join(track_genres(file.old, self._taxonomy)), album, artist
 
     def _said(self, answers: _ModelRows, shares: NDArray[np.floating]) -> str:
@@ -245,10 +248,6 @@ class _ModelRows:
         return weigh(self.shares, other, tags, groups.of(own), vote)
 
 
-def _tracks(count: int) -> str:
-    return f"{count:,} track{'' if count == 1 else 's'}"
-
-
 def _read(
     known: CatalogueTrack, library: Path, *, break_hard_links: bool
 ) -> tuple[FileRecord, TrackNames | None]:
@@ -265,7 +264,9 @@ def _read(
     if known.path.is_symlink():
         obstacle = "it is a link; its target may be tagged under its own name"
     elif (stat.st_size, stat.st_mtime_ns) != (known.size, known.mtime_ns):
-        obstacle = "it has changed since the scan"
+        obstacle = (
+            "it has changed since the scan: run `genrescope scan` and write a new plan to tag it"
+        )
     if obstacle is not None:
         return FileRecord(path, (), obstacle, mark, other), None
     if stat.st_nlink > 1 and not break_hard_links:
