@@ -245,8 +245,8 @@ def check_scanned(catalogue: Catalogue, library: Path | None) -> dict[str, int]:
     GenrescopeError
         If there are none: the library has not been scanned, or holds no audio files.
     """
-    folder = library and library.resolve()
-    counts = catalogue.counts(folder and str(folder))
+    folder = None if library is None else library.resolve()
+    counts = catalogue.counts(None if folder is None else str(folder))
     if any(counts.values()):
         return counts
     if library is None or folder is None:
