@@ -35,8 +35,13 @@ def test_a_file_is_converted_once(
     info = soundfile.info(result)
     assert (info.format, info.samplerate, info.channels) == ("MP3", 44_100, 1)
     assert info.duration == pytest.approx(3.0, abs=0.1)
-    path.unlink()
     assert converter.convert(path) == result
+    tone(path, seconds=1.0)
+    again = converter.convert(path)
+    assert soundfile.info(again).duration == pytest.approx(1.0, abs=0.1)
+    path.unlink()
+    with pytest.raises(InputError, match=r"a\.wav: it cannot be read"):
+        converter.convert(path)
 
 
 def test_only_the_newest_are_kept(

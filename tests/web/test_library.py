@@ -748,7 +748,7 @@ def test_what_is_not_audio_any_more_is_not_sent(
     else:
         shutil.copy(outside, path)
     answer = ask.get(f"/api/library/tracks/{number}/audio")
-    assert answer.status_code == 422
+    assert answer.status_code == (404 if secret == "link" else 422)  # noqa: S105
     assert b"root" not in answer.content
     assert str(root) not in answer.text
     path.unlink()

@@ -38,11 +38,16 @@ class Mp3Converter:
         Raises
         ------
         InputError
-            If it cannot be decoded, or takes more than two minutes. Names the file, not its folder.
+            If it is missing, cannot be decoded, or takes more than two minutes. Names the file, not
+            its folder.
         OSError
-            If the file is missing, or there is no room for the result.
+            If there is no room for the result.
         """
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError as error:
+            cause = f"it cannot be read ({error.strerror})"
+            raise InputError(path.name, cause, "Put it back") from error
         key = path, stat.st_size, stat.st_mtime_ns, stat.st_ino
         if key not in self._results:
             self._count += 1

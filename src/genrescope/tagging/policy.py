@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from typing import TYPE_CHECKING
 
 from genrescope.errors import GenrescopeError
-from genrescope.taxonomy import Taxonomy, load_taxonomy
+
+if TYPE_CHECKING:
+    from genrescope.taxonomy import Taxonomy
 
 _TOLERANCE = 1e-6  # probabilities are float32: 0.4 + 0.3 may be below 0.7
 _HALF = 0.5  # more likely than everything else together
@@ -205,6 +208,8 @@ def _is_related(genre: str, other: str, taxonomy: Taxonomy) -> bool:
 
 @cache
 def _default() -> Taxonomy:
+    from genrescope.taxonomy import load_taxonomy  # noqa: PLC0415  takes long
+
     return load_taxonomy()
 
 

@@ -205,5 +205,5 @@ def is_genre(text: str) -> bool:
 
     Nor line separators, and signs that turn the direction of text.
     """
-    is_visible = any(category(sign)[0] not in "CZ" for sign in text)
+    is_visible = any(category(sign) not in {"Cf", "Zs"} and not sign.isspace() for sign in text)
     return is_visible and ";" not in text and one_line(text) == text
