@@ -459,7 +459,7 @@ def test_it_can_move_and_be_forgotten(owned: Owned, run: Run) -> None:
             name: [row[key] for key in same] for name, row in found.items()
         }
         assert f"{files} files forgotten" in run("library", "forget", moved, "--yes").stdout
-        assert "There is no track" in " ".join(run("stats", moved, code=1).stderr.split())
+        assert "it has not been scanned yet" in " ".join(run("stats", moved, code=1).stderr.split())
         assert contents(moved) == before
     finally:
         moved.rename(folder)
