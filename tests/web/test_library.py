@@ -850,3 +850,15 @@ def test_what_took_a_track_s_place_is_not_played(
     os.mkfifo(track) if kind == "pipe" else track.symlink_to(outside)
     assert ask.get(place).status_code == 404
     assert ask.get(f"{place}?convert=1").status_code == 404
+
+
+def test_rows_are_free_again_where_too_many_changes_wait(
+    ask: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, rows = planned(ask)
+    body = {"rows": [{"n": rows[0]["n"]}]}
+    with monkeypatch.context() as full:
+        full.setattr("genrescope.web.review._MAX_UNFINISHED", 0)
+        answer = ask.post(f"/api/library/plans/{key}/apply", json=body, headers=OWN)
+        assert answer.status_code == 503
+    assert applied(ask, key, body["rows"])["answer"]["counts"] == {"written": 1}

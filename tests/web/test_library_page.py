@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import reviewed_library
-from browser import chromium_running, missing
+from browser import missing
 from genrescope.tagging.formats import read_genres
 from web_server import Server
 
@@ -41,12 +41,6 @@ def server(made: tuple[Path, Path], serve: Callable[..., Any]) -> Iterator[Serve
     options = ("--library", root, "--db", catalogue, "--journal", journal, "--allow-writing")
     with serve(*options) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with chromium_running() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import soundfile
 from rich.console import Console
 
 import genrescope
-from browser import chromium_running, missing
+from browser import missing
 from genrescope.cli.progress import StudyProgress
 from genrescope.datasets.demo import make
 from genrescope.report.write import write_report
@@ -90,12 +90,6 @@ def server(
         shutil.copy(genrescope.sample(name), library / f"{name} <b>&.mp3")
     with serve("--report", report, "--library", library, "--max-minutes", 5) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with chromium_running() as browser:
-        yield browser
 
 
 @pytest.fixture

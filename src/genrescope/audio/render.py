@@ -52,7 +52,7 @@ def picture_edges(sampling_rate: int) -> list[float]:
 
 
 def mp3(waveform: Waveform, sampling_rate: int) -> bytes:
-    """Encode a clip, float32 (samples,), as MP3."""
+    """Encode a clip, float32 (samples,), mono, at a sampling rate in Hz, as MP3."""
     out = io.BytesIO()
     soundfile.write(out, np.clip(waveform, -1, 1), sampling_rate, format="MP3")
     return out.getvalue()

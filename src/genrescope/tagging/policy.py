@@ -86,7 +86,7 @@ class Choice:
     genres
         All that it will have, in order; None to leave it unchanged.
     confidence
-        In [0, 1]: the probability of the first predicted genre.
+        In [0, 1]: the probability of the first predicted genre; None if that is not allowed.
     reason
         A short clause for the plan.
     proposed
@@ -94,7 +94,7 @@ class Choice:
     """
 
     genres: tuple[str, ...] | None
-    confidence: float
+    confidence: float | None
     reason: str
     proposed: tuple[str, ...] = ()
 
@@ -144,7 +144,8 @@ def choose(
     shares = _renormalised(mapped, sum(probabilities.values()))
     predicted = _likely(shares, policy)
     first = next(iter(predicted), "")
-    confidence = min(shares.get(first, 0.0), 1.0)
+    share = min(shares.get(first, 0.0), 1.0)
+    confidence: float | None = share
     listed = ", ".join(f"{genre} {share:.2f}" for genre, share in predicted.items())
     needed = max(unsure_below, min(policy.min_confidence, _HALF))
     best = max(probabilities, key=lambda genre: probabilities[genre], default="")
@@ -154,12 +155,13 @@ def choose(
     elif taxonomy.canonical(best) is None or taxonomy.is_placeholder(best):
         name = taxonomy.spelling(best)
         cause = f"{name[:1].upper()}{name[1:]} is not on your list" if best else "no genre"
-    elif not _reaches(confidence, policy.min_confidence):
-        cause = f"low confidence: {first} {confidence:.2f}"
+        confidence = None  # there is one of other genres only
+    elif not _reaches(share, policy.min_confidence):
+        cause = f"low confidence: {first} {share:.2f}"
     elif not _reaches(mapped.get(first, 0), needed):
         cause = f"low confidence: {first} {mapped.get(first, 0):.2f}"
-        if confidence > mapped.get(first, 0) + _TOLERANCE:
-            cause += f", {confidence:.2f} of what is on your list"
+        if share > mapped.get(first, 0) + _TOLERANCE:
+            cause += f", {share:.2f} of what is on your list"
 
     def review(tags: str) -> Choice:
         reason = f"review: sounds like {listed}, but {tags}"

@@ -22,7 +22,10 @@ _WORDS = {
     400: ("The request is malformed", "Reload the page and try again"),
     401: ("A token is needed", "Open the page by the address that contains its token"),
     403: ("This is not allowed", "Open the page itself, and try again there"),
-    404: ("This is not here", "Answers are deleted after a while; send the file again"),
+    404: (
+        "This is not here",
+        "It may have been deleted; go back, or send the file again",
+    ),
     408: ("The upload took too long", "Send a smaller file, or use a faster connection"),
     413: ("The file is too large", "Send a part of it, or convert it to MP3"),
     421: ("The server has another name", "Open the page by the address that the server printed"),

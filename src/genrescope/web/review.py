@@ -145,11 +145,11 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
         }
         if not rows:
             raise HTTPException(422, "No row is to be written.")
-        review.claim(draft, rows)
-        held = ExitStack()
-        held.callback(review.release, draft, rows)
         work = partial(review.apply, draft, rows, preserve_mtime=wanted.preserve_mtime)
-        return await begin("apply", request, work, held)
+        with ExitStack() as held:  # taken over by the job, if it begins
+            review.claim(draft, rows)
+            held.callback(review.release, draft, rows)
+            return await begin("apply", request, work, held)
 
     router.add_api_route("/jobs/{id}", jobs.show)
 
