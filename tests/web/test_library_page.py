@@ -289,6 +289,7 @@ def test_axe_finds_nothing_serious(visit: Callable[..., Any], view: str, scheme:
 
 def plan(page: Any, existing: str = "replace", confidence: str = "0.5") -> Any:
     page.select_option("#option-existing", existing)
+    page.click("text=More options")
     page.select_option("#option-album", "off")
     page.fill("#option-min_confidence", confidence)
     page.click("text=Make a plan")

@@ -15,14 +15,15 @@ const OPTIONS = {
   min_confidence: ["Minimum confidence"],
   min_second: ["Minimum of a second genre"],
   max_genres: ["Genres per file, at most"],
-  map_existing: ["Rename genres that files have"],
   album: [
     "Tracks of an album",
     { agree: "one genre where they agree", vote: "one genre always", off: "each its own" },
   ],
-  from_tags: ["Further genres by the tagger"],
-  break_hard_links: ["Files with other names (hard links)"],
+  map_existing: ["Give a file's genres the names of the list"],
+  from_tags: ["Write what the tagger names where no genre fits"],
+  break_hard_links: ["Write files that have a second name (hard links)"],
 };
+const FIRST = ["existing", "min_confidence"]; // the others are folded
 
 let leave = () => {};
 
@@ -64,13 +65,23 @@ export async function show(element, config, rest) {
 // The options of a plan, as the server describes them.
 async function showForm({ place, signal }) {
   const { options } = await get(`${ROOT}/plan`, signal);
-  const fields = Object.entries(options.properties).map(([name, about]) =>
-    field(name, about, options.$defs),
-  );
+  const known = options.properties;
+  const names = new Set([...Object.keys(OPTIONS), ...Object.keys(known)]);
+  const fields = [...names]
+    .filter((name) => name in known)
+    .map((name) => field(name, known[name], options.$defs));
+  const some = (first) =>
+    fields.filter(({ name }) => FIRST.includes(name) === first).map(({ element }) => element);
   const form = h(
     "form",
     { class: "panel plan-form" },
-    fields.map(({ element }) => element),
+    h("div", { class: "plan-options" }, some(true)),
+    h(
+      "details",
+      {},
+      h("summary", {}, "More options"),
+      h("div", { class: "plan-options" }, some(false)),
+    ),
     h("button", { class: "button primary" }, "Make a plan"),
   );
   form.addEventListener("submit", async (event) => {
@@ -118,7 +129,12 @@ function field(name, about, kinds) {
   return {
     name,
     value,
-    element: h("div", { class: "option" }, h("label", { for: id }, label), input),
+    element: h(
+      "div",
+      { class: kind.type === "boolean" ? "option switch" : "option" },
+      h("label", { for: id }, label),
+      input,
+    ),
   };
 }
 
