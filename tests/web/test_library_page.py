@@ -354,8 +354,13 @@ def test_review_by_keyboard(visit: Callable[..., Any], made: tuple[Path, Path]) 
     page = plan(visit("review"))
     rows = page.locator(ROWS)
     press = page.keyboard.press
-    rows.first.focus()
-    press("j")
+    page.wait_for_selector(".row.current")
+    for _ in range(12):
+        press("j")
+        box = page.locator(".row.current").bounding_box()
+        assert box["y"] + box["height"] <= page.locator(".sheet-foot").bounding_box()["y"]
+    for _ in range(11):
+        press("k")
     assert "current" in rows.nth(1).get_attribute("class")
     press("k")
     press("a")  # and goes on

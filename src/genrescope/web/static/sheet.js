@@ -427,6 +427,12 @@ export class Sheet {
     keys[event.key]();
   }
 
+  /** Put the focus on the first row, so that the keys work at once. */
+  begin() {
+    announce(this.plan.summary); // which the focus skips
+    this.elements.get(this.shown[0]?.n)?.focus({ preventScroll: true });
+  }
+
   decideAndGo(decision) {
     this.decide([this.current], decision);
     this.go(1);
