@@ -154,6 +154,57 @@ def test_every_format_plays(visit: Callable[..., Any]) -> None:
     assert page.locator(".deck").is_hidden()
 
 
+def test_tracks_play_on_in_the_order_of_the_list(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    total = len(asked(page, "/tracks")["path"])
+    page.wait_for_function(
+        "n => document.querySelectorAll('.shelf-list li').length === n", arg=total
+    )
+    page.fill(".shelf-search input", "mp3")
+    playing = page.locator(f'{LIST} [data-on="true"]')
+    order = [
+        button.get_attribute("data-track") for button in page.locator(f"{LIST} [data-track]").all()
+    ]
+    assert 3 < len(order) < total
+
+    def plays(i: int) -> None:
+        page.wait_for_selector(f'{LIST} [data-track="{order[i]}"][data-on="true"]')
+        assert playing.count() == 1
+
+    page.evaluate(
+        """() => {
+          const { play } = HTMLMediaElement.prototype;
+          HTMLMediaElement.prototype.play = function () {
+            this.playbackRate = window.rate;
+            return play.call(this);
+          };
+        }"""
+    )
+    slow, usual = "window.rate = 0.1", "window.rate = 1"  # else they would end while looked at
+    page.evaluate(slow)
+    page.locator(f"{LIST} [data-track]").first.click()
+    plays(0)
+    previous, following = (page.get_by_label(f"{words} track") for words in ("Previous", "Next"))
+    assert previous.is_disabled()
+    following.click()
+    plays(1)
+    page.evaluate(usual)
+    previous.click()
+    plays(0)
+    page.evaluate(slow)
+    plays(1)  # the first has ended
+    name = page.evaluate("navigator.mediaSession.metadata.title")
+    assert name == page.inner_text(".deck-title")
+    page.locator(f"{LIST} [data-track]").last.click()
+    plays(-1)
+    assert following.is_disabled()
+    page.click(".shelf-found :text('Show all')")
+    assert following.is_enabled()
+    page.set_viewport_size(PHONE)
+    assert following.is_visible()
+    shoot(page, "library-player-phone")
+
+
 def test_search_and_filters(visit: Callable[..., Any]) -> None:
     page = library(visit("library"))
     total = len(asked(page, "/tracks")["path"])

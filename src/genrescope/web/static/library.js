@@ -81,6 +81,7 @@ class Shelf {
         markPlaying(this.list, i);
         this.map?.mark(i);
       },
+      (i, by) => this.found[this.found.indexOf(i) + by],
     );
     this.map = null; // computed by the server when it is first asked for, which may take seconds
     this.drawing = h("div", { class: "map map-waiting", role: "status" }, "Drawing the map …");
@@ -269,6 +270,7 @@ class Shelf {
       this.found.push(i);
     }
     const all = this.found.length === this.count;
+    this.player.update();
     this.showOnMap();
     const count = this.found.length.toLocaleString("en");
     this.summary.textContent = all
