@@ -372,6 +372,7 @@ def test_review_by_mouse(visit: Callable[..., Any], made: tuple[Path, Path]) -> 
     first, second, third = (rows.nth(i) for i in range(3))
     names = [row.locator(".row-file").inner_text() for row in (first, second, third)]
     first.locator("text=Accept").click()
+    assert page.inner_text(".sheet-bar .primary") == "Write 1 file"
     second.locator("text=Reject").click()
     third.locator("text=Edit").click()
     third.locator("input").fill("Gypsy Jazz; Musette")

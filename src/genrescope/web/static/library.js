@@ -4,7 +4,7 @@ import { Failure, get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
 import { problem, styled } from "./frame.js";
-import { capital, genreClass, percent, swatch } from "./genres.js";
+import { capital, genreClass, percent, plural, swatch } from "./genres.js";
 import { map } from "./map.js";
 import { download, savePoster } from "./poster.js";
 
@@ -137,8 +137,8 @@ class Shelf {
 
   lead() {
     const { contents } = this;
-    const words = [`${contents.tracks.toLocaleString("en")} tracks`];
-    words.push(`${contents.genres.length} genres`);
+    const words = [plural(contents.tracks, "track")];
+    words.push(plural(contents.genres.length, "genre"));
     if (contents.failed) words.push(`${contents.failed} that cannot be read`);
     return h("p", { class: "lead" }, `${words.join(", ")}.`);
   }
@@ -244,7 +244,7 @@ class Shelf {
     return h(
       "details",
       { class: "panel" },
-      h("summary", {}, `${failures.length} files that cannot be read`),
+      h("summary", {}, `${plural(failures.length, "file")} that cannot be read`),
       h(
         "ul",
         { class: "failures" },
@@ -380,7 +380,7 @@ class Shelf {
         { tracks: this.found, name, absolute },
         `${name}.m3u8`,
       );
-      announce(`Playlist of ${this.found.length} tracks saved`);
+      announce(`Playlist of ${plural(this.found.length, "track")} saved`);
     } catch (error) {
       this.summary.after(problem(error));
     }

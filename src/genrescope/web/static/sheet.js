@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
-import { percent } from "./genres.js";
+import { percent, plural } from "./genres.js";
 import { ROOT, again, counted, result, run } from "./job.js";
 
 const PAGE = 200; // rows that are added at a time
@@ -125,7 +125,7 @@ export class Sheet {
         h(
           "details",
           { class: "note", open: !this.rows.length },
-          h("summary", {}, `${total} files are left alone`),
+          h("summary", {}, `${plural(total, "file")} left alone`),
           h(
             "ul",
             {},
@@ -460,7 +460,7 @@ export class Sheet {
     const accepted = this.rows.filter((row) => row.decision === "yes" && row.state !== "written");
     const open = this.rows.filter((row) => !row.decision && row.state !== "written").length;
     this.summary.textContent = `${accepted.length} accepted, ${open} to decide`;
-    this.apply.textContent = `Write ${accepted.length} file${accepted.length === 1 ? "" : "s"}`;
+    this.apply.textContent = `Write ${plural(accepted.length, "file")}`;
     this.apply.disabled = !accepted.length;
     // Not at once: it takes a while for many.
     clearTimeout(this.keeping);
