@@ -500,7 +500,9 @@ def test_the_space_serves_the_page(tmp_path: Path) -> None:
             process.terminate()
 
 
-def test_the_example_with_gradio_gives_every_genre(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_with_gradio_gives_every_genre(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     # gradio itself is not among the dependencies: what it is given is looked at.
     given: dict[str, Any] = {}
 
@@ -511,12 +513,16 @@ def test_the_example_with_gradio_gives_every_genre(monkeypatch: pytest.MonkeyPat
         def launch(self) -> None:
             given["launched"] = True
 
-    gradio = SimpleNamespace(Interface=Interface, Audio=dict, Label=dict)
+    gradio = SimpleNamespace(Interface=Interface, Audio=dict, Label=dict, Error=RuntimeError)
     monkeypatch.setitem(sys.modules, "gradio", gradio)
     runpy.run_path(str(EXAMPLES / "gradio" / "app.py"), run_name="__main__")
     assert given["launched"]
     for path in given["examples"]:
         assert given["function"](path) == genrescope.load().predict(path).probabilities
+    text = tmp_path / "text.mp3"
+    text.write_text("no music")
+    with pytest.raises(RuntimeError, match=r"^not audio that genrescope can read\. Try MP3"):
+        given["function"](str(text))
 
 
 @pytest.mark.slow
