@@ -310,6 +310,14 @@ def test_nothing_overflows_on_a_phone(visit: Callable[..., Any], view: str) -> N
     shoot(page, f"{view}-phone")
 
 
+def test_the_first_change_is_seen_on_a_phone(visit: Callable[..., Any]) -> None:
+    page = plan(visit("review", PHONE))
+    change, foot = (
+        page.locator(name).first.bounding_box() for name in (".row-change", ".sheet-foot")
+    )
+    assert change["y"] + change["height"] <= foot["y"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", ["library", "review"])
 def test_axe_finds_nothing_serious(visit: Callable[..., Any], view: str, scheme: str) -> None:
