@@ -19,9 +19,9 @@ from starlette.websockets import WebSocketDisconnect
 
 import genrescope
 from genrescope.service.queue import FairQueue, FullError
+from genrescope.service.temporary_folder import ServerFolder
 from genrescope.web.clients import client_of
 from genrescope.web.middleware import RequestGuard
-from genrescope.web.temporary_folder import ServerFolder
 from web_server import Server, running
 
 pytestmark = pytest.mark.xdist_group("web-attacks")

@@ -24,6 +24,7 @@ from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
 from genrescope.library.similar import Library
 from genrescope.service.service import Limits, Service
+from genrescope.service.temporary_folder import ServerFolder
 from genrescope.web import api
 from genrescope.web.answers import AnswerMaker
 from genrescope.web.faults import add_error_handlers
@@ -32,7 +33,6 @@ from genrescope.web.library import library_routes
 from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
 from genrescope.web.page import WebPage
 from genrescope.web.review import review_routes
-from genrescope.web.temporary_folder import ServerFolder
 from genrescope.web.upload import Uploads
 
 _CONNECTIONS = 500
