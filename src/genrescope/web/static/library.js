@@ -373,12 +373,16 @@ class Shelf {
     const name = words || (this.loop ? "From the map" : this.contents.name);
     try {
       const absolute = this.contents.absolute;
-      await download(
+      const left = await download(
         "/api/library/playlist",
         { tracks: this.found, name, absolute },
         `${name}.m3u8`,
       );
-      announce(`Playlist of ${this.found.length} tracks saved`);
+      announce(`Playlist of ${this.found.length - left} tracks saved`);
+      if (left) {
+        const text = `The playlist lacks ${left} of these tracks: their file names cannot be lines of text.`;
+        this.summary.after(h("p", { class: "note", role: "status" }, text));
+      }
     } catch (error) {
       this.summary.after(problem(error));
     }
