@@ -29,6 +29,7 @@ import genrescope
 from genrescope.errors import GenrescopeError, InputError, NotFoundError
 from genrescope.service.jobs import ServerJob, ServerJobs
 from genrescope.service.queue import FairQueue
+from genrescope.service.schema import JobState
 from genrescope.web.faults import fault_of, job_words
 from web_server import Server, children
 
@@ -68,6 +69,7 @@ def follow(client: httpx.Client, place: str) -> dict[str, Any]:
     while state["state"] in RUNS:
         known = {"wait": 20, "since": state["version"]}
         state = client.get(place, params=known).json()
+        assert state == JobState(**state).model_dump()  # as /openapi.json describes it
     return state
 
 

@@ -1,8 +1,10 @@
-"""The JSON of a prediction, as its readers are told what it holds."""
+"""What the API's JSON holds, for its description."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 _GENRE = "Null where it is none of the model's genres."
 _OTHER = "Whether it is none of the model's genres."
@@ -66,3 +68,64 @@ class ClassifyResponse(BaseModel):
     timeline: TimelineResponse | None = None
     explanation: ExplanationResponse | None = None
     similar: list[SimilarTrack] | None = Field(default=None, description="With a library only.")
+
+
+class JobProgress(BaseModel):
+    """How far a job is."""
+
+    done: int
+    total: int
+
+
+class JobState(BaseModel):
+    """How far an answer is."""
+
+    id: str
+    name: str = Field(description="Of the file.")
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    version: int = Field(description="Rises with every change.")
+    place: int | None = Field(description="In the queue; 1 is next, null if it does not wait.")
+    progress: JobProgress | None
+    error: dict[str, str] | None = Field(description="Of a failed one: title, remedy, detail.")
+    answer: dict[str, Any] | None = Field(description="Of one that is done.")
+
+
+class Health(BaseModel):
+    """The state of the server."""
+
+    status: str
+    inside: int = Field(description="Requests being received, queued or processed.")
+    at_most: int
+
+
+class Version(BaseModel):
+    """The version, the model and the limits of the server."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    genrescope: str
+    model: str = Field(description="Changes with anything that predictions depend on.")
+    genres: list[str]
+    megabytes: float
+    minutes: float
+
+
+class ErrorWords(BaseModel):
+    """Why something failed, in words."""
+
+    title: str = Field(description="What is wrong.")
+    remedy: str = Field(description="What to do about it; may be empty.")
+    detail: str = Field(description="For programs and logs.")
+
+
+class ErrorResponse(BaseModel):
+    """Why a request failed."""
+
+    detail: str
+    error: ErrorWords
+
+
+class UploadBody(BaseModel):
+    """The body of a request with a file."""
+
+    file: bytes = Field(description="Audio in any usual format.")

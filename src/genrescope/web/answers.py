@@ -12,21 +12,26 @@ from starlette.exceptions import HTTPException
 
 from genrescope import SAMPLES, sample
 from genrescope.service.answer import ADDRESS, AnswerMaker
+from genrescope.service.schema import JobState
 from genrescope.web.clients import client_of
+from genrescope.web.faults import FAULTS
 from genrescope.web.messages import job_begun, job_route
-from genrescope.web.upload import Uploads
+from genrescope.web.upload import BODY, Uploads
 
+_GONE = {**FAULTS[400], "description": "There is no such answer, or it is no longer kept."}
 _File = Literal["spectrogram.png", "audio.mp3", "answer.json", "answer.csv"]
 
 
 def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
     """Make the routes below ``/api/answers``."""
-    router, jobs = APIRouter(prefix=ADDRESS, include_in_schema=False), answers.jobs
+    router, jobs = APIRouter(prefix=ADDRESS, responses={**FAULTS, 404: _GONE}), answers.jobs
 
-    @router.post("")
+    @router.post(
+        "", status_code=202, summary="Begin an answer", response_model=JobState, openapi_extra=BODY
+    )
     async def begin(
         request: Request,
-        name: Annotated[str | None, Query(alias="sample", description="Of a sample.")] = None,
+        name: Annotated[str | None, Query(alias="sample", description="Instead of a file.")] = None,
     ) -> Response:
         client = client_of(request.scope)
         if name is not None and name not in SAMPLES:
@@ -37,14 +42,15 @@ def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
             job = answers.begin(path, client, held=held)
         return await job_begun(jobs, job, ADDRESS)
 
-    router.add_api_route("/{id}", job_route(jobs))
+    state = router.get("/{id}", summary="State of an answer", response_model=JobState)
+    state(job_route(jobs))
 
-    @router.delete("/{id}")
+    @router.delete("/{id}", status_code=204, summary="Cancel and delete an answer")
     async def forget(id: str) -> Response:  # noqa: A002  the address's own word
         await jobs.forget(jobs.find(id))
         return Response(status_code=204)
 
-    @router.get("/{id}/{file}")
+    @router.get("/{id}/{file}", summary="A file of an answer", response_class=FileResponse)
     async def get_file(id: str, file: _File) -> Response:  # noqa: A002
         job = jobs.find(id)
         path = job.folder / file

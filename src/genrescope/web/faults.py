@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +16,7 @@ from genrescope.errors import GenrescopeError, InputError, NotFoundError
 from genrescope.service.analysis import TooLongError
 from genrescope.service.jobs import StaysError
 from genrescope.service.queue import FullError
+from genrescope.service.schema import ErrorResponse
 from genrescope.service.service import TooSlowError
 from genrescope.tagging.review import AppliedError
 from genrescope.web.clients import log_fault
@@ -39,6 +41,22 @@ _STATUS = {
     TooLongError: 413,
     TooSlowError: 504,
 }
+
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": text}
+    for status, text in {
+        400: "The request is malformed.",
+        401: "The token is missing or wrong.",
+        403: "The request comes from a page of another site.",
+        408: "The upload took too long.",
+        413: "The file is too large or too long.",
+        422: "The file cannot be decoded, or a parameter is invalid.",
+        503: "Too many requests; try again later.",
+        504: "Analysing the file took too long.",
+        507: "The server has no disk space for the file.",
+    }.items()
+}
+"""Of requests, for the description of the API."""
 
 
 @dataclass(frozen=True)
