@@ -1,1 +1,1 @@
-"""Classification for many clients: queue, worker processes, limits, temporary files; no HTTP."""
+"""Classification for many clients: queue, worker processes, limits, jobs, answers; no HTTP."""
