@@ -30,10 +30,10 @@ from genrescope.library.catalogue import Catalogue
 from genrescope.representations import make_representation
 from genrescope.serialize import sentence
 from genrescope.service.analysis import AnalysisOptions, analyse
+from genrescope.service.answer import write_answer
 from genrescope.service.service import Limits, Service
 from genrescope.tagging.policy import Existing, Policy, choose
 from genrescope.taxonomy import load_taxonomy
-from genrescope.web.answers import write_answer
 from web_server import running
 
 torch = pytest.importorskip("torch", reason="models are exported with genrescope[train]")

@@ -386,7 +386,10 @@ def test_nothing_in_it_comes_from_elsewhere(ask: httpx.Client) -> None:
     assert "unsafe" not in policy
     assert ask.get("/docs").headers["location"] == "/#/programs"
     described = ask.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/api/classify", "/api/version", "/healthz"}
+    answers = {"/api/answers", "/api/answers/{id}", "/api/answers/{id}/{file}"}
+    assert set(described["paths"]) == {"/api/classify", "/api/version", "/healthz", *answers}
+    begun = described["paths"]["/api/answers"]["post"]["responses"]
+    assert begun["202"]["content"]["application/json"]["schema"]["$ref"].endswith("/JobState")
 
 
 @pytest.mark.parametrize(

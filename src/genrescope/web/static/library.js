@@ -375,12 +375,16 @@ class Shelf {
     const name = words || (this.loop ? "From the map" : this.contents.name);
     try {
       const absolute = this.contents.absolute;
-      await download(
+      const left = await download(
         "/api/library/playlist",
         { tracks: this.found, name, absolute },
         `${name}.m3u8`,
       );
-      announce(`Playlist of ${plural(this.found.length, "track")} saved`);
+      announce(`Playlist of ${plural(this.found.length - left, "track")} saved`);
+      if (left) {
+        const text = `The playlist lacks ${left} of these tracks: their file names cannot be lines of text.`;
+        this.summary.after(h("p", { class: "note", role: "status" }, text));
+      }
     } catch (error) {
       this.summary.after(problem(error));
     }
