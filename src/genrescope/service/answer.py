@@ -84,8 +84,8 @@ def calibration(trained: dict[str, Any]) -> str:
     if not isinstance(error := trained.get("ece"), float):
         return ""
     return (
-        f"In tests ({trained.get('protocol')}) such percentages were off by "
-        f"{100 * error:.0f} points on average."
+        "Of answers with 80 %, about 80 in 100 are right "
+        f"(in tests, {max(1, round(100 * error))} more or fewer on average)."
     )
 
 

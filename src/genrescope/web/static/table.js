@@ -115,17 +115,8 @@ function cells(item) {
       : label(item),
   );
   if (!answer) {
-    const text =
-      state === "sending"
-        ? `Uploading, ${item.text}`
-        : state === "failed"
-          ? `${item.error.title}. ${item.error.remedy}`
-          : state === "cancelled"
-            ? "Cancelled"
-            : item.id
-              ? words(item).join(": ").toLowerCase()
-              : "To be sent";
-    return [name, h("td", { colspan: 3, class: state === "failed" ? "problem" : "note" }, text)];
+    const kind = state === "failed" ? "problem" : "note";
+    return [name, h("td", { colspan: 3, class: kind }, progress(item))];
   }
   return [
     name,
@@ -133,6 +124,17 @@ function cells(item) {
     h("td", { class: "number" }, percent(answer.confidence), chip(answer.confidence_level)),
     h("td", { class: "number" }, clock(answer.seconds)),
   ];
+}
+
+// How far a file without an answer is.
+function progress({ id, state, place, text, error }) {
+  if (state === "sending") return `Uploading, ${text}`;
+  if (state === "failed") return [error.title, error.remedy].filter(Boolean).join(". ");
+  if (state === "cancelled") return "Cancelled";
+  if (state === "running") return "Analysing";
+  if (!id) return "To be sent";
+  const [where, more] = words({ state, place });
+  return more ? `${where}: ${more.toLowerCase()}` : where;
 }
 
 function download(batch, kind) {
