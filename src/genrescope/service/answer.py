@@ -107,7 +107,7 @@ def _probabilities(timeline: Timeline | None) -> dict[str, Any]:
 
 def _reliability(trained: dict[str, Any], level: str) -> str:
     if level == "none":
-        return "unlike the music of all its genres"
+        return "unlike the music of all genres that the model knows"
     shares = trained.get("unsure")
     known = shares if isinstance(shares, dict) else {}
     share = known.get("right_unsure" if level == "unsure" else "right_sure")

@@ -157,7 +157,7 @@ function bars(answer, config) {
     h("p", { class: "label" }, "The whole track"),
     h("ul", {}, rows),
     rows.length > FIRST && all,
-    config.calibration && h("p", { class: "note" }, config.calibration),
+    !answer.other && config.calibration && h("p", { class: "note" }, config.calibration),
   );
 }
 

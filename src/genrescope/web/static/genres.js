@@ -44,6 +44,11 @@ export function percent(share) {
   return `${text}\u00a0%`;
 }
 
+/** Write a number of files: "1 file", "1,200 files". */
+export function files(count) {
+  return `${count.toLocaleString("en")} file${count === 1 ? "" : "s"}`;
+}
+
 /** Write a time in s: "1:24". */
 export function clock(seconds) {
   const whole = Math.round(seconds);

@@ -4,7 +4,7 @@ import { Failure, get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
 import { problem, styled } from "./frame.js";
-import { capital, genreClass, percent, swatch } from "./genres.js";
+import { capital, files, genreClass, percent, swatch } from "./genres.js";
 import { map } from "./map.js";
 import { download, savePoster } from "./poster.js";
 
@@ -136,10 +136,12 @@ class Shelf {
 
   lead() {
     const { contents } = this;
-    const words = [`${contents.tracks.toLocaleString("en")} tracks`];
-    words.push(`${contents.genres.length} genres`);
-    if (contents.failed) words.push(`${contents.failed} that cannot be read`);
-    return h("p", { class: "lead" }, `${words.join(", ")}.`);
+    const words = [
+      `${contents.tracks.toLocaleString("en")} tracks`,
+      `${contents.genres.length} genres`,
+      contents.failed && `${files(contents.failed)} that cannot be read`,
+    ];
+    return h("p", { class: "lead" }, `${words.filter(Boolean).join(", ")}.`);
   }
 
   body() {
@@ -243,7 +245,7 @@ class Shelf {
     return h(
       "details",
       { class: "panel" },
-      h("summary", {}, `${failures.length} files that cannot be read`),
+      h("summary", {}, `${files(failures.length)} that cannot be read`),
       h(
         "ul",
         { class: "failures" },

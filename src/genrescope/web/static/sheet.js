@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
-import { percent } from "./genres.js";
+import { files, percent } from "./genres.js";
 import { ROOT, again, counted, result, run } from "./job.js";
 
 const PAGE = 200; // rows that are added at a time
@@ -86,6 +86,7 @@ export class Sheet {
     const left = Object.entries(this.counts).filter(
       ([reason]) => !["write", "review"].includes(reason),
     );
+    const any = this.rows.length > 0;
     const total = left.reduce((sum, [, count]) => sum + count, 0);
     this.tabs = Object.entries(FILTERS).map(([name, [words]]) => {
       const button = h(
@@ -124,20 +125,20 @@ export class Sheet {
       total > 0 &&
         h(
           "details",
-          { class: "note", open: !this.rows.length },
-          h("summary", {}, `${total} files are left alone`),
+          { class: "note", open: !any },
+          h("summary", {}, `Left as they are: ${files(total)}`),
           h(
             "ul",
             {},
-            left.map(([reason, count]) => h("li", {}, `${count}: ${reason}`)),
+            left.map(([reason, count]) => h("li", {}, `${files(count)}: ${reason}`)),
           ),
         ),
-      h("div", { class: "actions" }, this.tabs),
+      any && h("div", { class: "actions" }, this.tabs),
       h(
         "div",
         { class: "actions" },
-        rest("yes", "Accept the rest"),
-        rest("no", "Reject the rest"),
+        any && rest("yes", "Accept the rest"),
+        any && rest("no", "Reject the rest"),
         h(
           "a",
           {
@@ -150,7 +151,7 @@ export class Sheet {
         ),
         again().firstChild,
       ),
-      this.rows.length > 0 &&
+      any &&
         h(
           "p",
           { class: "note keys" },
@@ -177,13 +178,13 @@ export class Sheet {
     this.keep = h("input", { type: "checkbox", id: "keep-time" });
     return h(
       "div",
-      { class: "sheet-foot" },
+      { class: "sheet-foot", hidden: !this.rows.length },
       this.done,
       h(
         "div",
         { class: "sheet-bar" },
         this.summary,
-        h("label", { class: "note" }, this.keep, " Keep the files' time"),
+        h("label", { class: "note" }, this.keep, " Keep the files' dates"),
         this.apply,
       ),
     );
@@ -206,7 +207,7 @@ export class Sheet {
     if (!this.shown.length) {
       const words = this.rows.length
         ? "No change of this kind."
-        : "There is nothing to write: no file would get another genre.";
+        : "There is nothing to write.";
       this.list.append(h("p", { class: "note panel" }, words));
     }
     this.addRows();
@@ -339,7 +340,8 @@ export class Sheet {
     const more = this.evidence
       .filter((name) => row[name]?.length)
       .map((name) => `${name}: ${[row[name]].flat().join(", ")}`);
-    return [row.reason.replace(/^review: /, ""), ...more].filter(Boolean).join(" · ");
+    const words = [row.reason.replace(/^review: /, ""), ...more].filter(Boolean).join(" · ");
+    return words.replace(/\b[01]\.\d\d\b/g, (share) => percent(Math.min(share, ROUNDED)));
   }
 
   like({ action, old, new: to }) {
@@ -454,7 +456,7 @@ export class Sheet {
     const accepted = this.rows.filter((row) => row.decision === "yes" && row.state !== "written");
     const open = this.rows.filter((row) => !row.decision && row.state !== "written").length;
     this.summary.textContent = `${accepted.length} accepted, ${open} to decide`;
-    this.apply.textContent = `Write ${accepted.length} file${accepted.length === 1 ? "" : "s"}`;
+    this.apply.textContent = `Write ${files(accepted.length)}`;
     this.apply.disabled = !accepted.length;
     // Not at once: it takes a while for many.
     clearTimeout(this.keeping);

@@ -7,7 +7,7 @@ import { chip, clock, percent, swatch } from "./genres.js";
 const COLUMNS = [
   ["File", (item) => label(item).toLowerCase()],
   ["Genre", (item) => (item.answer ? (item.answer.genre ?? "~") : "~~")], // none of these, then none yet
-  ["Confidence", (item) => -(item.answer?.confidence ?? -1)],
+  ["Confidence", ({ answer }) => (answer ? (answer.other ? 0 : -answer.confidence) : 1)],
   ["Length", (item) => item.answer?.seconds ?? Infinity],
 ];
 const CSV = [
@@ -75,7 +75,7 @@ export function table(batch) {
 
   function draw() {
     const done = batch.items.filter((item) => item.answer).length;
-    heading.textContent = `${done} of ${batch.items.length} files`;
+    heading.textContent = `${done} of ${batch.items.length} files analysed`;
     cancel.hidden = !batch.running;
     for (const button of save) button.disabled = done === 0;
     for (const [item, row] of rows) {
@@ -120,8 +120,18 @@ function cells(item) {
   }
   return [
     name,
-    h("td", {}, swatch(answer.genre), answer.genre ?? `none of these (${answer.best})`),
-    h("td", { class: "number" }, percent(answer.confidence), chip(answer.confidence_level)),
+    h(
+      "td",
+      { class: "named" },
+      swatch(answer.genre),
+      answer.genre ?? `other (closest: ${answer.best})`,
+    ),
+    h(
+      "td",
+      { class: "number" },
+      !answer.other && h("span", { class: "share" }, percent(answer.confidence)),
+      chip(answer.confidence_level),
+    ),
     h("td", { class: "number" }, clock(answer.seconds)),
   ];
 }
