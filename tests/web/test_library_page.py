@@ -346,7 +346,7 @@ def test_axe_finds_nothing_serious(visit: Callable[..., Any], view: str, scheme:
 # The review.
 
 
-def plan(page: Any, existing: str = "replace", confidence: str = "0.5") -> Any:
+def plan(page: Any, existing: str = "replace", confidence: str = "50") -> Any:
     page.select_option("#option-existing", existing)
     page.click("text=More options")
     page.select_option("#option-album", "off")
@@ -500,6 +500,24 @@ def test_contradictions_are_not_accepted_with_the_rest(visit: Callable[..., Any]
     contradicted.first.locator("text=Accept").click()
     assert page.inner_text(".sheet-bar .found") == f"{rest + 1} accepted, {count - 1} to decide"
     shoot(page, "review-contradictions")
+
+
+def test_a_plan_without_changes_has_nothing_to_decide(visit: Callable[..., Any]) -> None:
+    page = visit("review")
+
+    def empty(route: Any) -> None:
+        found = route.fetch().json()
+        route.fulfill(json={**found, "rows": [], "counts": {"it is read-only": 1}})
+
+    page.route("**/api/library/plans/*", empty)
+    with page.expect_request(lambda one: one.method == "POST") as asked_for:
+        plan(page, confidence="50")
+    assert asked_for.value.post_data_json["min_confidence"] == 0.5  # of people in %
+    page.get_by_text("There is nothing to write.").wait_for()
+    assert page.get_by_text("1 file: it is read-only").is_visible()
+    assert page.locator(".sheet button").filter(visible=True).count() == 0
+    page.get_by_role("link", name="Make a new plan").click()
+    page.wait_for_selector("form")
 
 
 def test_errors_of_a_review_are_in_words(

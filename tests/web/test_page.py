@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 from rich.console import Console
 
 import genrescope
@@ -191,6 +192,9 @@ def test_a_clip_is_answered_with_all_there_is_to_see(
     assert labels == list(expected.probabilities)
     assert f"{100 * expected.confidence:.0f} %" in rows.first.inner_text().replace("\xa0", " ")
     assert re.sub(r"\s+", " ", answer.locator(".eyebrow").inner_text()) == "a song & more.wav 0:20"
+    # Two figures of the same genre, of the whole and of a moment, say which is which.
+    assert "whole track" in answer.locator(".bars").inner_text().lower()
+    assert "this moment" in answer.locator(".moment").inner_text()
     assert "<b>&" in answer.locator(".tracks").inner_text()
     # The picture, and the strip below it, as wide as each other.
     mel, strip = answer.locator(".mel"), answer.locator(".strip")
@@ -300,7 +304,7 @@ def test_several_files_make_a_table_that_sorts_downloads_and_stays(
 
     assert column(0) == ["-=letter.mp3", "lament.mp3", "pulse.mp3", "shuffle.mp3"]
     assert column(1)[0] == "Not audio that genrescope can read. Try MP3, WAV, FLAC or M4A."
-    assert column(1)[1:] == ["classical", "none of these (disco)", "jazz"]
+    assert column(1)[1:] == ["classical", "other (closest: disco)", "jazz"]
     page.get_by_role("button", name="Genre").click()
     assert column(0) == ["lament.mp3", "shuffle.mp3", "pulse.mp3", "-=letter.mp3"]
     page.get_by_role("button", name="Genre").click()
@@ -388,6 +392,52 @@ def test_cancel_stops_the_work(visit: Callable[..., Any], server: Server, tmp_pa
     page.get_by_role("button", name="Cancel the rest").wait_for(state="hidden")
     assert idle(page, server)
     assert server.left() == []
+
+
+def states(page: Any, jobs: dict[str, list[dict[str, Any]]]) -> None:
+    """Answer for the server: each job has these states, and stays in the last."""
+
+    def answer(route: Any) -> None:
+        name = re.search(r"/answers/(\w+)", route.request.url)[1]
+        if left := jobs[name]:
+            route.fulfill(json={"id": name, "name": f"{name}.mp3", "version": 1, **left.pop(0)})
+
+    page.route("**/api/answers/*", answer)
+
+
+def test_an_analysis_shows_how_long_it_takes(visit: Callable[..., Any]) -> None:
+    page = visit(PHONE)
+    states(page, {"long": [{"state": "waiting", "place": 3}, {"state": "running", "place": None}]})
+    page.clock.install()
+    page.goto(f"{page.url.split('#')[0]}#/answer/long")
+    page.get_by_role("heading", name="Analysing").wait_for()
+    waiting = page.locator(".pending")
+    assert "A song takes a few seconds" in waiting.inner_text()
+    page.evaluate("window.shifts.length = 0")
+    page.clock.run_for(4_500)
+    assert page.get_by_role("timer").inner_text() == "4\xa0s"
+    assert "A song takes a few seconds" in waiting.inner_text()
+    page.clock.run_for(62_000)
+    assert page.get_by_role("timer").inner_text() == "66\xa0s"
+    assert "Long tracks take longer" in waiting.inner_text()
+    assert "few seconds" not in waiting.inner_text()
+    # Nothing moves, and nothing is read out every second.
+    assert page.evaluate("window.shifts") == []
+    assert waiting.locator("[aria-live], [role=status], [role=alert]").count() == 0
+    assert page.locator("#status").inner_text() == ""
+
+
+def test_one_of_several_files_is_next(visit: Callable[..., Any]) -> None:
+    page = visit()
+    running, waiting = {"state": "running", "place": None}, {"state": "waiting"}
+    states(page, {"one": [running], "two": [{**waiting, "place": 1}], "three": [], "four": []})
+    page.goto(f"{page.url.split('#')[0]}#/answers/one,two,three,four")
+    page.get_by_text("this one is next").wait_for()
+    cells = page.locator(".answers-table tbody td").all_inner_texts()
+    assert cells == ["Analysing", "In the queue: this one is next", *2 * ["In the queue"]]
+    states(page, {"one": [{**waiting, "place": 3}]})
+    page.goto(f"{page.url.split('#')[0]}#/answer/one")
+    page.get_by_text("2 before this one").wait_for()
 
 
 def test_what_cannot_be_answered_says_why_and_what_to_do(
@@ -541,6 +591,59 @@ def test_the_study_is_shown_in_the_pages_own_look(
     shoot(page, f"study-{viewport['width']}")
 
 
+def edges(place: Any) -> tuple[float, float]:
+    """Brightness of the left and the right rim of an element, whatever is written there."""
+    with Image.open(io.BytesIO(place.screenshot())) as image:
+        left, right = np.median(np.asarray(image.convert("L"))[:, [3, -4]], axis=0)
+        return float(left), float(right)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_scrolls_shows_so_and_is_reached_by_keyboard(
+    visit: Callable[..., Any], scheme: str
+) -> None:
+    page = visit(PHONE, scheme)
+    for link in ("Study", "For programs"):
+        page.get_by_role("link", name=link).click()
+        page.wait_for_selector("main > :is(.report, .text) :is(table, pre)")
+        page.wait_for_selector("main [aria-busy]", state="detached")
+        page.locator("summary").evaluate_all("all => all.forEach((one) => one.click())")
+        scrolling = page.locator("main :is(.scroll, pre, figure)").filter(visible=True)
+        found = 0
+        for place in scrolling.all():
+            if place.evaluate("one => one.scrollWidth <= one.clientWidth"):
+                continue
+            found += 1
+            assert place.get_attribute("tabindex") == "0"
+            assert place.get_attribute("role") == "region"
+            assert place.get_attribute("aria-label")
+            behind = edges(place)[0]
+            assert edges(place)[1] < behind - 5
+            place.focus()
+            page.keyboard.press("ArrowRight")
+            page.wait_for_timeout(200)
+            assert place.evaluate("one => one.scrollLeft") > 0
+            place.evaluate("one => { one.scrollLeft = 9999; one.blur(); }")
+            page.wait_for_timeout(100)
+            left, right = edges(place)
+            assert left < behind - 5
+            assert right == pytest.approx(behind, abs=2)
+        assert found > 2
+
+
+def test_figures_do_not_glare_in_the_dark(visit: Callable[..., Any]) -> None:
+    brightest = {}
+    for scheme in ("light", "dark"):
+        page = visit(scheme=scheme, view="study")
+        page.wait_for_selector("main [aria-busy]", state="detached")
+        with Image.open(io.BytesIO(page.locator(".paper").first.screenshot())) as image:
+            middle = image.convert("L").crop((20, 20, image.width - 20, image.height - 20))
+            darkest, brightest[scheme] = middle.getextrema()
+            assert darkest < 20  # its text
+    assert brightest["light"] == 255
+    assert 190 < brightest["dark"] < 220
+
+
 def test_a_report_brings_no_code_and_no_address_of_its_own(chromium: Any, server: Server) -> None:
     hostile = """<body><main><h1 onclick="window.hit = 1">Study</h1>
       <script>window.hit = 1</script><img src="x" onerror="window.hit = 1" alt="one">
@@ -554,7 +657,7 @@ def test_a_report_brings_no_code_and_no_address_of_its_own(chromium: Any, server
     page.get_by_role("link", name="Study").click()
     page.get_by_role("heading", name="Study").wait_for()
     found = page.locator(".report *").evaluate_all("all => all.map((one) => one.localName)")
-    assert set(found) == {"h1", "img", "a"}
+    assert set(found) == {"h1", "span", "img", "a"}
     addresses = page.locator(".report a").evaluate_all("all => all.map((a) => a.href)")
     assert addresses == ["", "", f"{server.address}/report/figures/accuracy.svg"]
     page.get_by_role("heading", name="Study").click()
@@ -593,6 +696,22 @@ def test_views_that_have_nothing_to_show_have_no_link(visit: Callable[..., Any])
     links.last.wait_for()
     assert links.all_inner_texts() == ["Listen", "For programs"]
     assert page.locator(".answer").count() == 0
+    for view in ("library", "review/1", "study", "no-such-view"):
+        page.goto(f"{page.url.split('#')[0]}#/{view}")
+        page.get_by_role("heading", name="There is no such page").wait_for()
+        assert page.locator("nav [aria-current]").count() == 0
+    links.first.click()
+    page.get_by_role("heading", name="What genre is this?").wait_for()
+
+
+def test_the_footer_says_how_long_answers_are_kept(visit: Callable[..., Any]) -> None:
+    page = visit()
+    assert "are deleted 30 minutes after" in page.inner_text("footer.bottom")
+    known = page.request.get(page.url.split("#")[0] + "api/page").json()
+    known["limits"]["keep_minutes"] = 5
+    page.route("**/api/page", lambda route: route.fulfill(json=known))
+    page.reload()
+    page.get_by_text("are deleted 5 minutes after").wait_for()
 
 
 def test_light_and_dark_are_chosen_and_kept(visit: Callable[..., Any]) -> None:

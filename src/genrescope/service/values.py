@@ -89,8 +89,8 @@ def calibration(trained: dict[str, Any]) -> str:
     if not isinstance(error := trained.get("ece"), float):
         return ""
     return (
-        f"In tests ({trained.get('protocol')}) such percentages were off by "
-        f"{100 * error:.0f} points on average."
+        "Of answers with 80 %, about 80 in 100 are right "
+        f"(in tests, {max(1, round(100 * error))} more or fewer on average)."
     )
 
 
@@ -112,7 +112,7 @@ def _probabilities(timeline: Timeline | None) -> dict[str, Any]:
 
 def _reliability(trained: dict[str, Any], level: str) -> str:
     if level == "none":
-        return "unlike the music of all its genres"
+        return "unlike the music of all genres that the model knows"
     shares = trained.get("unsure")
     known = shares if isinstance(shares, dict) else {}
     share = known.get("right_unsure" if level == "unsure" else "right_sure")

@@ -7,6 +7,7 @@ import { playButton, player, sound } from "./player.js";
 const FIRST = 3; // genres with bars before "all" is asked for
 const TAGS = 12;
 const LIKELY = 0.1; // a tag less likely than this is not shown
+const SOON_S = 10; // a song is analysed in less
 
 /** Give what a file is called: by its tags, else its own name. */
 export function title(answer) {
@@ -46,8 +47,8 @@ export function show(answer, config, level = 1) {
 
 /**
  * Keep the place of an answer that is not there yet.
- * Returns the element, `set(state, text, part)`: what is done, and how much of it, if known; and
- * `rename(name)`.
+ * Returns the element, `set(state, text, part)`: what is done, and how much of it, if known;
+ * `elapsed(seconds)`: for how long; and `rename(name)`.
  */
 export function pending(name, cancel) {
   const label = h("span", { class: "name" });
@@ -55,6 +56,7 @@ export function pending(name, cancel) {
   const text = h("p", { class: "certainty" });
   const done = h("div", { class: "done" });
   const progress = h("div", { class: "progress", role: "progressbar" }, done);
+  const time = h("span", { class: "elapsed", role: "timer" }); // which is not read out as it counts
   const element = h(
     "article",
     { class: "answer pending", "aria-busy": "true" },
@@ -66,6 +68,7 @@ export function pending(name, cancel) {
         "div",
         { class: "waiting" },
         progress,
+        time,
         h("button", { type: "button", class: "button", onclick: cancel }, icon("close"), "Cancel"),
       ),
     ),
@@ -90,15 +93,19 @@ export function pending(name, cancel) {
     element.setAttribute("aria-label", `Answer for ${name}`);
     progress.setAttribute("aria-label", `Progress of ${name}`);
   };
+  const elapsed = (seconds) => (time.textContent = `${Math.floor(seconds)}\u00a0s`);
   rename(name);
-  return { element, set, rename };
+  return { element, set, elapsed, rename };
 }
 
-/** Write the state of a job: what is done, and more about it. */
-export function words(state) {
-  if (state.state === "running") return ["Analysing", "A song takes a few seconds"];
-  if (state.place > 1) return ["In the queue", `${state.place - 1} before this one`];
-  return ["In the queue", "This one is next"];
+/** Write the state of a job, and more about it, when it has been running for `seconds`. */
+export function words({ state, place }, seconds = 0) {
+  if (state === "running") {
+    const isSoon = seconds < SOON_S;
+    return ["Analysing", isSoon ? "A song takes a few seconds" : "Long tracks take longer"];
+  }
+  if (place > 1) return ["In the queue", `${place - 1} before this one`];
+  return ["In the queue", place === 1 ? "This one is next" : ""]; // else its place is not known yet
 }
 
 /** Show why there is no answer. */
@@ -147,9 +154,10 @@ function bars(answer, config) {
   return h(
     "section",
     { class: "bars", "aria-label": "Genres and their probability" },
+    h("p", { class: "label" }, "The whole track"),
     h("ul", {}, rows),
     rows.length > FIRST && all,
-    config.calibration && h("p", { class: "note" }, config.calibration),
+    !answer.other && config.calibration && h("p", { class: "note" }, config.calibration),
   );
 }
 
@@ -184,10 +192,25 @@ function near(similar, part) {
         track.artist && h("span", { class: "note" }, track.artist),
       ),
       h("span", { class: "track-genre" }, swatch(track.genre), track.genre ?? "none of these"),
-      h("span", { class: "share", title: "Similarity" }, percent(track.similarity)),
+      h(
+        "span",
+        { class: "share" },
+        h("span", { class: "hidden" }, "similarity "),
+        percent(track.similarity),
+      ),
     );
   });
-  return h("section", {}, h(part, {}, "Sounds like"), h("ol", { class: "tracks" }, rows));
+  return h(
+    "section",
+    {},
+    h(
+      "div",
+      { class: "near-head" },
+      h(part, {}, "Sounds like"),
+      h("span", { class: "note", "aria-hidden": "true" }, "similarity"),
+    ),
+    h("ol", { class: "tracks" }, rows),
+  );
 }
 
 function actions(answer, name) {

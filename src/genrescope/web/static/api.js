@@ -15,16 +15,16 @@ export class Failure extends Error {
 const TITLES = {
   0: "The server does not answer",
   401: "This server needs a token",
-  404: "This answer is no longer kept",
+  404: "This is not here",
   408: "The upload took too long",
-  413: "The file is too large",
+  413: "This is too large for the server",
   503: "Too many people are waiting",
 };
 const REMEDIES = {
   0: "Check that it is running and that you are connected, then try again.",
   401: "Open the address that you were given, with ?token=… at its end.",
-  404: "Answers are deleted half an hour after you last looked. Drop the file again.",
-  413: "Send a part of it, or run genrescope classify.",
+  404: "It may have been deleted. Go back, or start again.",
+  413: "Send less at a time.",
   503: "Try again in a few seconds.",
 };
 const POLL_S = 20; // how long the server may hold a request until something changes

@@ -17,6 +17,16 @@ const VIEWS = {
   study: () => import("./study.js"),
   programs: () => import("./programs.js"),
 };
+const NOWHERE = {
+  show(element) {
+    document.title = "No such page · genrescope";
+    element.append(
+      h("h1", {}, "There is no such page"),
+      h("p", { class: "lead" }, "The links above lead to all that this server offers."),
+    );
+  },
+  hide() {},
+};
 const LISTENING = ["", "sending", "answer", "answers"];
 const THEMES = ["auto", "light", "dark"];
 
@@ -36,14 +46,14 @@ function links() {
 
 async function route() {
   const [, name, rest] = location.hash.match(/^#?\/?([^/]*)\/?(.*)$/);
-  const known = Object.hasOwn(VIEWS, name) ? name : "";
+  const known = LISTENING.includes(name) || links().some(([there]) => there === name);
   const hash = location.hash;
-  const view = await VIEWS[known]();
+  const view = known ? await VIEWS[name]() : NOWHERE;
   if (location.hash !== hash) return; // somebody went on while it was fetched
   shown?.hide();
   shown = view;
   main.replaceChildren();
-  const current = LISTENING.includes(known) ? "" : known;
+  const current = LISTENING.includes(name) ? "" : name;
   for (const link of document.querySelectorAll("nav a")) {
     link.toggleAttribute("aria-current", link.dataset.view === current);
     if (link.dataset.view === current) link.setAttribute("aria-current", "page");
@@ -97,6 +107,7 @@ async function begin() {
   );
   document.querySelector("nav").append(...items);
   document.querySelector(".version").textContent = `genrescope ${config.version}`;
+  document.querySelector(".keep").textContent = config.limits.keep_minutes ?? 30;
   window.addEventListener("hashchange", async () => {
     await route();
     main.focus({ preventScroll: true });

@@ -15,6 +15,7 @@ export async function send(file, config, onstate, signal) {
   const most = config.limits.megabytes;
   if (file.size > most * 1e6) {
     throw new Failure(413, {
+      title: "The file is too large",
       remedy: `This server takes up to ${most} MB. Send a part of it, or run genrescope classify.`,
     });
   }

@@ -139,7 +139,7 @@ class Shelf {
     const { contents } = this;
     const words = [plural(contents.tracks, "track")];
     words.push(plural(contents.genres.length, "genre"));
-    if (contents.failed) words.push(`${contents.failed} that cannot be read`);
+    if (contents.failed) words.push(`${plural(contents.failed, "file")} that cannot be read`);
     return h("p", { class: "lead" }, `${words.join(", ")}.`);
   }
 

@@ -81,11 +81,23 @@ export const one = view(async (element, config, id, open) => {
   const place = h("div", { class: "place" }, waiting.element);
   const back = all && h("a", { class: "back", href: all }, icon("back"), "All files");
   element.append(open.intake({ folded: true }), ...(back ? [back] : []), place);
-  try {
-    const onstate = (state) => {
-      waiting.rename(state.name);
-      waiting.set(...words(state));
+  let begun = null;
+  let timer = null;
+  open.signal.addEventListener("abort", () => clearInterval(timer));
+  const onstate = (state) => {
+    waiting.rename(state.name);
+    clearInterval(timer);
+    if (state.state !== "running") return waiting.set(...words(state));
+    begun ??= performance.now();
+    const count = () => {
+      const seconds = (performance.now() - begun) / 1000;
+      waiting.set(...words(state, seconds));
+      waiting.elapsed(seconds);
     };
+    timer = setInterval(count, 1000);
+    count();
+  };
+  try {
     const { state, name, error, answer } = await follow(path, onstate, open.signal);
     if (state === "done") {
       document.title = `${heading(answer)}: ${title(answer)} · genrescope`;
@@ -94,6 +106,7 @@ export const one = view(async (element, config, id, open) => {
     } else if (state === "failed") swap(place, failed(name, error));
     else go("#/");
   } catch (error) {
+    clearInterval(timer);
     if (!open.signal.aborted) swap(place, failed(names.get(id), error));
   }
 });

@@ -147,7 +147,18 @@ export function player(answer, name) {
   return h(
     "figure",
     { class: "player" },
-    h("div", { class: "player-bar" }, button, time, readout, why?.button),
+    h(
+      "div",
+      { class: "player-bar" },
+      button,
+      h(
+        "div",
+        { class: "moment" },
+        h("span", { class: "note" }, time, strip && " · this moment"),
+        readout,
+      ),
+      why?.button,
+    ),
     stage,
     ticks(seconds),
     why?.legend,

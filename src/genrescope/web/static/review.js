@@ -12,16 +12,16 @@ const OPTIONS = {
     "Files that have a genre",
     { skip: "leave them", add: "add to it", replace: "replace it" },
   ],
-  min_confidence: ["Minimum confidence"],
-  min_second: ["Minimum of a second genre"],
+  min_confidence: ["Minimum confidence, in %"],
+  min_second: ["Minimum of a second genre, in %"],
   max_genres: ["Genres per file, at most"],
   album: [
     "Tracks of an album",
     { agree: "one genre where they agree", vote: "one genre always", off: "each its own" },
   ],
-  map_existing: ["Give a file's genres the names of the list"],
-  from_tags: ["Write what the tagger names where no genre fits"],
-  break_hard_links: ["Write files that have a second name (hard links)"],
+  map_existing: ["Rename genres that files have to those of the list (Hip Hop to Hip-Hop)"],
+  from_tags: ["Where none of the model's genres fits, write a tag such as Ambient"],
+  break_hard_links: ["Write files that have a second name, too (hard links)"],
 };
 const FIRST = ["existing", "min_confidence"]; // the others are folded
 
@@ -113,18 +113,18 @@ function field(name, about, kinds) {
     input.checked = about.default;
     value = () => input.checked;
   } else {
-    const step = kind.type === "integer" ? 1 : 0.05;
+    const isShare = kind.type === "number"; // of the API in [0, 1], of people in %
+    const scale = isShare ? 100 : 1;
     input = h("input", {
       id,
       class: "field",
       type: "number",
-      min: kind.type === "integer" ? 1 : 0,
-      step,
+      min: isShare ? 0 : 1,
+      max: isShare ? 100 : null,
       required: true,
     });
-    if (kind.type === "number") input.max = 1;
-    input.value = about.default;
-    value = () => Number(input.value);
+    input.value = Math.round(scale * about.default);
+    value = () => Number(input.value) / scale;
   }
   return {
     name,

@@ -86,6 +86,7 @@ export class Sheet {
     const left = Object.entries(this.counts).filter(
       ([reason]) => !["write", "review"].includes(reason),
     );
+    const any = this.rows.length > 0;
     const total = left.reduce((sum, [, count]) => sum + count, 0);
     this.tabs = Object.entries(FILTERS).map(([name, [words]]) => {
       const button = h(
@@ -124,20 +125,20 @@ export class Sheet {
       total > 0 &&
         h(
           "details",
-          { class: "note", open: !this.rows.length },
-          h("summary", {}, `${plural(total, "file")} left alone`),
+          { class: "note", open: !any },
+          h("summary", {}, `Left as they are: ${plural(total, "file")}`),
           h(
             "ul",
             {},
-            left.map(([reason, count]) => h("li", {}, `${count}: ${reason}`)),
+            left.map(([reason, count]) => h("li", {}, `${plural(count, "file")}: ${reason}`)),
           ),
         ),
-      h("div", { class: "actions" }, this.tabs),
+      any && h("div", { class: "actions" }, this.tabs),
       h(
         "div",
         { class: "actions" },
-        rest("yes", "Accept the rest"),
-        rest("no", "Reject the rest"),
+        any && rest("yes", "Accept the rest"),
+        any && rest("no", "Reject the rest"),
         h(
           "a",
           {
@@ -150,7 +151,7 @@ export class Sheet {
         ),
         again().firstChild,
       ),
-      this.rows.length > 0 &&
+      any &&
         h(
           "p",
           { class: "note keys" },
@@ -177,13 +178,13 @@ export class Sheet {
     this.keep = h("input", { type: "checkbox", id: "keep-time" });
     return h(
       "div",
-      { class: "sheet-foot" },
+      { class: "sheet-foot", hidden: !this.rows.length },
       this.done,
       h(
         "div",
         { class: "sheet-bar" },
         this.summary,
-        h("label", { class: "note" }, this.keep, " Keep the files' time"),
+        h("label", { class: "note" }, this.keep, " Keep the files' dates"),
         this.apply,
       ),
     );
@@ -206,7 +207,7 @@ export class Sheet {
     if (!this.shown.length) {
       const words = this.rows.length
         ? "No change of this kind."
-        : "There is nothing to write: no file would get another genre.";
+        : "There is nothing to write.";
       this.list.append(h("p", { class: "note panel" }, words));
     }
     this.addRows();
@@ -339,7 +340,8 @@ export class Sheet {
     const more = this.evidence
       .filter((name) => row[name]?.length)
       .map((name) => `${name}: ${[row[name]].flat().join(", ")}`);
-    return [row.reason.replace(/^review: /, ""), ...more].filter(Boolean).join(" · ");
+    const words = [row.reason.replace(/^review: /, ""), ...more].filter(Boolean).join(" · ");
+    return words.replace(/\b[01]\.\d\d\b/g, (share) => percent(Math.min(share, ROUNDED)));
   }
 
   like({ action, old, new: to }) {

@@ -36,9 +36,11 @@ export async function show(element, config) {
       ...["main", "body > footer"].flatMap((part) => content(read.querySelector(part), base)),
     );
     explain(report);
-    for (const figure of report.querySelectorAll("section > figure")) {
-      figure.tabIndex = 0; // where the screen is narrow, it scrolls
-      figure.setAttribute("aria-label", figure.querySelector("img")?.alt ?? "");
+    for (const paper of report.querySelectorAll("section > figure > .paper")) {
+      paper.tabIndex = 0; // where the screen is narrow, it scrolls
+      paper.setAttribute("role", "region");
+      const heading = paper.closest("section").querySelector("h2");
+      paper.setAttribute("aria-label", `Figure: ${heading?.textContent ?? "study"}`);
     }
     document.title = `${report.querySelector("h1")?.textContent ?? "Study"} · genrescope`;
   } catch (error) {
@@ -71,6 +73,7 @@ function content(element, base) {
     if (node.localName === "img") {
       const source = node.getAttribute("src") ?? "";
       attributes.src = PICTURE.test(source) ? source : inside(source, base);
+      return [h("span", { class: "paper scroll" }, h("img", attributes))];
     }
     return [h(node.localName, attributes, content(node, base))];
   });

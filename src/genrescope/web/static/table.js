@@ -7,7 +7,7 @@ import { chip, clock, percent, swatch } from "./genres.js";
 const COLUMNS = [
   ["File", (item) => label(item).toLowerCase()],
   ["Genre", (item) => (item.answer ? (item.answer.genre ?? "~") : "~~")], // none of these, then none yet
-  ["Confidence", (item) => -(item.answer?.confidence ?? -1)],
+  ["Confidence", ({ answer }) => (answer ? (answer.other ? 0 : -answer.confidence) : 1)],
   ["Length", (item) => item.answer?.seconds ?? Infinity],
 ];
 const CSV = [
@@ -75,7 +75,7 @@ export function table(batch) {
 
   function draw() {
     const done = batch.items.filter((item) => item.answer).length;
-    heading.textContent = `${done} of ${batch.items.length} files`;
+    heading.textContent = `${done} of ${batch.items.length} files analysed`;
     cancel.hidden = !batch.running;
     for (const button of save) button.disabled = done === 0;
     for (const [item, row] of rows) {
@@ -115,24 +115,36 @@ function cells(item) {
       : label(item),
   );
   if (!answer) {
-    const text =
-      state === "sending"
-        ? `Uploading, ${item.text}`
-        : state === "failed"
-          ? `${item.error.title}. ${item.error.remedy}`
-          : state === "cancelled"
-            ? "Cancelled"
-            : item.id
-              ? words(item).join(": ").toLowerCase()
-              : "To be sent";
-    return [name, h("td", { colspan: 3, class: state === "failed" ? "problem" : "note" }, text)];
+    const kind = state === "failed" ? "problem" : "note";
+    return [name, h("td", { colspan: 3, class: kind }, progress(item))];
   }
   return [
     name,
-    h("td", {}, swatch(answer.genre), answer.genre ?? `none of these (${answer.best})`),
-    h("td", { class: "number" }, percent(answer.confidence), chip(answer.confidence_level)),
+    h(
+      "td",
+      { class: "named" },
+      swatch(answer.genre),
+      answer.genre ?? `other (closest: ${answer.best})`,
+    ),
+    h(
+      "td",
+      { class: "number" },
+      !answer.other && h("span", { class: "share" }, percent(answer.confidence)),
+      chip(answer.confidence_level),
+    ),
     h("td", { class: "number" }, clock(answer.seconds)),
   ];
+}
+
+// How far a file without an answer is.
+function progress({ id, state, place, text, error }) {
+  if (state === "sending") return `Uploading, ${text}`;
+  if (state === "failed") return [error.title, error.remedy].filter(Boolean).join(". ");
+  if (state === "cancelled") return "Cancelled";
+  if (state === "running") return "Analysing";
+  if (!id) return "To be sent";
+  const [where, more] = words({ state, place });
+  return more ? `${where}: ${more.toLowerCase()}` : where;
 }
 
 function download(batch, kind) {
