@@ -516,7 +516,7 @@ def test_the_server_says_what_classify_says(
 
 def test_the_page_says_other(model: Path, strange: str, tmp_path: Path) -> None:
     service = Service(genrescope.load(model), Limits())
-    wanted = AnalysisOptions(timeline=True, show=tmp_path, explain_s=60)
+    wanted = AnalysisOptions(timeline=True, show=tmp_path)
     for name in genrescope.SAMPLES:
         analysis = analyse(service.classifier, genrescope.sample(name), wanted)
         write_answer(service, analysis, f"{name}.mp3", "id", tmp_path)

@@ -94,7 +94,7 @@ def test_an_answer_holds_all_that_the_page_shows(ask: httpx.Client, tagged: Path
     with tagged.open("rb") as file:
         options = {"timeline": True, "explain": True, "top_k": 12}
         classified = ask.post("/api/classify", files={"file": file}, params=options).json()
-    for name in classified.keys() - {"timeline", "similar", "file"}:
+    for name in classified.keys() - {"timeline", "similar", "file", "explanation"}:
         assert answer[name] == classified[name], name
     assert answer["similar"] == []
     assert {score["label"] for score in answer["scores"]} == set(expected.probabilities)
@@ -114,6 +114,12 @@ def test_an_answer_holds_all_that_the_page_shows(ask: httpx.Client, tagged: Path
     sound, rate = soundfile.read(io.BytesIO(ask.get(links["audio"]).content))
     assert len(sound) / rate == pytest.approx(answer["seconds"], abs=0.1)
     assert ask.get(links["json"]).json() == answer
+    begun = ask.post(links.pop("explanation"))
+    assert begun.status_code == 202
+    why, meant = follow(ask, begun.headers["location"])["answer"], classified["explanation"]
+    assert why.keys() == meant.keys()
+    assert (why["genre"], why["bands_hz"]) == (meant["genre"], meant["bands_hz"])
+    assert np.allclose(why["drops"], meant["drops"], atol=0.01)  # of 16 bits, at 16 kHz
     header, row = csv.reader(ask.get(links["csv"]).text.splitlines())
     assert dict(zip(header, row, strict=True))["genre"] == answer["genre"]
     part = ask.get(links["audio"], headers={"range": "bytes=100-299"})

@@ -141,7 +141,7 @@ def test_a_link_from_elsewhere_leads_to_the_page_and_to_nothing_else(ask: httpx.
     for path, status in (("/", 200), ("/?a=b", 200), ("/api/version", 403), (CLASSIFY, 403)):
         assert ask.get(path, headers=link).status_code == status
     assert ask.post("/", headers=link).status_code == 403
-    assert ask.get(f"{ANSWERS}/x/audio.mp3", headers=link).status_code == 403
+    assert ask.get(f"{ANSWERS}/x/audio.flac", headers=link).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -428,7 +428,7 @@ def test_what_is_broken_off_or_unknown_is_one_line(
         (404, b"GET /api/answers/%1b%0aa%ed%a0%80 HTTP/1.1\r\n" + HOST + b"\r\n"),
         (422, b"GET /api/answers/../page HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"GET /api/answers/x?wait=30&since=9 HTTP/1.1\r\n" + HOST + b"\r\n"),
-        (404, b"GET /api/answers/x/audio.mp3 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /api/answers/x/audio.flac HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"DELETE /api/answers/x HTTP/1.1\r\n" + HOST + b"\r\n"),
         (405, b"DELETE /api/answers HTTP/1.1\r\n" + HOST + b"\r\n"),
         (405, b"GET /api/answers HTTP/1.1\r\n" + HOST + b"\r\n"),

@@ -211,6 +211,30 @@ def test_only_this_machine_sees_whole_paths(made: tuple[Path, Path]) -> None:
         assert not ask.get("/api/library", headers=headers).json()["absolute"]
 
 
+def test_a_track_has_an_answer_which_is_not_similar_to_itself(
+    ask: TestClient, shelf: tuple[Path, Path]
+) -> None:
+    names = ask.get("/api/library/tracks").json()["path"]
+    number = next(i for i, name in enumerate(names) if name.endswith(".flac"))
+    begun = ask.post(f"/api/answers?track={number}")
+    assert begun.status_code == 202
+    state = {"state": "waiting"}
+    while state["state"] in {"waiting", "running"}:
+        state = ask.get(f"{begun.headers['location']}?wait=20").json()
+    answer = state["answer"]
+    assert answer["file"] == Path(names[number]).name
+    assert len(answer["similar"]) == 5
+    for near in answer["similar"]:
+        assert near["track"] != number
+        assert near["path"] == names[near["track"]]
+        assert near["audio"] == f"/api/library/tracks/{near['track']}/audio"
+    assert ask.post("/api/answers?track=-1").status_code == 404
+    assert ask.post(f"/api/answers?track={len(names)}").status_code == 404
+    (shelf[0] / names[number]).unlink()
+    (shelf[0] / names[number]).symlink_to("/etc/passwd")
+    assert ask.post(f"/api/answers?track={number}").status_code == 404
+
+
 # Review: plan, decide, apply, undo.
 
 

@@ -10,19 +10,22 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from genrescope.errors import NotFoundError
 from genrescope.io import CsvWriter
 from genrescope.representations.embedding import Embedding
-from genrescope.serialize import CSV_COLUMNS, csv_cells
+from genrescope.serialize import CSV_COLUMNS, csv_cells, explanation_values
 from genrescope.service.analysis import PICTURE, SOUND, AnalysisOptions, UploadAnalysis
 from genrescope.service.jobs import RESULT, ServerJob, ServerJobs
 from genrescope.service.service import Service
+from genrescope.service.shelf import track_file
 from genrescope.service.values import answer_values, named_track_values
 
 ADDRESS = "/api/answers"
 """Where clients find answers."""
 
-_EXPLAINED_S = 60  # of models with windows: an explanation of more takes too long for a page
+_EXPLAINED_S = 600  # of models with windows; of others it takes too long for a page
 _CSV = "answer.csv"
+_SIMILAR = 5  # tracks
 
 
 class AnswerMaker:
@@ -38,35 +41,75 @@ class AnswerMaker:
 
     def __init__(self, service: Service, jobs: ServerJobs) -> None:
         self._service, self.jobs = service, jobs
-        embedder = service.classifier.representation.embedder
-        self._explain_s = _EXPLAINED_S if isinstance(embedder, Embedding) else 0
 
     def place(self, client: str) -> AbstractContextManager[None]:
         """Stay in the queue; see ``FairQueue.place``."""
         return self._service.queue.place(client)
 
     def begin(
-        self, path: Path, client: str, *, held: ExitStack | None = None, stays: bool = False
+        self,
+        path: Path,
+        client: str,
+        *,
+        held: ExitStack | None = None,
+        stays: bool = False,
+        track: int | None = None,
     ) -> ServerJob:
-        """Begin an answer; see ``ServerJobs.begin``."""
-        work = partial(self._answer, path)
+        """Begin an answer; see ``ServerJobs.begin``. It is not similar to its own ``track``."""
+        work = partial(self._answer, path, track)
         return self.jobs.begin(path.name, client, work, held=held, stays=stays)
 
-    async def _answer(self, path: Path, job: ServerJob) -> None:
+    async def track(self, number: int) -> Path:
+        """Return the file of a track of the library.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no library, or as of ``track_file``.
+        """
+        if (library := self._service.library) is None:
+            raise NotFoundError("There is no library.")
+        path, _ = await to_thread.run_sync(track_file, library, number)
+        return path
+
+    def explain(self, answer: ServerJob, client: str, held: ExitStack) -> ServerJob:
+        """Begin a job that finds what an answer rests on; see ``ServerJobs.begin``.
+
+        Raises
+        ------
+        NotFoundError
+            If it has no sound, or not yet.
+        """
+        if not (sound := answer.folder / SOUND).exists():
+            raise NotFoundError("The sound of this answer is not kept.")
+        return self.jobs.begin(answer.name, client, partial(self._explain, sound), held=held)
+
+    async def _explain(self, sound: Path, job: ServerJob) -> None:
+        began = partial(self.jobs.started, job)
+        why = await self._service.explain(sound, job.client, name=job.id, began=began)
+        text = json.dumps(explanation_values(why), separators=(",", ":"))
+        (job.folder / RESULT).write_text(text, encoding="utf-8")
+
+    async def _answer(self, path: Path, track: int | None, job: ServerJob) -> None:
         analysis = await self._service.analyse(
             path,
             job.client,
-            AnalysisOptions(timeline=True, show=job.folder, explain_s=self._explain_s),
+            AnalysisOptions(timeline=True, show=job.folder),
             name=job.id,
             began=partial(self.jobs.started, job),
         )
-        await to_thread.run_sync(
-            write_answer, self._service, analysis, job.name, f"{ADDRESS}/{job.id}", job.folder
-        )
+        address = f"{ADDRESS}/{job.id}"
+        write = partial(write_answer, self._service, analysis, job.name, address, job.folder, track)
+        await to_thread.run_sync(write)
 
 
 def write_answer(
-    service: Service, analysis: UploadAnalysis, name: str, address: str, to: Path
+    service: Service,
+    analysis: UploadAnalysis,
+    name: str,
+    address: str,
+    to: Path,
+    track: int | None = None,
 ) -> None:
     """Write the page's answer to an analysis, as JSON and as CSV.
 
@@ -82,6 +125,8 @@ def write_answer(
         Of the job, which the links begin with.
     to
         Folder with the picture and the sound.
+    track
+        Its number in the library, if it is of it.
 
     Raises
     ------
@@ -89,18 +134,23 @@ def write_answer(
         If it cannot be written.
     """
     folder = service.library.folder if service.library else Path()
+    has_windows = isinstance(service.classifier.representation.embedder, Embedding)
+    explained = has_windows and analysis.seconds <= _EXPLAINED_S
     content = {
         **answer_values(analysis, name, service.classifier.config.trained),
         "similar": [
             {
-                **named_track_values(track, folder),
-                "audio": f"/api/library/tracks/{track.row}/audio",
+                **named_track_values(near, folder),
+                "track": near.row,
+                "audio": f"/api/library/tracks/{near.row}/audio",
             }
-            for track in service.near(analysis)
-        ],
+            for near in service.near(analysis, _SIMILAR + 1)
+            if near.row != track
+        ][:_SIMILAR],
         "links": {
             "spectrogram": f"{address}/{PICTURE}" if (to / PICTURE).exists() else None,
             "audio": f"{address}/{SOUND}",
+            "explanation": f"{address}/explanation" if explained else None,
             "json": f"{address}/{RESULT}",
             "csv": f"{address}/{_CSV}",
         },

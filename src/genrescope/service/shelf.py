@@ -101,10 +101,7 @@ class Shelf:
         OSError
             If there is no room for the converted file.
         """
-        if not 0 <= number < len(self._library):
-            raise NotFoundError("There is no such track.")
-        path = self._root / self._library.tracks[number].path
-        kind = await to_thread.run_sync(_played_kind, self._root, path)
+        path, kind = await to_thread.run_sync(track_file, self._library, number)
         if kind is not None and not convert:
             return path, kind
         async with self._converts:
@@ -117,9 +114,21 @@ class Shelf:
             self._names.append(names_of(self._root / track.path))
 
 
-def _played_kind(root: Path, path: Path) -> str | None:
-    # None if a browser may not play it: also where another file than audio has taken its place.
-    # A pipe that has taken its place is not opened, nor what a link now leads to outside.
+def track_file(library: Library, number: int) -> tuple[Path, str | None]:
+    """Return the file of a track, and its media type if a browser may play it.
+
+    A pipe that has taken its place is not opened, nor what a link now leads to outside; what is
+    no audio any more has no type.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such track, or its file cannot be read or leads out of the library.
+    """
+    if not 0 <= number < len(library):
+        raise NotFoundError("There is no such track.")
+    root = library.folder.resolve()
+    path = root / library.tracks[number].path
     try:
         check_regular(path)
         if not path.resolve().is_relative_to(root):
@@ -130,4 +139,4 @@ def _played_kind(root: Path, path: Path) -> str | None:
         raise NotFoundError(f"The track cannot be read: {error.cause}.") from None
     except OSError as error:
         raise NotFoundError(f"The track cannot be read ({error.strerror}).") from None
-    return _PLAYED.get(path.suffix.lower()) if is_audio else None
+    return path, _PLAYED.get(path.suffix.lower()) if is_audio else None

@@ -19,7 +19,8 @@ from genrescope.web.messages import job_begun, job_route
 from genrescope.web.upload import BODY, Uploads
 
 _GONE = {**FAULTS[400], "description": "There is no such answer, or it is no longer kept."}
-_File = Literal["spectrogram.png", "audio.mp3", "answer.json", "answer.csv"]
+_KINDS = {".png": "image/png", ".flac": "audio/flac"}  # of what the page shows and plays
+_File = Literal["spectrogram.png", "audio.flac", "answer.json", "answer.csv"]
 
 
 def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
@@ -32,14 +33,18 @@ def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
     async def begin(
         request: Request,
         name: Annotated[str | None, Query(alias="sample", description="Instead of a file.")] = None,
+        track: Annotated[int | None, Query(description="Of the library, by its number.")] = None,
     ) -> Response:
         client = client_of(request.scope)
         if name is not None and name not in SAMPLES:
             raise HTTPException(422, f"A sample is one of {', '.join(SAMPLES)}.")
         with ExitStack() as held:
             held.enter_context(answers.place(client))
-            path = sample(name) if name else await uploads.receive(request, held)
-            job = answers.begin(path, client, held=held)
+            if track is not None:
+                path = await answers.track(track)
+            else:
+                path = sample(name) if name else await uploads.receive(request, held)
+            job = answers.begin(path, client, held=held, track=track)
         return await job_begun(jobs, job, ADDRESS)
 
     state = router.get("/{id}", summary="State of an answer", response_model=JobState)
@@ -50,6 +55,19 @@ def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
         await jobs.forget(jobs.find(id))
         return Response(status_code=204)
 
+    @router.post(
+        "/{id}/explanation",
+        status_code=202,
+        summary="Find what an answer rests on",
+        response_model=JobState,
+    )
+    async def explain(id: str, request: Request) -> Response:  # noqa: A002
+        client = client_of(request.scope)
+        with ExitStack() as held:
+            held.enter_context(answers.place(client))
+            job = answers.explain(jobs.find(id), client, held)
+        return await job_begun(jobs, job, ADDRESS)
+
     @router.get("/{id}/{file}", summary="A file of an answer", response_class=FileResponse)
     async def get_file(id: str, file: _File) -> Response:  # noqa: A002
         job = jobs.find(id)
@@ -59,7 +77,8 @@ def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
         return FileResponse(
             path,
             filename=f"{Path(job.name).stem}{path.suffix}",
-            content_disposition_type="inline" if path.suffix in {".png", ".mp3"} else "attachment",
+            media_type=_KINDS.get(path.suffix),
+            content_disposition_type="inline" if path.suffix in _KINDS else "attachment",
             headers={"cache-control": "private, max-age=600"},
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from math import inf
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -43,7 +42,7 @@ def make_router(service: Service, uploads: Uploads) -> APIRouter:
         with ExitStack() as held:
             held.enter_context(service.queue.place(client))
             path = await uploads.receive(request, held)
-            wanted = AnalysisOptions(timeline=timeline, explain_s=inf if explain else 0)
+            wanted = AnalysisOptions(timeline=timeline, explain=explain)
             analysis = await service.analyse(path, client, wanted)
             near = None
             if (library := service.library) is not None:
