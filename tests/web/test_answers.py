@@ -351,6 +351,7 @@ def test_of_a_report_the_files_known_at_start_are_shown(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "link.html").symlink_to("/etc/passwd")
+    (tmp_path / "long.html").write_text("long" * 1000)
     with serve("--report", tmp_path) as server, httpx.Client(base_url=server.address) as client:
         (tmp_path / "later.html").write_text("later")
         config = client.get("/api/page", timeout=30).json()
@@ -360,6 +361,8 @@ def test_of_a_report_the_files_known_at_start_are_shown(
         (policy,) = shown.headers.get_list("content-security-policy")
         assert policy.startswith("default-src 'none'; style-src")
         assert client.get("/report/figures/a.svg").status_code == 200
+        long = client.get("/report/long.html")
+        assert (long.headers["content-encoding"], long.text) == ("gzip", "long" * 1000)
         for name in ("model.onnx", "hidden.py", "data/x.npz", "link.html", "later.html", ""):
             assert client.get(f"/report/{name}").status_code == 404, name
 

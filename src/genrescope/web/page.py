@@ -83,20 +83,22 @@ class WebPage:
 
     def add_routes(self, app: FastAPI) -> None:
         """Add its routes to an application."""
-        static, small = _PageFiles(directory=_STATIC), [Middleware(GZipMiddleware)]
+        static = _PageFiles(directory=_STATIC)
+        small = [Middleware(GZipMiddleware, compresslevel=6)]
 
         async def index(request: Request) -> Response:
             return await static.get_response("index.html", request.scope)
 
-        app.routes.append(Mount("/static", static, middleware=small))
-        app.routes.append(Route("/", index, middleware=small))
-
-        @app.get("/report/{name:path}", include_in_schema=False)
-        async def report_file(name: str) -> Response:
+        async def report_file(request: Request) -> Response:
+            name = request.path_params["name"]
             if name not in self._report or not self._report[name].is_file():
                 raise HTTPException(404, "Not Found")
             headers = {"content-security-policy": _REPORT_POLICY, "cache-control": "no-cache"}
             return FileResponse(self._report[name], headers=headers, media_type=_kind(name))
+
+        app.routes.append(Mount("/static", static, middleware=small))
+        app.routes.append(Route("/", index, middleware=small))
+        app.routes.append(Route("/report/{name:path}", report_file, middleware=small))
 
         @app.get("/docs", include_in_schema=False)
         async def docs() -> Response:
