@@ -30,10 +30,10 @@ from genrescope.library.catalogue import Catalogue
 from genrescope.representations import make_representation
 from genrescope.serialize import sentence
 from genrescope.service.analysis import AnalysisOptions, analyse
+from genrescope.service.answer import write_answer
 from genrescope.service.service import Limits, Service
 from genrescope.tagging.policy import Existing, Policy, choose
 from genrescope.taxonomy import load_taxonomy
-from genrescope.web.answers import write_answer
 from web_server import running
 
 torch = pytest.importorskip("torch", reason="models are exported with genrescope[train]")
@@ -516,7 +516,7 @@ def test_the_server_says_what_classify_says(
 
 def test_the_page_says_other(model: Path, strange: str, tmp_path: Path) -> None:
     service = Service(genrescope.load(model), Limits())
-    wanted = AnalysisOptions(timeline=True, show=tmp_path, explain_s=60)
+    wanted = AnalysisOptions(timeline=True, show=tmp_path)
     for name in genrescope.SAMPLES:
         analysis = analyse(service.classifier, genrescope.sample(name), wanted)
         write_answer(service, analysis, f"{name}.mp3", "id", tmp_path)

@@ -9,7 +9,10 @@ classifier = genrescope.load()
 
 def classify(path: str) -> dict[str, float]:
     """Return the probability of every genre."""
-    return classifier.predict(path).probabilities
+    try:
+        return classifier.predict(path).probabilities
+    except genrescope.InputError as error:  # gradio shows only "Error" for others
+        raise gr.Error(f"{error.cause}. {error.remedy}.") from None
 
 
 if __name__ == "__main__":

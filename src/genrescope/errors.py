@@ -39,6 +39,10 @@ class InputError(GenrescopeError):
         return one_line(f"{self.path}: {self.cause}. {self.remedy}.")
 
 
+class NotFoundError(GenrescopeError):
+    """What was named is not there, or not any more."""
+
+
 class WaveformError(GenrescopeError, ValueError):
     """An array that cannot be used as a waveform; the message says how to convert it."""
 

@@ -1,12 +1,21 @@
-"""Reading files of unknown origin, with limits on their size."""
+"""Files of unknown origin: reading with limits on their size; their names."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from genrescope.errors import InputError
+from genrescope.system import is_device_name
+
+_LONGEST = 200  # bytes of a name; file systems take 255
+# Also what turns the direction of text, so that another ending is shown than there is.
+_NOT_IN_NAMES = re.compile(
+    r'[\x00-\x1f\x7f<>:"|?*\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
+)
+_QUOTED = re.compile("%(?:22|0A|0D)")  # as browsers write these three
 
 
 def read_bounded(path: Path, max_bytes: int, remedy: str) -> bytes:
@@ -121,3 +130,17 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hex digits; the file is read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def safe_name(sent: str) -> str:
+    """Give a file that was sent a name that any system can have, as near to its own as possible.
+
+    Of a path, of either kind, it is the last part; ``clip`` and its ending where nothing is left.
+    """
+    name = PurePosixPath(_NOT_IN_NAMES.sub("", _QUOTED.sub("", sent)).replace("\\", "/")).name
+    stem, ending = _cut(PurePosixPath(name).stem, _LONGEST), _cut(PurePosixPath(name).suffix, 12)
+    return f"{stem}{ending}" if stem.strip(". ") and not is_device_name(stem) else f"clip{ending}"
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")

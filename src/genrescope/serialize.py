@@ -11,6 +11,7 @@ import numpy as np
 
 from genrescope.classifier import GenreLabel, Prediction, Timeline
 from genrescope.classifier.batch import FileResult
+from genrescope.classifier.explain import Explanation
 from genrescope.library.similar import Neighbour, Similar
 
 CSV_COLUMNS = ("path", "genre", "confidence", "unsure", "warnings")
@@ -50,15 +51,20 @@ def result_row(answer: FileResult, top_k: int) -> dict[str, Any]:
     if (times := answer.timeline) is not None:
         step_s = round(times.step_s, 3) if isfinite(times.step_s) else None
         row["timeline"] = {"step_s": step_s, "genres": times.best}
-    if (why := answer.explanation) is not None:
-        row["explanation"] = {
-            "genre": why.genre,
-            "probability": round(why.probability, 6),
-            "times_s": np.round(why.times, 3).tolist(),
-            "bands_hz": np.round(why.bands, 1).tolist(),
-            "drops": [[round(drop, 6) for drop in step] for step in why.drops.tolist()],
-        }
+    if answer.explanation is not None:
+        row["explanation"] = explanation_values(answer.explanation)
     return row
+
+
+def explanation_values(why: Explanation) -> dict[str, Any]:
+    """Return what an answer rests on as JSON values."""
+    return {
+        "genre": why.genre,
+        "probability": round(why.probability, 6),
+        "times_s": np.round(why.times, 3).tolist(),
+        "bands_hz": np.round(why.bands, 1).tolist(),
+        "drops": [[round(drop, 6) for drop in step] for step in why.drops.tolist()],
+    }
 
 
 def csv_cells(path: Path | str, found: Prediction) -> tuple[object, ...]:

@@ -386,7 +386,10 @@ def test_nothing_in_it_comes_from_elsewhere(ask: httpx.Client) -> None:
     assert "unsafe" not in policy
     assert ask.get("/docs").headers["location"] == "/#/programs"
     described = ask.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/api/classify", "/api/version", "/healthz"}
+    answers = {"/api/answers", "/api/answers/{id}", "/api/answers/{id}/{file}"}
+    assert set(described["paths"]) == {"/api/classify", "/api/version", "/healthz", *answers}
+    begun = described["paths"]["/api/answers"]["post"]["responses"]
+    assert begun["202"]["content"]["application/json"]["schema"]["$ref"].endswith("/JobState")
 
 
 @pytest.mark.parametrize(
@@ -500,7 +503,9 @@ def test_the_space_serves_the_page(tmp_path: Path) -> None:
             process.terminate()
 
 
-def test_the_example_with_gradio_gives_every_genre(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_with_gradio_gives_every_genre(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     # gradio itself is not among the dependencies: what it is given is looked at.
     given: dict[str, Any] = {}
 
@@ -511,12 +516,16 @@ def test_the_example_with_gradio_gives_every_genre(monkeypatch: pytest.MonkeyPat
         def launch(self) -> None:
             given["launched"] = True
 
-    gradio = SimpleNamespace(Interface=Interface, Audio=dict, Label=dict)
+    gradio = SimpleNamespace(Interface=Interface, Audio=dict, Label=dict, Error=RuntimeError)
     monkeypatch.setitem(sys.modules, "gradio", gradio)
     runpy.run_path(str(EXAMPLES / "gradio" / "app.py"), run_name="__main__")
     assert given["launched"]
     for path in given["examples"]:
         assert given["function"](path) == genrescope.load().predict(path).probabilities
+    text = tmp_path / "text.mp3"
+    text.write_text("no music")
+    with pytest.raises(RuntimeError, match=r"^not audio that genrescope can read\. Try MP3"):
+        given["function"](str(text))
 
 
 @pytest.mark.slow

@@ -19,9 +19,9 @@ from starlette.websockets import WebSocketDisconnect
 
 import genrescope
 from genrescope.service.queue import FairQueue, FullError
+from genrescope.service.temporary_folder import ServerFolder
 from genrescope.web.clients import client_of
 from genrescope.web.middleware import RequestGuard
-from genrescope.web.temporary_folder import ServerFolder
 from web_server import Server, running
 
 pytestmark = pytest.mark.xdist_group("web-attacks")
@@ -141,7 +141,7 @@ def test_a_link_from_elsewhere_leads_to_the_page_and_to_nothing_else(ask: httpx.
     for path, status in (("/", 200), ("/?a=b", 200), ("/api/version", 403), (CLASSIFY, 403)):
         assert ask.get(path, headers=link).status_code == status
     assert ask.post("/", headers=link).status_code == 403
-    assert ask.get(f"{ANSWERS}/x/audio.mp3", headers=link).status_code == 403
+    assert ask.get(f"{ANSWERS}/x/audio.flac", headers=link).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -243,6 +243,31 @@ def test_a_request_of_two_lengths_is_refused_and_nothing_after_it_read(server: S
         answer = b"".join(iter(lambda: line.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /healthz HTTP/1.1\nHost: 127.0.0.1\n\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: b\r\n c\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: b\r\n\tc\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\nGET /healthz HTTP/1.1\r\n\r\n",
+    ],
+    ids=["bare", "one bare", "folded", "folded by a tab", "bare end"],
+)
+@pytest.mark.parametrize("before", [False, True], ids=["first", "second"])
+def test_a_head_that_servers_read_in_two_ways_is_refused(
+    server: Server, head: bytes, *, before: bool
+) -> None:
+    good = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * before
+    with connect(server) as line:
+        line.sendall(good + head)
+        line.settimeout(5)
+        answer = b"".join(iter(lambda: line.recv(65536), b""))
+    assert answer.count(b"HTTP/1.1 200") == before
+    assert answer.count(b"HTTP/1.1 400") == 1
+    assert answer.count(b"HTTP/1.1") == 1 + before
 
 
 @pytest.mark.parametrize(
@@ -403,7 +428,7 @@ def test_what_is_broken_off_or_unknown_is_one_line(
         (404, b"GET /api/answers/%1b%0aa%ed%a0%80 HTTP/1.1\r\n" + HOST + b"\r\n"),
         (422, b"GET /api/answers/../page HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"GET /api/answers/x?wait=30&since=9 HTTP/1.1\r\n" + HOST + b"\r\n"),
-        (404, b"GET /api/answers/x/audio.mp3 HTTP/1.1\r\n" + HOST + b"\r\n"),
+        (404, b"GET /api/answers/x/audio.flac HTTP/1.1\r\n" + HOST + b"\r\n"),
         (404, b"DELETE /api/answers/x HTTP/1.1\r\n" + HOST + b"\r\n"),
         (405, b"DELETE /api/answers HTTP/1.1\r\n" + HOST + b"\r\n"),
         (405, b"GET /api/answers HTTP/1.1\r\n" + HOST + b"\r\n"),

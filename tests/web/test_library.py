@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import filelock
 import httpx
@@ -23,6 +24,8 @@ import commands
 import reviewed_library
 from genrescope.errors import GenrescopeError
 from genrescope.library.catalogue import Catalogue
+from genrescope.service.jobs import ServerJobs
+from genrescope.service.queue import FullError
 from genrescope.service.service import Limits
 from genrescope.tagging import review as reviewing
 from genrescope.tagging.formats import read_genres
@@ -208,6 +211,30 @@ def test_only_this_machine_sees_whole_paths(made: tuple[Path, Path]) -> None:
         assert not ask.get("/api/library", headers=headers).json()["absolute"]
 
 
+def test_a_track_has_an_answer_which_is_not_similar_to_itself(
+    ask: TestClient, shelf: tuple[Path, Path]
+) -> None:
+    names = ask.get("/api/library/tracks").json()["path"]
+    number = next(i for i, name in enumerate(names) if name.endswith(".flac"))
+    begun = ask.post(f"/api/answers?track={number}")
+    assert begun.status_code == 202
+    state = {"state": "waiting"}
+    while state["state"] in {"waiting", "running"}:
+        state = ask.get(f"{begun.headers['location']}?wait=20").json()
+    answer = state["answer"]
+    assert answer["file"] == Path(names[number]).name
+    assert len(answer["similar"]) == 5
+    for near in answer["similar"]:
+        assert near["track"] != number
+        assert near["path"] == names[near["track"]]
+        assert near["audio"] == f"/api/library/tracks/{near['track']}/audio"
+    assert ask.post("/api/answers?track=-1").status_code == 404
+    assert ask.post(f"/api/answers?track={len(names)}").status_code == 404
+    (shelf[0] / names[number]).unlink()
+    (shelf[0] / names[number]).symlink_to("/etc/passwd")
+    assert ask.post(f"/api/answers?track={number}").status_code == 404
+
+
 # Review: plan, decide, apply, undo.
 
 
@@ -298,7 +325,11 @@ def test_rows_that_are_left_alone_are_shown_when_asked_for(ask: TestClient) -> N
     state = applied(ask, key, [{"n": left["n"], "new": ["Dub"]}])
     assert state["answer"]["counts"] == {"written": 1}
     without = next(row for row in every["rows"] if row["n"] != left["n"] and not row["new"])
-    assert "no genre" in applied(ask, key, [{"n": without["n"]}])["error"]["title"]
+    plan = f"/api/library/plans/{key}/apply"
+    refused = ask.post(plan, json={"rows": [{"n": without["n"]}]}, headers=OWN)
+    assert refused.status_code == 422
+    assert "no genre" in refused.json()["error"]["title"]
+    assert len(ask.get("/api/library/history").json()) == 1
 
 
 def test_contradictions_wait_for_a_person(ask: TestClient, shelf: tuple[Path, Path]) -> None:
@@ -413,8 +444,15 @@ def test_names_that_are_not_text(made: tuple[Path, Path], tmp_path: Path) -> Non
         assert {os.fsencode(path) for path in paths} == set(names)
         for number in range(len(names)):
             assert ask.get(f"/api/library/tracks/{number}/audio").status_code == 200
+        held = [f"./{path}" for path in paths if path in {"=1+1.mp3", "ü\u202e.mp3"}]
         answer = ask.post("/api/library/playlist", json={"tracks": [0, 1, 2, 3]}, headers=OWN)
+        assert answer.text.splitlines()[2:-1] == held
+        assert answer.text.endswith("\n# left out: 2 tracks with a name that cannot be here\n")
+        assert answer.headers["x-genrescope-left-out"] == "2"
+        body = {"tracks": [paths.index("a\nb.mp3")]}
+        answer = ask.post("/api/library/playlist", json=body, headers=OWN)
         assert answer.status_code == 422
+        assert answer.json()["error"]["title"] == "A playlist cannot hold this name"
         key, rows = planned(ask, album="off")
         assert {os.fsencode(row["path"]) for row in rows} == set(names)
         assert {row["track"] for row in rows} == {0, 1, 2, 3}
@@ -858,7 +896,7 @@ def test_rows_are_free_again_where_too_many_changes_wait(
     key, rows = planned(ask)
     body = {"rows": [{"n": rows[0]["n"]}]}
     with monkeypatch.context() as full:
-        full.setattr("genrescope.web.review._MAX_UNFINISHED", 0)
+        full.setattr(ServerJobs, "begin", Mock(side_effect=FullError))
         answer = ask.post(f"/api/library/plans/{key}/apply", json=body, headers=OWN)
         assert answer.status_code == 503
     assert applied(ask, key, body["rows"])["answer"]["counts"] == {"written": 1}

@@ -155,6 +155,57 @@ def test_every_format_plays(visit: Callable[..., Any]) -> None:
     assert page.locator(".deck").is_hidden()
 
 
+def test_tracks_play_on_in_the_order_of_the_list(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    total = len(asked(page, "/tracks")["path"])
+    page.wait_for_function(
+        "n => document.querySelectorAll('.shelf-list li').length === n", arg=total
+    )
+    page.fill(".shelf-search input", "mp3")
+    playing = page.locator(f'{LIST} [data-on="true"]')
+    order = [
+        button.get_attribute("data-track") for button in page.locator(f"{LIST} [data-track]").all()
+    ]
+    assert 3 < len(order) < total
+
+    def plays(i: int) -> None:
+        page.wait_for_selector(f'{LIST} [data-track="{order[i]}"][data-on="true"]')
+        assert playing.count() == 1
+
+    page.evaluate(
+        """() => {
+          const { play } = HTMLMediaElement.prototype;
+          HTMLMediaElement.prototype.play = function () {
+            this.playbackRate = window.rate;
+            return play.call(this);
+          };
+        }"""
+    )
+    slow, usual = "window.rate = 0.1", "window.rate = 1"  # else they would end while looked at
+    page.evaluate(slow)
+    page.locator(f"{LIST} [data-track]").first.click()
+    plays(0)
+    previous, following = (page.get_by_label(f"{words} track") for words in ("Previous", "Next"))
+    assert previous.is_disabled()
+    following.click()
+    plays(1)
+    page.evaluate(usual)
+    previous.click()
+    plays(0)
+    page.evaluate(slow)
+    plays(1)  # the first has ended
+    name = page.evaluate("navigator.mediaSession.metadata.title")
+    assert name == page.inner_text(".deck-title")
+    page.locator(f"{LIST} [data-track]").last.click()
+    plays(-1)
+    assert following.is_disabled()
+    page.click(".shelf-found :text('Show all')")
+    assert following.is_enabled()
+    page.set_viewport_size(PHONE)
+    assert following.is_visible()
+    shoot(page, "library-player-phone")
+
+
 def test_search_and_filters(visit: Callable[..., Any]) -> None:
     page = library(visit("library"))
     total = len(asked(page, "/tracks")["path"])
@@ -260,6 +311,14 @@ def test_nothing_overflows_on_a_phone(visit: Callable[..., Any], view: str) -> N
     shoot(page, f"{view}-phone")
 
 
+def test_the_first_change_is_seen_on_a_phone(visit: Callable[..., Any]) -> None:
+    page = plan(visit("review", PHONE))
+    change, foot = (
+        page.locator(name).first.bounding_box() for name in (".row-change", ".sheet-foot")
+    )
+    assert change["y"] + change["height"] <= foot["y"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", ["library", "review"])
 def test_axe_finds_nothing_serious(visit: Callable[..., Any], view: str, scheme: str) -> None:
@@ -322,6 +381,7 @@ def test_review_by_mouse(visit: Callable[..., Any], made: tuple[Path, Path]) -> 
     first, second, third = (rows.nth(i) for i in range(3))
     names = [row.locator(".row-file").inner_text() for row in (first, second, third)]
     first.locator("text=Accept").click()
+    assert page.inner_text(".sheet-bar .primary") == "Write 1 file"
     second.locator("text=Reject").click()
     third.locator("text=Edit").click()
     third.locator("input").fill("Gypsy Jazz; Musette")
@@ -355,8 +415,13 @@ def test_review_by_keyboard(visit: Callable[..., Any], made: tuple[Path, Path]) 
     page = plan(visit("review"))
     rows = page.locator(ROWS)
     press = page.keyboard.press
-    rows.first.focus()
-    press("j")
+    page.wait_for_selector(".row.current")
+    for _ in range(12):
+        press("j")
+        box = page.locator(".row.current").bounding_box()
+        assert box["y"] + box["height"] <= page.locator(".sheet-foot").bounding_box()["y"]
+    for _ in range(11):
+        press("k")
     assert "current" in rows.nth(1).get_attribute("class")
     press("k")
     press("a")  # and goes on

@@ -209,6 +209,7 @@ def test_a_clip_is_answered_with_all_there_is_to_see(
     why = answer.locator(".why")
     assert why.evaluate("drawing => getComputedStyle(drawing).opacity") == "0"
     answer.get_by_role("button", name="Why?").click()
+    answer.get_by_role("button", name="Why?", pressed=True).wait_for()
     assert why.evaluate("drawing => getComputedStyle(drawing).opacity") == "1"
     assert why.locator("rect").count() == 6 * 8
     assert why.bounding_box() == pytest.approx(mel.bounding_box(), abs=1)
@@ -812,6 +813,7 @@ def test_axe_finds_no_serious_fault(
     page.set_input_files(FILES, genrescope.sample("shuffle"))
     answered(page)
     page.get_by_role("button", name="Why?").click()
+    page.get_by_role("button", name="Why?", pressed=True).wait_for()
     found += faults(page)
     (tmp_path / "letter.mp3").write_text("no music\n" * 100)
     page.set_input_files(FILES, [genrescope.sample("shuffle"), tmp_path / "letter.mp3"])

@@ -1,4 +1,4 @@
-"""A clip for people: its mel spectrogram as a picture, its sound as MP3."""
+"""A clip for people: its mel spectrogram as a picture, its sound as FLAC."""
 
 from __future__ import annotations
 
@@ -51,10 +51,13 @@ def picture_edges(sampling_rate: int) -> list[float]:
     return [0.0, *mel_centres(sampling_rate, _BANDS - 1).tolist(), sampling_rate / 2]
 
 
-def mp3(waveform: Waveform, sampling_rate: int) -> bytes:
-    """Encode a clip, float32 (samples,), mono, at a sampling rate in Hz, as MP3."""
+def flac(waveform: Waveform, sampling_rate: int) -> bytes:
+    """Encode a clip, float32 (samples,), mono, at a sampling rate in Hz, as FLAC of 16 bits.
+
+    That takes a twentieth of the time of MP3, and five times its room.
+    """
     out = io.BytesIO()
-    soundfile.write(out, np.clip(waveform, -1, 1), sampling_rate, format="MP3")
+    soundfile.write(out, np.clip(waveform, -1, 1), sampling_rate, format="FLAC")
     return out.getvalue()
 
 

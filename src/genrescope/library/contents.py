@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genrescope.errors import InputError, one_line
+import numpy as np
+
+from genrescope.errors import InputError, NotFoundError, number_of, one_line
 from genrescope.io import is_plain_line
 from genrescope.library.catalogue import Catalogue
+from genrescope.library.map import place
 from genrescope.library.similar import Library
 
 
@@ -55,7 +58,15 @@ def columns(library: Library) -> dict[str, list[Any]]:
     }
 
 
-def playlist(library: Library, name: str, rows: Sequence[int], *, absolute: bool) -> str:
+def map_columns(library: Library) -> dict[str, list[float]]:
+    """Return the tracks' places on a map, ``x`` and ``y``, from 0 to 1."""
+    places = np.round(place(library.vectors).astype(float), 4)
+    return {"x": places[:, 0].tolist(), "y": places[:, 1].tolist()}
+
+
+def playlist(
+    library: Library, name: str, rows: Sequence[int], *, absolute: bool
+) -> tuple[str, list[Path]]:
     """Write a playlist (M3U8) of some tracks, each once.
 
     Parameters
@@ -69,17 +80,35 @@ def playlist(library: Library, name: str, rows: Sequence[int], *, absolute: bool
     absolute
         Whether to write whole paths; else they are relative to the library's folder.
 
+    Returns
+    -------
+    text, left_out
+        The playlist, and the paths that it cannot hold, as they are not one line of text; it says
+        how many.
+
     Raises
     ------
+    NotFoundError
+        If a row is not the library's.
     InputError
-        If a path is not one line of text.
+        If it can hold none of the paths.
     """
+    if not all(0 <= row < len(library) for row in rows):
+        raise NotFoundError("There is no such track.")
     root = library.folder.resolve()
     lines = ["#EXTM3U", f"#PLAYLIST:{one_line(name)}"]
-    for row in dict.fromkeys(rows):
-        path = Path(library.tracks[row].path)
+    left_out = []
+    for path in (Path(library.tracks[row].path) for row in dict.fromkeys(rows)):
         # "./", as a line that begins with # is a comment.
-        lines.append(str(root / path) if absolute else f"./{path.as_posix()}")
-        if not is_plain_line(lines[-1]):
-            raise InputError(path, "a playlist cannot hold this name", "Leave out or rename it")
-    return "\n".join([*lines, ""])
+        line = str(root / path) if absolute else f"./{path.as_posix()}"
+        if is_plain_line(line):
+            lines.append(line)
+        else:
+            left_out.append(path)
+    if len(lines) == 2:
+        raise InputError(left_out[0], "a playlist cannot hold this name", "Rename it")
+    if left_out:
+        lines.append(
+            f"# left out: {number_of(len(left_out), 'track')} with a name that cannot be here"
+        )
+    return "\n".join([*lines, ""]), left_out

@@ -1,1 +1,1 @@
-"""Classification for many clients: a fair queue, worker processes, limits; without HTTP."""
+"""Classification for many clients: queue, worker processes, limits, jobs, answers; no HTTP."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrescope.audio import Waveform, pieces
-from genrescope.audio.render import mp3, picture
+from genrescope.audio.render import flac, picture
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.classifier.explain import Explanation, explain
 from genrescope.errors import InputError
@@ -17,7 +19,7 @@ from genrescope.tagging.formats import TrackNames, read_names
 
 RATE = 16_000
 """Sampling rate of the picture and the sound, in Hz."""
-PICTURE, SOUND = "spectrogram.png", "audio.mp3"
+PICTURE, SOUND = "spectrogram.png", "audio.flac"
 """Names of the mel spectrogram, without axes, and of the model's input: mono, 16 kHz."""
 
 
@@ -35,15 +37,15 @@ class AnalysisOptions:
         Folder for the picture (``PICTURE``) and the sound (``SOUND``); None makes neither.
     longest_s
         Longer files are refused, in s.
-    explain_s
-        Longer files are not explained, in s.
+    explain
+        What the answer rests on; takes several times as long.
     """
 
     timeline: bool = False
     vector: bool = False
     show: Path | None = None
     longest_s: float = 900.0
-    explain_s: float = 0.0
+    explain: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,23 +97,33 @@ def analyse(classifier: Classifier, path: Path, wanted: AnalysisOptions) -> Uplo
     InputError
         If it cannot be read. Errors contain the file's name, not its folder.
     """
-    try:
+    with _named_alone(path):
         waveform = _waveform(path, wanted.longest_s)
         prediction, embedding = classifier.analyse(path)
         if wanted.show is not None:
             if drawn := picture(waveform, RATE):
                 (wanted.show / PICTURE).write_bytes(drawn)
-            (wanted.show / SOUND).write_bytes(mp3(waveform, RATE))
+            (wanted.show / SOUND).write_bytes(flac(waveform, RATE))
         return UploadAnalysis(
             prediction=prediction,
             seconds=len(waveform) / RATE,
             timeline=classifier.timeline(path) if wanted.timeline else None,
             vector=embedding if wanted.vector else None,
             names=names_of(path),
-            explanation=(
-                explain(classifier, path) if len(waveform) <= wanted.explain_s * RATE else None
-            ),
+            explanation=explain(classifier, path) if wanted.explain else None,
         )
+
+
+def explain_sound(classifier: Classifier, path: Path) -> Explanation:
+    """Find what an answer rests on, from the sound that ``analyse`` made; errors as there."""
+    with _named_alone(path):
+        return explain(classifier, path)
+
+
+@contextmanager
+def _named_alone(path: Path) -> Iterator[None]:
+    try:
+        yield
     except InputError as error:
         raise type(error)(path.name, error.cause, error.remedy) from error
 

@@ -1,114 +1,163 @@
-"""What an answer shows, as JSON values and in words."""
+"""Answers for the page: each is a job, whose result lies in a folder until it is forgotten."""
 
 from __future__ import annotations
 
-from math import isfinite
+import io
+import json
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from anyio import to_thread
 
-from genrescope.audio.render import picture_edges
-from genrescope.classifier import Timeline
-from genrescope.classifier.batch import FileResult
-from genrescope.errors import one_line
-from genrescope.io import written
-from genrescope.library.similar import Neighbour
-from genrescope.serialize import certainty, neighbour_values, result_row, sentence
-from genrescope.service.analysis import RATE, UploadAnalysis, names_of
-from genrescope.tagging.formats import TrackNames
+from genrescope.errors import NotFoundError
+from genrescope.io import CsvWriter
+from genrescope.representations.embedding import Embedding
+from genrescope.serialize import CSV_COLUMNS, csv_cells, explanation_values
+from genrescope.service.analysis import PICTURE, SOUND, AnalysisOptions, UploadAnalysis
+from genrescope.service.jobs import RESULT, ServerJob, ServerJobs
+from genrescope.service.service import Service
+from genrescope.service.shelf import track_file
+from genrescope.service.values import answer_values, named_track_values
 
-_TAGS = 12  # of an answer
-_LONGEST = 300  # letters of a name
+ADDRESS = "/api/answers"
+"""Where clients find answers."""
+
+_EXPLAINED_S = 600  # of models with windows; of others it takes too long for a page
+_CSV = "answer.csv"
+_SIMILAR = 5  # tracks
 
 
-def result_values(analysis: UploadAnalysis, name: str, top_k: int) -> dict[str, Any]:
-    """Return an analysis as JSON values, with the timeline and the explanation that it has.
+class AnswerMaker:
+    """Makes answers.
 
     Parameters
     ----------
+    service
+        The classifier and its queue.
+    jobs
+        Where they are kept.
+    """
+
+    def __init__(self, service: Service, jobs: ServerJobs) -> None:
+        self._service, self.jobs = service, jobs
+
+    def place(self, client: str) -> AbstractContextManager[None]:
+        """Stay in the queue; see ``FairQueue.place``."""
+        return self._service.queue.place(client)
+
+    def begin(
+        self,
+        path: Path,
+        client: str,
+        *,
+        held: ExitStack | None = None,
+        stays: bool = False,
+        track: int | None = None,
+    ) -> ServerJob:
+        """Begin an answer; see ``ServerJobs.begin``. It is not similar to its own ``track``."""
+        work = partial(self._answer, path, track)
+        return self.jobs.begin(path.name, client, work, held=held, stays=stays)
+
+    async def track(self, number: int) -> Path:
+        """Return the file of a track of the library.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no library, or as of ``track_file``.
+        """
+        if (library := self._service.library) is None:
+            raise NotFoundError("There is no library.")
+        path, _ = await to_thread.run_sync(track_file, library, number)
+        return path
+
+    def explain(self, answer: ServerJob, client: str, held: ExitStack) -> ServerJob:
+        """Begin a job that finds what an answer rests on; see ``ServerJobs.begin``.
+
+        Raises
+        ------
+        NotFoundError
+            If it has no sound, or not yet.
+        """
+        if not (sound := answer.folder / SOUND).exists():
+            raise NotFoundError("The sound of this answer is not kept.")
+        return self.jobs.begin(answer.name, client, partial(self._explain, sound), held=held)
+
+    async def _explain(self, sound: Path, job: ServerJob) -> None:
+        began = partial(self.jobs.started, job)
+        why = await self._service.explain(sound, job.client, name=job.id, began=began)
+        text = json.dumps(explanation_values(why), separators=(",", ":"))
+        (job.folder / RESULT).write_text(text, encoding="utf-8")
+
+    async def _answer(self, path: Path, track: int | None, job: ServerJob) -> None:
+        analysis = await self._service.analyse(
+            path,
+            job.client,
+            AnalysisOptions(timeline=True, show=job.folder),
+            name=job.id,
+            began=partial(self.jobs.started, job),
+        )
+        address = f"{ADDRESS}/{job.id}"
+        write = partial(write_answer, self._service, analysis, job.name, address, job.folder, track)
+        await to_thread.run_sync(write)
+
+
+def write_answer(
+    service: Service,
+    analysis: UploadAnalysis,
+    name: str,
+    address: str,
+    to: Path,
+    track: int | None = None,
+) -> None:
+    """Write the page's answer to an analysis, as JSON and as CSV.
+
+    Parameters
+    ----------
+    service
+        Which has the model and the library.
     analysis
-        Of the file.
+        With a timeline.
     name
         Of the file.
-    top_k
-        Genres and tags, at most.
+    address
+        Of the job, which the links begin with.
+    to
+        Folder with the picture and the sound.
+    track
+        Its number in the library, if it is of it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
     """
-    found = analysis.prediction
-    row = result_row(FileResult(Path(name), found, analysis.timeline, analysis.explanation), top_k)
-    del row["path"]
-    return {
-        "file": name,
-        "seconds": round(analysis.seconds, 3),
-        "confidence": round(found.confidence, 6),
-        "sentence": sentence(found, analysis.timeline),
-        **row,
+    folder = service.library.folder if service.library else Path()
+    has_windows = isinstance(service.classifier.representation.embedder, Embedding)
+    explained = has_windows and analysis.seconds <= _EXPLAINED_S
+    content = {
+        **answer_values(analysis, name, service.classifier.config.trained),
+        "similar": [
+            {
+                **named_track_values(near, folder),
+                "track": near.row,
+                "audio": f"/api/library/tracks/{near.row}/audio",
+            }
+            for near in service.near(analysis, _SIMILAR + 1)
+            if near.row != track
+        ][:_SIMILAR],
+        "links": {
+            "spectrogram": f"{address}/{PICTURE}" if (to / PICTURE).exists() else None,
+            "audio": f"{address}/{SOUND}",
+            "explanation": f"{address}/explanation" if explained else None,
+            "json": f"{address}/{RESULT}",
+            "csv": f"{address}/{_CSV}",
+        },
     }
-
-
-def answer_values(analysis: UploadAnalysis, name: str, trained: dict[str, Any]) -> dict[str, Any]:
-    """Return all that the page shows of an analysis with a timeline, but similar tracks.
-
-    Parameters
-    ----------
-    analysis, name
-        As of ``result_values``.
-    trained
-        Of the model: how often its answers are right.
-    """
-    row = result_values(analysis, name, max(len(analysis.prediction.probabilities), _TAGS))
-    level = certainty(analysis.prediction)
-    return {
-        **row,
-        **_name_values(analysis.names),
-        "tags": row["tags"][:_TAGS],
-        "confidence_level": level,
-        "confidence_text": _reliability(trained, level),
-        "timeline": _probabilities(analysis.timeline),
-        "spectrogram": {"bands_hz": [round(edge, 1) for edge in picture_edges(RATE)]},
-    }
-
-
-def track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
-    """Return a similar track of the library in a folder as JSON values."""
-    return neighbour_values(track, written(track.path.relative_to(folder).as_posix()))
-
-
-def named_track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
-    """Return ``track_values`` and the names in the track's tags."""
-    return track_values(track, folder) | _name_values(names_of(track.path))
-
-
-def calibration(trained: dict[str, Any]) -> str:
-    """Say how far a model's percentages can be believed, by its ``trained``; empty if unknown."""
-    if not isinstance(error := trained.get("ece"), float):
-        return ""
-    return (
-        "Of answers with 80 %, about 80 in 100 are right "
-        f"(in tests, {max(1, round(100 * error))} more or fewer on average)."
-    )
-
-
-def _name_values(names: TrackNames) -> dict[str, str | None]:
-    texts = {"title": names.title, "artist": names.artist, "album": names.album}
-    return {key: one_line(text)[:_LONGEST] or None for key, text in texts.items()}
-
-
-def _probabilities(timeline: Timeline | None) -> dict[str, Any]:
-    if timeline is None:
-        raise ValueError("the analysis has no timeline")
-    rows = np.round(timeline.probabilities.astype(np.float64), 4)
-    return {
-        "step_s": round(timeline.step_s, 3) if isfinite(timeline.step_s) else None,
-        "genres": timeline.genres,
-        "probabilities": [row.tolist() if row.any() else None for row in rows],
-    }
-
-
-def _reliability(trained: dict[str, Any], level: str) -> str:
-    if level == "none":
-        return "unlike the music of all genres that the model knows"
-    shares = trained.get("unsure")
-    known = shares if isinstance(shares, dict) else {}
-    share = known.get("right_unsure" if level == "unsure" else "right_sure")
-    return f"right in {10 * share:.0f} of 10 such cases" if isinstance(share, float) else ""
+    (to / RESULT).write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    table = io.StringIO()
+    lines = CsvWriter(table)
+    lines.row(*CSV_COLUMNS)
+    lines.row(*csv_cells(name, analysis.prediction))
+    (to / _CSV).write_text(table.getvalue(), encoding="utf-8", newline="")

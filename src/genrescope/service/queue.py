@@ -1,11 +1,13 @@
-"""A fair queue: a number of requests at a time, clients in rotation, a limit on those waiting."""
+"""A fair queue of requests, clients in rotation; room for files; limits on both."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 
 
 class FullError(Exception):
@@ -28,6 +30,66 @@ class ChangeSignal:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._next.wait()
+
+
+@dataclass(eq=False)
+class _Reservation:
+    client: str
+    size: int  # in bytes: as large as was said before, or as it has become
+    received: int = 0
+
+
+class Room:
+    """Room for files on their way, of which no client can take all.
+
+    Parameters
+    ----------
+    most
+        Bytes that may be there; while it is less, another file is taken.
+    share
+        Bytes that may be one client's; likewise.
+    """
+
+    def __init__(self, most: int, share: int) -> None:
+        self._most, self._share = most, share
+        self._known: list[_Reservation] = []
+
+    @contextmanager
+    def reserve(self, client: str, size: int) -> Iterator[Callable[[int], None]]:
+        """Take room for a file of a client, from its first byte until it is deleted.
+
+        Parameters
+        ----------
+        client
+            Who sends it.
+        size
+            How large it is said to be, in bytes.
+
+        Yields
+        ------
+        grow
+            Notes bytes that have arrived.
+
+        Raises
+        ------
+        FullError
+            Now or by ``grow``, if the client, or all together, have as much as may be.
+        """
+        mine = _Reservation(client, size)
+        self._grow(mine, 0)
+        self._known.append(mine)
+        try:
+            yield partial(self._grow, mine)
+        finally:
+            self._known.remove(mine)
+
+    def _grow(self, mine: _Reservation, size: int) -> None:
+        mine.received += size
+        mine.size = max(mine.size, mine.received)
+        others = [other for other in self._known if other is not mine]
+        own = sum(other.size for other in others if other.client == mine.client)
+        if own >= self._share or sum(other.size for other in others) >= self._most:
+            raise FullError
 
 
 class FairQueue:

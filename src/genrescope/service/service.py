@@ -10,13 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from genrescope.classifier import Classifier
+from genrescope.classifier.explain import Explanation
 from genrescope.errors import InputError
 from genrescope.library.similar import Library, Neighbour
-from genrescope.service.analysis import AnalysisOptions, UploadAnalysis, analyse
+from genrescope.service.analysis import AnalysisOptions, UploadAnalysis, analyse, explain_sound
 from genrescope.service.queue import FairQueue
 from genrescope.workers import CrashedError, WorkerProcess
+
+_Result = TypeVar("_Result")
 
 _END_S = 0.5  # for work that nobody wants any more
 
@@ -138,11 +142,28 @@ class Service:
         """
         limit = 60 * self.limits.minutes
         wanted = replace(wanted, vector=self.library is not None, longest_s=limit)
+        return await self._turn(client, name, began, analyse, path, wanted)
+
+    async def explain(
+        self, path: Path, client: str, *, name: str = "", began: Callable[[], None] = lambda: None
+    ) -> Explanation:
+        """Find what an answer rests on, from its sound (``SOUND``); else as ``analyse``."""
+        return await self._turn(client, name, began, explain_sound, path)
+
+    async def _turn(
+        self,
+        client: str,
+        name: str,
+        began: Callable[[], None],
+        work: Callable[..., _Result],
+        path: Path,
+        *wanted: object,
+    ) -> _Result:
         async with self.queue.turn(client, name):
             began()
             worker = self._free.pop()
             try:
-                return await self._work(worker, path, wanted)
+                return await self._work(worker, work, path, *wanted)
             except TimeoutError as error:
                 cause = f"its analysis takes longer than {self.limits.analysis_s:g} s"
                 raise TooSlowError(path.name, cause, "Send a part of it") from error
@@ -153,21 +174,21 @@ class Service:
                 self._free.append(worker)
 
     async def _work(
-        self, worker: WorkerProcess, path: Path, wanted: AnalysisOptions
-    ) -> UploadAnalysis:
+        self, worker: WorkerProcess, work: Callable[..., _Result], *arguments: object
+    ) -> _Result:
         run = partial(asyncio.get_running_loop().run_in_executor, self._waits)
         limit = self.limits.analysis_s
-        work = run(partial(worker.do, analyse, path, wanted, timeout_s=limit))
+        done = run(partial(worker.do, work, *arguments, timeout_s=limit))
         try:
-            return await asyncio.shield(work)
+            return await asyncio.shield(done)
         except asyncio.CancelledError:
             # The turn is over when the process is free. What ends by itself in a moment costs less
             # than a new process; one that is just being started is killed the next time.
-            await asyncio.wait({work}, timeout=_END_S)
-            while not work.done():
+            await asyncio.wait({done}, timeout=_END_S)
+            while not done.done():
                 worker.kill()
-                await asyncio.wait({work}, timeout=0.1)
-            if work.exception() is not None:
+                await asyncio.wait({done}, timeout=0.1)
+            if done.exception() is not None:
                 with suppress(OSError, RuntimeError):  # also as the server ends
                     await run(worker.begin)  # so that the next client does not wait for it
             raise

@@ -9,20 +9,23 @@ from __future__ import annotations
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from genrescope.errors import GenrescopeError, InputError
+import pydantic
+from pydantic import ConfigDict
+
+from genrescope.errors import GenrescopeError, InputError, NotFoundError
 from genrescope.library.catalogue import Catalogue
 from genrescope.library.scan import analyse, survey
 from genrescope.library.similar import Library
 from genrescope.tagging.apply import ApplyResult, apply_plan, register_plan, undo_plan
 from genrescope.tagging.journal import Journal, JournalEntry, written_before
 from genrescope.tagging.plan import Step, describe_plan, make_plan, open_plan, write_plan
-from genrescope.tagging.policy import Policy
+from genrescope.tagging.policy import AlbumVote, Policy
 from genrescope.taxonomy import load_taxonomy
 
 _Item = TypeVar("_Item")
@@ -33,12 +36,17 @@ Progress = Callable[[int, int], None]
 """Called with the numbers of files done and in all; what it raises stops the work between two."""
 
 
-class NotFoundError(GenrescopeError):
-    """There is no such plan or row."""
-
-
 class AppliedError(GenrescopeError):
     """A row has been applied, or is being applied."""
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class PlanOptions(Policy):
+    """The options of a plan, as of ``genrescope tag plan``; those of ``make_plan`` beside."""
+
+    album: AlbumVote = AlbumVote.AGREE
+    from_tags: bool = False
+    break_hard_links: bool = False
 
 
 @dataclass
@@ -57,6 +65,8 @@ class Draft:
         How much it would write, and how much of that is expected to be wrong.
     note
         What the plan does not take into account; may be empty.
+    bare
+        Rows for which the plan has no genre.
     states
         Of rows that have been applied: ``waiting``, or as of ``ApplyResult``, and the reason.
     """
@@ -66,6 +76,7 @@ class Draft:
     counts: dict[str, int]
     summary: str
     note: str = ""
+    bare: frozenset[int] = frozenset()
     states: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -88,22 +99,32 @@ class Review:
         self._numbers = {Path(one.path).as_posix(): n for n, one in enumerate(library.tracks)}
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
 
-    def plan(self, policy: Policy, progress: Progress, **options: Any) -> Draft:
-        """Plan changes, after a look at the library's files; ``options`` are ``make_plan``'s."""
+    def plan(self, wanted: PlanOptions, progress: Progress) -> Draft:
+        """Plan changes, after a look at the library's files."""
         note = self._update(progress)
         key = secrets.token_urlsafe(16)
         file = self._folder / f"{key}.csv"
         root = str(self._root)
         with Catalogue(self._library.database) as catalogue:
             total = catalogue.counts(root)["analysed"]
-            options["written"] = written_before(self._journal, self._root)
-            options["on_read"] = lambda count: progress(count, total)
-            steps = list(make_plan(catalogue, self._root, load_taxonomy(), policy, **options))
+            planned = make_plan(
+                catalogue,
+                self._root,
+                load_taxonomy(),
+                wanted,
+                album=wanted.album,
+                from_tags=wanted.from_tags,
+                break_hard_links=wanted.break_hard_links,
+                written=written_before(self._journal, self._root),
+                on_read=lambda count: progress(count, total),
+            )
+            steps = list(planned)
             models = [model.name for model in catalogue.models(root)]
         counts = write_plan(file, self._root, steps, models=models)
         while len(self._drafts) >= _KEPT:
             self._drafts.popitem(last=False)[1].file.unlink(missing_ok=True)
-        self._drafts[key] = Draft(key, file, counts, describe_plan(steps), note)
+        bare = frozenset(n for n, step in enumerate(steps) if not step.new)
+        self._drafts[key] = Draft(key, file, counts, describe_plan(steps), note, bare)
         return self._drafts[key]
 
     def draft(self, key: str) -> Draft:
@@ -139,8 +160,9 @@ class Review:
                 )
         return rows
 
-    def claim(self, draft: Draft, rows: Iterable[int]) -> None:
-        """Reserve rows to be applied, so that none is applied twice.
+    @contextmanager
+    def claim(self, draft: Draft, rows: Mapping[int, tuple[str, ...] | None]) -> Iterator[None]:
+        """Reserve rows as of ``apply``, so that none is applied twice; but what is not reached.
 
         Raises
         ------
@@ -148,21 +170,24 @@ class Review:
             If a row is not in the plan.
         AppliedError
             If one has been applied, or is claimed.
+        GenrescopeError
+            If there is no genre for a row.
         """
-        rows = list(rows)
         total = sum(draft.counts.values())
         if not all(0 <= n < total for n in rows):
             raise NotFoundError("There is no such row in this plan.")
         busy = [n for n in rows if draft.states.get(n, ("", ""))[0] in {"waiting", "written"}]
         if busy:
             raise AppliedError(f"{len(busy)} of these rows have been applied already.")
+        if bare := sorted(n for n in draft.bare & rows.keys() if rows[n] is None):
+            raise GenrescopeError(f"The plan has no genre for row {bare[0]}. Give one.")
         draft.states.update(dict.fromkeys(rows, ("waiting", "")))
-
-    def release(self, draft: Draft, rows: Iterable[int]) -> None:
-        """Let rows that were claimed, but not reached, be claimed again."""
-        for n in rows:
-            if draft.states[n][0] == "waiting":
-                del draft.states[n]
+        try:
+            yield
+        finally:
+            for n in rows:
+                if draft.states[n][0] == "waiting":
+                    del draft.states[n]
 
     def apply(
         self,
@@ -194,7 +219,7 @@ class Review:
         Raises
         ------
         GenrescopeError
-            If a row has no genre, or the journal cannot be written.
+            If the journal cannot be written.
         """
         file = self._folder / f"{secrets.token_urlsafe(16)}.csv"
         numbers: dict[str, int] = {}
@@ -294,8 +319,6 @@ def _steps(draft: Draft) -> Iterator[Step]:
 
 def _decided(step: Step, genres: tuple[str, ...] | None) -> Step:
     new = step.new if genres is None else genres
-    if not new:
-        raise GenrescopeError(f"{step.path}: the plan has no genre for it. Give one.")
     confidence = step.confidence if new == step.new else None
     return replace(step, action="write", new=new, confidence=confidence)
 

@@ -3,144 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from math import inf
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
 
 from genrescope import __version__
 from genrescope.service.analysis import AnalysisOptions
-from genrescope.service.answer import result_values, track_values
+from genrescope.service.schema import ClassifyResponse, Health, SimilarTrack, Version
 from genrescope.service.service import Service
+from genrescope.service.values import result_values, track_values
 from genrescope.web.clients import client_of
-from genrescope.web.upload import Uploads
-
-_GENRE = "Null where it is none of the model's genres."
-_OTHER = "Whether it is none of the model's genres."
-_BEST = "The most likely of the model's genres, also where it is none of them."
-_CONFIDENCE = "Probability of the most likely genre, among the model's genres."
-
-
-class Score(BaseModel):
-    """A genre or tag and its probability."""
-
-    label: str
-    score: float = Field(ge=0, le=1)
-
-
-class TimelineResponse(BaseModel):
-    """The most likely genre of every step."""
-
-    step_s: float | None = Field(description="Seconds; null where the clip is taken as one.")
-    genres: list[str | None] = Field(description="Null where it is silent.")
-
-
-class SimilarTrack(BaseModel):
-    """A track of the server's library that sounds like the file."""
-
-    path: str
-    similarity: float = Field(ge=-1, le=1)
-    genre: str | None = Field(description=_GENRE)
-    other: bool = Field(description=_OTHER)
-    best: str = Field(description=_BEST)
-    confidence: float = Field(ge=0, le=1, description=_CONFIDENCE)
-
-
-class ExplanationResponse(BaseModel):
-    """The seconds and frequencies that the answer rests on."""
-
-    genre: str = Field(description=_BEST)
-    probability: float
-    times_s: list[float] = Field(description="Edges of the cells in time.")
-    bands_hz: list[float] = Field(description="Edges of the cells in frequency.")
-    drops: list[list[float]] = Field(
-        description="How far the probability drops without each cell: time × band."
-    )
-
-
-class ClassifyResponse(BaseModel):
-    """The prediction for a file."""
-
-    file: str
-    seconds: float = Field(ge=0)
-    genre: str | None = Field(description=_GENRE)
-    other: bool = Field(description=_OTHER)
-    best: str = Field(description=_BEST)
-    confidence: float = Field(ge=0, le=1, description=_CONFIDENCE)
-    unsure: bool = Field(
-        description="Low confidence: the genre may well be wrong. False where none is named."
-    )
-    sentence: str
-    scores: list[Score]
-    tags: list[Score]
-    warnings: list[str] = Field(description="Notes, such as how much is damaged.")
-    timeline: TimelineResponse | None = None
-    explanation: ExplanationResponse | None = None
-    similar: list[SimilarTrack] | None = Field(default=None, description="With a library only.")
-
-
-class Health(BaseModel):
-    """The state of the server."""
-
-    status: str
-    inside: int = Field(description="Requests being received, queued or processed.")
-    at_most: int
-
-
-class Version(BaseModel):
-    """The version, the model and the limits of the server."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    genrescope: str
-    model: str = Field(description="Changes with anything that predictions depend on.")
-    genres: list[str]
-    megabytes: float
-    minutes: float
-
-
-class ErrorWords(BaseModel):
-    """Why something failed, in words."""
-
-    title: str = Field(description="What is wrong.")
-    remedy: str = Field(description="What to do about it; may be empty.")
-    detail: str = Field(description="For programs and logs.")
-
-
-class ErrorResponse(BaseModel):
-    """Why a request failed."""
-
-    detail: str
-    error: ErrorWords
-
-
-class UploadBody(BaseModel):
-    """The body of a request with a file."""
-
-    file: bytes = Field(description="Audio in any usual format.")
-
-
-_FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": text}
-    for status, text in {
-        400: "The request is malformed.",
-        401: "The token is missing or wrong.",
-        403: "The request comes from a page of another site.",
-        408: "The upload took too long.",
-        413: "The file is too large or too long.",
-        422: "The file cannot be decoded, or a parameter is invalid.",
-        503: "Too many requests; try again later.",
-        504: "Analysing the file took too long.",
-        507: "The server has no disk space for the file.",
-    }.items()
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": UploadBody.model_json_schema()}},
-    }
-}
+from genrescope.web.faults import FAULTS
+from genrescope.web.upload import BODY, Uploads
 
 
 def make_router(service: Service, uploads: Uploads) -> APIRouter:
@@ -151,8 +25,8 @@ def make_router(service: Service, uploads: Uploads) -> APIRouter:
         "/api/classify",
         summary="Classify a file",
         response_model=ClassifyResponse,
-        responses=_FAULTS,
-        openapi_extra=_BODY,
+        responses=FAULTS,
+        openapi_extra=BODY,
     )
     async def classify(
         request: Request,
@@ -168,7 +42,7 @@ def make_router(service: Service, uploads: Uploads) -> APIRouter:
         with ExitStack() as held:
             held.enter_context(service.queue.place(client))
             path = await uploads.receive(request, held)
-            wanted = AnalysisOptions(timeline=timeline, explain_s=inf if explain else 0)
+            wanted = AnalysisOptions(timeline=timeline, explain=explain)
             analysis = await service.analyse(path, client, wanted)
             near = None
             if (library := service.library) is not None:
@@ -176,7 +50,7 @@ def make_router(service: Service, uploads: Uploads) -> APIRouter:
                 near = [SimilarTrack(**track_values(track, library.folder)) for track in tracks]
             return ClassifyResponse(**result_values(analysis, path.name, top_k), similar=near)
 
-    @router.get("/api/version", summary="Version, model and limits", responses={401: _FAULTS[401]})
+    @router.get("/api/version", summary="Version, model and limits", responses={401: FAULTS[401]})
     async def version() -> Version:
         limits, classifier = service.limits, service.classifier
         return Version(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
 import socket
@@ -19,23 +18,27 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from genrescope import __version__, system
+from genrescope import __version__
 from genrescope.classifier import Classifier
 from genrescope.errors import GenrescopeError
 from genrescope.library.similar import Library
+from genrescope.service.answer import AnswerMaker
+from genrescope.service.jobs import ServerJobs
+from genrescope.service.listener import is_local, listen
+from genrescope.service.queue import Room
 from genrescope.service.service import Limits, Service
+from genrescope.service.temporary_folder import ServerFolder
 from genrescope.web import api
-from genrescope.web.answers import AnswerMaker
-from genrescope.web.faults import add_error_handlers
-from genrescope.web.jobs import ServerJobs
+from genrescope.web.answers import answer_routes
+from genrescope.web.faults import add_error_handlers, job_words
 from genrescope.web.library import library_routes
 from genrescope.web.middleware import LOCAL_NAMES, PatientProtocol, RequestGuard
 from genrescope.web.page import WebPage
 from genrescope.web.review import review_routes
-from genrescope.web.temporary_folder import ServerFolder
 from genrescope.web.upload import Uploads
 
 _CONNECTIONS = 500
+_CHANGES = 8  # of tags: plans, and what is applied or undone; they wait for each other
 _IDLE_S = 15  # a connection on which nothing is asked
 _LEAVE_S = 10  # for answers on their way when the server ends
 
@@ -92,12 +95,12 @@ def create_app(
         raise GenrescopeError("The token must be of ASCII characters, with no blank at an end.")
     service = Service(classifier or Classifier.default(), limits, library)
     kept = ServerFolder()
-    keep_bytes = 1e6 * limits.keep_megabytes
-    jobs = ServerJobs(service.queue, kept.path / "answers", limits.keep_s, keep_bytes)
-    changes = ServerJobs(service.queue, kept.path / "changes", limits.keep_s, keep_bytes)
+    keep = limits.keep_s, 1e6 * limits.keep_megabytes
+    jobs = ServerJobs(service.queue, kept.path / "answers", *keep, job_words)
+    changes = ServerJobs(service.queue, kept.path / "changes", *keep, job_words, _CHANGES)
     answers = AnswerMaker(service, jobs)
-    room = max(4, limits.inside // 4) * limits.size
-    uploads = Uploads(kept.path / "uploads", room, room // 4)
+    most = max(4, limits.inside // 4) * limits.size
+    uploads = Uploads(kept.path / "uploads", Room(most, most // 4))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -123,8 +126,8 @@ def create_app(
     )
     page = WebPage(service, answers, report, writing=journal is not None)
     app.include_router(api.make_router(service, uploads))
-    app.include_router(answers.make_router(uploads))
-    app.include_router(page.make_router())
+    app.include_router(answer_routes(answers, uploads))
+    page.add_routes(app)
     if library is not None:
         app.include_router(library_routes(library, kept.path, is_local=names is not None))
         if journal is not None:
@@ -179,7 +182,7 @@ def serve(
     names = LOCAL_NAMES | {host} if is_local(host) else None
     _check_writing(journal, token, names, framers)  # before anything can connect
     classifier = Classifier.from_pretrained(model, threads=1) if model else Classifier.default()
-    listener = _listen(host, port)
+    listener = listen(host, port)
     address = _address(listener, host, token)
     app = create_app(
         classifier,
@@ -235,33 +238,8 @@ def _check_writing(
         raise GenrescopeError(f"{text} Set GENRESCOPE_TOKEN, or leave out --host.")
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family)
-        try:
-            if not system.IS_WINDOWS:  # there, others could take over the port
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        text = f"The page cannot listen to {host}:{port} ({error.strerror or error})."
-        raise GenrescopeError(f"{text} Choose another with --port, or --port 0.") from error
-    return listener
-
-
 def _address(listener: socket.socket, host: str, token: str | None) -> str:
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
     shown = f"[{shown}]" if ":" in shown else shown
     query = f"/?{urlencode({'token': token})}" if token else "/"
     return f"http://{shown}:{listener.getsockname()[1]}{query}"
-
-
-def is_local(host: str) -> bool:
-    """Return whether an address is one at which only this machine can be asked."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

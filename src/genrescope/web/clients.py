@@ -9,6 +9,8 @@ from traceback import extract_tb
 
 from starlette.types import Scope
 
+from genrescope.errors import one_line
+
 _LOG = logging.getLogger("genrescope.web")
 _LONGEST = 120  # characters of a client's words in a line
 _SITE = 64  # bits of an IPv6 address that a client does not choose
@@ -51,5 +53,5 @@ def log_fault(error: Exception, scope: Scope | None = None) -> None:
 
 def _printable(text: str) -> str:
     # A client must neither begin a line of its own nor reach the terminal with escapes.
-    safe = text.encode("unicode_escape").decode("ascii")
+    safe = one_line(text)
     return safe if len(safe) <= _LONGEST else f"{safe[:_LONGEST]}…"

@@ -5,35 +5,58 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from genrescope.errors import GenrescopeError, InputError
+from genrescope.errors import GenrescopeError, InputError, NotFoundError
 from genrescope.service.analysis import TooLongError
+from genrescope.service.jobs import StaysError
 from genrescope.service.queue import FullError
+from genrescope.service.schema import ErrorResponse
 from genrescope.service.service import TooSlowError
-from genrescope.tagging.review import AppliedError, NotFoundError
+from genrescope.tagging.review import AppliedError
+from genrescope.web.clients import log_fault
 
 _WORDS = {
     # Status: what is wrong, what to do.
     400: ("The request is malformed", "Reload the page and try again"),
     401: ("A token is needed", "Open the page by the address that contains its token"),
     403: ("This is not allowed", "Open the page itself, and try again there"),
-    404: (
-        "This is not here",
-        "It may have been deleted; go back, or send the file again",
-    ),
+    404: ("There is nothing here", "Go back to the page and begin again"),
     408: ("The upload took too long", "Send a smaller file, or use a faster connection"),
-    413: ("The file is too large", "Send a part of it, or convert it to MP3"),
+    413: ("This is too large", "Send a part of it; of sound, an MP3 is smaller"),
     421: ("The server has another name", "Open the page by the address that the server printed"),
     500: ("The server failed", "Try again, or try another file"),
     503: ("The server is busy", "Try again in a few seconds"),
     507: ("The server has no disk space left", "Try again later"),
 }
-_STATUS = {TooLongError: 413, TooSlowError: 504, NotFoundError: 404, AppliedError: 409}
+_STATUS = {
+    AppliedError: 409,
+    NotFoundError: 404,
+    StaysError: 403,
+    TooLongError: 413,
+    TooSlowError: 504,
+}
+
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": text}
+    for status, text in {
+        400: "The request is malformed.",
+        401: "The token is missing or wrong.",
+        403: "The request comes from a page of another site.",
+        408: "The upload took too long.",
+        413: "The file is too large or too long.",
+        422: "The file cannot be decoded, or a parameter is invalid.",
+        503: "Too many requests; try again later.",
+        504: "Analysing the file took too long.",
+        507: "The server has no disk space for the file.",
+    }.items()
+}
+"""Of requests, for the description of the API."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +97,9 @@ def fault_of(error: Exception) -> Fault:
             words = f"{title[:1].upper()}{title[1:]}", f"{error.remedy}."
             return Fault(status, *words, str(error))
         case GenrescopeError():
-            return Fault(_STATUS.get(type(error), 422), str(error), "", str(error))
+            status = _STATUS.get(type(error), 422)
+            remedy = f"{_WORDS[404][1]}." if status == 404 else ""
+            return Fault(status, str(error), remedy, str(error))
         case RequestValidationError():
             faults = (f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
             status, detail = 422, f"{'; '.join(faults)}."
@@ -88,6 +113,14 @@ def fault_of(error: Exception) -> Fault:
             status, detail = 507, text
     title, remedy = _WORDS.get(status, _WORDS[400] if status < 500 else _WORDS[500])
     return Fault(status, title, f"{remedy}.", detail, headers)
+
+
+def job_words(error: Exception) -> dict[str, str]:
+    """Put the error of a job into words, and a fault of ours into the log."""
+    found = fault_of(error)
+    if found.status == 500:
+        log_fault(error)
+    return found.words
 
 
 def error_response(error: Exception) -> JSONResponse:

@@ -33,6 +33,8 @@ _TAKE_S, _TAKE = 10.0, 10_000  # a client takes so many bytes of its answer in s
 _OPEN = frozenset({"/healthz"})  # without the token
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/?#@:,\[\]]+)(?::(\d{0,5}))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"(https?)://(.+)", re.IGNORECASE)
+_RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
+_LOOSE = re.compile(rb"(?<!\r)\n|\n[ \t]")  # a bare line feed, or a folded line
 _CLOSE = (b"connection", b"close")
 _PORTS = {"http": 80, "https": 443}
 _PROGRAMS = "/api/"  # paths that no link leads to
@@ -43,6 +45,7 @@ _POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 _HEADERS = (
+    (b"cache-control", b"no-store"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -120,8 +123,9 @@ class RequestGuard:
                 message = {**message, "body": b""}
             await send(message)
 
-        # What can be got can be asked for by HEAD.
-        asked = {**scope, "method": "GET"} if head else scope
+        # What can be got can be asked for by HEAD; a range that is malformed is none (RFC 9110).
+        sent = [one for one in scope["headers"] if one[0] != b"range" or _is_range(one[1])]
+        asked = {**scope, "headers": sent, "method": "GET" if head else scope["method"]}
         try:
             answer = self._refusal(asked) or self._app
             await answer(asked, body.receive, guarded)
@@ -290,6 +294,17 @@ class PatientProtocol(H11Protocol):
         else:
             self._stop_waiting()
 
+    def handle_events(self) -> None:
+        """Refuse a head whose end, or lines, another server in front may see elsewhere."""
+        head = self.conn.trailing_data[0].partition(b"\r\n\r\n")[0]
+        if self.conn.their_state is h11.IDLE and _LOOSE.search(head):
+            self.logger.warning(
+                "Invalid HTTP request received: its head has other lines than CR LF's."
+            )
+            self.send_400_response("Lines must end with CR LF, and not go on in the next.")
+        else:
+            super().handle_events()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP; or hang up, where an answer has begun."""
         try:
@@ -338,6 +353,14 @@ class PatientProtocol(H11Protocol):
                 b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
             )
             self.transport.close()
+
+
+def _is_range(text: bytes) -> bool:
+    # A single one; several at once are sent whole.
+    found = _RANGE.fullmatch(text)
+    if found is None or found[1] == found[2] == b"":
+        return False
+    return not (found[1] and found[2]) or int(found[1]) <= int(found[2])
 
 
 def _authority(text: str) -> tuple[str, int]:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import hashlib
 import mimetypes
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from genrescope import SAMPLES, __version__, sample
 from genrescope.errors import InputError
-from genrescope.service.answer import calibration
+from genrescope.service.answer import AnswerMaker
+from genrescope.service.jobs import ServerJob
 from genrescope.service.service import Service
-from genrescope.web.answers import AnswerMaker
-from genrescope.web.jobs import ServerJob
+from genrescope.service.values import calibration
 
+_STATIC = Path(__file__).parent / "static"
 _TITLES = {"lament": "Slow quartet", "pulse": "Machine beat", "shuffle": "Swinging band"}
 _FILES = 20  # that the page sends at once
 _EXAMPLE_S = 10.0  # that the page waits for its example
@@ -39,36 +40,20 @@ _KINDS.add_type("font/woff2", ".woff2")
 # The report is one file, with its style and pictures inside, and without code.
 
 
-@dataclass(frozen=True)
-class _StaticFile:
-    content: bytes
-    compressed: bytes | None
-    kind: str
-    tag: str
+class _PageFiles(StaticFiles):
+    # A browser asks each time whether its copy is still the newest.
 
-    @classmethod
-    def read(cls, path: Path) -> _StaticFile:
-        content = path.read_bytes()
-        kind = _kind(path.name)
-        is_text = kind.startswith("text/") or kind.endswith(("javascript", "json", "svg+xml"))
-        compressed = gzip.compress(content, mtime=0) if is_text else None
-        return cls(content, compressed, kind, f'"{hashlib.sha256(content).hexdigest()[:16]}"')
-
-    def response(self, request: Request) -> Response:
-        # A browser asks each time whether its copy is still the newest.
-        headers = {"cache-control": "no-cache", "etag": self.tag, "vary": "accept-encoding"}
-        if self.tag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        content = self.content
-        if self.compressed is not None and "gzip" in request.headers.get("accept-encoding", ""):
-            content, headers["content-encoding"] = self.compressed, "gzip"
-        return Response(content, headers=headers, media_type=self.kind)
+    def file_response(self, full_path: Any, *args: Any, **options: Any) -> Response:
+        response = super().file_response(full_path, *args, **options)
+        response.headers["content-type"] = _kind(str(full_path))
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 class WebPage:
     """The page.
 
-    Files are known when it is made: no name that is asked for is ever put together to a path.
+    A report's files are known when it is made: no name that is asked for is put together to a path.
 
     Parameters
     ----------
@@ -89,12 +74,6 @@ class WebPage:
         self, service: Service, answers: AnswerMaker, report: Path | None, *, writing: bool
     ) -> None:
         self._service, self._answers, self._writing = service, answers, writing
-        folder = Path(str(files("genrescope.web"))) / "static"
-        self._static = {
-            path.relative_to(folder).as_posix(): _StaticFile.read(path)
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
         self._report = {} if report is None else _report_files(report)
         self._example: ServerJob | None = None
 
@@ -102,45 +81,43 @@ class WebPage:
         """Begin the answer that the page shows first."""
         self._example = self._answers.begin(sample(_EXAMPLE), "", stays=True)
 
-    def make_router(self) -> APIRouter:
-        """Make its routes."""
-        router = APIRouter(include_in_schema=False)
+    def add_routes(self, app: FastAPI) -> None:
+        """Add its routes to an application."""
+        static, small = _PageFiles(directory=_STATIC), [Middleware(GZipMiddleware)]
 
-        @router.get("/")
         async def index(request: Request) -> Response:
-            return self._static["index.html"].response(request)
+            return await static.get_response("index.html", request.scope)
 
-        @router.get("/static/{name:path}")
-        async def static_file(name: str, request: Request) -> Response:
-            if name not in self._static:
-                raise HTTPException(404, "Not Found")
-            return self._static[name].response(request)
+        app.routes.append(Mount("/static", static, middleware=small))
+        app.routes.append(Route("/", index, middleware=small))
 
-        @router.get("/report/{name:path}")
+        @app.get("/report/{name:path}", include_in_schema=False)
         async def report_file(name: str) -> Response:
             if name not in self._report or not self._report[name].is_file():
                 raise HTTPException(404, "Not Found")
             headers = {"content-security-policy": _REPORT_POLICY, "cache-control": "no-cache"}
             return FileResponse(self._report[name], headers=headers, media_type=_kind(name))
 
-        @router.get("/docs")
+        @app.get("/docs", include_in_schema=False)
         async def docs() -> Response:
             return RedirectResponse("/#/programs")
 
-        @router.get("/api/page")
+        @app.get("/api/page", include_in_schema=False)
         async def config() -> Response:
             return JSONResponse(await self._config())
 
-        return router
-
     async def _config(self) -> dict[str, Any]:
         limits, classifier = self._service.limits, self._service.classifier
-        megabytes, minutes = limits.megabytes, limits.minutes
         library, trained = self._service.library, classifier.config.trained
         first = next((name for name in _FIRST if name in self._report), None)
         return {
             "version": __version__,
-            "limits": {"megabytes": megabytes, "minutes": minutes, "files": _FILES},
+            "limits": {
+                "megabytes": limits.megabytes,
+                "minutes": limits.minutes,
+                "keep_minutes": limits.keep_s / 60,
+                "files": _FILES,
+            },
             "genres": classifier.genres,
             "samples": [{"name": name, "title": _TITLES[name]} for name in SAMPLES],
             "example": await self._example_answer(),
@@ -167,7 +144,8 @@ class WebPage:
 
 
 def _kind(name: str) -> str:
-    return _KINDS.guess_type(name)[0] or "application/octet-stream"
+    kind = _KINDS.guess_type(name)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
 def _report_files(report: Path) -> dict[str, Path]:

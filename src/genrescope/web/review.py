@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import tempfile
-import threading
-import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, fields
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pydantic
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
@@ -22,33 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from starlette.exceptions import HTTPException
 
 from genrescope.library.similar import Library
-from genrescope.service.queue import FullError
+from genrescope.service.jobs import ServerJobs, ThreadWork
 from genrescope.tagging.formats import is_genre
-from genrescope.tagging.policy import AlbumVote, Policy
-from genrescope.tagging.review import Progress, Review
+from genrescope.tagging.review import PlanOptions, Progress, Review
 from genrescope.taxonomy import load_taxonomy
 from genrescope.web.clients import client_of
-from genrescope.web.jobs import RESULT, ServerJob, ServerJobs
-from genrescope.web.library import MAX_ROWS, check_header, json_response, read_json
+from genrescope.web.library import MAX_ROWS
+from genrescope.web.messages import check_header, job_begun, job_route, json_response, read_json
 
-_MAX_UNFINISHED = 8  # changes, which are made one after the other
-_REPORT_S = 0.1  # between two reports of progress
 _JOBS = "/api/library/jobs"
-_OF_POLICY = {one.name for one in fields(Policy)}
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class PlanRequest(Policy):
-    """The options of a plan, as of ``genrescope tag plan``."""
-
-    album: AlbumVote = AlbumVote.AGREE
-    from_tags: bool = False
-    break_hard_links: bool = False
-
-    @property
-    def others(self) -> dict[str, Any]:
-        """Those that are not of the policy."""
-        return {name: value for name, value in asdict(self).items() if name not in _OF_POLICY}
 
 
 class ReviewedRow(BaseModel):
@@ -95,17 +70,13 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
         Of the server; changes are jobs, one at a time.
     """
     review = Review(library, Path(tempfile.mkdtemp(prefix="plans-", dir=folder)), journal)
-    lock = asyncio.Lock()
     router = APIRouter(prefix="/api/library", include_in_schema=False)
 
     async def begin(
-        name: str, request: Request, work: _Work, held: ExitStack | None = None
+        name: str, request: Request, work: ThreadWork, held: ExitStack | None = None
     ) -> Response:
-        if jobs.unfinished >= _MAX_UNFINISHED:
-            raise FullError
-        run = partial(_run, jobs, lock, work)
-        job = jobs.begin(name, client_of(request.scope), run, held=held)
-        return await jobs.show_begun(job, _JOBS)
+        job = jobs.begin_in_thread(name, client_of(request.scope), work, held)
+        return await job_begun(jobs, job, _JOBS)
 
     @router.get("/plan")
     async def options() -> Response:
@@ -113,10 +84,10 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
 
     @router.post("/plan", status_code=202)
     async def plan(request: Request) -> Response:
-        wanted = await read_json(request, TypeAdapter(PlanRequest))
+        wanted = await read_json(request, TypeAdapter(PlanOptions))
 
         def make(progress: Progress) -> dict[str, Any]:
-            draft = review.plan(wanted, progress, **wanted.others)
+            draft = review.plan(wanted, progress)
             return {"plan": draft.key, "counts": draft.counts}
 
         return await begin("plan", request, make)
@@ -147,11 +118,10 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
             raise HTTPException(422, "No row is to be written.")
         work = partial(review.apply, draft, rows, preserve_mtime=wanted.preserve_mtime)
         with ExitStack() as held:  # taken over by the job, if it begins
-            review.claim(draft, rows)
-            held.callback(review.release, draft, rows)
+            held.enter_context(review.claim(draft, rows))
             return await begin("apply", request, work, held)
 
-    router.add_api_route("/jobs/{id}", jobs.show)
+    router.add_api_route("/jobs/{id}", job_route(jobs))
 
     @router.delete("/jobs/{key}", status_code=204)
     async def stop(key: str, request: Request) -> Response:
@@ -176,39 +146,6 @@ def review_routes(library: Library, folder: Path, journal: Path, jobs: ServerJob
     return router
 
 
-_Work = Callable[[Progress], dict[str, Any]]
-
-
-class _StopWork(Exception):  # noqa: N818  not an error
-    pass
-
-
-async def _run(jobs: ServerJobs, lock: asyncio.Lock, work: _Work, job: ServerJob) -> None:
-    # In a thread, which a cancelled job leaves to end between two files.
-    loop, stop = asyncio.get_running_loop(), threading.Event()
-    reported = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal reported
-        if stop.is_set():
-            raise _StopWork
-        if (now := time.monotonic()) > reported + _REPORT_S:
-            reported = now
-            loop.call_soon_threadsafe(jobs.progressed, job, done, total)
-
-    async with lock:
-        jobs.started(job)
-        task = asyncio.create_task(to_thread.run_sync(work, progress))
-        try:
-            result = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            stop.set()
-            with suppress(Exception):
-                await task
-            raise
-        (job.folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
-
-
 def _options() -> dict[str, Any]:
     names = sorted({*load_taxonomy().spellings.values()}, key=str.casefold)
-    return {"options": TypeAdapter(PlanRequest).json_schema(), "genres": names}
+    return {"options": TypeAdapter(PlanOptions).json_schema(), "genres": names}

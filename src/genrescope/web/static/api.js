@@ -48,9 +48,13 @@ export async function remove(path) {
 }
 
 /** Start an answer of one of the samples. */
-export async function sample(name) {
-  const path = `/api/answers?sample=${encodeURIComponent(name)}`;
-  return receive(await ask(path, { method: "POST" }));
+export function sample(name) {
+  return begin(`/api/answers?sample=${encodeURIComponent(name)}`);
+}
+
+/** Start an answer, or what belongs to one, that needs nothing from here. */
+export async function begin(path, signal) {
+  return receive(await ask(path, { method: "POST", signal }));
 }
 
 /**

@@ -6,9 +6,12 @@ import { play, silence, sound } from "./player.js";
 
 /**
  * Make a player of the library's tracks. `name(number)` gives a track's title, `genre(number)` its
- * genre or null; `onchange(number)` receives the track that plays, or null.
+ * genre or null; `onchange(number)` receives the track that plays, or null. With
+ * `beside(number, by)`, the track `by` places after one (undefined if there is none), it can go to
+ * the previous and the next, also by the keyboard's and the phone's own keys, and plays on at the
+ * end of each.
  */
-export function deck(name, genre, onchange = () => {}) {
+export function deck(name, genre, onchange = () => {}, beside = null) {
   let audio = null;
   let current = null;
   const toggle = h("button", { type: "button", class: "play", onclick: () => press(current) });
@@ -16,6 +19,14 @@ export function deck(name, genre, onchange = () => {}) {
   const time = h("span", { class: "time" });
   const seek = h("input", { type: "range", min: 0, max: 0, step: "any", value: 0 });
   seek.setAttribute("aria-label", "Position");
+  const step = (by, kind, words) => {
+    const onclick = () => go(by);
+    const label = `${words} track`;
+    const attributes = { type: "button", class: `button bare ${kind}`, "aria-label": label };
+    return h("button", { ...attributes, title: label, onclick }, icon(kind));
+  };
+  const previous = beside && step(-1, "previous", "Previous");
+  const next = beside && step(1, "next", "Next");
   const close = h(
     "button",
     { type: "button", class: "button bare", "aria-label": "Close the player", onclick: stop },
@@ -24,7 +35,7 @@ export function deck(name, genre, onchange = () => {}) {
   const element = h(
     "section",
     { class: "deck", "aria-label": "Player", hidden: true },
-    h("div", { class: "wide" }, toggle, title, seek, time, close),
+    h("div", { class: "wide" }, previous, toggle, next, title, seek, time, close),
   );
   seek.addEventListener("input", () => {
     if (audio) audio.currentTime = Number(seek.value);
@@ -36,6 +47,19 @@ export function deck(name, genre, onchange = () => {}) {
     toggle.replaceChildren(icon(on ? "pause" : "play"));
     toggle.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${name(current)}`);
     onchange(on ? current : null);
+  }
+
+  /** Play the track `by` places after the one that plays, if there is one. */
+  function go(by) {
+    const number = beside(current, by);
+    if (number !== undefined) press(number);
+  }
+
+  /** Show what is beside the track that plays; to be called when that has changed. */
+  function update() {
+    if (!beside || current === null) return;
+    previous.disabled = beside(current, -1) === undefined;
+    next.disabled = beside(current, 1) === undefined;
   }
 
   function tick() {
@@ -60,6 +84,7 @@ export function deck(name, genre, onchange = () => {}) {
     const mine = audio;
     for (const change of ["play", "pause", "ended"]) audio.addEventListener(change, draw);
     for (const change of ["timeupdate", "durationchange"]) audio.addEventListener(change, tick);
+    if (beside) audio.addEventListener("ended", () => mine === audio && go(1));
     let tried = false;
     audio.addEventListener("error", () => {
       if (mine !== audio) return;
@@ -75,6 +100,10 @@ export function deck(name, genre, onchange = () => {}) {
     });
     title.replaceChildren(swatch(genre(number)), name(number));
     element.hidden = false;
+    update();
+    if (beside) {
+      setKeys({ title: name(number) }, { previoustrack: () => go(-1), nexttrack: () => go(1) });
+    }
     tick();
     play(audio);
   }
@@ -85,10 +114,19 @@ export function deck(name, genre, onchange = () => {}) {
     audio = null;
     current = null;
     element.hidden = true;
+    if (beside) setKeys(null, { previoustrack: null, nexttrack: null });
     onchange(null);
   }
 
-  return { element, press, stop };
+  return { element, press, stop, update };
+}
+
+// What the system shows of the sound, and what its keys for media do.
+function setKeys(about, keys) {
+  const session = navigator.mediaSession;
+  if (!session) return;
+  session.metadata = about && new MediaMetadata(about);
+  for (const [action, press] of Object.entries(keys)) session.setActionHandler(action, press);
 }
 
 /** Make a small button that plays a track; `deck.press` is called with its number. */

@@ -44,9 +44,9 @@ export function percent(share) {
   return `${text}\u00a0%`;
 }
 
-/** Write a number of files: "1 file", "1,200 files". */
-export function files(count) {
-  return `${count.toLocaleString("en")} file${count === 1 ? "" : "s"}`;
+/** Write a number of things: "1 file", "1,200 files". */
+export function plural(count, noun) {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** Write a time in s: "1:24". */

@@ -4,7 +4,7 @@ import { Failure, get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
 import { problem, styled } from "./frame.js";
-import { capital, files, genreClass, percent, swatch } from "./genres.js";
+import { capital, genreClass, percent, plural, swatch } from "./genres.js";
 import { map } from "./map.js";
 import { download, savePoster } from "./poster.js";
 
@@ -81,6 +81,7 @@ class Shelf {
         markPlaying(this.list, i);
         this.map?.mark(i);
       },
+      (i, by) => this.found[this.found.indexOf(i) + by],
     );
     this.map = null; // computed by the server when it is first asked for, which may take seconds
     this.drawing = h("div", { class: "map map-waiting", role: "status" }, "Drawing the map …");
@@ -136,12 +137,10 @@ class Shelf {
 
   lead() {
     const { contents } = this;
-    const words = [
-      `${contents.tracks.toLocaleString("en")} tracks`,
-      `${contents.genres.length} genres`,
-      contents.failed && `${files(contents.failed)} that cannot be read`,
-    ];
-    return h("p", { class: "lead" }, `${words.filter(Boolean).join(", ")}.`);
+    const words = [plural(contents.tracks, "track")];
+    words.push(plural(contents.genres.length, "genre"));
+    if (contents.failed) words.push(`${plural(contents.failed, "file")} that cannot be read`);
+    return h("p", { class: "lead" }, `${words.join(", ")}.`);
   }
 
   body() {
@@ -245,7 +244,7 @@ class Shelf {
     return h(
       "details",
       { class: "panel" },
-      h("summary", {}, `${files(failures.length)} that cannot be read`),
+      h("summary", {}, `${plural(failures.length, "file")} that cannot be read`),
       h(
         "ul",
         { class: "failures" },
@@ -271,6 +270,7 @@ class Shelf {
       this.found.push(i);
     }
     const all = this.found.length === this.count;
+    this.player.update();
     this.showOnMap();
     const count = this.found.length.toLocaleString("en");
     this.summary.textContent = all
@@ -375,12 +375,16 @@ class Shelf {
     const name = words || (this.loop ? "From the map" : this.contents.name);
     try {
       const absolute = this.contents.absolute;
-      await download(
+      const left = await download(
         "/api/library/playlist",
         { tracks: this.found, name, absolute },
         `${name}.m3u8`,
       );
-      announce(`Playlist of ${this.found.length} tracks saved`);
+      announce(`Playlist of ${plural(this.found.length - left, "track")} saved`);
+      if (left) {
+        const text = `The playlist lacks ${left} of these tracks: their file names cannot be lines of text.`;
+        this.summary.after(h("p", { class: "note", role: "status" }, text));
+      }
     } catch (error) {
       this.summary.after(problem(error));
     }

@@ -1,6 +1,8 @@
 // The timeline of an answer: sound, spectrogram, the genre over time, and where it is played.
 
-import { h, icon, s } from "./dom.js";
+import { Failure, begin, follow } from "./api.js";
+import { announce, h, icon, s } from "./dom.js";
+import { problem } from "./frame.js";
 import { clock, genreClass, percent, swatch } from "./genres.js";
 
 const HEIGHT = 100; // of the strip's and the explanation's drawing, in their own units
@@ -283,12 +285,62 @@ function frequencies(spectrogram) {
 
 // The seconds and frequencies that the answer rests on, over the picture, once it is asked for.
 function explanation(answer) {
-  const why = answer.explanation;
-  if (!why) return null;
+  const address = answer.links.explanation;
+  if (!address) return null;
+  const box = { viewBox: `0 0 ${LENGTH} ${HEIGHT}`, preserveAspectRatio: "none" };
+  const drawing = s("svg", { class: "why", "aria-hidden": "true", ...box });
+  const legend = h(
+    "ul",
+    { class: "legend", hidden: true, "aria-label": "What the answer rests on" },
+    h("li", {}, h("i", { class: "swatch for" }), `makes ${answer.best} more probable`),
+    h("li", {}, h("i", { class: "swatch against" }), `makes ${answer.best} less probable`),
+  );
+  const button = h(
+    "button",
+    { type: "button", class: "button small", "aria-pressed": "false", onclick: press },
+    "Why?",
+  );
+  const show = (on) => {
+    button.setAttribute("aria-pressed", on);
+    legend.hidden = !on;
+    drawing.parentElement.classList.toggle("explained", on);
+  };
+  let asked = null;
+  async function press() {
+    if (button.getAttribute("aria-pressed") === "true") return show(false);
+    if (button.getAttribute("aria-busy") === "true") return;
+    button.closest(".player").querySelector(".problem")?.remove();
+    asked ??= find();
+    try {
+      await asked;
+      if (drawing.isConnected) show(true);
+    } catch (error) {
+      asked = null; // pressed again, it is asked for again
+      if (drawing.isConnected) legend.before(problem(error));
+    }
+  }
+  async function find() {
+    button.setAttribute("aria-busy", "true");
+    button.textContent = "Finding out …";
+    announce("Finding out what the answer rests on");
+    try {
+      const { id } = await begin(address);
+      const { error, answer: why } = await follow(`/api/answers/${id}`, () => {});
+      if (!why) throw new Failure(422, error ?? undefined);
+      drawing.replaceChildren(...cells(why, answer));
+    } finally {
+      button.removeAttribute("aria-busy");
+      button.textContent = "Why?";
+    }
+  }
+  return { drawing, legend, button };
+}
+
+function cells(why, answer) {
   const most = Math.max(...why.drops.flat().map(Math.abs), 1e-9);
   const x = why.times_s.map((t) => LENGTH * Math.min(t / answer.seconds, 1));
   const y = why.bands_hz.map((hz) => HEIGHT * (1 - height(answer.spectrogram.bands_hz, hz)));
-  const cells = why.drops.flatMap((row, i) =>
+  return why.drops.flatMap((row, i) =>
     row.map((drop, j) =>
       s("rect", {
         class: drop > 0 ? "for" : "against",
@@ -300,24 +352,4 @@ function explanation(answer) {
       }),
     ),
   );
-  const box = { viewBox: `0 0 ${LENGTH} ${HEIGHT}`, preserveAspectRatio: "none" };
-  const drawing = s("svg", { class: "why", "aria-hidden": "true", ...box }, cells);
-  const legend = h(
-    "ul",
-    { class: "legend", hidden: true, "aria-label": "What the answer rests on" },
-    h("li", {}, h("i", { class: "swatch for" }), `makes ${why.genre} more probable`),
-    h("li", {}, h("i", { class: "swatch against" }), `makes ${why.genre} less probable`),
-  );
-  const button = h(
-    "button",
-    { type: "button", class: "button small", "aria-pressed": "false", onclick: press },
-    "Why?",
-  );
-  function press() {
-    const on = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", on);
-    legend.hidden = !on;
-    drawing.parentElement.classList.toggle("explained", on);
-  }
-  return { drawing, legend, button };
 }

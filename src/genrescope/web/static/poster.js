@@ -18,7 +18,7 @@ export async function savePoster(shelf, kind) {
   save(kind === "svg" ? picture : await toPng(picture), name);
 }
 
-/** Send JSON and save what comes back. */
+/** Send JSON and save what comes back; returns how many tracks it lacks. */
 export async function download(path, json, name) {
   const headers = { "Content-Type": "application/json", "X-Genrescope": "1" };
   const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(json) }).catch(
@@ -30,6 +30,7 @@ export async function download(path, json, name) {
     throw new Failure(response.status, body?.error ?? { detail: body?.detail });
   }
   save(await response.blob(), name);
+  return Number(response.headers.get("x-genrescope-left-out"));
 }
 
 function save(blob, name) {

@@ -147,4 +147,5 @@ async function openPlan(view, id) {
   view.release = () => sheet.release();
   view.place.replaceChildren(sheet.element, sheet.player.element);
   sheet.update();
+  sheet.begin();
 }

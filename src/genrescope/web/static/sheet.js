@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
-import { files, percent } from "./genres.js";
+import { percent, plural } from "./genres.js";
 import { ROOT, again, counted, result, run } from "./job.js";
 
 const PAGE = 200; // rows that are added at a time
@@ -126,11 +126,11 @@ export class Sheet {
         h(
           "details",
           { class: "note", open: !any },
-          h("summary", {}, `Left as they are: ${files(total)}`),
+          h("summary", {}, `Left as they are: ${plural(total, "file")}`),
           h(
             "ul",
             {},
-            left.map(([reason, count]) => h("li", {}, `${files(count)}: ${reason}`)),
+            left.map(([reason, count]) => h("li", {}, `${plural(count, "file")}: ${reason}`)),
           ),
         ),
       any && h("div", { class: "actions" }, this.tabs),
@@ -429,6 +429,12 @@ export class Sheet {
     keys[event.key]();
   }
 
+  /** Put the focus on the first row, so that the keys work at once. */
+  begin() {
+    announce(this.plan.summary); // which the focus skips
+    this.elements.get(this.shown[0]?.n)?.focus({ preventScroll: true });
+  }
+
   decideAndGo(decision) {
     this.decide([this.current], decision);
     this.go(1);
@@ -456,7 +462,7 @@ export class Sheet {
     const accepted = this.rows.filter((row) => row.decision === "yes" && row.state !== "written");
     const open = this.rows.filter((row) => !row.decision && row.state !== "written").length;
     this.summary.textContent = `${accepted.length} accepted, ${open} to decide`;
-    this.apply.textContent = `Write ${files(accepted.length)}`;
+    this.apply.textContent = `Write ${plural(accepted.length, "file")}`;
     this.apply.disabled = !accepted.length;
     // Not at once: it takes a while for many.
     clearTimeout(this.keeping);

@@ -6,30 +6,28 @@ import asyncio
 import json
 import secrets
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
-from fastapi import Query, Response
-from starlette.exceptions import HTTPException
 
-from genrescope.io import to_json
-from genrescope.service.queue import FairQueue
-from genrescope.web.clients import log_fault
-from genrescope.web.faults import fault_of
+from genrescope.errors import GenrescopeError, NotFoundError
+from genrescope.service.queue import FairQueue, FullError
 
 RESULT = "answer.json"
 """The file of a job's folder into which its work writes the result."""
 
 _SWEEP_S = 30.0
-_LONGEST_WAIT_S = 30
 _LEAST = 16_384  # bytes that each counts as, for what is kept of it in memory
+_REPORT_S = 0.1  # between two reports of progress
 _DONE = frozenset({"done", "failed", "cancelled"})
 
 
@@ -79,7 +77,17 @@ class ServerJob:
         return self.state in _DONE
 
 
+class StaysError(GenrescopeError):
+    """A job is kept as long as the server lives."""
+
+
+class _StopWork(Exception):  # noqa: N818  not an error
+    pass
+
+
 Work = Callable[[ServerJob], Coroutine[Any, Any, None]]
+ThreadWork = Callable[[Callable[[int, int], None]], dict[str, Any]]
+"""Is given what it calls with the numbers of steps done and in all, and returns the result."""
 
 
 class ServerJobs:
@@ -98,12 +106,25 @@ class ServerJobs:
         Since a client's last look, in s.
     keep_bytes
         All files of ended jobs together; each job counts as 16 KiB at least.
+    words
+        Puts the error of a failed one into words, for its state.
+    most
+        That may wait or run.
     """
 
-    def __init__(self, queue: FairQueue, folder: Path, keep_s: float, keep_bytes: float) -> None:
-        self._queue, self._folder = queue, folder
+    def __init__(
+        self,
+        queue: FairQueue,
+        folder: Path,
+        keep_s: float,
+        keep_bytes: float,
+        words: Callable[[Exception], dict[str, str]],
+        most: float = inf,
+    ) -> None:
+        self._queue, self._folder, self._words, self._most = queue, folder, words, most
         self._keep_s, self._keep_bytes = keep_s, keep_bytes
         self._jobs: dict[str, ServerJob] = {}  # oldest first
+        self._thread = asyncio.Lock()
         folder.mkdir()
 
     def begin(
@@ -125,7 +146,14 @@ class ServerJobs:
             Does it, and leaves the result in the job's folder; it calls ``started`` when it begins.
         held
             What is given back when the work has ended, however that is; taken over once it begins.
+
+        Raises
+        ------
+        FullError
+            If as many as there may be wait or run.
         """
+        if sum(not job.ended for job in self._jobs.values()) >= self._most:
+            raise FullError
         job = ServerJob(name, client, self._folder / secrets.token_hex(16), stays=stays)
         job.folder.mkdir()
         self._jobs[job.id] = job
@@ -133,6 +161,15 @@ class ServerJobs:
         # Also where the task is cancelled before its first step, in which it would run no code.
         job.task.add_done_callback(partial(self._end, job, held.pop_all() if held else None))
         return job
+
+    def begin_in_thread(
+        self, name: str, client: str, work: ThreadWork, held: ExitStack | None = None
+    ) -> ServerJob:
+        """Begin a job whose work is done in a thread, after those that began before it.
+
+        If it is cancelled, its work ends at the next step; else as of ``begin``.
+        """
+        return self.begin(name, client, partial(self._work_in_thread, work), held=held)
 
     def started(self, job: ServerJob) -> None:
         """Note that a job waits no more."""
@@ -143,22 +180,16 @@ class ServerJobs:
         job.progress = {"done": done, "total": total}
         self._set(job, job.state)
 
-    @property
-    def unfinished(self) -> int:
-        """The number of jobs that wait or run."""
-        return sum(not job.ended for job in self._jobs.values())
-
     def find(self, name: str) -> ServerJob:
         """Return a job by its id, which counts as a look at it.
 
         Raises
         ------
-        HTTPException
-            404 if there is none, or no more.
+        NotFoundError
+            If there is none, or not any more.
         """
         if (job := self._jobs.get(name)) is None:
-            detail = "There is no such answer, or it is no longer kept."
-            raise HTTPException(404, detail)
+            raise NotFoundError("This is no longer kept, or has never been here.")
         job.seen = time.monotonic()
         return job
 
@@ -182,8 +213,8 @@ class ServerJobs:
 
         Raises
         ------
-        HTTPException
-            404 if the result has just been deleted.
+        NotFoundError
+            If the result has just been deleted.
         """
         end = time.monotonic() + wait_s
         while True:
@@ -203,36 +234,19 @@ class ServerJobs:
             try:
                 answer = json.loads(await anyio.Path(job.folder / RESULT).read_bytes())
             except FileNotFoundError:
-                raise HTTPException(404, "The answer is no longer kept.") from None
+                raise NotFoundError("This is no longer kept.") from None
         return {**state, "answer": answer}
-
-    async def show(
-        self,
-        id: str,  # noqa: A002  the address's own word
-        wait: Annotated[
-            float, Query(ge=0, le=_LONGEST_WAIT_S, description="Seconds to wait for a change.")
-        ] = 0,
-        since: Annotated[int, Query(ge=0, description="The version that is known.")] = 0,
-    ) -> Response:
-        """Answer with the state of a job; a route."""
-        return _response(await self.follow(self.find(id), since, wait))
-
-    async def show_begun(self, job: ServerJob, address: str) -> Response:
-        """Answer with a job that has just begun, and is found below an address."""
-        response = _response(await self.follow(job))
-        response.status_code, response.headers["location"] = 202, f"{address}/{job.id}"
-        return response
 
     async def forget(self, job: ServerJob) -> None:
         """Cancel a job if it waits or runs, and delete what is kept of it.
 
         Raises
         ------
-        HTTPException
-            403 if it is one that stays.
+        StaysError
+            If it is one that stays.
         """
         if job.stays:
-            raise HTTPException(403, "The example stays.")
+            raise StaysError("The example stays.")
         if (task := job.task) is not None:
             task.cancel()
             await asyncio.wait({task})
@@ -255,6 +269,30 @@ class ServerJobs:
         if tasks:
             await asyncio.wait(tasks)
 
+    async def _work_in_thread(self, work: ThreadWork, job: ServerJob) -> None:
+        loop, stop = asyncio.get_running_loop(), threading.Event()
+        reported = 0.0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal reported
+            if stop.is_set():
+                raise _StopWork
+            if (now := time.monotonic()) > reported + _REPORT_S:
+                reported = now
+                loop.call_soon_threadsafe(self.progressed, job, done, total)
+
+        async with self._thread:
+            self.started(job)
+            task = asyncio.create_task(anyio.to_thread.run_sync(work, progress))
+            try:
+                result = await asyncio.shield(task)
+            except asyncio.CancelledError:
+                stop.set()
+                with suppress(Exception):
+                    await task
+                raise
+            (job.folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
+
     def _end(self, job: ServerJob, held: ExitStack | None, task: asyncio.Task[None]) -> None:
         with suppress(OSError):
             if held is not None:
@@ -263,10 +301,7 @@ class ServerJobs:
         job.task = None  # a failed one holds what its functions held
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
-            found = fault_of(error)
-            job.error = found.words
-            if found.status == 500:
-                log_fault(error)
+            job.error = self._words(error)
         self._set(job, "cancelled" if task.cancelled() else "failed" if error else "done")
         self._make_room()
 
@@ -290,9 +325,3 @@ class ServerJobs:
     def _drop(self, job: ServerJob) -> None:
         self._jobs.pop(job.id, None)
         shutil.rmtree(job.folder, ignore_errors=True)
-
-
-def _response(state: dict[str, Any]) -> Response:
-    # Names of files need not be text.
-    headers = {"cache-control": "no-store"}
-    return Response(to_json(state), headers=headers, media_type="application/json")
