@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -500,6 +501,24 @@ def test_contradictions_are_not_accepted_with_the_rest(visit: Callable[..., Any]
     contradicted.first.locator("text=Accept").click()
     assert page.inner_text(".sheet-bar .found") == f"{rest + 1} accepted, {count - 1} to decide"
     shoot(page, "review-contradictions")
+
+
+def test_the_history_does_not_move(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    applied = {"number": 1, "begun": "2026-01-01", "folder": ".", "counts": {"done": 1}}
+    page.route("**/api/library/history", lambda route: route.fulfill(json=[applied]))
+    page.route("**/api/library/plan", lambda route: (time.sleep(0.5), route.continue_()))
+    page.click("nav >> text=Review")
+    page.wait_for_selector(".history li")
+    moved = page.evaluate("""() => new Promise((done) => {
+      const observer = new PerformanceObserver((list) => {
+        const late = list.getEntries().filter((one) => !one.hadRecentInput);
+        done(late.reduce((sum, one) => sum + one.value, 0));
+      });
+      observer.observe({ type: "layout-shift", buffered: true });
+      setTimeout(() => done(0), 500);
+    })""")
+    assert moved < 0.02
 
 
 def test_a_plan_without_changes_has_nothing_to_decide(visit: Callable[..., Any]) -> None:

@@ -477,6 +477,24 @@ def test_what_cannot_be_answered_says_why_and_what_to_do(
     assert server.left() == []
 
 
+def test_errors_are_in_the_words_of_the_server_or_fit_any_request(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit()
+    words = {"title": "The request is too large", "remedy": "Choose fewer rows.", "detail": ""}
+    replies: list[dict[str, Any]] = []
+    page.route("**/api/answers/*", lambda route: route.fulfill(**replies[-1]))
+    for status, body, title, remedy in (
+        (413, json.dumps({"error": words}), words["title"], words["remedy"]),
+        (413, "<h1>of a proxy</h1>", "This is too large for the server", "Send less at a time."),
+        (404, "<h1>of a proxy</h1>", "This is not here", "It may have been deleted."),
+    ):
+        replies.append({"status": status, "body": body})
+        page.goto(f"{page.url.split('#')[0]}#/answer/number{len(replies)}")
+        page.get_by_role("alert").get_by_text(title).wait_for()
+        assert remedy in page.locator(".failure").inner_text()
+
+
 def test_a_microphone_that_may_not_be_used_is_explained(visit: Callable[..., Any]) -> None:
     page = visit()
     refuse = """(name) => {
@@ -592,9 +610,14 @@ def test_the_study_is_shown_in_the_pages_own_look(
     shoot(page, f"study-{viewport['width']}")
 
 
-def edges(place: Any) -> tuple[float, float]:
+def edges(page: Any, place: Any) -> tuple[float, float]:
     """Brightness of the left and the right rim of an element, whatever is written there."""
-    with Image.open(io.BytesIO(place.screenshot())) as image:
+    box = place.evaluate("""(one) => {
+      one.scrollIntoView({ block: "start" });
+      const { x, y, width, height } = one.getBoundingClientRect();
+      return { x, y, width, height: Math.min(height, 400) };
+    }""")
+    with Image.open(io.BytesIO(page.screenshot(clip=box))) as image:
         left, right = np.median(np.asarray(image.convert("L"))[:, [3, -4]], axis=0)
         return float(left), float(right)
 
@@ -604,11 +627,12 @@ def test_what_scrolls_shows_so_and_is_reached_by_keyboard(
     visit: Callable[..., Any], scheme: str
 ) -> None:
     page = visit(PHONE, scheme)
-    for link in ("Study", "For programs"):
+    for link, part in (("Study", ".report table"), ("For programs", ".operation")):
         page.get_by_role("link", name=link).click()
-        page.wait_for_selector("main > :is(.report, .text) :is(table, pre)")
+        page.wait_for_selector(part)
         page.wait_for_selector("main [aria-busy]", state="detached")
         page.locator("summary").evaluate_all("all => all.forEach((one) => one.click())")
+        page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
         scrolling = page.locator("main :is(.scroll, pre, figure)").filter(visible=True)
         found = 0
         for place in scrolling.all():
@@ -618,15 +642,15 @@ def test_what_scrolls_shows_so_and_is_reached_by_keyboard(
             assert place.get_attribute("tabindex") == "0"
             assert place.get_attribute("role") == "region"
             assert place.get_attribute("aria-label")
-            behind = edges(place)[0]
-            assert edges(place)[1] < behind - 5
+            behind = edges(page, place)[0]
+            assert edges(page, place)[1] < behind - 5
             place.focus()
             page.keyboard.press("ArrowRight")
             page.wait_for_timeout(200)
             assert place.evaluate("one => one.scrollLeft") > 0
             place.evaluate("one => { one.scrollLeft = 9999; one.blur(); }")
             page.wait_for_timeout(100)
-            left, right = edges(place)
+            left, right = edges(page, place)
             assert left < behind - 5
             assert right == pytest.approx(behind, abs=2)
         assert found > 2

@@ -111,7 +111,7 @@ export function words({ state, place }, seconds = 0) {
 /** Show why there is no answer. */
 export function failed(name, error) {
   return h(
-    "article",
+    "div",
     { class: "answer failure", role: "alert" },
     name && h("p", { class: "eyebrow" }, h("span", { class: "name" }, name)),
     h("h1", {}, error.title),

@@ -110,10 +110,11 @@ function operation(path, method, described, description) {
       h("span", { class: "note" }, described.summary ?? ""),
     ),
     described.description && h("p", {}, described.description),
-    list("Parameters", ["name", "type", "what"], parameters),
-    list("Answer", ["field", "type", "what"], fields),
+    list("Parameters", path, ["name", "type", "what"], parameters),
+    list("Answer", path, ["field", "type", "what"], fields),
     list(
       "Errors",
+      path,
       ["status", "when"],
       errors.map(([status, one]) => [status, one.description]),
     ),
@@ -134,11 +135,11 @@ function kind(schema = {}) {
   return schema.default == null ? one : `${one}, ${JSON.stringify(schema.default)} if not given`;
 }
 
-function list(caption, heads, rows) {
+function list(caption, path, heads, rows) {
   if (!rows.length) return null;
   return h(
     "div",
-    { class: "scroll", role: "region", tabindex: 0, "aria-label": caption },
+    { class: "scroll", role: "region", tabindex: 0, "aria-label": `${caption} of ${path}` },
     h(
       "table",
       { class: "fields" },

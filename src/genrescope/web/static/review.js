@@ -52,7 +52,6 @@ export async function show(element, config, rest) {
     place,
     past.element,
   );
-  past.load();
   try {
     if (rest) await openPlan(view, decodeURIComponent(rest));
     else await showForm(view);
@@ -60,6 +59,7 @@ export async function show(element, config, rest) {
     if (stop.signal.aborted) return;
     place.replaceChildren(problem(error), again());
   }
+  past.load(); // below what has come in, which would move it
 }
 
 // The options of a plan, as the server describes them.
