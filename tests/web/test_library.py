@@ -24,6 +24,7 @@ import commands
 import reviewed_library
 from genrescope.errors import GenrescopeError
 from genrescope.library.catalogue import Catalogue
+from genrescope.service import shelf as shelves
 from genrescope.service.jobs import ServerJobs
 from genrescope.service.queue import FullError
 from genrescope.service.service import Limits
@@ -136,6 +137,16 @@ def test_columns_map_and_names_are_of_the_same_tracks(
     assert by_path["mp3-v1.mp3"] == "Only title"
     assert by_path["mp3-bare.mp3"] == ""
     assert reader.get(f"/api/library/names?since={count}&wait=10").json()["title"] == []
+
+
+def test_names_come_in_parts(reader: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = len(reader.get("/api/library/tracks").json()["path"])
+    whole: list[str] = []
+    while len(whole) < count:
+        whole += reader.get(f"/api/library/names?since={len(whole)}&wait=10").json()["album"]
+    monkeypatch.setattr(shelves, "_MOST", 7)
+    parts = [reader.get(f"/api/library/names?since={i}").json()["album"] for i in (0, 7, 14)]
+    assert [*parts[0], *parts[1], *parts[2]] == whole[:21]
 
 
 def number_of(ask: TestClient, name: str) -> int:

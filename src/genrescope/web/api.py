@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from math import inf
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 
 from genrescope import __version__
@@ -47,7 +48,7 @@ def make_router(service: Service, uploads: Uploads) -> APIRouter:
             analysis = await service.analyse(path, client, wanted)
             near = None
             if (library := service.library) is not None:
-                tracks = service.near(analysis, similar)
+                tracks = await to_thread.run_sync(service.near, analysis, similar)
                 near = [SimilarTrack(**track_values(track, library.folder)) for track in tracks]
             return ClassifyResponse(**result_values(analysis, path.name, top_k), similar=near)
 
