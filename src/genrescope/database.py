@@ -96,6 +96,7 @@ class Database:
                 else:
                     self._connection = self._connect_read_only()
                 self._prepare()
+            self._identity = self._identify()
         except BaseException:
             self._temporary.close()
             self._file_lock.release()
@@ -121,6 +122,25 @@ class Database:
             self._connection.close()
             self._temporary.close()
             self._file_lock.release()
+
+    def check_place(self) -> None:
+        """Check that others would find in the path what is written: SQLite does not notice.
+
+        Raises
+        ------
+        InputError
+            If the file has been removed, moved or replaced since it was opened.
+        """
+        if self._identity is None or self._identify() != self._identity:
+            remedy = f"Put it back, or give another file with {self._kind.option}"
+            raise InputError(self.path, "it was removed or replaced while it was in use", remedy)
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _check_regular(self, missing: str) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,3 +259,20 @@ def test_what_was_written_is_given_by_path_below_a_folder(journal: Journal) -> N
     assert journal.written(Path("/music/b")) == {}
     journal.end(of(journal, plan)[0], "undone")
     assert set(journal.written(Path("/music"))) == {"a/1.mp3", "a/in/0.mp3"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file in use cannot be removed there")
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
+def test_nothing_is_written_into_a_journal_that_nobody_would_find(
+    journal: Journal, place: Path, how: str
+) -> None:
+    first, second, _ = of(journal, enter(journal))
+    journal.ready(first, 1, b"patch")
+    if how == "removed":
+        place.unlink()
+    else:
+        place.rename(place.with_name("elsewhere.db"))
+    if how == "replaced":
+        shutil.copy(place.with_name("elsewhere.db"), place)
+    with pytest.raises(InputError, match="removed or replaced while it was in use"):
+        journal.ready(second, 1, b"patch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -10,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -188,6 +190,26 @@ def test_websockets_are_refused() -> None:
     asking = TestClient(RequestGuard(PlainTextResponse("page"), size=100, upload_s=1))
     with pytest.raises(WebSocketDisconnect), asking.websocket_connect("/"):
         pass
+
+
+def test_a_large_answer_is_not_held_for_each_client_that_takes_it_slowly() -> None:
+    whole, sent = bytes(range(256)) * 1000, []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ask(content: bytes) -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+        await RequestGuard(Response(content), size=100, upload_s=1)(scope, Mock(), send)
+
+    for content in (whole, whole[: 2**16], whole[: 2**16 + 1], b""):
+        sent.clear()
+        asyncio.run(ask(content))
+        bodies = [message["body"] for message in sent[1:]]
+        assert b"".join(bodies) == content
+        assert max(map(len, bodies)) <= 2**16
+        assert [message.get("more_body", False) for message in sent[1:-1]] == [True] * len(sent[2:])
+        assert not sent[-1].get("more_body")
 
 
 def test_a_fault_is_one_line_and_an_answer(caplog: pytest.LogCaptureFixture) -> None:

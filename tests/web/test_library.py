@@ -24,11 +24,14 @@ import commands
 import reviewed_library
 from genrescope.errors import GenrescopeError
 from genrescope.library.catalogue import Catalogue
+from genrescope.service import shelf as shelves
 from genrescope.service.jobs import ServerJobs
 from genrescope.service.queue import FullError
 from genrescope.service.service import Limits
+from genrescope.tagging import apply as applying
 from genrescope.tagging import review as reviewing
 from genrescope.tagging.formats import read_genres
+from genrescope.tagging.journal import Journal
 from genrescope.tagging.plan import make_plan, open_plan
 from genrescope.web.app import create_app, serve
 from genrescope.web.middleware import LOCAL_NAMES
@@ -136,6 +139,16 @@ def test_columns_map_and_names_are_of_the_same_tracks(
     assert by_path["mp3-v1.mp3"] == "Only title"
     assert by_path["mp3-bare.mp3"] == ""
     assert reader.get(f"/api/library/names?since={count}&wait=10").json()["title"] == []
+
+
+def test_names_come_in_parts(reader: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = len(reader.get("/api/library/tracks").json()["path"])
+    whole: list[str] = []
+    while len(whole) < count:
+        whole += reader.get(f"/api/library/names?since={len(whole)}&wait=10").json()["album"]
+    monkeypatch.setattr(shelves, "_MOST", 7)
+    parts = [reader.get(f"/api/library/names?since={i}").json()["album"] for i in (0, 7, 14)]
+    assert [*parts[0], *parts[1], *parts[2]] == whole[:21]
 
 
 def number_of(ask: TestClient, name: str) -> int:
@@ -900,3 +913,47 @@ def test_rows_are_free_again_where_too_many_changes_wait(
         answer = ask.post(f"/api/library/plans/{key}/apply", json=body, headers=OWN)
         assert answer.status_code == 503
     assert applied(ask, key, body["rows"])["answer"]["counts"] == {"written": 1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file in use cannot be removed there")
+def test_a_journal_that_is_removed_ends_the_changes(
+    ask: TestClient, shelf: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, catalogue = shelf
+    before = reviewed_library.digests(root)
+    key, rows = planned(ask)
+    journal, write = catalogue.with_name("journal.db"), applying.write_genres
+
+    def removing(path: Path, genres: Any) -> None:
+        if genres == ("Only here",):
+            journal.unlink()
+        write(path, genres)
+
+    monkeypatch.setattr(applying, "write_genres", removing)
+    rows[3]["new"] = ["Only here"]
+    chosen = [{"n": row["n"], "new": row["new"]} for row in rows[:6]]
+    state = applied(ask, key, chosen)
+    assert state["state"] == "failed"
+    assert "removed or replaced while it was in use" in state["error"]["title"]
+    after = reviewed_library.digests(root)
+    changed = {path for path in before if after.get(path) != before[path]}
+    assert changed == {row["path"] for row in rows[:3]}
+    assert after.keys() == before.keys()
+
+
+def test_a_plan_in_two_journals_shares_no_temporary_file(
+    ask: TestClient, shelf: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key, _ = planned(ask)
+    file = tmp_path / "plan.csv"
+    file.write_bytes(ask.get(f"/api/library/plans/{key}/plan.csv").content)
+    used: list[set[Path]] = []
+    for name in ("one.db", "other.db"):
+        used.append(set())
+        keep = used[-1]
+        monkeypatch.setattr(applying, "_swap", lambda _, made, __, keep=keep: keep.add(made))
+        with Journal(tmp_path / name) as journal:
+            entry = applying.register_plan(journal, open_plan(file))
+            assert {one.state for one in applying.apply_plan(journal, entry)} == {"written"}
+    assert len(used[0]) == len(used[1]) > 0
+    assert not used[0] & used[1]

@@ -19,6 +19,8 @@ from genrescope.library.similar import Library
 from genrescope.service.analysis import names_of
 from genrescope.tagging.formats import TrackNames
 
+_MOST = 10_000  # names that are given at once
+
 _PLAYED = {
     ".aac": "audio/aac",
     ".flac": "audio/flac",
@@ -64,7 +66,7 @@ class Shelf:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def names(self, since: int, wait_s: float) -> list[TrackNames]:
-        """Return the names in tags that have been read, in the library's order.
+        """Return some of the names in tags that have been read, in the library's order.
 
         Parameters
         ----------
@@ -80,7 +82,7 @@ class Shelf:
             async with asyncio.timeout(wait_s):
                 while len(self._names) <= since and self._reader.is_alive():
                     await asyncio.sleep(0.1)
-        return self._names[since:]
+        return self._names[since : since + _MOST]
 
     async def sound(self, number: int, *, convert: bool) -> tuple[Path, str]:
         """Return a file that a browser plays, and its media type.

@@ -321,8 +321,10 @@ def _check_present(entry: JournalEntry) -> None:
 
 @contextmanager
 def _tidy(path: Path, entry: JournalEntry, change: Change) -> Iterator[Path]:
-    # The name is unique to this change of this plan: an existing file is left from a kill.
-    temporary = path.with_name(f".genrescope-{entry.key}-{change.number}{path.suffix[:10]}")
+    # The name is unique to this change of this entry: an existing file is left from a kill. A copy
+    # of the plan in another journal has other names, as both may be applied at the same time.
+    own = f"{entry.key}-{round(1e6 * entry.begun):x}-{change.number}"
+    temporary = path.with_name(f".genrescope-{own}{path.suffix[:10]}")
     try:
         _remove(temporary)
         yield temporary

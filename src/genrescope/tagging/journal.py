@@ -281,7 +281,14 @@ class Journal(Database):
         return found
 
     def ready(self, change: Change, mtime_ns: int, patch: bytes) -> None:
-        """Record the undo patch of a file that is about to be replaced."""
+        """Record the undo patch of a file that is about to be replaced.
+
+        Raises
+        ------
+        InputError
+            If it cannot be recorded, or the journal is not in its place any more.
+        """
+        self.check_place()
         with self._access(), self._connection:
             self._connection.execute(
                 "UPDATE steps SET state = 'ready', mtime_ns = ?, patch = ? WHERE id = ?",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 
 from genrescope import __version__
@@ -46,7 +47,7 @@ def make_router(service: Service, uploads: Uploads) -> APIRouter:
             analysis = await service.analyse(path, client, wanted)
             near = None
             if (library := service.library) is not None:
-                tracks = service.near(analysis, similar)
+                tracks = await to_thread.run_sync(service.near, analysis, similar)
                 near = [SimilarTrack(**track_values(track, library.folder)) for track in tracks]
             return ClassifyResponse(**result_values(analysis, path.name, top_k), similar=near)
 

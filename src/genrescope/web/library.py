@@ -56,7 +56,7 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
     is_local
         Whether only this machine can connect: only then may a playlist hold absolute paths.
     """
-    shelf, lock = Shelf(library, folder), asyncio.Lock()
+    shelf = Shelf(library, folder)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -68,10 +68,10 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
     router = APIRouter(prefix="/api/library", include_in_schema=False, lifespan=lifespan)
 
     def computed(view: Callable[[], Any]) -> Callable[[], Awaitable[Response]]:
-        known: list[bytes] = []
+        known, lock = list[bytes](), asyncio.Lock()
 
         async def show() -> Response:
-            async with lock:  # one at a time, each once
+            async with lock:  # each once
                 if not known:
                     text = await to_thread.run_sync(lambda: to_json(view()))
                     known.append(text.encode())

@@ -30,6 +30,7 @@ _COOKIE = "genrescope_token"
 _HEAD_S = 10.0  # to receive the head of a request
 _PASS, _PASS_S = 2**24, 2.0  # bytes and seconds of a body that nobody wants
 _TAKE_S, _TAKE = 10.0, 10_000  # a client takes so many bytes of its answer in so many seconds
+_PART = 2**16  # bytes of an answer that are on their way to a client, who may take them slowly
 _OPEN = frozenset({"/healthz"})  # without the token
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/?#@:,\[\]]+)(?::(\d{0,5}))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"(https?)://(.+)", re.IGNORECASE)
@@ -121,7 +122,12 @@ class RequestGuard:
                 message = {**message, "headers": [*message["headers"], *more]}
             elif head:
                 message = {**message, "body": b""}
-            await send(message)
+            whole = message.get("body", b"")
+            last = max(0, len(whole) - 1) // _PART * _PART
+            for start in range(0, last, _PART):
+                part = whole[start : start + _PART]
+                await send({**message, "body": part, "more_body": True})
+            await send({**message, "body": whole[last:]} if last else message)
 
         # What can be got can be asked for by HEAD; a range that is malformed is none (RFC 9110).
         sent = [one for one in scope["headers"] if one[0] != b"range" or _is_range(one[1])]

@@ -33,7 +33,9 @@ _REPORT = frozenset(
 )
 _REPORT_POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; "
+    # Without it a report could lead a browser away by itself (meta refresh).
+    "sandbox allow-same-origin allow-downloads allow-popups"
 )
 _KINDS = mimetypes.MimeTypes()  # Windows' own may call scripts text
 _KINDS.add_type("font/woff2", ".woff2")

@@ -12,8 +12,10 @@ from mutagen.id3 import ID3, TCON, Frames, Frames_2_2, ID3NoHeaderError
 
 from genrescope.tagging.formats.common import digest, replaced, words
 from genrescope.tagging.formats.form import Snapshot
+from genrescope.tagging.formats.id3_cost import check_cost
 from genrescope.tagging.formats.internals import (
     OpaqueFrame,
+    check_before_parsing,
     id3_flags,
     id3_padding,
     undo_unsynchronisation,
@@ -21,6 +23,8 @@ from genrescope.tagging.formats.internals import (
 
 _OPAQUE = dict.fromkeys([*Frames, *Frames_2_2], OpaqueFrame)
 _PLAIN: dict[str, Any] = {"known_frames": _OPAQUE, "translate": False, "load_v1": False}
+
+check_before_parsing(check_cost)
 
 
 def load(kind: Callable[..., ID3], file: BinaryIO) -> ID3 | None:

@@ -7,6 +7,7 @@ tests/tagging/test_internals.py fails where a name or its behaviour has changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mutagen._util import resize_bytes
@@ -21,6 +22,7 @@ from mutagen.asf._objects import (
     PaddingObject,
 )
 from mutagen.id3 import ID3
+from mutagen.id3._tags import ID3Header, ID3Tags, determine_bpi
 from mutagen.id3._util import unsynch
 from mutagen.mp4 import MP4Tags
 from mutagen.mp4._atom import Atoms
@@ -32,11 +34,14 @@ __all__ = [
     "AiffId3",
     "ApeData",
     "Atoms",
+    "ID3Header",
     "OpaqueFrame",
     "WaveFile",
     "WaveId3",
     "asf_attribute",
     "asf_objects",
+    "check_before_parsing",
+    "determine_bpi",
     "id3_flags",
     "id3_padding",
     "resize_bytes",
@@ -64,6 +69,20 @@ class OpaqueFrame:
     @staticmethod
     def _fromData(*_: object) -> None:  # noqa: N802
         raise NotImplementedError  # makes mutagen list the frame among the unknown ones
+
+
+def check_before_parsing(check: Callable[[ID3Header, bytes], None]) -> None:
+    """Have every ID3v2 tag checked, by what may raise an error, before mutagen parses its frames.
+
+    All of mutagen's classes do so, as most of them open a tag by a class that cannot be given.
+    """
+    parse = ID3Tags._read
+
+    def read(tags: ID3Tags, header: ID3Header, data: bytes) -> bytes:
+        check(header, data)
+        return bytes(parse(tags, header, data))
+
+    ID3Tags._read = read  # type: ignore[method-assign]
 
 
 def id3_flags(tags: ID3) -> int:
