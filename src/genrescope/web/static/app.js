@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { h, icon } from "./dom.js";
 import { setGenres } from "./genres.js";
 import * as listen from "./listen.js";
+import { keep, recall } from "./storage.js";
 
 // A view has show(element, config, rest), where rest is what follows its name in the hash, and
 // hide(). Those that few people open are fetched when they do.
@@ -70,23 +71,14 @@ function theme() {
     button.setAttribute("aria-label", `Colours: ${words}`);
     button.title = `Colours: ${words}`;
   };
-  let name = storage()?.getItem("theme");
+  let name = recall("theme");
   if (!THEMES.includes(name)) name = "auto";
   set(name);
   button.addEventListener("click", () => {
     name = THEMES[(THEMES.indexOf(name) + 1) % THEMES.length];
-    storage()?.setItem("theme", name);
+    keep("theme", name);
     set(name);
   });
-}
-
-// In a frame of another site, browsers may allow none.
-function storage() {
-  try {
-    return window.localStorage;
-  } catch {
-    return null;
-  }
 }
 
 async function begin() {
