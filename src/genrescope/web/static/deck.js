@@ -9,13 +9,13 @@ import { loudness, play, setLoudness, silence, sound } from "./player.js";
  * genre or null; `onchange(number)` receives the track that plays, or null. With
  * `beside(number, by)`, the track `by` places after one (undefined if there is none), it can go to
  * the previous and the next, also by the keyboard's and the phone's own keys, and plays on at the
- * end of each.
+ * end of each. The title leads to the track's answer.
  */
 export function deck(name, genre, onchange = () => {}, beside = null) {
   let audio = null;
   let current = null;
   const toggle = h("button", { type: "button", class: "play", onclick: () => press(current) });
-  const title = h("span", { class: "deck-title" });
+  const title = h("a", { class: "deck-title" });
   const time = h("span", { class: "time" });
   const seek = h("input", { type: "range", class: "seek", min: 0, max: 0, step: "any", value: 0 });
   seek.setAttribute("aria-label", "Position");
@@ -99,6 +99,7 @@ export function deck(name, genre, onchange = () => {}, beside = null) {
       play(audio);
     });
     title.replaceChildren(swatch(genre(number)), name(number));
+    title.href = `#/track/${number}`;
     element.hidden = false;
     update();
     if (beside) {
@@ -118,7 +119,16 @@ export function deck(name, genre, onchange = () => {}, beside = null) {
     onchange(null);
   }
 
-  return { element, press, stop, update, current: () => current, playing: () => (audio?.paused === false ? current : null) };
+  return {
+    element,
+    press,
+    stop,
+    update,
+    /** Give the track that plays or is paused, or null. */
+    current: () => current,
+    /** Give the track that plays, or null. */
+    playing: () => (audio?.paused === false ? current : null),
+  };
 }
 
 // A button that mutes, and how loud it is otherwise.
@@ -171,7 +181,8 @@ export function markPlaying(element, number) {
   }
 }
 
-function setPlaying(button, on) {
+/** Show on a button, with the `data-name` of what it plays, whether that plays. */
+export function setPlaying(button, on) {
   button.dataset.on = on;
   button.replaceChildren(icon(on ? "pause" : "play"));
   button.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${button.dataset.name}`);
