@@ -74,9 +74,16 @@ export const one = view(async (element, config, id, open) => {
   try {
     await fill(place, waiting, config, id, open);
   } catch (error) {
-    if (!open.signal.aborted) swap(place, failed(names.get(id), error));
+    if (!open.signal.aborted) swap(place, failed(names.get(id), gone(error, config)));
   }
 });
+
+// An answer that the server does not know was most likely there once.
+function gone(error, { limits }) {
+  if (error.status !== 404) return error;
+  const remedy = `Answers are deleted ${limits.keep_minutes} minutes after you last looked. Please send the file again.`;
+  return { title: "This answer is no longer kept", remedy };
+}
 
 /** A track of the library: `number`, or `number/id` once there is an answer. */
 export const track = view(async (element, config, rest, open) => {
