@@ -6,6 +6,7 @@ import io
 import re
 import shutil
 import time
+import unicodedata
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_tracks_play_on_in_the_order_of_the_list(visit: Callable[..., Any]) -> N
         "n => document.querySelectorAll('.shelf-list li').length === n", arg=total
     )
     page.fill(".shelf-search input", "mp3")
-    playing = page.locator(f'{LIST} [data-on="true"]')
+    playing = page.locator(f'{LIST} [data-track][data-on="true"]')
     order = [
         button.get_attribute("data-track") for button in page.locator(f"{LIST} [data-track]").all()
     ]
@@ -231,6 +232,239 @@ def test_search_and_filters(visit: Callable[..., Any]) -> None:
     assert genre.get_attribute("aria-pressed") == "false"
     page.click("summary:has-text('cannot be read')")
     assert "broken.mp3" in page.inner_text(".failures")
+
+
+def plain(text: str) -> str:
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+
+
+def names_read(page: Any) -> dict[str, list[str]]:
+    """Wait until the list has the names in the tags; give the tracks' columns, those among them."""
+    tracks = asked(page, "/tracks")
+    count = len(tracks["path"])
+    while len((names := asked(page, "/names?wait=1"))["title"]) < count:
+        pass
+    page.reload()
+    library(page)
+    page.wait_for_selector(f"{LIST} a:text-is('Äpe title')")
+    return {**tracks, **names}
+
+
+def test_the_list_is_sorted_as_it_was_the_last_time(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    tracks = names_read(page)
+
+    def column(name: str) -> list[Any]:
+        shown = page.locator(f"{LIST} li [data-track]").all()
+        return [tracks[name][int(one.get_attribute("data-track"))] for one in shown]
+
+    page.locator(f"{LIST} li").nth(30).scroll_into_view_if_needed()
+    order = page.get_by_label("Order")
+    order.select_option("genre")
+    assert column("genre") == sorted(tracks["genre"])
+    assert page.evaluate(f"document.querySelector('{LIST}').scrollTop") == 0
+    order.select_option("title")
+    titles = [plain(one) for one in column("title") if one]
+    assert titles[0] == "ape title"
+    assert titles == sorted(titles)
+    order.select_option("artist")
+    artists = [plain(one) for one in column("artist") if one]
+    assert [plain(one or "") for one in column("artist")[: len(artists)]] == sorted(artists)
+    assert len(artists) < len(tracks["path"])  # the others come last
+    assert page.locator(f"{LIST} h2").count() == 0
+    page.reload()
+    library(page)
+    assert order.input_value() == "artist"
+    order.select_option("folder")
+    folders = [str(Path(path).parent) for path in column("path")]
+    assert sorted(set(folders)) == list(dict.fromkeys(folders))
+    assert page.locator(f"{LIST} h2").count() == len(set(folders)) == 3
+
+
+def test_albums_have_a_heading_that_plays(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    tracks = names_read(page)
+    in_album = [i for i, path in enumerate(tracks["path"]) if path.startswith("Album one/")]
+    album = page.locator(".shelf-album", has_text="Album one").first
+    assert f"{len(in_album)} tracks" in album.locator(".shelf-head").inner_text()
+    genres = [tracks["genre"][i] for i in in_album]
+    words = album.get_by_role("img").get_attribute("aria-label").removeprefix("Genres: ")
+    counts = dict(one.rsplit(" ", 1) for one in words.split(", "))
+    assert {name: int(count) for name, count in counts.items()} == {
+        name: genres.count(name) for name in set(genres)
+    }
+    widths = [part.bounding_box()["width"] for part in album.locator(".mix span").all()]
+    assert widths == sorted(widths, reverse=True)
+    whole = album.locator(".shelf-head button")
+    whole.focus()
+    page.keyboard.press("Enter")
+    first = album.locator("li button").first
+    page.wait_for_selector(".shelf-head button[data-on=true]")
+    assert first.get_attribute("data-on") == "true"
+    assert whole.get_attribute("aria-label") == "Pause Album one"
+    whole.click()
+    page.wait_for_selector(".shelf-head button[data-on=false] >> nth=0")
+    assert first.get_attribute("data-on") == "false"
+    album.locator("li button").nth(1).click()
+    page.wait_for_selector(".shelf-album [data-album][data-on=true]")
+    whole.click()  # what of it plays is paused, not its first track played
+    page.wait_for_function("() => !document.querySelector('[data-on=true]')")
+
+
+def test_a_track_opens_its_answer_and_back_leads_to_the_library_as_it_was(
+    visit: Callable[..., Any],
+) -> None:
+    page = library(visit("library"))
+    total = len(names_read(page)["path"])
+    page.get_by_label("Order").select_option("title")
+    page.fill(".shelf-search input", "a")
+    found = page.inner_text(".found")
+    assert found != f"All {total} tracks"
+    link = page.locator(f"{LIST} li a").nth(12)
+    link.focus()
+    link.evaluate("link => link.scrollIntoView({ block: 'center' })")
+    where = f"[window.scrollY, document.querySelector('{LIST}').scrollTop]"
+    places = page.evaluate(where)
+    assert max(places) > 0
+    number = link.get_attribute("href").split("/")[-1]
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answer:not(.pending) .genre")
+    assert re.search(rf"#/track/{number}/[\w-]+$", page.url)
+    assert page.inner_text("nav [aria-current]") == "Listen"
+    similar = page.locator(".answer .tracks .track-title a")
+    near = [one.get_attribute("href") for one in similar.all()]
+    assert len(near) > 2
+    assert f"#/track/{number}" not in near
+    shoot(page, "library-answer")
+    similar.first.click()
+    page.wait_for_url(f"**/{near[0]}/**")
+    page.wait_for_selector(".answer:not(.pending) .genre")
+    page.go_back()
+    page.wait_for_url(f"**/#/track/{number}/**")
+    page.go_back()
+    page.wait_for_selector(LIST)
+    assert page.inner_text(".found") == found
+    assert page.input_value(".shelf-search input") == "a"
+    assert page.evaluate(where) == places
+    assert page.evaluate("document.activeElement.getAttribute('href')") == f"#/track/{number}"
+    page.locator(f"{LIST} [data-track='{number}']").click()
+    page.click(".deck-title")
+    page.wait_for_selector(".answer:not(.pending) .genre")
+    page.click(".back")
+    page.wait_for_selector(LIST)
+    assert page.inner_text(".found") == found
+
+
+def test_an_answer_that_is_not_kept_is_made_anew(visit: Callable[..., Any]) -> None:
+    page = visit("track/3")
+    page.wait_for_selector(".answer:not(.pending) .genre")
+    number, key = page.url.split("/")[-2:]
+    assert number == "3"
+    page.evaluate("key => fetch(`/api/answers/${key}`, { method: 'DELETE' })", key)
+    page.reload()
+    page.wait_for_selector(".answer:not(.pending) .genre")
+    assert page.url.split("/")[-2] == "3"
+    assert page.url.split("/")[-1] != key
+
+
+def test_a_track_that_is_not_there_has_no_answer(visit: Callable[..., Any]) -> None:
+    page = visit("track/100000")
+    page.wait_for_selector(".failure >> text=There is no such track")
+    page.click(".back")
+    library(page)
+
+
+def test_the_volume_is_kept(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    page.evaluate(
+        """() => {
+          const { play } = HTMLMediaElement.prototype;
+          HTMLMediaElement.prototype.play = function () {
+            window.last = this;
+            return play.call(this);
+          };
+        }"""
+    )
+    loudness = "[window.last.volume, window.last.muted]"
+    page.locator(f"{LIST} li button").first.click()
+    slider = page.get_by_label("Volume")
+    assert page.evaluate(loudness) == [1, False]
+    slider.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowLeft")
+    assert page.evaluate(loudness) == [0.5, False]
+    page.click(".volume button")
+    assert page.evaluate(loudness) == [0.5, True]
+    assert slider.input_value() == "0"
+    page.locator(f"{LIST} li button").nth(1).click()
+    assert page.evaluate(loudness) == [0.5, True]
+    page.reload()
+    library(page).locator(f"{LIST} li button").first.click()
+    mute = page.get_by_role("button", name="Unmute")
+    mute.focus()
+    page.keyboard.press("Enter")
+    assert slider.input_value() == "0.5"
+    assert page.get_by_role("button", name="Mute", exact=True).count() == 1
+    page.set_viewport_size(PHONE)  # a phone has keys for it
+    assert slider.is_hidden()
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_maps_buttons_cover_no_dot(visit: Callable[..., Any], viewport: dict[str, int]) -> None:
+    page = library(visit("library", viewport))
+    box = page.locator(MAP).bounding_box()
+    tools = page.locator(".map-tools").bounding_box()
+    assert tools["y"] >= box["y"] + box["height"]
+
+
+def test_a_hundred_thousand_tracks_are_found_and_sorted_at_once(visit: Callable[..., Any]) -> None:
+    page = visit("programs")
+    count = 100_000
+    numbers = range(count)
+    words = ("River", "Étude", "night", "Blue", "Gold", "Träume", "ocean")
+    tracks = {
+        "path": [f"Artist {i // 120}/Album {i // 12}/{i % 12:02} Song {i}.mp3" for i in numbers],
+        "genre": [("blues", "metal", "jazz")[i * 7 % 3] for i in numbers],
+        "other": [i % 50 == 0 for i in numbers],
+        "unsure": [i % 9 == 0 for i in numbers],
+        "confidence": [(i * 7919 % 10_000) / 10_000 for i in numbers],
+    }
+    names = {
+        "title": [f"{words[i * 31 % 7]} {words[i * 17 % 7]} {i}" for i in numbers],
+        "artist": [f"{words[i // 120 % 7]} {i // 120}" for i in numbers],
+        "album": [f"Album {i // 12}" for i in numbers],
+    }
+    page.route("**/api/library/tracks", lambda route: route.fulfill(json=tracks))
+    page.route("**/api/library/names*", lambda route: route.fulfill(json={"from": 0, **names}))
+    places = {axis: [(i * by % 9973) / 9973 for i in numbers] for axis, by in (("x", 31), ("y", 7))}
+    page.route("**/api/library/map", lambda route: route.fulfill(json=places))
+    page.click("nav >> text=Library")
+    page.wait_for_selector(f"{LIST} :text-is('{names['title'][0]}')")
+    page.wait_for_selector(MAP)
+    times = page.evaluate(
+        """() => {
+          const [search, , order] = document.querySelectorAll(".shelf-search .field");
+          function took(control, value) {
+            control.value = value;
+            const begun = performance.now();
+            control.dispatchEvent(new Event(control === order ? "change" : "input"));
+            const ms = performance.now() - begun;
+            const first = document.querySelector(".shelf-list li button");
+            return [value, ms, Number(first?.dataset.track)];
+          }
+          const orders = [...order.options].map(({ value }) => took(order, value));
+          const texts = ["r", "river", "river gold", "song 99", "no such track", ""];
+          return [...orders, ...texts.map((text) => took(search, text))];
+        }"""
+    )
+    assert [(what, ms) for what, ms, _ in times if ms > 200] == []
+    firsts = {what: first for what, _, first in times}
+    known = [i for i in numbers if not tracks["other"][i]]
+    assert firsts["folder"] == 0
+    assert firsts["title"] == min(numbers, key=lambda i: plain(names["title"][i]))
+    assert firsts["artist"] == min(numbers, key=lambda i: plain(names["artist"][i]))
+    assert firsts["genre"] == next(i for i in known if tracks["genre"][i] == "blues")
+    assert firsts["unsure"] == min(known, key=tracks["confidence"].__getitem__)
 
 
 def test_a_lasso_makes_a_playlist(visit: Callable[..., Any], made: tuple[Path, Path]) -> None:

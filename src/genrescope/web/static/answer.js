@@ -188,7 +188,11 @@ function near(similar, part) {
       h(
         "span",
         { class: "track" },
-        h("span", { class: "track-title", title: track.path }, name),
+        h(
+          "span",
+          { class: "track-title", title: track.path },
+          h("a", { href: `#/track/${track.track}` }, name),
+        ),
         track.artist && h("span", { class: "note" }, track.artist),
       ),
       h("span", { class: "track-genre" }, swatch(track.genre), track.genre ?? "none of these"),

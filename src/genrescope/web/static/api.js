@@ -47,9 +47,9 @@ export async function remove(path) {
   return receive(await ask(path, { method: "DELETE", headers: { "X-Genrescope": "1" } }));
 }
 
-/** Start an answer of one of the samples. */
-export function sample(name) {
-  return begin(`/api/answers?sample=${encodeURIComponent(name)}`);
+/** Start an answer of what the server has: `{ sample: name }`, or the library's `{ track: number }`. */
+export function answerOf(what, signal) {
+  return begin(`/api/answers?${new URLSearchParams(what)}`, signal);
 }
 
 /** Start an answer, or what belongs to one, that needs nothing from here. */

@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { h, icon } from "./dom.js";
 import { setGenres } from "./genres.js";
 import * as listen from "./listen.js";
+import { keep, recall } from "./storage.js";
 
 // A view has show(element, config, rest), where rest is what follows its name in the hash, and
 // hide(). Those that few people open are fetched when they do.
@@ -12,6 +13,7 @@ const VIEWS = {
   answer: async () => listen.one,
   sending: async () => listen.sending,
   answers: async () => listen.several,
+  track: async () => listen.track,
   library: () => import("./library.js"),
   review: () => import("./review.js"),
   study: () => import("./study.js"),
@@ -27,7 +29,7 @@ const NOWHERE = {
   },
   hide() {},
 };
-const LISTENING = ["", "sending", "answer", "answers"];
+const LISTENING = ["", "sending", "answer", "answers", "track"];
 const THEMES = ["auto", "light", "dark"];
 
 const main = document.getElementById("main");
@@ -50,9 +52,14 @@ async function route() {
   const hash = location.hash;
   const view = known ? await VIEWS[name]() : NOWHERE;
   if (location.hash !== hash) return; // somebody went on while it was fetched
+  const isFirst = shown === null;
   shown?.hide();
   shown = view;
   main.replaceChildren();
+  if (!isFirst) {
+    main.focus({ preventScroll: true });
+    window.scrollTo(0, 0); // a view that was left and is shown again may scroll back to its place
+  }
   const current = LISTENING.includes(name) ? "" : name;
   for (const link of document.querySelectorAll("nav a")) {
     link.toggleAttribute("aria-current", link.dataset.view === current);
@@ -70,23 +77,14 @@ function theme() {
     button.setAttribute("aria-label", `Colours: ${words}`);
     button.title = `Colours: ${words}`;
   };
-  let name = storage()?.getItem("theme");
+  let name = recall("theme");
   if (!THEMES.includes(name)) name = "auto";
   set(name);
   button.addEventListener("click", () => {
     name = THEMES[(THEMES.indexOf(name) + 1) % THEMES.length];
-    storage()?.setItem("theme", name);
+    keep("theme", name);
     set(name);
   });
-}
-
-// In a frame of another site, browsers may allow none.
-function storage() {
-  try {
-    return window.localStorage;
-  } catch {
-    return null;
-  }
 }
 
 async function begin() {
@@ -108,11 +106,7 @@ async function begin() {
   document.querySelector("nav").append(...items);
   document.querySelector(".version").textContent = `genrescope ${config.version}`;
   document.querySelector(".keep").textContent = config.limits.keep_minutes ?? 30;
-  window.addEventListener("hashchange", async () => {
-    await route();
-    main.focus({ preventScroll: true });
-    window.scrollTo(0, 0);
-  });
+  window.addEventListener("hashchange", route);
   await route();
 }
 

@@ -1,23 +1,23 @@
 // The library's player: one sound at a time, in a bar that stays at the foot of the window.
 
 import { announce, h, icon } from "./dom.js";
-import { clock, swatch } from "./genres.js";
-import { play, silence, sound } from "./player.js";
+import { clock, percent, swatch } from "./genres.js";
+import { loudness, play, setLoudness, silence, sound } from "./player.js";
 
 /**
  * Make a player of the library's tracks. `name(number)` gives a track's title, `genre(number)` its
  * genre or null; `onchange(number)` receives the track that plays, or null. With
  * `beside(number, by)`, the track `by` places after one (undefined if there is none), it can go to
  * the previous and the next, also by the keyboard's and the phone's own keys, and plays on at the
- * end of each.
+ * end of each. The title leads to the track's answer.
  */
 export function deck(name, genre, onchange = () => {}, beside = null) {
   let audio = null;
   let current = null;
   const toggle = h("button", { type: "button", class: "play", onclick: () => press(current) });
-  const title = h("span", { class: "deck-title" });
+  const title = h("a", { class: "deck-title" });
   const time = h("span", { class: "time" });
-  const seek = h("input", { type: "range", min: 0, max: 0, step: "any", value: 0 });
+  const seek = h("input", { type: "range", class: "seek", min: 0, max: 0, step: "any", value: 0 });
   seek.setAttribute("aria-label", "Position");
   const step = (by, kind, words) => {
     const onclick = () => go(by);
@@ -35,7 +35,7 @@ export function deck(name, genre, onchange = () => {}, beside = null) {
   const element = h(
     "section",
     { class: "deck", "aria-label": "Player", hidden: true },
-    h("div", { class: "wide" }, previous, toggle, next, title, seek, time, close),
+    h("div", { class: "wide" }, previous, toggle, next, title, seek, time, volume(), close),
   );
   seek.addEventListener("input", () => {
     if (audio) audio.currentTime = Number(seek.value);
@@ -99,6 +99,7 @@ export function deck(name, genre, onchange = () => {}, beside = null) {
       play(audio);
     });
     title.replaceChildren(swatch(genre(number)), name(number));
+    title.href = `#/track/${number}`;
     element.hidden = false;
     update();
     if (beside) {
@@ -118,7 +119,41 @@ export function deck(name, genre, onchange = () => {}, beside = null) {
     onchange(null);
   }
 
-  return { element, press, stop, update };
+  return {
+    element,
+    press,
+    stop,
+    update,
+    /** Give the track that plays or is paused, or null. */
+    current: () => current,
+    /** Give the track that plays, or null. */
+    playing: () => (audio?.paused === false ? current : null),
+  };
+}
+
+// A button that mutes, and how loud it is otherwise.
+function volume() {
+  const mute = h("button", { type: "button", class: "button bare", onclick: press });
+  const slider = h("input", { type: "range", min: 0, max: 1, step: 0.05, "aria-label": "Volume" });
+  const isSilent = () => loudness.muted || loudness.volume === 0;
+  function draw() {
+    const words = isSilent() ? "Unmute" : "Mute";
+    mute.replaceChildren(icon(isSilent() ? "muted" : "volume"));
+    mute.setAttribute("aria-label", words);
+    mute.title = words;
+    slider.value = isSilent() ? 0 : loudness.volume;
+    slider.setAttribute("aria-valuetext", isSilent() ? "muted" : percent(loudness.volume));
+  }
+  function press() {
+    setLoudness(loudness.volume || 1, !isSilent());
+    draw();
+  }
+  slider.addEventListener("input", () => {
+    setLoudness(Number(slider.value), false);
+    draw();
+  });
+  draw();
+  return h("div", { class: "volume" }, mute, slider);
 }
 
 // What the system shows of the sound, and what its keys for media do.
@@ -146,7 +181,8 @@ export function markPlaying(element, number) {
   }
 }
 
-function setPlaying(button, on) {
+/** Show on a button, with the `data-name` of what it plays, whether that plays. */
+export function setPlaying(button, on) {
   button.dataset.on = on;
   button.replaceChildren(icon(on ? "pause" : "play"));
   button.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${button.dataset.name}`);

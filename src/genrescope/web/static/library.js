@@ -1,15 +1,17 @@
-// The library: what is in it, on a map and as a list; search, filters, playlists, a poster.
+// The library: what is in it, on a map and as a list; search, filters, orders, playlists, a poster.
 
 import { Failure, get } from "./api.js";
-import { deck, markPlaying, trackButton } from "./deck.js";
+import { deck, markPlaying, setPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
 import { problem, styled } from "./frame.js";
 import { capital, genreClass, percent, plural, swatch } from "./genres.js";
 import { map } from "./map.js";
 import { download, savePoster } from "./poster.js";
+import { keep, recall } from "./storage.js";
 
 const PAGE = 100; // rows of the list that are added at a time
 const WAIT_S = 20;
+const [PAUSE_MS, MAX_PAUSE_MS] = [100, 3000]; // between two looks for names: each redraws the list
 const NONE = "none of these"; // what tracks without a genre are filed under
 const SURE = [
   ["", "Any confidence"],
@@ -20,45 +22,49 @@ const SURE = [
   ["0.9", "90 % and more"],
 ];
 
-let leave = () => {};
+// How the list is sorted: in words, and by what of a track; those without it come last.
+const ORDERS = {
+  folder: ["By folder", (shelf, i) => `${plain(shelf.folder(i))}/${shelf.folder(i)}`],
+  title: ["By title", (shelf, i) => plain(shelf.title[i] || shelf.file(i))],
+  artist: ["By artist", (shelf, i) => plain(shelf.artist[i] ?? "")],
+  genre: ["By genre", (shelf, i) => (shelf.other[i] ? "" : shelf.genre[i])],
+  unsure: ["Least certain first", (shelf, i) => (shelf.other[i] ? "" : shelf.confidence[i])],
+};
+const NAMED = ["title", "artist"]; // orders that names change
+const HOLDS = ["href", "data-track", "data-album"]; // what says which track a control is of
+
+let shelf = null; // kept as it is while other views are shown
+let stop = new AbortController();
 
 export function hide() {
-  leave();
+  stop.abort();
+  shelf?.leave();
 }
 
 export async function show(element, config) {
-  const stop = new AbortController();
-  const left = [() => stop.abort()];
-  leave = () => left.forEach((one) => one());
+  stop = new AbortController();
+  const { signal } = stop;
   document.title = "Library · genrescope";
   styled(element);
-  const waiting = h("p", { class: "note", role: "status" }, "Opening the library …");
-  element.append(h("h1", {}, config.library.name), waiting);
-  let contents, tracks;
   try {
-    [contents, tracks] = await Promise.all(
-      ["", "/tracks"].map((part) => get(`/api/library${part}`, stop.signal)),
-    );
+    if (!shelf) {
+      const waiting = h("p", { class: "note", role: "status" }, "Opening the library …");
+      element.append(h("h1", {}, config.library.name), waiting);
+      const parts = ["", "/tracks"].map((part) => get(`/api/library${part}`, signal));
+      shelf = new Shelf(...(await Promise.all(parts)));
+      if (signal.aborted) return;
+    }
   } catch (error) {
-    if (!stop.signal.aborted) waiting.replaceWith(problem(error));
+    if (!signal.aborted) element.lastChild.replaceWith(problem(error));
     return;
   }
-  if (stop.signal.aborted) return;
-  waiting.remove();
-  const shelf = new Shelf(contents, tracks);
-  element.append(shelf.lead(), shelf.body(), shelf.failures(), shelf.player.element);
-  left.push(() => shelf.release());
-  shelf.update();
-  shelf.readNames(stop.signal);
-  try {
-    shelf.draw(await get("/api/library/map", stop.signal));
-  } catch (error) {
-    if (!stop.signal.aborted) shelf.drawing.replaceChildren(problem(error));
-  }
+  element.replaceChildren(...shelf.parts);
+  shelf.enter(signal);
 }
 
 /** Make text that is searched: without case and accents. */
 export function plain(text) {
+  if (/^[\0-\x7f]*$/.test(text)) return text.toLowerCase(); // most are, and there may be many
   return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 }
 
@@ -70,17 +76,17 @@ class Shelf {
     this.title = [];
     this.artist = [];
     this.album = [];
+    this.texts = []; // that are searched
+    this.orders = new Map(); // once the list has been sorted so
     this.genres = new Set(); // chosen; empty for all
     this.loop = null; // a Set of those in the lasso
     this.found = []; // those shown, in the order of the list
     this.rows = 0; // of the list
+    this.albums = []; // those with a heading in the list
     this.player = deck(
       (i) => this.name(i),
       (i) => this.genre[i],
-      (i) => {
-        markPlaying(this.list, i);
-        this.map?.mark(i);
-      },
+      (i) => this.mark(i),
       (i, by) => this.found[this.found.indexOf(i) + by],
     );
     this.map = null; // computed by the server when it is first asked for, which may take seconds
@@ -98,6 +104,40 @@ class Shelf {
         `Poster ${kind.toUpperCase()}`,
       ),
     );
+    const title = h("h1", {}, contents.name);
+    this.parts = [title, this.lead(), this.body(), this.failures(), this.player.element];
+    this.update();
+  }
+
+  /** Go on, in the page: with what has not come yet, and where the reader was. */
+  async enter(signal) {
+    if (this.left) {
+      window.scrollTo(0, this.left.page);
+      this.list.scrollTop = this.left.list;
+      this.left.held.focus({ preventScroll: true });
+    }
+    this.readNames(signal);
+    if (this.map) return;
+    try {
+      this.draw(await get("/api/library/map", signal));
+    } catch (error) {
+      if (!signal.aborted) this.drawing.replaceChildren(problem(error));
+    }
+  }
+
+  leave() {
+    this.left = {
+      page: window.scrollY,
+      list: this.list.scrollTop,
+      held: document.activeElement,
+    };
+    this.player.stop();
+  }
+
+  mark(playing) {
+    markPlaying(this.list, playing);
+    for (const { button, tracks } of this.albums) setPlaying(button, tracks.includes(playing));
+    this.map?.mark(playing);
   }
 
   draw({ x, y }) {
@@ -128,11 +168,15 @@ class Shelf {
 
   /** What a track is called: by its tags, else its file's name. */
   name(i) {
-    const file = this.path[i]
-      .split("/")
-      .at(-1)
-      .replace(/\.[^.]*$/, "");
-    return [this.title[i] || file, this.artist[i]].filter(Boolean).join(" · ");
+    return [this.title[i] || this.file(i), this.artist[i]].filter(Boolean).join(" · ");
+  }
+
+  file(i) {
+    return this.path[i].slice(this.folder(i).length).replace(/^\/|\.[^.]*$/g, "");
+  }
+
+  folder(i) {
+    return this.path[i].slice(0, Math.max(this.path[i].lastIndexOf("/"), 0));
   }
 
   lead() {
@@ -156,8 +200,15 @@ class Shelf {
       { class: "field", "aria-label": "Confidence", onchange: () => this.update() },
       SURE.map(([value, words]) => h("option", { value }, words)),
     );
+    this.sort = h(
+      "select",
+      { class: "field", "aria-label": "Order", onchange: () => this.resort() },
+      Object.entries(ORDERS).map(([value, [words]]) => h("option", { value }, words)),
+    );
+    const order = recall("library-order");
+    if (Object.hasOwn(ORDERS, order)) this.sort.value = order;
     this.summary = h("p", { class: "found", role: "status" });
-    this.list = h("ul", { class: "tracks shelf-list" });
+    this.list = h("div", { class: "shelf-list" });
     this.more = h(
       "button",
       { type: "button", class: "button", onclick: () => this.addRows() },
@@ -188,7 +239,8 @@ class Shelf {
           h(
             "p",
             { class: "note" },
-            "Tracks that sound alike lie close together. Click one to play it.",
+            "Tracks that sound alike lie close together. Click one to play it; its title in the " +
+              "player or the list opens its answer.",
           ),
           h("div", { class: "actions" }, this.posters),
         ),
@@ -197,7 +249,7 @@ class Shelf {
       h(
         "section",
         { class: "shelf-side", "aria-label": "Tracks" },
-        h("div", { class: "shelf-search" }, this.search, this.sure),
+        h("div", { class: "shelf-search" }, this.search, this.sure, this.sort),
         h("div", { class: "shelf-found" }, this.summary, this.clear, this.save),
         this.list,
         this.more,
@@ -256,19 +308,28 @@ class Shelf {
   }
 
   update() {
+    this.find();
+    this.list.scrollTop = 0;
+    this.redraw(PAGE);
+  }
+
+  resort() {
+    keep("library-order", this.sort.value);
+    this.update();
+  }
+
+  // Find the tracks that are shown.
+  find() {
     const words = plain(this.search.value).split(/\s+/).filter(Boolean);
     const sure = this.sure.value;
-    this.found = [];
-    for (let i = 0; i < this.count; i++) {
-      if (this.loop && !this.loop.has(i)) continue;
-      if (this.genres.size && !this.genres.has(this.other[i] ? NONE : this.genre[i])) continue;
-      if (sure && !this.isSure(i, sure)) continue;
-      if (words.length) {
-        const text = this.text(i);
-        if (!words.every((word) => text.includes(word))) continue;
-      }
-      this.found.push(i);
-    }
+    this.found = this.sorted().filter((i) => {
+      if (this.loop && !this.loop.has(i)) return false;
+      if (this.genres.size && !this.genres.has(this.kind(i))) return false;
+      if (sure && !this.isSure(i, sure)) return false;
+      if (!words.length) return true;
+      const text = this.text(i);
+      return words.every((word) => text.includes(word));
+    });
     const all = this.found.length === this.count;
     this.player.update();
     this.showOnMap();
@@ -278,9 +339,26 @@ class Shelf {
       : `${count} of ${this.count.toLocaleString("en")} tracks`;
     this.clear.hidden = all && !this.loop;
     this.save.disabled = !this.found.length;
-    this.list.replaceChildren();
-    this.rows = 0;
-    this.addRows();
+  }
+
+  // All tracks in the order that is chosen.
+  sorted() {
+    const by = this.sort.value;
+    if (!this.orders.has(by)) {
+      const [, value] = ORDERS[by];
+      const values = this.path.map((_, i) => value(this, i));
+      const all = [...values.keys()];
+      const order = all
+        .filter((i) => values[i] !== "")
+        .sort((a, b) => (values[a] < values[b] ? -1 : Number(values[a] > values[b])));
+      this.orders.set(by, order.concat(all.filter((i) => values[i] === "")));
+    }
+    return this.orders.get(by);
+  }
+
+  // The genre that a track is filed under.
+  kind(i) {
+    return this.other[i] ? NONE : this.genre[i];
   }
 
   isSure(i, sure) {
@@ -291,9 +369,10 @@ class Shelf {
   }
 
   text(i) {
-    return plain(
+    this.texts[i] ??= plain(
       `${this.title[i] ?? ""} ${this.artist[i] ?? ""} ${this.album[i] ?? ""} ${this.path[i]}`,
     );
+    return this.texts[i];
   }
 
   reset() {
@@ -306,15 +385,96 @@ class Shelf {
     this.search.focus();
   }
 
-  addRows() {
-    const next = this.found.slice(this.rows, this.rows + PAGE);
-    this.list.append(...next.map((i) => this.row(i)));
-    this.rows += next.length;
-    this.more.hidden = this.rows >= this.found.length;
+  // Show the first rows anew; the control that has the focus keeps it.
+  redraw(count) {
+    const held = this.list.contains(document.activeElement)
+      ? HOLDS.map((name) => [name, document.activeElement.getAttribute(name)])
+      : [];
+    this.list.replaceChildren();
+    this.albums = [];
+    this.rows = 0;
+    this.addRows(count);
+    const [name, value] = held.find(([, value]) => value !== null) ?? [];
+    if (name) this.list.querySelector(`[${name}="${value}"]`)?.focus({ preventScroll: true });
   }
 
-  row(i) {
-    const below = [this.artist[i], this.album[i]].filter(Boolean).join(" · ");
+  addRows(count = PAGE) {
+    const end = Math.min(this.rows + count, this.found.length);
+    const byFolder = this.sort.value === "folder";
+    for (; this.rows < end; this.rows++) {
+      const i = this.found[this.rows];
+      const folder = byFolder ? this.folder(i) : null;
+      if (!this.rows || folder !== this.section.folder) {
+        this.section = byFolder ? this.albumAt(this.rows) : plainSection();
+        this.list.append(this.section.element);
+      }
+      this.section.list.append(this.row(i, this.section.said));
+    }
+    this.more.hidden = this.rows >= this.found.length;
+    this.mark(this.player.playing());
+  }
+
+  // The tracks of a folder, from a place in the list on, below a heading.
+  albumAt(first) {
+    const folder = this.folder(this.found[first]);
+    let end = first;
+    while (end < this.found.length && this.folder(this.found[end]) === folder) end++;
+    const tracks = this.found.slice(first, end);
+    const [album, artist] = [this.album, this.artist].map((column) => common(column, tracks));
+    const title = album || folder || "In no folder";
+    const below = [artist, plural(tracks.length, "track")].filter(Boolean).join(" · ");
+    const press = () => {
+      const current = this.player.current();
+      this.player.press(tracks.includes(current) ? current : tracks[0]);
+    };
+    const button = h("button", {
+      type: "button",
+      class: "play small",
+      "data-album": tracks[0],
+      "data-name": title,
+      onclick: press,
+    });
+    this.albums.push({ button, tracks });
+    const list = h("ul", { class: "tracks" });
+    const element = h(
+      "section",
+      { class: "shelf-album", "aria-label": title },
+      h(
+        "div",
+        { class: "shelf-head", title: folder },
+        button,
+        h(
+          "div",
+          { class: "track" },
+          h("h2", {}, title),
+          h("span", { class: "note" }, below),
+        ),
+        this.mix(tracks),
+      ),
+      list,
+    );
+    return { folder, element, list, said: [album, artist, folder] };
+  }
+
+  // A bar of the genres of some tracks.
+  mix(tracks) {
+    const kinds = [...Map.groupBy(tracks, (i) => this.kind(i))]
+      .map(([genre, { length }]) => ({ genre, length }))
+      .sort((a, b) => b.length - a.length);
+    const words = kinds.map(({ genre, length }) => `${genre} ${length}`).join(", ");
+    return h(
+      "span",
+      { class: "mix", role: "img", "aria-label": `Genres: ${words}`, title: words },
+      kinds.map(({ genre, length }) =>
+        h("span", { class: genreClass(genre), style: { "flex-grow": length } }),
+      ),
+    );
+  }
+
+  // A track, without what the heading above it has `said`.
+  row(i, said = []) {
+    const names = [this.artist[i], this.album[i]].filter((name) => name && !said.includes(name));
+    const path = said.length ? "" : this.path[i];
     return h(
       "li",
       {},
@@ -322,15 +482,14 @@ class Shelf {
       h(
         "div",
         { class: "track" },
-        h("span", { class: "track-title" }, this.title[i] || this.name(i)),
-        h("span", { class: "note" }, below || this.path[i]),
+        h(
+          "span",
+          { class: "track-title" },
+          h("a", { href: `#/track/${i}` }, this.title[i] || this.file(i)),
+        ),
+        h("span", { class: "note" }, names.join(" · ") || path),
       ),
-      h(
-        "span",
-        { class: "track-genre" },
-        swatch(this.genre[i]),
-        this.other[i] ? NONE : this.genre[i],
-      ),
+      h("span", { class: "track-genre" }, swatch(this.genre[i]), this.kind(i)),
       h(
         "span",
         { class: `share ${this.unsure[i] ? "unsure" : ""}` },
@@ -342,7 +501,7 @@ class Shelf {
   // Titles come from the files' tags, which takes a while for many.
   async readNames(signal) {
     try {
-      while (this.title.length < this.count) {
+      for (let pause = PAUSE_MS; this.title.length < this.count; pause *= 2) {
         const { from, title, artist, album } = await get(
           `/api/library/names?since=${this.title.length}&wait=${WAIT_S}`,
           signal,
@@ -351,7 +510,11 @@ class Shelf {
         this.title.push(...title);
         this.artist.push(...artist);
         this.album.push(...album);
+        this.texts.length = from;
+        title.forEach((_, i) => this.text(from + i)); // now: it is slow, and search is not to be
         if (title.length) this.rename();
+        await new Promise((resolve) => setTimeout(resolve, Math.min(pause, MAX_PAUSE_MS)));
+        if (signal.aborted) return;
       }
     } catch (error) {
       if (!signal.aborted && !(error instanceof Failure)) throw error; // paths serve as names
@@ -359,15 +522,9 @@ class Shelf {
   }
 
   rename() {
-    if (this.search.value) this.update();
-    else {
-      const shown = this.list.contains(document.activeElement)
-        ? document.activeElement.dataset.track
-        : null;
-      const rows = this.found.slice(0, this.rows).map((i) => this.row(i));
-      this.list.replaceChildren(...rows);
-      if (shown) this.list.querySelector(`[data-track="${shown}"]`)?.focus();
-    }
+    for (const by of NAMED) this.orders.delete(by);
+    if (this.search.value || NAMED.includes(this.sort.value)) this.find();
+    this.redraw(Math.max(this.rows, PAGE));
   }
 
   async savePlaylist() {
@@ -389,9 +546,15 @@ class Shelf {
       this.summary.after(problem(error));
     }
   }
+}
 
-  release() {
-    this.player.stop();
-    this.map?.release();
-  }
+function plainSection() {
+  const list = h("ul", { class: "tracks" });
+  return { folder: null, element: list, list };
+}
+
+// What all tracks of a list have in a column; empty if they differ.
+function common(column, tracks) {
+  const first = column[tracks[0]];
+  return first && tracks.every((i) => column[i] === first) ? first : "";
 }

@@ -1,6 +1,6 @@
 // Listen: music comes in, its answer has the page; several files give a table.
 
-import { follow, remove, sample } from "./api.js";
+import { answerOf, follow, remove } from "./api.js";
 import { failed, heading, pending, show as answered, title, words } from "./answer.js";
 import { Batch, send } from "./batch.js";
 import { announce, h, icon } from "./dom.js";
@@ -19,9 +19,9 @@ export const start = view((element, config, _, open) => {
   if (config.example) {
     place.append(h("p", { class: "label" }, "An example"), answered(config.example, config, 2));
   }
-  const begin = async (name, words) => {
+  const press = async (name, words) => {
     try {
-      const { id } = await sample(name);
+      const { id } = await answerOf({ sample: name });
       names.set(id, words);
       go(`#/answer/${id}`);
     } catch (error) {
@@ -31,7 +31,7 @@ export const start = view((element, config, _, open) => {
   const samples = config.samples.map(({ name, title }) =>
     h(
       "button",
-      { type: "button", class: "button small", onclick: () => begin(name, title) },
+      { type: "button", class: "button small", onclick: () => press(name, title) },
       title,
     ),
   );
@@ -48,13 +48,6 @@ export const start = view((element, config, _, open) => {
     about(config),
   );
 });
-
-// An answer that the server does not know was most likely there once.
-function gone(error, { limits }) {
-  if (error.status !== 404) return error;
-  const remedy = `Answers are deleted ${limits.keep_minutes} minutes after you last looked. Please send the file again.`;
-  return { title: "This answer is no longer kept", remedy };
-}
 
 /** A file on its way to the server. */
 export const sending = view(async (element, config, _, open) => {
@@ -76,18 +69,56 @@ export const sending = view(async (element, config, _, open) => {
 
 /** One answer, by its id. */
 export const one = view(async (element, config, id, open) => {
-  const path = `/api/answers/${encodeURIComponent(id)}`;
-  const all = batch?.ids.includes(id) ? batch.hash : null;
+  const back = batch?.ids.includes(id) ? { hash: batch.hash, words: "All files" } : null;
+  const { place, waiting } = room(element, names.get(id) ?? "a file", back, open, id);
+  try {
+    await fill(place, waiting, config, id, open);
+  } catch (error) {
+    if (!open.signal.aborted) swap(place, failed(names.get(id), gone(error, config)));
+  }
+});
+
+// An answer that the server does not know was most likely there once.
+function gone(error, { limits }) {
+  if (error.status !== 404) return error;
+  const remedy = `Answers are deleted ${limits.keep_minutes} minutes after you last looked. Please send the file again.`;
+  return { title: "This answer is no longer kept", remedy };
+}
+
+/** A track of the library: `number`, or `number/id` once there is an answer. */
+export const track = view(async (element, config, rest, open) => {
+  const [number, id] = rest.split("/");
+  const back = { hash: "#/library", words: "Library" };
+  const { place, waiting } = room(element, names.get(id) ?? "a track", back, open, id);
+  try {
+    if (id) return await fill(place, waiting, config, id, open);
+    const job = await answerOf({ track: number }, open.signal);
+    names.set(job.id, job.name);
+    go(`#/track/${number}/${job.id}`, { replace: true });
+  } catch (error) {
+    if (open.signal.aborted) return;
+    if (id && error.status === 404) go(`#/track/${number}`, { replace: true }); // not kept any more
+    else swap(place, failed(names.get(id), error));
+  }
+});
+
+// Make the place of an answer; `back` is where it was asked for, unless that is the start.
+function room(element, name, back, open, id) {
   const cancel = async () => {
-    await remove(path).catch(() => {}); // it may have ended by itself
-    go(all ?? "#/");
+    if (id) await remove(path(id)).catch(() => {}); // it may have ended by itself
+    go(back?.hash ?? "#/");
   };
   document.title = "Analysing · genrescope";
-  const waiting = pending(names.get(id) ?? "a file", cancel);
+  const waiting = pending(name, cancel);
   waiting.set("In the queue", "");
   const place = h("div", { class: "place" }, waiting.element);
-  const back = all && h("a", { class: "back", href: all }, icon("back"), "All files");
-  element.append(open.intake({ folded: true }), ...(back ? [back] : []), place);
+  const link = back && h("a", { class: "back", href: back.hash }, icon("back"), back.words);
+  element.append(open.intake({ folded: true }), ...(link ? [link] : []), place);
+  return { place, waiting };
+}
+
+// Follow an answer to its end, and show it.
+async function fill(place, waiting, config, id, open) {
   let begun = null;
   let timer = null;
   open.signal.addEventListener("abort", () => clearInterval(timer));
@@ -105,18 +136,21 @@ export const one = view(async (element, config, id, open) => {
     count();
   };
   try {
-    const { state, name, error, answer } = await follow(path, onstate, open.signal);
+    const { state, name, error, answer } = await follow(path(id), onstate, open.signal);
     if (state === "done") {
       document.title = `${heading(answer)}: ${title(answer)} · genrescope`;
       swap(place, answered(answer, config));
       announce(answer.sentence);
     } else if (state === "failed") swap(place, failed(name, error));
     else go("#/");
-  } catch (error) {
+  } finally {
     clearInterval(timer);
-    if (!open.signal.aborted) swap(place, failed(names.get(id), gone(error, config)));
   }
-});
+}
+
+function path(id) {
+  return `/api/answers/${encodeURIComponent(id)}`;
+}
 
 /** Several answers, by their ids, as a table. */
 export const several = view((element, config, rest, open) => {

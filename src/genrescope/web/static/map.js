@@ -291,13 +291,13 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
       tool("All of the map", "All", () => zoom(0)),
     ),
   );
-  const sized = new ResizeObserver(() => redraw());
-  sized.observe(canvas);
-  const themed = new MutationObserver(resolve);
-  themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  system.addEventListener("change", resolve);
-  requestAnimationFrame(resolve);
+  // Colours, too: without a size it was not in the page, and had none.
+  new ResizeObserver(resolve).observe(canvas);
+  new MutationObserver(resolve).observe(document.documentElement, {
+    attributes: true,
+    attributeFilter: ["data-theme"],
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", resolve);
 
   return {
     element,
@@ -311,12 +311,6 @@ export function map({ x, y, genres, name, onpick, onlasso }) {
     mark(number) {
       playing = number;
       redraw();
-    },
-    release() {
-      sized.disconnect();
-      themed.disconnect();
-      system.removeEventListener("change", resolve);
-      cancelAnimationFrame(frame);
     },
   };
 }

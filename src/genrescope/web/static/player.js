@@ -4,6 +4,7 @@ import { Failure, begin, follow } from "./api.js";
 import { announce, h, icon, s } from "./dom.js";
 import { problem } from "./frame.js";
 import { clock, genreClass, percent, swatch } from "./genres.js";
+import { keep, recall } from "./storage.js";
 
 const HEIGHT = 100; // of the strip's and the explanation's drawing, in their own units
 const LENGTH = 1000;
@@ -14,6 +15,12 @@ const LAYERS = 16; // of the strip; a model may have a thousand genres
 const IN_LEGEND = 0.02; // a genre with a smaller share of the whole has no entry
 
 let playing = null; // one sound at a time
+const kept = Number(recall("volume") ?? 1);
+/** How loud sounds are: `volume` in [0, 1], and `muted`. */
+export const loudness = {
+  volume: kept >= 0 && kept <= 1 ? kept : 1,
+  muted: recall("muted") === "true",
+};
 
 /** Make a round button that plays and pauses what `sound()` returns; `name` is read aloud. */
 export function playButton(sound, name) {
@@ -40,10 +47,18 @@ export function playButton(sound, name) {
   return button;
 }
 
+/** Set how loud the sound that plays is, and all that follow. */
+export function setLoudness(volume, muted) {
+  Object.assign(loudness, { volume, muted });
+  keep("volume", volume);
+  keep("muted", muted);
+  if (playing) Object.assign(playing, loudness);
+}
+
 /** Play a sound, and pause the one that plays. */
 export function play(audio) {
   if (playing !== audio) playing?.pause();
-  playing = audio;
+  playing = Object.assign(audio, loudness);
   audio.play().catch(() => {}); // paused again before it began; a lost file fires "error"
 }
 
