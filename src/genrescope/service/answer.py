@@ -80,8 +80,8 @@ class AnswerMaker:
         NotFoundError
             If it has no sound, or not yet.
         """
-        if not (sound := answer.folder / SOUND).exists():
-            raise NotFoundError("The sound of this answer is not kept.")
+        if answer.state != "done" or not (sound := answer.folder / SOUND).exists():
+            raise NotFoundError("This answer has no sound, or not yet.")
         return self.jobs.begin(answer.name, client, partial(self._explain, sound), held=held)
 
     async def _explain(self, sound: Path, job: ServerJob) -> None:

@@ -80,7 +80,7 @@ class JobProgress(BaseModel):
 class JobState(BaseModel):
     """How far an answer is."""
 
-    id: str
+    id: str = Field(description="The last part of its address.")
     name: str = Field(description="Of the file.")
     state: Literal["waiting", "running", "done", "failed", "cancelled"]
     version: int = Field(description="Rises with every change.")

@@ -49,6 +49,13 @@ export const start = view((element, config, _, open) => {
   );
 });
 
+// An answer that the server does not know was most likely there once.
+function gone(error, { limits }) {
+  if (error.status !== 404) return error;
+  const remedy = `Answers are deleted ${limits.keep_minutes} minutes after you last looked. Please send the file again.`;
+  return { title: "This answer is no longer kept", remedy };
+}
+
 /** A file on its way to the server. */
 export const sending = view(async (element, config, _, open) => {
   if (!outgoing) return go("#/"); // reloaded: the browser has it no more
@@ -107,7 +114,7 @@ export const one = view(async (element, config, id, open) => {
     else go("#/");
   } catch (error) {
     clearInterval(timer);
-    if (!open.signal.aborted) swap(place, failed(names.get(id), error));
+    if (!open.signal.aborted) swap(place, failed(names.get(id), gone(error, config)));
   }
 });
 
