@@ -364,7 +364,7 @@ def test_reload_and_back_keep_the_answer_until_it_is_deleted(
     number = address.rsplit("/", 1)[1]
     assert page.request.delete(f"{server.address}/api/answers/{number}").status == 204
     page.reload()
-    page.get_by_role("alert").get_by_text("send the file again").wait_for()
+    page.get_by_role("alert").get_by_text("no longer kept").wait_for()
 
 
 def test_cancel_stops_the_work(visit: Callable[..., Any], server: Server, tmp_path: Path) -> None:
@@ -483,16 +483,16 @@ def test_errors_are_in_the_words_of_the_server_or_fit_any_request(
     page = visit()
     words = {"title": "The request is too large", "remedy": "Choose fewer rows.", "detail": ""}
     replies: list[dict[str, Any]] = []
-    page.route("**/api/answers/*", lambda route: route.fulfill(**replies[-1]))
+    page.route("**/openapi.json", lambda route: route.fulfill(**replies[-1]))
     for status, body, title, remedy in (
         (413, json.dumps({"error": words}), words["title"], words["remedy"]),
         (413, "<h1>of a proxy</h1>", "This is too large for the server", "Send less at a time."),
         (404, "<h1>of a proxy</h1>", "This is not here", "It may have been deleted."),
     ):
         replies.append({"status": status, "body": body})
-        page.goto(f"{page.url.split('#')[0]}#/answer/number{len(replies)}")
-        page.get_by_role("alert").get_by_text(title).wait_for()
-        assert remedy in page.locator(".failure").inner_text()
+        page.goto(f"{page.url.split('#')[0]}#/programs")
+        page.get_by_role("alert").get_by_text(f"{title}. {remedy}").wait_for()
+        page.get_by_role("link", name="Listen").click()
 
 
 def test_a_microphone_that_may_not_be_used_is_explained(visit: Callable[..., Any]) -> None:

@@ -116,4 +116,8 @@ def _reliability(trained: dict[str, Any], level: str) -> str:
     shares = trained.get("unsure")
     known = shares if isinstance(shares, dict) else {}
     share = known.get("right_unsure" if level == "unsure" else "right_sure")
-    return f"right in {10 * share:.0f} of 10 such cases" if isinstance(share, float) else ""
+    if not isinstance(share, float):
+        return ""
+    # Measured of both together: less likely ones among them are right less often.
+    such = "answers like this" if level == "unsure" else "answers that are not unsure"
+    return f"{10 * share:.0f} in 10 {such} are right"

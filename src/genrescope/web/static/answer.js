@@ -117,6 +117,7 @@ export function failed(name, error) {
     h("h1", {}, error.title),
     error.remedy && h("p", { class: "remedy" }, error.remedy),
     error.detail &&
+      error.detail !== error.title &&
       h("details", {}, h("summary", {}, "Details"), h("p", { class: "note" }, error.detail)),
   );
 }

@@ -105,7 +105,7 @@ async function begin() {
   );
   document.querySelector("nav").append(...items);
   document.querySelector(".version").textContent = `genrescope ${config.version}`;
-  document.querySelector(".keep").textContent = config.limits.keep_minutes ?? 30;
+  document.querySelector(".keep").textContent = config.limits.keep_minutes;
   window.addEventListener("hashchange", route);
   await route();
 }

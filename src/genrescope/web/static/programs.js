@@ -83,6 +83,7 @@ function operations(description) {
 }
 
 function operation(path, method, described, description) {
+  const name = `${method.toUpperCase()} ${path}`;
   const parameters = (described.parameters ?? []).map((one) => [
     h("code", {}, one.name),
     kind(one.schema),
@@ -110,11 +111,11 @@ function operation(path, method, described, description) {
       h("span", { class: "note" }, described.summary ?? ""),
     ),
     described.description && h("p", {}, described.description),
-    list("Parameters", path, ["name", "type", "what"], parameters),
-    list("Answer", path, ["field", "type", "what"], fields),
+    list("Parameters", name, ["name", "type", "what"], parameters),
+    list("Answer", name, ["field", "type", "what"], fields),
     list(
       "Errors",
-      path,
+      name,
       ["status", "when"],
       errors.map(([status, one]) => [status, one.description]),
     ),
@@ -135,11 +136,11 @@ function kind(schema = {}) {
   return schema.default == null ? one : `${one}, ${JSON.stringify(schema.default)} if not given`;
 }
 
-function list(caption, path, heads, rows) {
+function list(caption, operation, heads, rows) {
   if (!rows.length) return null;
   return h(
     "div",
-    { class: "scroll", role: "region", tabindex: 0, "aria-label": `${caption} of ${path}` },
+    { class: "scroll", role: "region", tabindex: 0, "aria-label": `${caption} of ${operation}` },
     h(
       "table",
       { class: "fields" },

@@ -184,7 +184,7 @@ export class Sheet {
         "div",
         { class: "sheet-bar" },
         this.summary,
-        h("label", { class: "note" }, this.keep, " Keep the files' dates"),
+        h("label", { class: "note" }, this.keep, " Keep file dates"),
         this.apply,
       ),
     );
