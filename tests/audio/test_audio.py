@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -819,3 +820,12 @@ def test_long_losses_are_in_plain_numbers(tmp_path: Path, tone: WriteTone) -> No
     path = cut(tone(tmp_path / "a.wav", seconds=300, sampling_rate=1000), 0.6)
     (warning,) = audio.decode(path).warnings
     assert warning.message.startswith("120.0 s of 300.0 s could not be decoded")
+
+
+def test_blocks_of_a_low_rate_become_no_longer() -> None:
+    whole = np.random.default_rng(0).normal(size=300_000).astype(np.float32)
+    plain = soxr.ResampleStream(1000, 48_000, 1, dtype="float32", quality="HQ")
+    expected = plain.resample_chunk(whole, last=True)
+    blocks = list(streams.at_rate(iter([whole]), 1000, 48_000))
+    assert max(map(len, blocks)) < 2**22 + 48_000
+    np.testing.assert_array_equal(np.concatenate(blocks), expected)

@@ -526,8 +526,11 @@ def at_rate(blocks: Iterator[Waveform], sampling_rate: int, target: int) -> Iter
         yield from blocks
         return
     stream = soxr.ResampleStream(sampling_rate, target, 1, dtype="float32", quality="HQ")
+    # A block at 1 kHz would become fifty times longer.
+    size = max(1, _BLOCK * sampling_rate // target)
     for block in blocks:
-        yield stream.resample_chunk(block)
+        for start in range(0, len(block), size):
+            yield stream.resample_chunk(block[start : start + size])
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 

@@ -16,6 +16,7 @@ from genrescope.service.jobs import ServerJob, ServerJobs
 _Value = TypeVar("_Value")
 
 _BODY = 2**22  # bytes of a request
+_LONGEST = 1000  # letters about what is wrong with it, which name keys of the client's
 _LONGEST_WAIT_S = 30
 
 
@@ -57,7 +58,7 @@ async def read_json(request: Request, kind: TypeAdapter[_Value]) -> _Value:
         text = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:5]
         )
-        raise HTTPException(422, f"{text}.") from None
+        raise HTTPException(422, f"{text[:_LONGEST]}.") from None
 
 
 def job_route(jobs: ServerJobs) -> Callable[..., Awaitable[Response]]:

@@ -79,7 +79,7 @@ class Uploads:
 
         try:
             form = await Request(request.scope, counted).form(max_files=1, max_fields=10)
-        except FormParserError as error:  # newer versions of starlette do so themselves
+        except (FormParserError, UnicodeError) as error:  # newer versions of starlette do the first
             raise HTTPException(400, str(error)) from error
         try:
             sent = _file(form)
