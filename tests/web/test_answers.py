@@ -338,7 +338,7 @@ def test_static_files_are_sent_once_and_compressed(ask: httpx.Client) -> None:
         assert response.headers["cache-control"] == "no-cache"
         known = {"if-none-match": response.headers["etag"]}
         assert ask.get(f"/{name}", headers=known).status_code == 304
-        if name.endswith(".js"):
+        if name.endswith(".js") and len(response.content) > 500:
             assert "javascript" in response.headers["content-type"]
             with ask.stream("GET", f"/{name}", headers={"accept-encoding": "gzip"}) as raw:
                 assert raw.headers["content-encoding"] == "gzip"

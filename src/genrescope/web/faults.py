@@ -98,8 +98,10 @@ def fault_of(error: Exception) -> Fault:
             return Fault(status, *words, str(error))
         case GenrescopeError():
             status = _STATUS.get(type(error), 422)
-            remedy = f"{_WORDS[404][1]}." if status == 404 else ""
-            return Fault(status, str(error), remedy, str(error))
+            if status == 404:
+                title, remedy = str(error).removesuffix("."), f"{_WORDS[404][1]}."
+                return Fault(status, title, remedy, str(error))
+            return Fault(status, str(error), "", str(error))
         case RequestValidationError():
             faults = (f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
             status, detail = 422, f"{'; '.join(faults)}."
