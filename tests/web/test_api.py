@@ -16,14 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 import soundfile
+from starlette.testclient import TestClient
 
 import genrescope
 from genrescope.errors import GenrescopeError
 from genrescope.web import create_app
+from genrescope.web.middleware import LOCAL_NAMES
+from genrescope.web.upload import Uploads
 from web_server import Server
 
 pytestmark = pytest.mark.xdist_group("web-api")
@@ -150,6 +154,13 @@ def test_an_hour_of_silence_in_a_small_file_is_refused_at_once(
         ({"content": b"abc", "headers": {"content-type": "multipart/form-data"}}, 400),
         ({"content": b"abc", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400),
         ({"files": [("file", ("a", b"1")), ("file", ("b", b"2"))]}, 400),
+        (
+            {
+                "content": b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\na\r\n--x--\r\n",
+                "headers": {"content-type": "multipart/form-data; boundary=x; charset=undefined"},
+            },
+            400,
+        ),
         ({"params": {"top_k": 0}, "files": {"file": b"a"}}, 422),
         ({"params": {"top_k": "many"}, "files": {"file": b"a"}}, 422),
     ],
@@ -160,6 +171,15 @@ def test_malformed_requests_are_refused(
     answer = ask.post(CLASSIFY, **kwargs)
     assert answer.status_code == status
     assert isinstance(answer.json()["detail"], str)
+
+
+def test_a_fault_of_ours_has_the_form_of_every_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Uploads, "receive", Mock(side_effect=ValueError("secret")))
+    with TestClient(create_app(names=LOCAL_NAMES), base_url="http://127.0.0.1") as client:
+        answer = client.post(CLASSIFY)
+    assert (answer.status_code, answer.json()["detail"]) == (500, "Internal server error.")
+    assert answer.json()["error"]["title"] == "The server failed"
+    assert "secret" not in answer.text
 
 
 def test_a_body_of_a_gigabyte_is_refused_before_it_is_sent(server: Server) -> None:

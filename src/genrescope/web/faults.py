@@ -138,5 +138,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def answer(_: Request, error: Exception) -> JSONResponse:
         return error_response(error)
 
-    for kind in (HTTPException, RequestValidationError, GenrescopeError, FullError, OSError):
+    # Exception: else the framework answers in a form of its own; it is raised on, and so logged.
+    kinds = (HTTPException, RequestValidationError, GenrescopeError, FullError, OSError, Exception)
+    for kind in kinds:
         app.add_exception_handler(kind, answer)
