@@ -305,9 +305,11 @@ class PatientProtocol(H11Protocol):
         head = self.conn.trailing_data[0].partition(b"\r\n\r\n")[0]
         if self.conn.their_state is h11.IDLE and _LOOSE.search(head):
             self.logger.warning(
-                "Invalid HTTP request received: its head has other lines than CR LF's."
+                "Invalid HTTP request received: a line of its head is folded or lacks CR LF."
             )
-            self.send_400_response("Lines must end with CR LF, and not go on in the next.")
+            self.send_400_response(
+                "Every line of a head must end with CR LF; folded lines are refused."
+            )
         else:
             super().handle_events()
 
