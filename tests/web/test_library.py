@@ -242,6 +242,7 @@ def test_a_track_has_an_answer_which_is_not_similar_to_itself(
         assert near["path"] == names[near["track"]]
         assert near["audio"] == f"/api/library/tracks/{near['track']}/audio"
     assert ask.post("/api/answers?track=-1").status_code == 404
+    assert ask.post("/api/answers?track=0&sample=pulse").status_code == 422
     assert ask.post(f"/api/answers?track={len(names)}").status_code == 404
     (shelf[0] / names[number]).unlink()
     (shelf[0] / names[number]).symlink_to("/etc/passwd")

@@ -54,7 +54,7 @@ def picture_edges(sampling_rate: int) -> list[float]:
 def flac(waveform: Waveform, sampling_rate: int) -> bytes:
     """Encode a clip, float32 (samples,), mono, at a sampling rate in Hz, as FLAC of 16 bits.
 
-    That takes a twentieth of the time of MP3, and five times its room.
+    Samples beyond ±1 are clipped. It takes a twentieth of the time of MP3, and five times the room.
     """
     out = io.BytesIO()
     soundfile.write(out, np.clip(waveform, -1, 1), sampling_rate, format="FLAC")

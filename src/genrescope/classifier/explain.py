@@ -24,7 +24,8 @@ from genrescope.quality import Quality
 _N_FFT, _HOP = 2048, 512
 _OVERLAP = _N_FFT // _HOP  # frames that a sample is in
 _STEP_S, _MIN_STEPS, _MAX_STEPS = 3.0, 4, 20  # of models that take a clip as one
-_MAX_S = 600.0
+MAX_S = 600.0
+"""Longer clips are not explained, in s."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +98,8 @@ def explain(
     else:
         waveform = decode(Path(audio), rate).waveform
     seconds = len(waveform) / rate
-    if seconds > _MAX_S:
-        cause = f"it is longer than {_MAX_S / 60:g} minutes"
+    if seconds > MAX_S:
+        cause = f"it is longer than {MAX_S / 60:g} minutes"
         if isinstance(audio, np.ndarray):
             raise WaveformError(f"the waveform cannot be explained: {cause}; give a part of it")
         raise InputError(Path(audio), cause, "Cut out the part to be explained")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from genrescope.classifier.explain import MAX_S
 from genrescope.errors import NotFoundError
 from genrescope.io import CsvWriter
 from genrescope.representations.embedding import Embedding
@@ -23,7 +24,6 @@ from genrescope.service.values import answer_values, named_track_values
 ADDRESS = "/api/answers"
 """Where clients find answers."""
 
-_EXPLAINED_S = 600  # of models with windows; of others it takes too long for a page
 _CSV = "answer.csv"
 _SIMILAR = 5  # tracks
 
@@ -135,7 +135,7 @@ def write_answer(
     """
     folder = service.library.folder if service.library else Path()
     has_windows = isinstance(service.classifier.representation.embedder, Embedding)
-    explained = has_windows and analysis.seconds <= _EXPLAINED_S
+    explained = has_windows and analysis.seconds <= MAX_S  # of others it takes too long
     content = {
         **answer_values(analysis, name, service.classifier.config.trained),
         "similar": [

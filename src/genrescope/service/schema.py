@@ -29,8 +29,8 @@ class TimelineResponse(BaseModel):
 class SimilarTrack(BaseModel):
     """A track of the server's library that sounds like the file."""
 
-    path: str
-    similarity: float = Field(ge=-1, le=1)
+    path: str = Field(description="Below the library's folder.")
+    similarity: float = Field(ge=-1, le=1, description="Cosine of the embeddings.")
     genre: str | None = Field(description=_GENRE)
     other: bool = Field(description=_OTHER)
     best: str = Field(description=_BEST)
@@ -41,9 +41,9 @@ class ExplanationResponse(BaseModel):
     """The seconds and frequencies that the answer rests on."""
 
     genre: str = Field(description=_BEST)
-    probability: float
-    times_s: list[float] = Field(description="Edges of the cells in time.")
-    bands_hz: list[float] = Field(description="Edges of the cells in frequency.")
+    probability: float = Field(ge=0, le=1, description="Of the genre, by the whole of the clip.")
+    times_s: list[float] = Field(description="Edges of the cells in time, in s.")
+    bands_hz: list[float] = Field(description="Edges of the cells in frequency, in Hz.")
     drops: list[list[float]] = Field(
         description="How far the probability drops without each cell: time × band."
     )
@@ -52,8 +52,8 @@ class ExplanationResponse(BaseModel):
 class ClassifyResponse(BaseModel):
     """The prediction for a file."""
 
-    file: str
-    seconds: float = Field(ge=0)
+    file: str = Field(description="Its name.")
+    seconds: float = Field(ge=0, description="Length, in s.")
     genre: str | None = Field(description=_GENRE)
     other: bool = Field(description=_OTHER)
     best: str = Field(description=_BEST)
@@ -61,9 +61,9 @@ class ClassifyResponse(BaseModel):
     unsure: bool = Field(
         description="Low confidence: the genre may well be wrong. False where none is named."
     )
-    sentence: str
-    scores: list[Score]
-    tags: list[Score]
+    sentence: str = Field(description="The prediction in words.")
+    scores: list[Score] = Field(description="Of the genres, the most likely first.")
+    tags: list[Score] = Field(description="Of the tagger, the most likely first.")
     warnings: list[str] = Field(description="Notes, such as how much is damaged.")
     timeline: TimelineResponse | None = None
     explanation: ExplanationResponse | None = None
@@ -106,8 +106,8 @@ class Version(BaseModel):
     genrescope: str
     model: str = Field(description="Changes with anything that predictions depend on.")
     genres: list[str]
-    megabytes: float
-    minutes: float
+    megabytes: float = Field(description="Of a request, at most; 10⁶ bytes each.")
+    minutes: float = Field(description="Of audio in a file, at most.")
 
 
 class ErrorWords(BaseModel):

@@ -14,12 +14,7 @@ from genrescope.classifier.batch import FileResult
 from genrescope.errors import one_line
 from genrescope.io import written
 from genrescope.library.similar import Neighbour
-from genrescope.serialize import (
-    certainty,
-    neighbour_values,
-    result_row,
-    sentence,
-)
+from genrescope.serialize import certainty, neighbour_values, result_row, sentence
 from genrescope.service.analysis import RATE, UploadAnalysis, names_of
 from genrescope.tagging.formats import TrackNames
 

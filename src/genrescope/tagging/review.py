@@ -42,7 +42,7 @@ class AppliedError(GenrescopeError):
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class PlanOptions(Policy):
-    """The options of a plan, as of ``genrescope tag plan``; those of ``make_plan`` beside."""
+    """The options of a plan: a policy, and what else ``make_plan`` is given."""
 
     album: AlbumVote = AlbumVote.AGREE
     from_tags: bool = False
@@ -162,7 +162,14 @@ class Review:
 
     @contextmanager
     def claim(self, draft: Draft, rows: Mapping[int, tuple[str, ...] | None]) -> Iterator[None]:
-        """Reserve rows as of ``apply``, so that none is applied twice; but what is not reached.
+        """Reserve rows while the context lasts, so that none is applied twice.
+
+        Those that ``apply`` has not reached by its end can be claimed again.
+
+        Parameters
+        ----------
+        draft, rows
+            As of ``apply``.
 
         Raises
         ------

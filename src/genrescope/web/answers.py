@@ -36,8 +36,8 @@ def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
         track: Annotated[int | None, Query(description="Of the library, by its number.")] = None,
     ) -> Response:
         client = client_of(request.scope)
-        if name is not None and name not in SAMPLES:
-            raise HTTPException(422, f"A sample is one of {', '.join(SAMPLES)}.")
+        if name is not None and (name not in SAMPLES or track is not None):
+            raise HTTPException(422, f"A sample is one of {', '.join(SAMPLES)}, without a track.")
         with ExitStack() as held:
             held.enter_context(answers.place(client))
             if track is not None:
