@@ -225,7 +225,14 @@ def make_library(folder: Path, clips: Iterator[Clip]) -> Owned:
     return owned
 
 
-@pytest.fixture(scope="module", params=["gtzan", "packaged"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        # What is done to a library is done in the order of the tests.
+        pytest.param(name, marks=pytest.mark.xdist_group(f"owner-{name}"))
+        for name in ("gtzan", "packaged")
+    ],
+)
 def owned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Owned:
     folder = tmp_path_factory.mktemp("owner").resolve() / "Music"
     if request.param == "packaged":

@@ -116,7 +116,9 @@ def test_an_answer_holds_all_that_the_page_shows(ask: httpx.Client, tagged: Path
     assert ask.get(links["json"]).json() == answer
     begun = ask.post(links.pop("explanation"))
     assert begun.status_code == 202
-    assert ask.post(f"{begun.headers['location']}/explanation").status_code == 404
+    number = begun.headers["location"].rpartition("/")[2]
+    assert ask.post(f"/api/explanations/{number}").status_code == 409  # it has no sound
+    assert ask.post("/api/explanations/x").status_code == 404
     why, meant = follow(ask, begun.headers["location"])["answer"], classified["explanation"]
     assert why.keys() == meant.keys()
     assert (why["genre"], why["bands_hz"]) == (meant["genre"], meant["bands_hz"])

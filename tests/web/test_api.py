@@ -406,7 +406,7 @@ def test_nothing_in_it_comes_from_elsewhere(ask: httpx.Client) -> None:
     assert "unsafe" not in policy
     assert ask.get("/docs").headers["location"] == "/#/programs"
     described = ask.get("/openapi.json").json()
-    files = {"/api/answers/{id}/explanation", "/api/answers/{id}/{file}"}
+    files = {"/api/explanations/{id}", "/api/answers/{id}/{file}"}
     answers = {"/api/answers", "/api/answers/{id}", *files}
     assert set(described["paths"]) == {"/api/classify", "/api/version", "/healthz", *answers}
     begun = described["paths"]["/api/answers"]["post"]["responses"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from genrescope.classifier.explain import MAX_S
-from genrescope.errors import NotFoundError
+from genrescope.errors import GenrescopeError, NotFoundError
 from genrescope.io import CsvWriter
 from genrescope.representations.embedding import Embedding
 from genrescope.serialize import CSV_COLUMNS, csv_cells, explanation_values
@@ -21,11 +21,15 @@ from genrescope.service.service import Service
 from genrescope.service.shelf import track_file
 from genrescope.service.values import answer_values, named_track_values
 
-ADDRESS = "/api/answers"
-"""Where clients find answers."""
+ADDRESS, WHY = "/api/answers", "/api/explanations"
+"""Where clients find answers, and ask what one rests on."""
 
 _CSV = "answer.csv"
 _SIMILAR = 5  # tracks
+
+
+class NotDoneError(GenrescopeError):
+    """An answer is not done, or has failed."""
 
 
 class AnswerMaker:
@@ -77,11 +81,11 @@ class AnswerMaker:
 
         Raises
         ------
-        NotFoundError
+        NotDoneError
             If it has no sound, or not yet.
         """
         if answer.state != "done" or not (sound := answer.folder / SOUND).exists():
-            raise NotFoundError("This answer has no sound, or not yet.")
+            raise NotDoneError("This answer has no sound, or not yet.")
         return self.jobs.begin(answer.name, client, partial(self._explain, sound), held=held)
 
     async def _explain(self, sound: Path, job: ServerJob) -> None:
@@ -98,8 +102,7 @@ class AnswerMaker:
             name=job.id,
             began=partial(self.jobs.started, job),
         )
-        address = f"{ADDRESS}/{job.id}"
-        write = partial(write_answer, self._service, analysis, job.name, address, job.folder, track)
+        write = partial(write_answer, self._service, analysis, job.name, job.id, job.folder, track)
         await to_thread.run_sync(write)
 
 
@@ -107,7 +110,7 @@ def write_answer(
     service: Service,
     analysis: UploadAnalysis,
     name: str,
-    address: str,
+    job: str,
     to: Path,
     track: int | None = None,
 ) -> None:
@@ -121,8 +124,8 @@ def write_answer(
         With a timeline.
     name
         Of the file.
-    address
-        Of the job, which the links begin with.
+    job
+        Its id, which is part of the links.
     to
         Folder with the picture and the sound.
     track
@@ -136,6 +139,7 @@ def write_answer(
     folder = service.library.folder if service.library else Path()
     has_windows = isinstance(service.classifier.representation.embedder, Embedding)
     explained = has_windows and analysis.seconds <= MAX_S  # of others it takes too long
+    address = f"{ADDRESS}/{job}"
     content = {
         **answer_values(analysis, name, service.classifier.config.trained),
         "similar": [
@@ -150,7 +154,7 @@ def write_answer(
         "links": {
             "spectrogram": f"{address}/{PICTURE}" if (to / PICTURE).exists() else None,
             "audio": f"{address}/{SOUND}",
-            "explanation": f"{address}/explanation" if explained else None,
+            "explanation": f"{WHY}/{job}" if explained else None,
             "json": f"{address}/{RESULT}",
             "csv": f"{address}/{_CSV}",
         },

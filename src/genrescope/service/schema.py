@@ -1,4 +1,4 @@
-"""What the API's JSON holds, for its description."""
+"""What the API takes and gives, for its description."""
 
 from __future__ import annotations
 
@@ -129,3 +129,28 @@ class UploadBody(BaseModel):
     """The body of a request with a file."""
 
     file: bytes = Field(description="Audio in any usual format.")
+
+
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": text}
+    for status, text in {
+        400: "The request is malformed.",
+        401: "The token is missing or wrong.",
+        403: "The request comes from a page of another site.",
+        408: "The upload took too long.",
+        413: "The file is too large or too long.",
+        422: "The file cannot be decoded, or a parameter is invalid.",
+        503: "Too many requests; try again later.",
+        504: "Analysing the file took too long.",
+        507: "The server has no disk space for the file.",
+    }.items()
+}
+"""Of requests, for the description of the API."""
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": UploadBody.model_json_schema()}},
+    }
+}
+"""Of a request with a file, for its description."""

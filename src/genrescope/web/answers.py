@@ -11,24 +11,28 @@ from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
 from genrescope import SAMPLES, sample
-from genrescope.service.answer import ADDRESS, AnswerMaker
-from genrescope.service.schema import JobState
+from genrescope.service.answer import ADDRESS, WHY, AnswerMaker
+from genrescope.service.schema import BODY, FAULTS, JobState
 from genrescope.web.clients import client_of
-from genrescope.web.faults import FAULTS
 from genrescope.web.messages import job_begun, job_route
-from genrescope.web.upload import BODY, Uploads
+from genrescope.web.upload import Uploads
 
 _GONE = {**FAULTS[400], "description": "There is no such answer, or it is no longer kept."}
+_ONE = f"{ADDRESS}/{{id}}"
 _KINDS = {".png": "image/png", ".flac": "audio/flac"}  # of what the page shows and plays
 _File = Literal["spectrogram.png", "audio.flac", "answer.json", "answer.csv"]
 
 
 def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
-    """Make the routes below ``/api/answers``."""
-    router, jobs = APIRouter(prefix=ADDRESS, responses={**FAULTS, 404: _GONE}), answers.jobs
+    """Make the routes below ``/api/answers`` and ``/api/explanations``."""
+    router, jobs = APIRouter(responses={**FAULTS, 404: _GONE}), answers.jobs
 
     @router.post(
-        "", status_code=202, summary="Begin an answer", response_model=JobState, openapi_extra=BODY
+        ADDRESS,
+        status_code=202,
+        summary="Begin an answer",
+        response_model=JobState,
+        openapi_extra=BODY,
     )
     async def begin(
         request: Request,
@@ -47,19 +51,20 @@ def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
             job = answers.begin(path, client, held=held, track=track)
         return await job_begun(jobs, job, ADDRESS)
 
-    state = router.get("/{id}", summary="State of an answer", response_model=JobState)
+    state = router.get(_ONE, summary="State of an answer", response_model=JobState)
     state(job_route(jobs))
 
-    @router.delete("/{id}", status_code=204, summary="Cancel and delete an answer")
+    @router.delete(_ONE, status_code=204, summary="Cancel and delete an answer")
     async def forget(id: str) -> Response:  # noqa: A002  the address's own word
         await jobs.forget(jobs.find(id))
         return Response(status_code=204)
 
     @router.post(
-        "/{id}/explanation",
+        f"{WHY}/{{id}}",
         status_code=202,
         summary="Find what an answer rests on",
         response_model=JobState,
+        responses={409: {**_GONE, "description": "The answer has no sound, or not yet."}},
     )
     async def explain(id: str, request: Request) -> Response:  # noqa: A002
         client = client_of(request.scope)
@@ -68,7 +73,7 @@ def answer_routes(answers: AnswerMaker, uploads: Uploads) -> APIRouter:
             job = answers.explain(jobs.find(id), client, held)
         return await job_begun(jobs, job, ADDRESS)
 
-    @router.get("/{id}/{file}", summary="A file of an answer", response_class=FileResponse)
+    @router.get(f"{_ONE}/{{file}}", summary="A file of an answer", response_class=FileResponse)
     async def get_file(id: str, file: _File) -> Response:  # noqa: A002
         job = jobs.find(id)
         path = job.folder / file

@@ -10,12 +10,11 @@ from fastapi import APIRouter, Query, Request
 
 from genrescope import __version__
 from genrescope.service.analysis import AnalysisOptions
-from genrescope.service.schema import ClassifyResponse, Health, SimilarTrack, Version
+from genrescope.service.schema import BODY, FAULTS, ClassifyResponse, Health, SimilarTrack, Version
 from genrescope.service.service import Service
 from genrescope.service.values import result_values, track_values
 from genrescope.web.clients import client_of
-from genrescope.web.faults import FAULTS
-from genrescope.web.upload import BODY, Uploads
+from genrescope.web.upload import Uploads
 
 
 def make_router(service: Service, uploads: Uploads) -> APIRouter:

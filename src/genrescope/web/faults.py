@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,9 +13,9 @@ from starlette.exceptions import HTTPException
 
 from genrescope.errors import GenrescopeError, InputError, NotFoundError
 from genrescope.service.analysis import TooLongError
+from genrescope.service.answer import NotDoneError
 from genrescope.service.jobs import StaysError
 from genrescope.service.queue import FullError
-from genrescope.service.schema import ErrorResponse
 from genrescope.service.service import TooSlowError
 from genrescope.tagging.review import AppliedError
 from genrescope.web.clients import log_fault
@@ -36,27 +35,12 @@ _WORDS = {
 }
 _STATUS = {
     AppliedError: 409,
+    NotDoneError: 409,
     NotFoundError: 404,
     StaysError: 403,
     TooLongError: 413,
     TooSlowError: 504,
 }
-
-FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": text}
-    for status, text in {
-        400: "The request is malformed.",
-        401: "The token is missing or wrong.",
-        403: "The request comes from a page of another site.",
-        408: "The upload took too long.",
-        413: "The file is too large or too long.",
-        422: "The file cannot be decoded, or a parameter is invalid.",
-        503: "Too many requests; try again later.",
-        504: "Analysing the file took too long.",
-        507: "The server has no disk space for the file.",
-    }.items()
-}
-"""Of requests, for the description of the API."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +119,13 @@ def error_response(error: Exception) -> JSONResponse:
 def add_error_handlers(app: FastAPI) -> None:
     """Let an application answer with an error's own status and words."""
 
-    async def answer(_: Request, error: Exception) -> JSONResponse:
-        return error_response(error)
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        response = error_response(error)
+        if response.status_code == 405:  # the framework names the methods of one route alone
+            path = getattr(request.scope.get("route"), "path", "")
+            if known := app.openapi()["paths"].get(path):
+                response.headers["allow"] = ", ".join(known).upper()
+        return response
 
     # Exception: else the framework answers in a form of its own; it is raised on, and so logged.
     kinds = (HTTPException, RequestValidationError, GenrescopeError, FullError, OSError, Exception)

@@ -15,19 +15,9 @@ from starlette.types import Message
 
 from genrescope.files import safe_name
 from genrescope.service.queue import Room
-from genrescope.service.schema import UploadBody
 from genrescope.web.clients import client_of
 
 _BLOCK = 2**20
-
-
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": UploadBody.model_json_schema()}},
-    }
-}
-"""Of a request with a file, for its description."""
 
 
 class Uploads:
