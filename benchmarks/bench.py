@@ -140,9 +140,29 @@ AIMS = (
     ),
     Aim("startup_speed", "genrescope --help, s", "`genrescope --help`", most=0.3, unit="s"),
     Aim("startup_speed", "genrescope classify CLIP, s", "`classify` of one clip", most=1, unit="s"),
+    Aim("page_speed", "first paint, s", "page at 1.6 Mbit/s: first paint", most=1, unit="s"),
+    Aim("page_speed", "ready, s", "page at 1.6 Mbit/s: ready", most=2, unit="s"),
+    Aim("page_speed", "before the first answer, kB", "before an answer", most=300, unit="kB"),
+    Aim(
+        "page_speed",
+        ("100000 tracks: search, ms", "10000 tracks: search, ms"),
+        "page: search among 100,000 tracks, time / 10,000",
+        most=10,
+    ),
+    Aim(
+        "page_speed",
+        ("100000 tracks: sort, ms", "10000 tracks: sort, ms"),
+        "page: sort 100,000 tracks, time / 10,000",
+        most=12,
+    ),
 )
 
-WITHOUT_DATA = {"startup_speed": [], "encoder_memory": [], "growth": ["--figure", str(FIGURE)]}
+WITHOUT_DATA = {
+    "startup_speed": [],
+    "page_speed": [],
+    "encoder_memory": [],
+    "growth": ["--figure", str(FIGURE)],
+}
 WITH_DATA: dict[str, list[str]] = {
     "descriptors_speed": [],
     "pictures_speed": [],

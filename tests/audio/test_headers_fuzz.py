@@ -135,7 +135,7 @@ def work(folder: Path, count: int, seed: int) -> None:
         path = folder / f"a.{('mp3', 'wav', 'ogg', 'bin')[number % 4]}"
         path.write_bytes(content)
         print(number, flush=True)
-        begun = time.monotonic()
+        begun = time.process_time()
         try:
             audio.decode(path, 8000)
             audio.excerpts(path, 8000, span_s=0.1, max_spans=3)
@@ -143,7 +143,7 @@ def work(folder: Path, count: int, seed: int) -> None:
         except InputError as error:
             assert error.cause
             assert error.remedy
-        assert time.monotonic() - begun < 5
+        assert time.process_time() - begun < 5
     print(read, flush=True)
 
 

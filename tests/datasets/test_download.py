@@ -244,7 +244,7 @@ def test_without_a_network_it_fails_within_seconds_and_says_what_to_do(tmp_path:
     start = time.monotonic()
     with pytest.raises(InputError) as caught:
         get_gtzan(tmp_path, urls=[f"http://127.0.0.1:{closed_port()}/genres.tar.gz"])
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 20
     assert "onnection refused" in caught.value.cause
     assert download.ARCHIVE_PAGE in caught.value.remedy
     assert str(tmp_path) in caught.value.remedy
@@ -259,7 +259,7 @@ def test_a_host_that_never_answers_is_given_up(
         start = time.monotonic()
         with pytest.raises(InputError, match="no answer in time"):
             get_gtzan(tmp_path, urls=[f"http://127.0.0.1:{silent.getsockname()[1]}/x"])
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/genres.tar.gz", "x"])

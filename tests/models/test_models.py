@@ -298,7 +298,7 @@ def test_weights_that_are_not_here_say_so_at_once(
     start = time.monotonic()
     with pytest.raises(WeightsNotAvailableError) as caught:
         resolve_weights(weights, download=download)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert "\n" not in str(caught.value)
     if weights != "..":  # a folder, though no checkpoint
         known = weights == "facebook/wav2vec2-base"

@@ -51,11 +51,11 @@ def tagged(folder: Path, frames: bytes, flags: int = 0) -> Path:
 )
 def test_what_takes_too_long_is_refused(tmp_path: Path, flags: int, frames: bytes) -> None:
     path = tagged(tmp_path, frames, flags)
-    begin = time.monotonic()
+    begin = time.thread_time()
     for read in (read_names, read_genres):
         with pytest.raises(InputError, match="too long, or too much memory"):
             read(path)
-    assert time.monotonic() - begin < 10
+    assert time.thread_time() - begin < 10
 
 
 def test_what_is_only_large_is_read(tmp_path: Path) -> None:

@@ -437,11 +437,11 @@ def test_a_file_cut_anywhere_is_an_error(
 ) -> None:
     data = library[name].read_bytes()
     path = tmp_path / "cut.tmp"
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for end in [*range(0, 160, 5), *range(160, len(data), max(len(data) // 20, 1))]:
         path.write_bytes(data[:end])
         _ask_everything(path)
-    assert time.perf_counter() - begun < 5
+    assert time.thread_time() - begun < 5
 
 
 @settings(

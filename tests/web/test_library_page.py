@@ -417,10 +417,9 @@ def test_the_maps_buttons_cover_no_dot(visit: Callable[..., Any], viewport: dict
     assert tools["y"] >= box["y"] + box["height"]
 
 
-def test_a_hundred_thousand_tracks_are_found_and_sorted_at_once(visit: Callable[..., Any]) -> None:
-    page = visit("programs")
-    count = 100_000
-    numbers = range(count)
+def test_the_list_of_a_large_library_is_sorted(visit: Callable[..., Any]) -> None:
+    page = visit("programs")  # how long it takes: benchmarks/page_speed.py
+    numbers = range(100_000)
     words = ("River", "Étude", "night", "Blue", "Gold", "Träume", "ocean")
     tracks = {
         "path": [f"Artist {i // 120}/Album {i // 12}/{i % 12:02} Song {i}.mp3" for i in numbers],
@@ -441,24 +440,12 @@ def test_a_hundred_thousand_tracks_are_found_and_sorted_at_once(visit: Callable[
     page.click("nav >> text=Library")
     page.wait_for_selector(f"{LIST} :text-is('{names['title'][0]}')")
     page.wait_for_selector(MAP)
-    times = page.evaluate(
-        """() => {
-          const [search, , order] = document.querySelectorAll(".shelf-search .field");
-          function took(control, value) {
-            control.value = value;
-            const begun = performance.now();
-            control.dispatchEvent(new Event(control === order ? "change" : "input"));
-            const ms = performance.now() - begun;
-            const first = document.querySelector(".shelf-list li button");
-            return [value, ms, Number(first?.dataset.track)];
-          }
-          const orders = [...order.options].map(({ value }) => took(order, value));
-          const texts = ["r", "river", "river gold", "song 99", "no such track", ""];
-          return [...orders, ...texts.map((text) => took(search, text))];
-        }"""
-    )
-    assert [(what, ms) for what, ms, _ in times if ms > 200] == []
-    firsts = {what: first for what, _, first in times}
+    order = page.locator("select[aria-label=Order]")
+    first = page.locator(f"{LIST} li button").first
+    firsts = {}
+    for value in ("folder", "title", "artist", "genre", "unsure"):
+        order.select_option(value)
+        firsts[value] = int(first.get_attribute("data-track"))
     known = [i for i in numbers if not tracks["other"][i]]
     assert firsts["folder"] == 0
     assert firsts["title"] == min(numbers, key=lambda i: plain(names["title"][i]))
