@@ -214,6 +214,8 @@ def test_cancelling_stops_the_work_and_others_go_on(
     place = send(ask, long)
     running = ask.get(place, params={"wait": 20, "since": 1}).json()
     assert running["state"] == "running"
+    later = ask.get(place).json()["running_s"]
+    assert 0 <= running["running_s"] < later
     assert ask.delete(place).status_code == 204
     assert server.left() == []  # the upload is deleted with its answer
     assert len(before - workers(server)) == 1
@@ -230,8 +232,8 @@ def test_who_waits_is_given_a_place_and_may_leave(
     running = [send(ask, long) for _ in range(2)]
     waiting = [send(ask, genrescope.sample("pulse"), f"{number}.mp3") for number in range(3)]
     states = [ask.get(place).json() for place in waiting]
-    places = [(state["state"], state["place"]) for state in states]
-    assert places == [("waiting", number) for number in (1, 2, 3)]
+    places = [(state["state"], state["place"], state["running_s"]) for state in states]
+    assert places == [("waiting", number, None) for number in (1, 2, 3)]
     with ThreadPoolExecutor() as pool:
         known = {"wait": 20, "since": states[2]["version"]}
         later = pool.submit(ask.get, waiting[2], params=known)

@@ -488,6 +488,22 @@ def test_a_lasso_makes_a_playlist(visit: Callable[..., Any], made: tuple[Path, P
     assert page.inner_text(".found") == f"All {len(paths)} tracks"
 
 
+def test_what_a_playlist_lacks_stands_once(visit: Callable[..., Any]) -> None:
+    page = library(visit("library"))
+    headers = {"x-genrescope-left-out": "2"}
+    page.route(
+        "**/api/library/playlist", lambda route: route.fulfill(body="#EXTM3U", headers=headers)
+    )
+    for _ in range(2):
+        saved(page, lambda: page.click("button:text('Playlist')"))
+        assert page.get_by_text("The playlist lacks 2 of these tracks").count() == 1
+    page.unroute("**/api/library/playlist")
+    page.route("**/api/library/playlist", lambda route: route.abort())
+    page.click("button:text('Playlist')")
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_text("The playlist lacks").count() == 0
+
+
 def test_the_map_by_keyboard(visit: Callable[..., Any]) -> None:
     page = library(visit("library"))
     page.focus(MAP)

@@ -412,7 +412,9 @@ def states(page: Any, jobs: dict[str, list[dict[str, Any]]]) -> None:
 
 def test_an_analysis_shows_how_long_it_takes(visit: Callable[..., Any]) -> None:
     page = visit(PHONE)
-    states(page, {"long": [{"state": "waiting", "place": 3}, {"state": "running", "place": None}]})
+    running = {"state": "running", "place": None, "running_s": 0}
+    jobs = {"long": [{"state": "waiting", "place": 3}, running]}
+    states(page, jobs)
     page.clock.install()
     page.goto(f"{page.url.split('#')[0]}#/answer/long")
     page.get_by_role("heading", name="Analysing").wait_for()
@@ -430,6 +432,9 @@ def test_an_analysis_shows_how_long_it_takes(visit: Callable[..., Any]) -> None:
     assert page.evaluate("window.shifts") == []
     assert waiting.locator("[aria-live], [role=status], [role=alert]").count() == 0
     assert page.locator("#status").inner_text() == ""
+    jobs["long"].append({**running, "running_s": 70})
+    page.reload()
+    page.get_by_role("timer").get_by_text("70").wait_for()  # not from its beginning again
 
 
 def test_one_of_several_files_is_next(visit: Callable[..., Any]) -> None:

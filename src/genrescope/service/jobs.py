@@ -55,6 +55,8 @@ class ServerJob:
         ``done`` and ``total``, if the work reports any.
     stays
         Whether it is kept as long as the server lives.
+    begun
+        When its work began, by the monotonic clock, in s.
     """
 
     name: str
@@ -66,6 +68,7 @@ class ServerJob:
     error: dict[str, str] | None = None
     progress: dict[str, int] | None = None
     stays: bool = False
+    begun: float | None = None
     seen: float = field(default_factory=time.monotonic)
     size: int = _LEAST
     place: int | None = None
@@ -173,6 +176,7 @@ class ServerJobs:
 
     def started(self, job: ServerJob) -> None:
         """Note that a job waits no more."""
+        job.begun = time.monotonic()
         self._set(job, "running")
 
     def progressed(self, job: ServerJob, done: int, total: int) -> None:
@@ -209,7 +213,8 @@ class ServerJobs:
         -------
         state
             ``id``, ``name``, ``state``, ``version``, ``place`` in the queue (1 is next; None if it
-            does not wait), ``progress``, ``error``, and ``answer``, the result once it is done.
+            does not wait), ``running_s`` since its work began (None before), ``progress``,
+            ``error``, and ``answer``, the result once it is done.
 
         Raises
         ------
@@ -235,7 +240,8 @@ class ServerJobs:
                 answer = json.loads(await anyio.Path(job.folder / RESULT).read_bytes())
             except FileNotFoundError:
                 raise NotFoundError("This is no longer kept.") from None
-        return {**state, "answer": answer}
+        running_s = None if job.begun is None else time.monotonic() - job.begun
+        return {**state, "running_s": running_s, "answer": answer}
 
     async def forget(self, job: ServerJob) -> None:
         """Cancel a job if it waits or runs, and delete what is kept of it.

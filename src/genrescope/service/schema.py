@@ -85,6 +85,7 @@ class JobState(BaseModel):
     state: Literal["waiting", "running", "done", "failed", "cancelled"]
     version: int = Field(description="Rises with every change.")
     place: int | None = Field(description="In the queue; 1 is next, null if it does not wait.")
+    running_s: float | None = Field(description="Since its work began, in s; null before.")
     progress: JobProgress | None
     error: dict[str, str] | None = Field(description="Of a failed one: title, remedy, detail.")
     answer: dict[str, Any] | None = Field(description="Of one that is done.")

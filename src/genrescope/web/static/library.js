@@ -208,6 +208,7 @@ class Shelf {
     const order = recall("library-order");
     if (Object.hasOwn(ORDERS, order)) this.sort.value = order;
     this.summary = h("p", { class: "found", role: "status" });
+    this.saved = h("div", {}); // what came of the last playlist
     this.list = h("div", { class: "shelf-list" });
     this.more = h(
       "button",
@@ -251,6 +252,7 @@ class Shelf {
         { class: "shelf-side", "aria-label": "Tracks" },
         h("div", { class: "shelf-search" }, this.search, this.sure, this.sort),
         h("div", { class: "shelf-found" }, this.summary, this.clear, this.save),
+        this.saved,
         this.list,
         this.more,
       ),
@@ -530,6 +532,7 @@ class Shelf {
   async savePlaylist() {
     const words = [...this.genres].map(capital).join(", ") || this.search.value.trim();
     const name = words || (this.loop ? "From the map" : this.contents.name);
+    this.saved.replaceChildren();
     try {
       const absolute = this.contents.absolute;
       const left = await download(
@@ -540,10 +543,10 @@ class Shelf {
       announce(`Playlist of ${plural(this.found.length - left, "track")} saved`);
       if (left) {
         const text = `The playlist lacks ${left} of these tracks: their file names cannot be lines of text.`;
-        this.summary.after(h("p", { class: "note", role: "status" }, text));
+        this.saved.append(h("p", { class: "note", role: "status" }, text));
       }
     } catch (error) {
-      this.summary.after(problem(error));
+      this.saved.append(problem(error));
     }
   }
 }

@@ -126,7 +126,7 @@ async function fill(place, waiting, config, id, open) {
     waiting.rename(state.name);
     clearInterval(timer);
     if (state.state !== "running") return waiting.set(...words(state));
-    begun ??= performance.now();
+    begun ??= performance.now() - 1000 * state.running_s; // which a reload does not change
     const count = () => {
       const seconds = (performance.now() - begun) / 1000;
       waiting.set(...words(state, seconds));
