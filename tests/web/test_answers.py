@@ -101,7 +101,7 @@ def test_an_answer_holds_all_that_the_page_shows(ask: httpx.Client, tagged: Path
     names = [answer[name] for name in ("title", "artist", "album")]
     assert names == [f"{name} Ä <b>" for name in ("TIT2", "TPE1", "TALB")]
     assert answer["confidence_level"] == "sure"
-    assert answer["confidence_text"] == "9 in 10 answers that are not unsure are right"
+    assert answer["confidence_text"] == "9 in 10 sure and likely answers are right"
     steps = answer["timeline"]
     best = [steps["genres"][int(np.argmax(row))] for row in steps["probabilities"]]
     assert best == classified["timeline"]["genres"]

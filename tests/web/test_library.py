@@ -280,6 +280,14 @@ def test_every_format_is_written_and_restored_byte_for_byte(
     state = ended(ask, ask.post(f"/api/library/history/{number}/undo", json={}, headers=OWN))
     assert state["answer"]["counts"] == {"undone": len(rows)}
     assert reviewed_library.digests(root) == before
+    # The plan's rows can be written again.
+    states = [row["state"] for row in ask.get(f"/api/library/plans/{key}").json()["rows"]]
+    assert states == ["undone"] * len(rows)
+    again = applied(ask, key, [{"n": row["n"]} for row in rows])
+    assert again["answer"]["counts"] == {"written": len(rows)}
+    number = again["answer"]["history"]
+    ended(ask, ask.post(f"/api/library/history/{number}/undo", json={}, headers=OWN))
+    assert reviewed_library.digests(root) == before
 
 
 def test_only_what_is_accepted_is_written_and_edits_count(

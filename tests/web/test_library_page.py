@@ -632,7 +632,7 @@ def test_review_by_mouse(visit: Callable[..., Any], made: tuple[Path, Path]) -> 
     assert page.inner_text(".sheet-bar .primary") == "Write 2 files"
     new = rows.nth(0).locator(".new").inner_text()
     written(page)
-    assert "2 written" in page.inner_text(".result")
+    assert "2 files written" in page.inner_text(".result")
     assert rows.nth(0).locator(".row-state").inner_text() == "Written"
     genres = {path.name: read_genres(path) for path in root.rglob("*.*") if path.name in names}
     assert genres[names[0]] == tuple(new.split("; "))
@@ -641,6 +641,8 @@ def test_review_by_mouse(visit: Callable[..., Any], made: tuple[Path, Path]) -> 
     assert {Path(path).name for path in changed} == {names[0], names[2]}
     undone(page)
     assert reviewed_library.digests(root) == before
+    page.wait_for_selector(f"{ROWS} .row-state:text-is('Undone')")
+    assert rows.nth(0).locator("text=Accept").is_enabled()
     page.locator(".history summary").first.click()
     page.wait_for_selector(f".changes li:has-text('{names[0]}')")
     assert "undone" in page.inner_text(".history li >> nth=0")
@@ -698,6 +700,34 @@ def test_review_by_keyboard(visit: Callable[..., Any], made: tuple[Path, Path]) 
     assert reviewed_library.digests(root) == before
 
 
+def test_all_like_this_are_those_that_are_open(visit: Callable[..., Any]) -> None:
+    page = plan(visit("review"))
+    alike: dict[tuple[str, str], list[str]] = {}
+    for row in page.locator(f"{ROWS}:has(button:text('like this'))").all():
+        change = (row.locator(".old").inner_text(), row.locator(".new").inner_text())
+        alike.setdefault(change, []).append(row.get_attribute("data-n"))
+    names = max(alike.values(), key=len)
+    count = len(names)
+    assert count > 3
+    first, edited, rejected, *others = (page.locator(f"{ROWS}[data-n='{n}']") for n in names)
+    edited.locator("text=Edit").click()
+    assert "put ; between" in edited.locator("form").inner_text()
+    edited.locator("input").fill("Klezmerr")
+    assert "“Klezmerr” is not in the list of genres" in edited.locator("form").inner_text()
+    edited.locator("text=Save").click()
+    assert edited.locator(".chip").inner_text() == "not in the list of genres"
+    rejected.locator("text=Reject").click()
+    assert first.locator("text=like this").inner_text() == f"All {count - 2} like this"
+    share = first.locator(".share").inner_text()
+    first.locator("text=like this").click()
+    assert edited.locator(".new").inner_text() == "Klezmerr"
+    assert "no" in rejected.get_attribute("class").split()
+    for row in (first, *others):
+        assert "yes" in row.get_attribute("class").split()
+        assert row.locator(".share").inner_text().endswith("%")  # not taken for edited
+    assert first.locator(".share").inner_text() == share
+
+
 def test_all_are_accepted_written_and_undone_from_the_history(
     visit: Callable[..., Any], made: tuple[Path, Path]
 ) -> None:
@@ -714,7 +744,7 @@ def test_all_are_accepted_written_and_undone_from_the_history(
     page.click(".sheet-head >> button:text-is('All')")
     page.check("#keep-time")
     written(page)
-    assert f"{count - rejected} written" in page.inner_text(".result")
+    assert f"{count - rejected} files written" in page.inner_text(".result")
     after = reviewed_library.digests(root)
     assert sum(after[path][0] != before[path][0] for path in before) == count - rejected
     assert [when for _, when in after.values()] == [when for _, when in before.values()]
@@ -789,7 +819,7 @@ def test_errors_of_a_review_are_in_words(
         path.write_bytes(path.read_bytes() + b"more")
         row.locator("text=Accept").click()
         written(page)
-        assert "1 skipped" in page.inner_text(".result")
+        assert page.inner_text(".result").startswith("1 file skipped.\n")
         assert "it has changed since the plan was written" in row.inner_text()
     finally:
         kept.replace(path)

@@ -84,7 +84,7 @@ def calibration(trained: dict[str, Any]) -> str:
     if not isinstance(error := trained.get("ece"), float):
         return ""
     return (
-        "Of answers with 80 %, about 80 in 100 are right "
+        "For example, of answers with 80 %, about 80 in 100 are right "
         f"(in tests, {max(1, round(100 * error))} more or fewer on average)."
     )
 
@@ -114,5 +114,5 @@ def _reliability(trained: dict[str, Any], level: str) -> str:
     if not isinstance(share, float):
         return ""
     # Measured of both together: less likely ones among them are right less often.
-    such = "answers like this" if level == "unsure" else "answers that are not unsure"
+    such = "unsure answers" if level == "unsure" else "sure and likely answers"
     return f"{10 * share:.0f} in 10 {such} are right"

@@ -69,6 +69,8 @@ class Draft:
         Rows for which the plan has no genre.
     states
         Of rows that have been applied: ``waiting``, or as of ``ApplyResult``, and the reason.
+    applied
+        The rows of plans of the history, by these plans' numbers and the files.
     """
 
     key: str
@@ -78,6 +80,7 @@ class Draft:
     note: str = ""
     bare: frozenset[int] = frozenset()
     states: dict[int, tuple[str, str]] = field(default_factory=dict)
+    applied: dict[tuple[int, Path], int] = field(default_factory=dict)
 
 
 class Review:
@@ -237,18 +240,14 @@ class Review:
                     numbers[step.path] = n
                     yield _decided(step, rows[n])
 
-        def noted(results: Iterable[ApplyResult]) -> Generator[ApplyResult]:
-            for result in results:
-                n = numbers[result.path.relative_to(self._root).as_posix()]
-                draft.states[n] = result.state, result.reason
-                yield result
-
         progress(0, len(rows))
         write_plan(file, self._root, chosen())
         try:
             with Journal(self._journal, write=True) as journal:
                 entry = register_plan(journal, open_plan(file), preserve_mtime=preserve_mtime)
-                with closing(noted(apply_plan(journal, entry))) as results:
+                for path, n in numbers.items():
+                    draft.applied[entry.number, self._root / path] = n
+                with closing(self._noted(apply_plan(journal, entry), entry.number)) as results:
                     return _tally(results, len(rows), progress) | {"history": entry.number}
         finally:
             file.unlink(missing_ok=True)
@@ -257,8 +256,9 @@ class Review:
         """Continue a plan of the history, or undo it; returns as ``apply``."""
         with Journal(self._journal, write=True) as journal:
             entry = self._entry(journal, number)
-            with closing((undo_plan if undo else apply_plan)(journal, entry)) as results:
-                return _tally(results, sum(entry.counts.values()), progress) | {"history": number}
+            results = (undo_plan if undo else apply_plan)(journal, entry)
+            with closing(self._noted(results, number)) as noted:
+                return _tally(noted, sum(entry.counts.values()), progress) | {"history": number}
 
     def history(self) -> list[dict[str, Any]]:
         """Return the plans that were applied to the library's files as JSON values, newest first.
@@ -308,6 +308,16 @@ class Review:
                 for _ in _followed(results, total, progress):
                     pass
         return ""
+
+    def _noted(self, results: Iterable[ApplyResult], number: int) -> Generator[ApplyResult]:
+        # In the plans whose rows they are; what cannot be undone stays written.
+        for result in results:
+            for draft in list(self._drafts.values()):
+                n = draft.applied.get((number, result.path))
+                is_written = n is not None and draft.states.get(n, ("",))[0] == "written"
+                if n is not None and (result.state == "undone" or not is_written):
+                    draft.states[n] = result.state, result.reason
+            yield result
 
     def _entry(self, journal: Journal, number: int) -> JournalEntry:
         for entry in journal.plans():

@@ -22,7 +22,7 @@ from genrescope.web.clients import log_fault
 
 _WORDS = {
     # Status: what is wrong, what to do.
-    400: ("The request is malformed", "Reload the page and try again"),
+    400: ("The request is malformed", "Reload the page; /docs says what programs may ask"),
     401: ("A token is needed", "Open the page by the address that contains its token"),
     403: ("This is not allowed", "Open the page itself, and try again there"),
     404: ("There is nothing here", "Go back to the page and begin again"),

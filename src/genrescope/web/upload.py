@@ -70,7 +70,7 @@ class Uploads:
         try:
             form = await Request(request.scope, counted).form(max_files=1, max_fields=10)
         except (FormParserError, UnicodeError) as error:  # newer versions of starlette do the first
-            raise HTTPException(400, str(error)) from error
+            raise HTTPException(400, f"This is no form with a file: {error}") from error
         try:
             sent = _file(form)
             folder = held.enter_context(TemporaryDirectory(dir=self._folder))

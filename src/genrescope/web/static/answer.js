@@ -1,7 +1,7 @@
 // An answer on the page, the place that is kept for it, and errors.
 
 import { copyButton, h, icon } from "./dom.js";
-import { capital, chip, clock, genreClass, percent, swatch } from "./genres.js";
+import { capital, chip, clock, genreClass, inPercent, percent, swatch } from "./genres.js";
 import { playButton, player, sound } from "./player.js";
 
 const FIRST = 3; // genres with bars before "all" is asked for
@@ -32,7 +32,7 @@ export function show(answer, config, level = 1) {
       h(
         "div",
         { class: "verdict-words" },
-        h("p", { class: "eyebrow" }, h("span", { class: "name" }, name), clock(answer.seconds)),
+        h("p", { class: "eyebrow" }, h("span", { class: "name", title: answer.file }, name), clock(answer.seconds)),
         h(`h${level}`, { class: "genre" }, heading(answer)),
         h("p", { class: "certainty" }, chip(answer.confidence_level), meaning(answer)),
         answer.warnings.map((warning) => h("p", { class: "note warning" }, `${capital(warning)}.`)),
@@ -219,7 +219,7 @@ function near(similar, part) {
 }
 
 function actions(answer, name) {
-  const text = () => `${name}: ${answer.sentence}`;
+  const text = () => `${name}: ${inPercent(answer.sentence)}`;
   const link = (address, words) =>
     h("a", { class: "button", href: address, download: "" }, icon("download"), words);
   return h(

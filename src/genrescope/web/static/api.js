@@ -105,7 +105,7 @@ async function ask(path, options) {
   try {
     return await fetch(path, options);
   } catch (error) {
-    throw error.name === "AbortError" ? error : new Failure(0, { detail: error.message });
+    throw error.name === "AbortError" ? error : new Failure(0);
   }
 }
 

@@ -29,6 +29,16 @@ const NOWHERE = {
   },
   hide() {},
 };
+const LOST = {
+  show(element) {
+    document.title = "No answer · genrescope";
+    element.append(
+      h("h1", {}, "The server does not answer"),
+      h("p", { class: "lead", role: "alert" }, "Start it again, then reload this page."),
+    );
+  },
+  hide() {},
+};
 const LISTENING = ["", "sending", "answer", "answers", "track"];
 const THEMES = ["auto", "light", "dark"];
 
@@ -50,7 +60,7 @@ async function route() {
   const [, name, rest] = location.hash.match(/^#?\/?([^/]*)\/?(.*)$/);
   const known = LISTENING.includes(name) || links().some(([there]) => there === name);
   const hash = location.hash;
-  const view = known ? await VIEWS[name]() : NOWHERE;
+  const view = known ? await VIEWS[name]().catch(() => LOST) : NOWHERE;
   if (location.hash !== hash) return; // somebody went on while it was fetched
   const isFirst = shown === null;
   shown?.hide();

@@ -61,7 +61,7 @@ export class Batch {
   }
 
   get ids() {
-    return this.items.map((item) => item.id).filter(Boolean);
+    return this.items.filter(({ state }) => state !== "cancelled").flatMap(({ id }) => id ?? []);
   }
 
   get hash() {

@@ -43,7 +43,7 @@ export function deck(name, genre, onchange = () => {}, beside = null) {
 
   function draw() {
     if (audio === null) return; // a sound that has been left may still report that it is paused
-    const on = !audio.paused;
+    const on = !audio.paused && !audio.error;
     toggle.replaceChildren(icon(on ? "pause" : "play"));
     toggle.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${name(current)}`);
     onchange(on ? current : null);
@@ -89,8 +89,8 @@ export function deck(name, genre, onchange = () => {}, beside = null) {
     audio.addEventListener("error", () => {
       if (mine !== audio) return;
       if (tried) {
-        title.replaceChildren("This track cannot be played");
-        announce("This track cannot be played");
+        title.replaceChildren(`${name(number)}: cannot be played`);
+        announce(`${name(number)} cannot be played`);
         draw();
         return;
       }
@@ -127,7 +127,7 @@ export function deck(name, genre, onchange = () => {}, beside = null) {
     /** Give the track that plays or is paused, or null. */
     current: () => current,
     /** Give the track that plays, or null. */
-    playing: () => (audio?.paused === false ? current : null),
+    playing: () => (audio?.paused === false && !audio.error ? current : null),
   };
 }
 

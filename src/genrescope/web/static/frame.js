@@ -18,10 +18,16 @@ export function styled(element) {
 /** Show an error in words. */
 export function problem(error) {
   if (!(error instanceof Failure)) throw error;
+  return failure(error);
+}
+
+/** Show in words what went wrong: `title`, `remedy` and, if it says more, `detail`. */
+export function failure({ title, remedy, detail }) {
+  const more = detail && !detail.startsWith(title) ? detail : null;
   return h(
     "div",
     { class: "panel problem", role: "alert" },
-    h("p", {}, h("strong", {}, error.title), " ", error.remedy),
-    error.detail && h("p", { class: "note" }, error.detail),
+    h("p", {}, h("strong", {}, `${title.replace(/\.$/, "")}.`), " ", remedy),
+    more && h("p", { class: "note" }, more),
   );
 }

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 
 const PALETTE = 10; // colours of style.css
 const TURN = 137.5; // degrees between the hues of further genres
+const ROUNDED = 0.999; // texts have two digits, plans three, and no genre is certain
 let known = [];
 
 /** Fix the colours of the model's genres, in their order. */
@@ -42,6 +43,11 @@ export function percent(share) {
   const whole = Math.round(100 * share);
   const text = whole < 1 ? "<1" : whole > 99 && share < 1 ? ">99" : String(whole);
   return `${text}\u00a0%`;
+}
+
+/** Write the probabilities in a text, such as 0.49, as percentages. */
+export function inPercent(text) {
+  return text.replace(/\b[01]\.\d\d\b/g, (share) => percent(Math.min(share, ROUNDED)));
 }
 
 /** Write a number of things: "1 file", "1,200 files". */

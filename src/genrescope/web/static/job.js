@@ -2,7 +2,8 @@
 
 import { follow, post, remove } from "./api.js";
 import { h, icon } from "./dom.js";
-import { problem } from "./frame.js";
+import { failure, problem } from "./frame.js";
+import { plural } from "./genres.js";
 
 /** Where the library's routes begin. */
 export const ROOT = "/api/library";
@@ -73,25 +74,16 @@ function cancelled() {
   );
 }
 
-function failure({ title, remedy, detail }) {
-  return h(
-    "div",
-    { class: "panel problem", role: "alert" },
-    h("p", {}, h("strong", {}, title), " ", remedy),
-    detail && h("p", { class: "note" }, detail),
-  );
-}
-
 /** Write the state of a change in words. */
 export function stateWord(state) {
   return COUNTS[state] ?? state;
 }
 
-/** Write numbers of files by state: "12 written, 1 skipped". */
+/** Write numbers of files by state: "12 files written, 1 skipped". */
 export function counted(counts) {
   return (
     Object.entries(counts)
-      .map(([state, count]) => `${count} ${stateWord(state)}`)
+      .map(([state, count], i) => `${i ? count : plural(count, "file")} ${stateWord(state)}`)
       .join(", ") || "nothing to do"
   );
 }

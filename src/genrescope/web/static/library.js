@@ -396,6 +396,9 @@ class Shelf {
     this.albums = [];
     this.rows = 0;
     this.addRows(count);
+    if (!this.found.length) {
+      this.list.append(h("p", { class: "note" }, "No track matches the search and the filters."));
+    }
     const [name, value] = held.find(([, value]) => value !== null) ?? [];
     if (name) this.list.querySelector(`[${name}="${value}"]`)?.focus({ preventScroll: true });
   }
@@ -556,8 +559,8 @@ function plainSection() {
   return { folder: null, element: list, list };
 }
 
-// What all tracks of a list have in a column; empty if they differ.
+// What those tracks of a list that have something in a column share; empty if they differ.
 function common(column, tracks) {
-  const first = column[tracks[0]];
-  return first && tracks.every((i) => column[i] === first) ? first : "";
+  const known = new Set(tracks.map((i) => column[i]).filter(Boolean)); // some may have no tags
+  return known.size === 1 ? [...known][0] : "";
 }

@@ -4,6 +4,7 @@ import { answerOf, follow, remove } from "./api.js";
 import { failed, heading, pending, show as answered, title, words } from "./answer.js";
 import { Batch, send } from "./batch.js";
 import { announce, h, icon } from "./dom.js";
+import { inPercent, plural } from "./genres.js";
 import { intake } from "./intake.js";
 import { silence } from "./player.js";
 import { table } from "./table.js";
@@ -25,7 +26,7 @@ export const start = view((element, config, _, open) => {
       names.set(id, words);
       go(`#/answer/${id}`);
     } catch (error) {
-      swap(place, failed(words, error));
+      fail(place, words, error);
     }
   };
   const samples = config.samples.map(({ name, title }) =>
@@ -55,15 +56,20 @@ export const sending = view(async (element, config, _, open) => {
   const file = outgoing;
   outgoing = null;
   document.title = "Uploading · genrescope";
-  const waiting = pending(file.name, () => go("#/"));
+  const cancel = () => {
+    open.stop();
+    go("#/");
+  };
+  const waiting = pending(file.name, cancel);
   const place = h("div", { class: "place" }, waiting.element);
   element.append(open.intake({ folded: true }), place);
   try {
     const { id } = await send(file, config, waiting.set, open.signal);
+    if (open.signal.aborted) return remove(path(id)).catch(() => {}); // as it arrived
     names.set(id, file.name);
     go(`#/answer/${id}`, { replace: true });
   } catch (error) {
-    if (!open.signal.aborted) swap(place, failed(file.name, error));
+    if (!open.signal.aborted) fail(place, file.name, error);
   }
 });
 
@@ -74,7 +80,7 @@ export const one = view(async (element, config, id, open) => {
   try {
     await fill(place, waiting, config, id, open);
   } catch (error) {
-    if (!open.signal.aborted) swap(place, failed(names.get(id), gone(error, config)));
+    if (!open.signal.aborted) fail(place, names.get(id), gone(error, config));
   }
 });
 
@@ -98,7 +104,7 @@ export const track = view(async (element, config, rest, open) => {
   } catch (error) {
     if (open.signal.aborted) return;
     if (id && error.status === 404) go(`#/track/${number}`, { replace: true }); // not kept any more
-    else swap(place, failed(names.get(id), error));
+    else fail(place, names.get(id), error);
   }
 });
 
@@ -140,8 +146,8 @@ async function fill(place, waiting, config, id, open) {
     if (state === "done") {
       document.title = `${heading(answer)}: ${title(answer)} · genrescope`;
       swap(place, answered(answer, config));
-      announce(answer.sentence);
-    } else if (state === "failed") swap(place, failed(name, error));
+      announce(inPercent(answer.sentence));
+    } else if (state === "failed") fail(place, name, error);
     else go("#/");
   } finally {
     clearInterval(timer);
@@ -159,7 +165,7 @@ export const several = view((element, config, rest, open) => {
   const known = batch !== null && ids.every((id) => batch.ids.includes(id));
   if (!known) batch = new Batch(ids.map((id) => ({ id })));
   if (!batch.items.length) return go("#/");
-  document.title = `${batch.items.length} files · genrescope`;
+  document.title = `${plural(batch.items.length, "file")} · genrescope`;
   const { element: shown, draw } = table(batch, config);
   element.append(open.intake({ folded: true }), shown);
   batch.follow(() => {
@@ -178,6 +184,7 @@ function view(build) {
       const panels = [];
       const open = {
         signal: stop.signal,
+        stop: () => stop.abort(),
         intake(options) {
           const panel = intake(config, (files, left) => take(files, left, config), options);
           panels.push(panel);
@@ -200,7 +207,7 @@ function take(files, left, config) {
     [outgoing] = files;
     go("#/sending");
   } else {
-    batch = new Batch(files.map((file) => ({ file, name: file.name })));
+    batch = new Batch(files.map((file) => ({ file, name: file.name, path: file.webkitRelativePath })));
     batch.left = left;
     batch.send(config);
     go(batch.hash);
@@ -212,6 +219,11 @@ function go(hash, { replace = false } = {}) {
   if (replace) location.replace(hash);
   else if (location.hash === hash) window.dispatchEvent(new HashChangeEvent("hashchange"));
   else location.hash = hash;
+}
+
+function fail(place, name, error) {
+  document.title = `${name ?? "No answer"} · genrescope`;
+  swap(place, failed(name, error));
 }
 
 // Put something in a place; who was at what stood there is not sent back to the start of the page.

@@ -9,8 +9,9 @@ import { ROOT, again, counted, result, run, stateWord } from "./job.js";
 export class Past {
   constructor(signal) {
     this.signal = signal;
+    this.onchange = () => {}; // of files
     this.list = h("ul", {});
-    this.done = h("div", {});
+    this.done = h("div", { tabindex: -1 });
     this.element = h(
       "section",
       { class: "history", hidden: true },
@@ -92,10 +93,13 @@ export class Past {
   async resume(number, what, place) {
     const words = what === "undo" ? "Restoring the files" : "Writing";
     const state = await run(words, `${ROOT}/history/${number}/${what}`, {}, place, this.signal);
+    if (this.signal.aborted) return;
     if (state?.answer) {
       place.replaceChildren(result(state.answer, what === "undo" && again().firstChild));
+      place.focus({ preventScroll: true }); // the button has gone
       announce(counted(state.answer.counts));
     }
+    this.onchange();
     this.load();
   }
 }

@@ -27,7 +27,7 @@ export function playButton(sound, name) {
   let audio = null;
   const button = h("button", { type: "button", class: "play" });
   const set = () => {
-    const on = audio !== null && !audio.paused;
+    const on = audio !== null && !audio.paused && !audio.error;
     button.replaceChildren(icon(on ? "pause" : "play"));
     button.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${name}`);
   };
@@ -36,8 +36,10 @@ export function playButton(sound, name) {
       audio = sound();
       for (const change of ["play", "pause", "ended"]) audio.addEventListener(change, set);
       audio.addEventListener("error", () => {
+        set();
         button.disabled = true;
-        button.title = "This sound is no longer kept";
+        button.title = "This sound is no longer kept, or the server does not answer";
+        announce(button.title);
       });
     }
     if (audio.paused) play(audio);
@@ -343,6 +345,7 @@ function explanation(answer) {
       const { error, answer: why } = await follow(`/api/answers/${id}`, () => {});
       if (!why) throw new Failure(422, error ?? undefined);
       drawing.replaceChildren(...cells(why, answer));
+      announce("What the answer rests on is shown on the spectrogram");
     } finally {
       button.removeAttribute("aria-busy");
       button.textContent = "Why?";

@@ -48,7 +48,10 @@ function samples(origin) {
     Python: `import httpx
 
 with open("song.mp3", "rb") as file:
-    answer = httpx.post("${origin}/api/classify", files={"file": file}, timeout=120).json()
+    response = httpx.post("${origin}/api/classify", files={"file": file}, timeout=120)
+answer = response.json()
+if response.is_error:
+    raise SystemExit(answer["detail"])
 print(answer["genre"], answer["confidence"], answer["sentence"])`,
     JavaScript: `import { openAsBlob } from "node:fs";
 
@@ -56,6 +59,7 @@ const form = new FormData();
 form.append("file", await openAsBlob("song.mp3"), "song.mp3");
 const response = await fetch("${origin}/api/classify", { method: "POST", body: form });
 const answer = await response.json();
+if (!response.ok) throw new Error(answer.detail);
 console.log(answer.genre, answer.confidence, answer.sentence);`,
   };
 }

@@ -3,11 +3,10 @@
 import { get } from "./api.js";
 import { deck, markPlaying, trackButton } from "./deck.js";
 import { announce, h, icon } from "./dom.js";
-import { percent, plural } from "./genres.js";
+import { inPercent, percent, plural } from "./genres.js";
 import { ROOT, again, counted, result, run } from "./job.js";
 
 const PAGE = 200; // rows that are added at a time
-const ROUNDED = 0.999; // a plan has three digits, and no genre is certain
 const KEEP_MS = 300; // after the last decision
 const KNOWN = "action path old new confidence reason n track state why".split(" ");
 const FILTERS = {
@@ -18,6 +17,7 @@ const FILTERS = {
 };
 const STATES = {
   written: "Written",
+  undone: "Undone",
   skipped: "Skipped",
   failed: "Failed",
   waiting: "Being written",
@@ -37,6 +37,8 @@ export class Sheet {
     this.likes = Map.groupBy(this.rows, ({ action, old, new: to }) =>
       JSON.stringify([action, old, to]),
     );
+    this.known = new Set(genres.map((name) => name.toLowerCase()));
+    past.onchange = () => this.refresh();
     this.evidence = Object.keys(plan.rows[0] ?? {}).filter((name) => !KNOWN.includes(name));
     this.current = null;
     this.filter = "all";
@@ -68,7 +70,7 @@ export class Sheet {
       `Show ${PAGE} more`,
     );
     this.summary = h("p", { class: "found", role: "status" });
-    this.done = h("div", { class: "job-place" });
+    this.done = h("div", { class: "job-place", tabindex: -1 });
     this.leave = () => this.keepDecisions();
     window.addEventListener("pagehide", this.leave);
     this.element = h(
@@ -270,6 +272,7 @@ export class Sheet {
     const file = row.path.split("/").at(-1);
     const written = row.state === "written";
     const like = this.like(row).length;
+    const isEdited = row.genres !== row.new;
     const button = (key, words, name, press, pressed) =>
       h(
         "button",
@@ -308,9 +311,12 @@ export class Sheet {
           ),
           h("strong", { class: "new" }, row.genres.join("; ") || "?"),
           row.confidence !== null &&
-            row.genres === row.new &&
-            h("span", { class: "share" }, percent(Math.min(row.confidence, ROUNDED))),
+            !isEdited &&
+            h("span", { class: "share" }, inPercent(row.confidence.toFixed(2))),
           row.action === "review" && h("span", { class: "chip unsure" }, "contradicts tags"),
+          isEdited &&
+            this.unknown(row.genres).length > 0 &&
+            h("span", { class: "chip unsure" }, "not in the list of genres"),
         ),
         h("span", { class: "note evidence" }, this.reasons(row)),
         row.state &&
@@ -340,19 +346,28 @@ export class Sheet {
     const more = this.evidence
       .filter((name) => row[name]?.length)
       .map((name) => `${name}: ${[row[name]].flat().join(", ")}`);
-    const words = [row.reason.replace(/^review: /, ""), ...more].filter(Boolean).join(" · ");
-    return words.replace(/\b[01]\.\d\d\b/g, (share) => percent(Math.min(share, ROUNDED)));
+    return inPercent([row.reason.replace(/^review: /, ""), ...more].filter(Boolean).join(" · "));
   }
 
-  like({ action, old, new: to }) {
-    const rows = this.likes.get(JSON.stringify([action, old, to]));
-    return rows.filter((one) => one.state !== "written");
+  group({ action, old, new: to }) {
+    return this.likes.get(JSON.stringify([action, old, to]));
   }
 
-  /** Decide all rows with the same change as this one is decided; one that is open is accepted. */
+  // A row, and those with the same change that are still open.
+  like(row) {
+    const isOpen = (one) => one === row || (!one.decision && one.state !== "written");
+    return this.group(row).filter(isOpen);
+  }
+
+  // Of genres, those that are not in the list.
+  unknown(genres) {
+    return genres.filter((name) => !this.known.has(name.toLowerCase()));
+  }
+
+  /** Decide all that are like this one as it is decided; one that is open is accepted. */
   decideLike(row) {
     const rows = this.like(row);
-    if (row.decision !== "no") for (const one of rows) one.genres = row.genres;
+    if (row.decision !== "no") for (const one of rows) choose(one, row.genres);
     this.decide(rows, row.decision ?? "yes");
   }
 
@@ -360,7 +375,10 @@ export class Sheet {
     for (const row of rows) {
       if (row.state === "written" || (decision === "yes" && !row.genres.length)) continue;
       row.decision = decision;
-      this.draw(row);
+    }
+    // Their buttons say how many are alike.
+    for (const group of new Set(rows.map((row) => this.group(row)))) {
+      for (const row of group) this.draw(row);
     }
     const words = { yes: "accepted", no: "rejected" }[decision] ?? "open again";
     announce(
@@ -384,18 +402,28 @@ export class Sheet {
         .map((name) => name.trim())
         .filter(Boolean);
       if (save && !names.length) return input.focus();
-      if (save) row.genres = JSON.stringify(names) === JSON.stringify(row.new) ? row.new : names;
+      if (save) choose(row, names);
       form.remove();
       this.draw(row);
       if (save) this.decide([row], "yes");
       element.focus();
     };
+    const help = h("span", { class: "note", role: "status" });
+    const explain = () => {
+      const [first] = this.unknown(input.value.split(";").map((name) => name.trim())).filter(Boolean);
+      help.textContent = first
+        ? `“${first}” is not in the list of genres; it would be written as it is.`
+        : "Several genres: put ; between them.";
+    };
+    input.addEventListener("input", explain);
+    explain();
     const form = h(
       "form",
       { class: "row-edit" },
       input,
       h("button", { class: "button small primary" }, "Save"),
       h("button", { type: "button", class: "button small", onclick: () => close(false) }, "Cancel"),
+      help,
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -461,8 +489,13 @@ export class Sheet {
   tally() {
     const accepted = this.rows.filter((row) => row.decision === "yes" && row.state !== "written");
     const open = this.rows.filter((row) => !row.decision && row.state !== "written").length;
-    this.summary.textContent = `${accepted.length} accepted, ${open} to decide`;
-    this.apply.textContent = `Write ${plural(accepted.length, "file")}`;
+    const isDone = !accepted.length && !open;
+    this.summary.textContent = isDone
+      ? "All is decided"
+      : `${accepted.length} accepted, ${open} to decide`;
+    this.apply.textContent = accepted.length
+      ? `Write ${plural(accepted.length, "file")}`
+      : "Write files";
     this.apply.disabled = !accepted.length;
     // Not at once: it takes a while for many.
     clearTimeout(this.keeping);
@@ -488,6 +521,20 @@ export class Sheet {
     clearTimeout(this.keeping);
     this.keepDecisions();
     this.player.stop();
+    this.past.onchange = () => {};
+  }
+
+  /** Show what has become of the rows. */
+  async refresh() {
+    const plan = await get(`${ROOT}/plans/${this.id}`, this.signal).catch(() => null);
+    if (!plan || this.signal.aborted) return; // it is no longer kept: History says what it did
+    const states = new Map(plan.rows.map((row) => [row.n, row]));
+    for (const row of this.rows) {
+      Object.assign(row, { state: states.get(row.n).state, why: states.get(row.n).why });
+      if (row.state === "written") row.decision = null;
+      this.draw(row);
+    }
+    this.tally();
   }
 
   async write() {
@@ -505,15 +552,8 @@ export class Sheet {
       this.done,
       this.signal,
     );
+    await this.refresh();
     if (this.signal.aborted) return;
-    const { rows: now } = await get(`${ROOT}/plans/${this.id}`, this.signal);
-    const states = new Map(now.map((row) => [row.n, row]));
-    for (const row of this.rows) {
-      Object.assign(row, { state: states.get(row.n).state, why: states.get(row.n).why });
-      if (row.state === "written") row.decision = null;
-      this.draw(row);
-    }
-    this.tally();
     if (state?.answer) {
       const undo = h(
         "button",
@@ -524,11 +564,18 @@ export class Sheet {
         },
         "Undo",
       );
-      this.done.replaceChildren(result(state.answer, undo));
-      announce(counted(state.answer.counts));
+      const { counts } = state.answer;
+      this.done.replaceChildren(result(state.answer, counts.written > 0 && undo));
+      this.done.focus({ preventScroll: true }); // there may be nothing more to write
+      announce(counted(counts));
     }
     this.past.load();
   }
+}
+
+// Those of the plan stay its own: others count as edited.
+function choose(row, genres) {
+  row.genres = JSON.stringify(genres) === JSON.stringify(row.new) ? row.new : genres;
 }
 
 function recall(id) {

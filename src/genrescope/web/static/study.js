@@ -85,7 +85,12 @@ function link(href, base) {
     const target = `report-${href.slice(1)}`;
     const onclick = (event) => {
       event.preventDefault();
-      document.getElementById(target)?.scrollIntoView();
+      const place = document.getElementById(target);
+      if (!place) return;
+      history.pushState(null, "", location.hash); // back leads to where the link is
+      place.tabIndex = -1;
+      place.focus({ preventScroll: true });
+      place.scrollIntoView();
     };
     return { href: location.hash, onclick };
   }
@@ -114,6 +119,8 @@ function explain(report) {
   if (!about.size) return;
   const tip = h("div", { class: "tip", "aria-hidden": "true", hidden: true });
   report.append(tip);
+  const moved = { capture: true, passive: true, signal: stop.signal };
+  document.addEventListener("scroll", () => (tip.hidden = true), moved); // it would stay behind
   for (const code of report.querySelectorAll("code")) {
     if (code.parentElement.localName !== "li") term(code, about.get(code.textContent), tip);
   }

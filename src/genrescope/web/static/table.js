@@ -1,13 +1,14 @@
 // The answers of several files: a table that sorts and downloads.
 
 import { title, words } from "./answer.js";
-import { h, icon } from "./dom.js";
+import { announce, h, icon } from "./dom.js";
 import { chip, clock, percent, swatch } from "./genres.js";
 
 const COLUMNS = [
   ["File", (item) => label(item).toLowerCase()],
   ["Genre", (item) => (item.answer ? (item.answer.genre ?? "~") : "~~")], // none of these, then none yet
-  ["Confidence", ({ answer }) => (answer ? (answer.other ? 0 : -answer.confidence) : 1)],
+  // The surest first.
+  ["Confidence", ({ answer }) => (answer ? (answer.other ? 0 : -answer.confidence) : 1), true],
   ["Length", (item) => item.answer?.seconds ?? Infinity],
 ];
 const CSV = [
@@ -35,10 +36,10 @@ export function table(batch) {
       h("button", { type: "button", onclick: () => sort(i) }, name, icon("sort")),
     ),
   );
-  const heading = h("h1", {});
+  const heading = h("h1", { tabindex: -1 });
   const cancel = h(
     "button",
-    { type: "button", class: "button", onclick: () => batch.cancel() },
+    { type: "button", class: "button", hidden: true, onclick: () => batch.cancel() },
     icon("close"),
     "Cancel the rest",
   );
@@ -55,7 +56,7 @@ export function table(batch) {
     { class: "answers", "aria-label": "Answers" },
     h("div", { class: "answers-head" }, heading, h("div", { class: "actions" }, cancel, save)),
     batch.left > 0 &&
-      h("p", { class: "problem" }, `Files beyond the first ${batch.items.length} were not sent.`),
+      h("p", { class: "problem" }, `The first ${batch.items.length} files were sent, and ${batch.left} were not: drop them next.`),
     h(
       "div",
       { class: "scroll", role: "region", tabindex: 0, "aria-label": "Table of answers" },
@@ -67,7 +68,8 @@ export function table(batch) {
     turned = by === column && !turned;
     by = column;
     heads.forEach((head, i) => {
-      if (i === by) head.setAttribute("aria-sort", turned ? "descending" : "ascending");
+      const falls = turned !== Boolean(COLUMNS[i][2]);
+      if (i === by) head.setAttribute("aria-sort", falls ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
     draw();
@@ -75,8 +77,14 @@ export function table(batch) {
 
   function draw() {
     const done = batch.items.filter((item) => item.answer).length;
-    heading.textContent = `${done} of ${batch.items.length} files analysed`;
-    cancel.hidden = !batch.running;
+    const failed = batch.items.filter((item) => item.state === "failed").length;
+    const words = `${done} of ${batch.items.length} files analysed`;
+    heading.textContent = failed ? `${words}, ${failed} failed` : words;
+    if (cancel.hidden !== !batch.running) {
+      if (cancel === document.activeElement) heading.focus();
+      cancel.hidden = !batch.running;
+      if (cancel.hidden) announce(heading.textContent);
+    }
     for (const button of save) button.disabled = done === 0;
     for (const [item, row] of rows) {
       const text = JSON.stringify([item.id, item.state, item.place, item.text, item.name]);
@@ -102,14 +110,16 @@ export function table(batch) {
 }
 
 function label(item) {
-  return item.answer ? title(item.answer) : item.name || "…";
+  const { answer, path, name } = item;
+  if (answer && (answer.title || answer.artist)) return title(answer);
+  return path || answer?.file || name || "…"; // files of several folders may be named alike
 }
 
 function cells(item) {
   const { answer, state } = item;
   const name = h(
     "th",
-    { scope: "row" },
+    { scope: "row", title: item.path || answer?.file },
     item.id && state !== "cancelled"
       ? h("a", { href: `#/answer/${item.id}` }, label(item))
       : label(item),
