@@ -368,6 +368,13 @@ def test_of_a_report_the_files_known_at_start_are_shown(
         assert (long.headers["content-encoding"], long.text) == ("gzip", "long" * 1000)
         for name in ("model.onnx", "hidden.py", "data/x.npz", "link.html", "later.html", ""):
             assert client.get(f"/report/{name}").status_code == 404, name
+        # Nor what has become a link since.
+        (tmp_path / "long.html").unlink()
+        (tmp_path / "long.html").symlink_to("/etc/passwd")
+        (tmp_path / "figures").rename(tmp_path / "moved")
+        (tmp_path / "figures").symlink_to(tmp_path / "moved")
+        for name in ("long.html", "figures/a.svg"):
+            assert client.get(f"/report/{name}").status_code == 404, name
 
 
 async def write(size: int, job: ServerJob) -> None:

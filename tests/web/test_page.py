@@ -9,6 +9,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -399,6 +401,28 @@ def test_cancel_stops_the_work(visit: Callable[..., Any], server: Server, tmp_pa
     assert server.left() == []
 
 
+def test_cancel_counts_also_as_the_file_arrives(visit: Callable[..., Any], server: Server) -> None:
+    page = visit()
+    page.evaluate("""() => {
+      const { open } = XMLHttpRequest.prototype;
+      XMLHttpRequest.prototype.open = function (...words) {
+        this.addEventListener("load", () => document.querySelector(".waiting button").click());
+        return open.apply(this, words);
+      };
+    }""")
+    with page.expect_response("**/api/answers") as sent:
+        page.set_input_files(FILES, genrescope.sample())
+    page.get_by_role("heading", name="What genre is this?").wait_for()
+    number = sent.value.json()["id"]
+    for _ in range(50):  # the work ends, too
+        if page.request.get(f"{server.address}/api/answers/{number}").status == 404:
+            break
+        page.wait_for_timeout(100)
+    else:
+        pytest.fail("the answer is still there")
+    assert page.url.endswith("#/")
+
+
 def states(page: Any, jobs: dict[str, list[dict[str, Any]]]) -> None:
     """Answer for the server: each job has these states, and stays in the last."""
 
@@ -614,9 +638,29 @@ def test_the_study_is_shown_in_the_pages_own_look(
         assert "no artist on both sides" in page.locator(".tip").inner_text()
         page.keyboard.press("Escape")
         assert page.locator(".tip").is_hidden()
-    page.locator(".report .cite").first.click()
+    cite = page.locator(".report .cite").first
+    cite.scroll_into_view_if_needed()
+    before = page.evaluate("window.scrollY")
+    cite.click()
+    assert page.url.endswith("#/study")
+    assert page.evaluate("window.scrollY") != before
+    assert page.evaluate("document.activeElement.id").startswith("report-")
+    page.go_back()
+    page.wait_for_function("y => window.scrollY === y", arg=before)
     assert page.url.endswith("#/study")
     shoot(page, f"study-{viewport['width']}")
+
+
+def test_a_study_is_printed_whole(visit: Callable[..., Any]) -> None:
+    page = visit({"width": 718, "height": 1000}, view="study")  # A4 less margins of 1 cm
+    page.locator(".report table").first.wait_for()
+    page.emulate_media(media="print")
+    assert page.locator(".top").is_hidden()
+    assert page.locator(".bottom").is_hidden()
+    rights = page.locator(".report :is(th, td, img)").evaluate_all(
+        "all => all.map((one) => [one.getBoundingClientRect().right, one.outerHTML.slice(0, 99)])"
+    )
+    assert [what for right, what in rights if right > 718] == []
 
 
 def edges(page: Any, place: Any) -> tuple[float, float]:
@@ -717,6 +761,28 @@ def test_programs_get_examples_that_run_and_the_whole_interface(
     for words in ("top_k", "integer, 10 if not given", "confidence", "413"):
         classify.get_by_text(words).first.wait_for()
     shoot(page, "programs")
+
+
+def test_the_examples_say_what_the_server_refuses(
+    visit: Callable[..., Any], tmp_path: Path
+) -> None:
+    page = visit(view="programs")
+    (tmp_path / "song.mp3").write_text("no music")
+    codes = [one.inner_text() for one in page.locator("pre").all()[1:]]
+    (tmp_path / "a.mjs").write_text(codes[1])
+    for command in ([sys.executable, "-c", codes[0]], ["node", "a.mjs"]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "song.mp3: not audio that genrescope can read. Try MP3" in done.stderr
+
+
+def test_a_view_that_cannot_be_fetched_says_so(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.route("**/static/study.js", lambda route: route.abort())
+    page.get_by_role("link", name="Study").click()
+    page.get_by_role("heading", name="The server does not answer").wait_for()
+    page.get_by_role("link", name="Listen").click()
+    page.get_by_role("heading", name="What genre is this?").wait_for()
 
 
 def test_views_that_have_nothing_to_show_have_no_link(visit: Callable[..., Any]) -> None:

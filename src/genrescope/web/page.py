@@ -76,7 +76,7 @@ class WebPage:
         self, service: Service, answers: AnswerMaker, report: Path | None, *, writing: bool
     ) -> None:
         self._service, self._answers, self._writing = service, answers, writing
-        self._report = {} if report is None else _report_files(report)
+        self._report = {} if report is None else _report_files(report.resolve())
         self._example: ServerJob | None = None
 
     def begin_example(self) -> None:
@@ -92,11 +92,11 @@ class WebPage:
             return await static.get_response("index.html", request.scope)
 
         async def report_file(request: Request) -> Response:
-            name = request.path_params["name"]
-            if name not in self._report or not self._report[name].is_file():
+            path = self._report.get(name := request.path_params["name"])
+            if path is None or path.resolve() != path or not path.is_file():  # it may be a link now
                 raise HTTPException(404, "Not Found")
             headers = {"content-security-policy": _REPORT_POLICY, "cache-control": "no-cache"}
-            return FileResponse(self._report[name], headers=headers, media_type=_kind(name))
+            return FileResponse(path, headers=headers, media_type=_kind(name))
 
         app.routes.append(Mount("/static", static, middleware=small))
         app.routes.append(Route("/", index, middleware=small))

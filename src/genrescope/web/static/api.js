@@ -75,7 +75,9 @@ export function upload(file, onprogress, signal) {
     };
     request.onerror = () => reject(new Failure(0));
     request.onabort = () => reject(new DOMException("", "AbortError"));
-    signal?.addEventListener("abort", () => request.abort());
+    // Once the answer's address is here, it is for the caller to delete it.
+    const stop = () => request.readyState < XMLHttpRequest.DONE && request.abort();
+    signal?.addEventListener("abort", stop);
     request.send(form);
   });
 }

@@ -207,7 +207,8 @@ function take(files, left, config) {
     [outgoing] = files;
     go("#/sending");
   } else {
-    batch = new Batch(files.map((file) => ({ file, name: file.name, path: file.webkitRelativePath })));
+    const within = (file) => file.webkitRelativePath.replace(/^[^/]*\//, ""); // the folder
+    batch = new Batch(files.map((file) => ({ file, name: file.name, path: within(file) })));
     batch.left = left;
     batch.send(config);
     go(batch.hash);
