@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import h11
+from anyio import CancelScope
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -266,25 +267,27 @@ class _Body:
 class PatientProtocol(H11Protocol):
     """uvicorn's HTTP, which by itself waits without end for a request's head and its answer's end.
 
-    It also refuses a client that holds half of all connections.
+    It also refuses a client that holds half of all connections, and ends reads that nobody awaits.
     """
 
+    _reading: CancelScope | None = None
     _waiting: asyncio.TimerHandle | None = None
     _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait."""
         super().connection_made(transport)
+        self.app = self._run
         self._wait()
         most = (self.limit_concurrency or 2**31) // 2
         mine, others = client_of(vars(self)), map(client_of, map(vars, self.connections))
         if sum(other == mine for other in others) > most:
-            self._refuse(b"503 Service Unavailable\r\nretry-after: 5")
+            self._refuse()
 
     def pause_writing(self) -> None:
         """Wait for the client to take what it was sent."""
         super().pause_writing()
-        self._taking = self.loop.call_later(_TAKE_S, self._check_taken, self._left())
+        self._check_taken(2**62)
 
     def resume_writing(self) -> None:
         """Wait no more."""
@@ -325,9 +328,23 @@ class PatientProtocol(H11Protocol):
         self._stop_waiting()
         self._stop_taking()
         super().connection_lost(exc)
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def shutdown(self) -> None:
+        """Refuse reads that are not answered yet: the server would wait for them to end."""
+        super().shutdown()
+        if self._reading is not None and not self.cycle.response_started:
+            self._refuse()
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not the task's own cancel: that would leave threads behind, which this waits for.
+        with CancelScope() as running:
+            self._reading = running if scope["method"] in {"GET", "HEAD"} else None
+            await self.config.loaded_app(scope, receive, send)
 
     def _wait(self) -> None:
-        self._waiting = self.loop.call_later(_HEAD_S, self._leave)
+        self._waiting = self.loop.call_later(_HEAD_S, self._refuse, b"408 Request Timeout")
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
@@ -337,29 +354,21 @@ class PatientProtocol(H11Protocol):
     def _stop_taking(self) -> None:
         if self._taking is not None:
             self._taking.cancel()
-            self._taking = None
-
-    def _left(self) -> int:
-        size: int = self.transport.get_write_buffer_size()
-        return size
 
     def _check_taken(self, before: int) -> None:
-        if before - self._left() < _TAKE:
+        left = self.transport.get_write_buffer_size()
+        if before - left < _TAKE:
             self.transport.abort()
         else:
-            self._taking = self.loop.call_later(_TAKE_S, self._check_taken, self._left())
+            self._taking = self.loop.call_later(_TAKE_S, self._check_taken, left)
 
     def _unsupported_upgrade_warning(self) -> None:
         self.logger.warning("Unsupported upgrade request.")
 
-    def _leave(self) -> None:
-        self._refuse(b"408 Request Timeout")
-
-    def _refuse(self, status: bytes) -> None:
+    def _refuse(self, status: bytes = b"503 Service Unavailable\r\nretry-after: 5") -> None:
+        answer = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status
         if not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )
+            self.transport.write(answer)
             self.transport.close()
 
 
