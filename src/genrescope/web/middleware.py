@@ -7,7 +7,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -15,7 +15,7 @@ import h11
 from anyio import CancelScope
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -27,7 +27,7 @@ from genrescope.web.faults import error_response
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of this machine by which a page that listens to it alone may be asked for."""
 
-_COOKIE = "genrescope_token"
+_TOKEN_PAGE = (Path(__file__).parent / "static" / "token.html").read_bytes()
 _HEAD_S = 10.0  # to receive the head of a request
 _PASS, _PASS_S = 2**24, 2.0  # bytes and seconds of a body that nobody wants
 _TAKE_S, _TAKE = 10.0, 10_000  # a client takes so many bytes of its answer in so many seconds
@@ -160,9 +160,11 @@ class RequestGuard:
             query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
             if self._has_token(query.get("token", "")) and scope["method"] == "GET":
                 return self._set_cookie(scope, query)
-            if not self._has_token(_sent_token(headers)):
+            if not self._has_token(_sent_token(scope)):
                 text = "A token is needed: Authorization: Bearer TOKEN, or ?token=."
-                return _refuse(401, text, {"www-authenticate": "Bearer"})
+                known, accept = {"www-authenticate": "Bearer"}, headers.get("accept", "")
+                page = Response(_TOKEN_PAGE, 401, known, "text/html")  # for a person
+                return page if "text/html" in accept else _refuse(401, text, known)
         return None
 
     def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
@@ -208,7 +210,7 @@ class RequestGuard:
         response = RedirectResponse(f"{address}?{urlencode(query)}" if query else address, 303)
         secure = scope["scheme"] == "https"
         response.set_cookie(
-            _COOKIE, self._token or "", httponly=True, samesite="strict", secure=secure
+            _cookie_name(scope), self._token or "", httponly=True, samesite="strict", secure=secure
         )
         return response
 
@@ -398,15 +400,15 @@ def _malformed(headers: Headers) -> str | None:
     return "X-Forwarded-Host or X-Forwarded-Proto is malformed."
 
 
-def _sent_token(headers: Headers) -> str:
-    kind, _, text = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        return text.strip()
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(_COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+def _cookie_name(scope: Scope) -> str:
+    # Of this server alone: a browser sends a host's cookies to all of its ports.
+    return f"genrescope_token_{_authority(Headers(scope=scope).get('host', ''))[1]}"
+
+
+def _sent_token(scope: Scope) -> str:
+    sent = HTTPConnection(scope)
+    kind, _, text = sent.headers.get("authorization", "").partition(" ")
+    return text.strip() if kind.lower() == "bearer" else sent.cookies.get(_cookie_name(scope), "")
 
 
 def _refuse(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
