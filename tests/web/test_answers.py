@@ -8,6 +8,8 @@ import gzip
 import io
 import os
 import re
+import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -253,6 +255,46 @@ def test_an_end_that_is_known_is_not_waited_for(ask: httpx.Client) -> None:
     begin = time.monotonic()
     state = ask.get(place, params={"wait": 30, "since": version + 5}).json()
     assert (state["state"], time.monotonic() - begin < 10) == ("done", True)
+
+
+def poll(server: Server, place: str, address: str = "127.0.0.1") -> socket.socket:
+    """Begin to wait for the end of an answer."""
+    line = socket.create_connection(
+        ("127.0.0.1", server.port), timeout=30, source_address=(address, 0)
+    )
+    head = f"GET {place}?wait=30&since=99999 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    line.sendall(head.encode())
+    return line
+
+
+def test_waits_that_are_broken_off_keep_nobody_out(
+    server: Server, ask: httpx.Client, long: Path
+) -> None:
+    *running, place = (send(ask, long) for _ in range(3))
+    for number in range(2, 7):  # more in all than the server has connections
+        with ExitStack() as stack:
+            for _ in range(120):
+                stack.enter_context(poll(server, place, f"127.0.0.{number}"))
+        ask.get("/healthz")
+    assert ask.get("/healthz").status_code == 200
+    assert ask.get(place).json()["state"] == "waiting"
+    for begun in (place, *running):
+        assert ask.delete(begun).status_code == 204
+
+
+@pytest.mark.slow
+def test_who_waits_is_refused_when_the_server_ends(serve: Callable[..., Any], long: Path) -> None:
+    with serve("--max-minutes", 10) as server:
+        with httpx.Client(base_url=server.address, timeout=60) as client:
+            place = send(client, long)
+        with poll(server, place) as line:
+            time.sleep(0.5)
+            server.process.send_signal(signal.SIGINT)
+            answer = b"".join(iter(lambda: line.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n")
+        assert server.process.wait(20) in {0, 130}
+        assert "Traceback" not in server.log.read_text()
+        assert list(server.folder.iterdir()) == []
 
 
 def test_the_upload_is_deleted_as_soon_as_it_is_analysed(server: Server, ask: httpx.Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import tempfile
 import time
@@ -184,6 +185,49 @@ def test_sites_that_are_named_may_frame_it() -> None:
     assert policy.endswith("frame-ancestors 'self' https://huggingface.co")
     assert "x-frame-options" not in answer.headers
     assert asking.get("/api/version", headers=frame).status_code == 403
+
+
+def guarded(token: str = "a, b;c", port: int = 80) -> TestClient:  # noqa: S107
+    """Ask a server with a token, at a port."""
+    guard = RequestGuard(PlainTextResponse("page"), size=100, upload_s=1, token=token)
+    return TestClient(guard, base_url=f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    "other",
+    ['x={"a":1}', "a b=c", "foo[x]=1", "x=é", "bare", "expires=1", "path=1", 'x="a;b"', "=", ""],
+)
+def test_cookies_of_other_programs_do_not_hide_the_token(other: str) -> None:
+    asking = guarded()
+    asking.get("/?token=a,%20b%3Bc")
+    ((name, value),) = asking.cookies.items()
+    asking.cookies.clear()
+    for own, status in ((value, 200), ("wrong", 401)):
+        for sent in (f"{other}; {name}={own}", f"{name}={own}; {other}"):
+            assert asking.get("/", headers={"cookie": sent.encode()}).status_code == status, sent
+
+
+def test_servers_at_two_ports_of_a_host_keep_their_tokens() -> None:
+    one, other = guarded("one", 8001), guarded("other", 8002)
+    assert one.get("/?token=one").status_code == 200
+    other.cookies.update(one.cookies)  # as in a browser, whose cookies know of no ports
+    assert other.get("/").status_code == 401
+    assert other.get("/?token=other").status_code == 200
+    one.cookies.update(other.cookies)
+    assert one.get("/").status_code == 200
+
+
+def test_a_person_is_asked_for_the_token_by_a_page_and_a_program_is_not() -> None:
+    page = guarded().get("/", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (page.status_code, page.headers["www-authenticate"]) == (401, "Bearer")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "form-action 'self'" in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-store"
+    assert '<input id="token" name="token" type="password"' in page.text
+    assert not re.search(r"style|script|src=|href=", page.text)  # which the policy would stop
+    for accept in ("*/*", "application/json"):
+        answer = guarded().get("/", headers={"accept": accept})
+        assert (answer.status_code, answer.json()["error"]["title"]) == (401, "A token is needed")
 
 
 def test_websockets_are_refused() -> None:

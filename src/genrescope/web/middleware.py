@@ -7,14 +7,15 @@ import hmac
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import h11
+from anyio import CancelScope
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -26,7 +27,7 @@ from genrescope.web.faults import error_response
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of this machine by which a page that listens to it alone may be asked for."""
 
-_COOKIE = "genrescope_token"
+_TOKEN_PAGE = (Path(__file__).parent / "static" / "token.html").read_bytes()
 _HEAD_S = 10.0  # to receive the head of a request
 _PASS, _PASS_S = 2**24, 2.0  # bytes and seconds of a body that nobody wants
 _TAKE_S, _TAKE = 10.0, 10_000  # a client takes so many bytes of its answer in so many seconds
@@ -159,9 +160,11 @@ class RequestGuard:
             query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
             if self._has_token(query.get("token", "")) and scope["method"] == "GET":
                 return self._set_cookie(scope, query)
-            if not self._has_token(_sent_token(headers)):
+            if not self._has_token(_sent_token(scope)):
                 text = "A token is needed: Authorization: Bearer TOKEN, or ?token=."
-                return _refuse(401, text, {"www-authenticate": "Bearer"})
+                known, accept = {"www-authenticate": "Bearer"}, headers.get("accept", "")
+                page = Response(_TOKEN_PAGE, 401, known, "text/html")  # for a person
+                return page if "text/html" in accept else _refuse(401, text, known)
         return None
 
     def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
@@ -207,7 +210,7 @@ class RequestGuard:
         response = RedirectResponse(f"{address}?{urlencode(query)}" if query else address, 303)
         secure = scope["scheme"] == "https"
         response.set_cookie(
-            _COOKIE, self._token or "", httponly=True, samesite="strict", secure=secure
+            _cookie_name(scope), self._token or "", httponly=True, samesite="strict", secure=secure
         )
         return response
 
@@ -266,25 +269,27 @@ class _Body:
 class PatientProtocol(H11Protocol):
     """uvicorn's HTTP, which by itself waits without end for a request's head and its answer's end.
 
-    It also refuses a client that holds half of all connections.
+    It also refuses a client that holds half of all connections, and ends reads that nobody awaits.
     """
 
+    _reading: CancelScope | None = None
     _waiting: asyncio.TimerHandle | None = None
     _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait."""
         super().connection_made(transport)
+        self.app = self._run
         self._wait()
         most = (self.limit_concurrency or 2**31) // 2
         mine, others = client_of(vars(self)), map(client_of, map(vars, self.connections))
         if sum(other == mine for other in others) > most:
-            self._refuse(b"503 Service Unavailable\r\nretry-after: 5")
+            self._refuse()
 
     def pause_writing(self) -> None:
         """Wait for the client to take what it was sent."""
         super().pause_writing()
-        self._taking = self.loop.call_later(_TAKE_S, self._check_taken, self._left())
+        self._check_taken(2**62)
 
     def resume_writing(self) -> None:
         """Wait no more."""
@@ -325,9 +330,23 @@ class PatientProtocol(H11Protocol):
         self._stop_waiting()
         self._stop_taking()
         super().connection_lost(exc)
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def shutdown(self) -> None:
+        """Refuse reads that are not answered yet: the server would wait for them to end."""
+        super().shutdown()
+        if self._reading is not None and not self.cycle.response_started:
+            self._refuse()
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not the task's own cancel: that would leave threads behind, which this waits for.
+        with CancelScope() as running:
+            self._reading = running if scope["method"] in {"GET", "HEAD"} else None
+            await self.config.loaded_app(scope, receive, send)
 
     def _wait(self) -> None:
-        self._waiting = self.loop.call_later(_HEAD_S, self._leave)
+        self._waiting = self.loop.call_later(_HEAD_S, self._refuse, b"408 Request Timeout")
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
@@ -337,29 +356,21 @@ class PatientProtocol(H11Protocol):
     def _stop_taking(self) -> None:
         if self._taking is not None:
             self._taking.cancel()
-            self._taking = None
-
-    def _left(self) -> int:
-        size: int = self.transport.get_write_buffer_size()
-        return size
 
     def _check_taken(self, before: int) -> None:
-        if before - self._left() < _TAKE:
+        left = self.transport.get_write_buffer_size()
+        if before - left < _TAKE:
             self.transport.abort()
         else:
-            self._taking = self.loop.call_later(_TAKE_S, self._check_taken, self._left())
+            self._taking = self.loop.call_later(_TAKE_S, self._check_taken, left)
 
     def _unsupported_upgrade_warning(self) -> None:
         self.logger.warning("Unsupported upgrade request.")
 
-    def _leave(self) -> None:
-        self._refuse(b"408 Request Timeout")
-
-    def _refuse(self, status: bytes) -> None:
+    def _refuse(self, status: bytes = b"503 Service Unavailable\r\nretry-after: 5") -> None:
+        answer = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status
         if not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )
+            self.transport.write(answer)
             self.transport.close()
 
 
@@ -389,15 +400,15 @@ def _malformed(headers: Headers) -> str | None:
     return "X-Forwarded-Host or X-Forwarded-Proto is malformed."
 
 
-def _sent_token(headers: Headers) -> str:
-    kind, _, text = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        return text.strip()
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(_COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+def _cookie_name(scope: Scope) -> str:
+    # Of this server alone: a browser sends a host's cookies to all of its ports.
+    return f"genrescope_token_{_authority(Headers(scope=scope).get('host', ''))[1]}"
+
+
+def _sent_token(scope: Scope) -> str:
+    sent = HTTPConnection(scope)
+    kind, _, text = sent.headers.get("authorization", "").partition(" ")
+    return text.strip() if kind.lower() == "bearer" else sent.cookies.get(_cookie_name(scope), "")
 
 
 def _refuse(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
