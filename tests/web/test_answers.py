@@ -454,6 +454,25 @@ def test_fifty_people_and_many_answers_take_no_more_memory(serve: Callable[..., 
                 response = client.post(ANSWERS, files=file)
                 while response.status_code == 503:  # one address has but a part of the queue
                     time.sleep(float(response.headers["retry-after"]) / 10)
+async def write_and(last: Any, job: ServerJob) -> None:
+    (job.folder / "audio.flac").write_bytes(b"fLaC")
+    await last(job)
+
+
+def test_of_work_that_does_not_end_well_no_file_is_kept(tmp_path: Path) -> None:
+    async def main() -> list[tuple[str, int]]:
+        jobs = ServerJobs(FairQueue(1, 9), tmp_path / "jobs", 60, 1e9, job_words)
+        begun = [jobs.begin("a", "", partial(write_and, last)) for last in (fail, sleep)]
+        await asyncio.sleep(0.1)
+        await jobs.close()
+        return [(job.state, job.size) for job in begun]
+
+    ends = asyncio.run(main())
+    assert [state for state, _ in ends] == ["failed", "cancelled"]
+    assert len({size for _, size in ends}) == 1
+    assert not list(tmp_path.rglob("audio.flac"))
+
+
                     response = client.post(ANSWERS, files=file)
                 place = response.headers["location"]
                 state = follow(client, place)
