@@ -98,8 +98,10 @@ class AnswerMaker:
         analysis = await self._service.analyse(
             path,
             job.client,
-            AnalysisOptions(timeline=True, show=job.folder),
+            AnalysisOptions(timeline=True, show=job.folder, within=within),
             name=job.id,
+        library = self._service.library if track is not None else None
+        within = library.folder if library is not None else None
             began=partial(self.jobs.started, job),
         )
         write = partial(write_answer, self._service, analysis, job.name, job.id, job.folder, track)
@@ -136,7 +138,7 @@ def write_answer(
     OSError
         If it cannot be written.
     """
-    folder = service.library.folder if service.library else Path()
+    library = service.library
     has_windows = isinstance(service.classifier.representation.embedder, Embedding)
     explained = has_windows and analysis.seconds <= MAX_S  # of others it takes too long
     address = f"{ADDRESS}/{job}"
@@ -144,12 +146,12 @@ def write_answer(
         **answer_values(analysis, name, service.classifier.config.trained),
         "similar": [
             {
-                **named_track_values(near, folder),
+                **named_track_values(near, library),
                 "track": near.row,
                 "audio": f"/api/library/tracks/{near.row}/audio",
             }
             for near in service.near(analysis, _SIMILAR + 1)
-            if near.row != track
+            if library is not None and near.row != track
         ][:_SIMILAR],
         "links": {
             "spectrogram": f"{address}/{PICTURE}" if (to / PICTURE).exists() else None,

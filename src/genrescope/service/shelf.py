@@ -13,8 +13,9 @@ from anyio import to_thread
 
 from genrescope.audio.convert import Mp3Converter
 from genrescope.audio.formats import looks_like_audio
+from genrescope.audio.source import open_source
 from genrescope.errors import InputError, NotFoundError
-from genrescope.files import check_regular
+from genrescope.files import check_inside
 from genrescope.library.similar import Library
 from genrescope.service.analysis import names_of
 from genrescope.tagging.formats import TrackNames
@@ -49,7 +50,6 @@ class Shelf:
 
     def __init__(self, library: Library, folder: Path) -> None:
         self._library = library
-        self._root = library.folder.resolve()
         self._folder = Path(tempfile.mkdtemp(prefix="library-", dir=folder))
         self._names: list[TrackNames] = []
         self._reader: threading.Thread | None = None
@@ -110,10 +110,19 @@ class Shelf:
             return await to_thread.run_sync(self._converter.convert, path), _PLAYED[".mp3"]
 
     def _read_names(self) -> None:
-        for track in self._library.tracks:
+        for number in range(len(self._library)):
             if self._is_closed:
                 return
-            self._names.append(names_of(self._root / track.path))
+            self._names.append(track_names(self._library, number))
+
+
+def track_names(library: Library, number: int) -> TrackNames:
+    """Read the names in a track's tags; none where ``track_file`` would not give its file."""
+    try:
+        path, _ = track_file(library, number)
+    except NotFoundError:
+        return TrackNames()
+    return names_of(path)
 
 
 def track_file(library: Library, number: int) -> tuple[Path, str | None]:
@@ -129,16 +138,11 @@ def track_file(library: Library, number: int) -> tuple[Path, str | None]:
     """
     if not 0 <= number < len(library):
         raise NotFoundError("There is no such track.")
-    root = library.folder.resolve()
-    path = root / library.tracks[number].path
+    path = library.folder.resolve() / library.tracks[number].path
     try:
-        check_regular(path)
-        if not path.resolve().is_relative_to(root):
-            raise NotFoundError("The track is a link that leads out of the library.")
-        with path.open("rb") as file:
-            is_audio = looks_like_audio(file.read(16))
+        check_inside(path, library.folder)
+        with open_source(path) as source:
+            is_audio = looks_like_audio(source.read_at(0, 16))
     except InputError as error:
         raise NotFoundError(f"The track cannot be read: {error.cause}.") from None
-    except OSError as error:
-        raise NotFoundError(f"The track cannot be read ({error.strerror}).") from None
     return path, _PLAYED.get(path.suffix.lower()) if is_audio else None
