@@ -70,6 +70,10 @@ class Mp3Converter:
 
     def close(self) -> None:
         """End the process."""
+    def stop(self) -> None:
+        """End a conversion, which fails; may be called from any thread."""
+        self._process.kill()
+
         self._process.close()
 
 
