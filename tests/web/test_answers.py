@@ -247,6 +247,19 @@ def test_who_waits_is_given_a_place_and_may_leave(
     assert ask.delete(running[1]).status_code == 204
 
 
+def test_an_answer_may_be_deleted_while_its_explanation_waits(
+    ask: httpx.Client, long: Path
+) -> None:
+    place = send(ask, genrescope.sample())
+    assert follow(ask, place)["state"] == "done"
+    running = [send(ask, long) for _ in range(2)]
+    waiting = ask.post(place.replace(ANSWERS, "/api/explanations")).headers["location"]
+    for other in (place, *running):
+        assert ask.delete(other).status_code == 204
+    state = follow(ask, waiting)
+    assert (state["state"], state["error"]["title"]) == ("failed", "The answer has been deleted")
+
+
 def test_an_end_that_is_known_is_not_waited_for(ask: httpx.Client) -> None:
     place = send(ask, genrescope.sample())
     version = follow(ask, place)["version"]
@@ -441,19 +454,6 @@ def test_what_a_job_holds_is_given_back_however_it_ends(tmp_path: Path) -> None:
     assert asyncio.run(main()) == ["done", "failed", "cancelled"]
 
 
-@pytest.mark.slow
-def test_fifty_people_and_many_answers_take_no_more_memory(serve: Callable[..., Any]) -> None:
-    # A thousand take a quarter of an hour: GENRESCOPE_TEST_ANSWERS=20, answers a person.
-    most_each = int(os.environ.get("GENRESCOPE_TEST_ANSWERS", "4"))
-    samples = [genrescope.sample(name).read_bytes() for name in genrescope.SAMPLES]
-
-    def person(number: int, answers: int) -> None:
-        with httpx.Client(base_url=server.address, timeout=300) as client:
-            for i in range(answers):
-                file = {"file": (f"{number}-{i}.mp3", samples[(number + i) % len(samples)])}
-                response = client.post(ANSWERS, files=file)
-                while response.status_code == 503:  # one address has but a part of the queue
-                    time.sleep(float(response.headers["retry-after"]) / 10)
 async def write_and(last: Any, job: ServerJob) -> None:
     (job.folder / "audio.flac").write_bytes(b"fLaC")
     await last(job)
@@ -473,6 +473,19 @@ def test_of_work_that_does_not_end_well_no_file_is_kept(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("audio.flac"))
 
 
+@pytest.mark.slow
+def test_fifty_people_and_many_answers_take_no_more_memory(serve: Callable[..., Any]) -> None:
+    # A thousand take a quarter of an hour: GENRESCOPE_TEST_ANSWERS=20, answers a person.
+    most_each = int(os.environ.get("GENRESCOPE_TEST_ANSWERS", "4"))
+    samples = [genrescope.sample(name).read_bytes() for name in genrescope.SAMPLES]
+
+    def person(number: int, answers: int) -> None:
+        with httpx.Client(base_url=server.address, timeout=300) as client:
+            for i in range(answers):
+                file = {"file": (f"{number}-{i}.mp3", samples[(number + i) % len(samples)])}
+                response = client.post(ANSWERS, files=file)
+                while response.status_code == 503:  # one address has but a part of the queue
+                    time.sleep(float(response.headers["retry-after"]) / 10)
                     response = client.post(ANSWERS, files=file)
                 place = response.headers["location"]
                 state = follow(client, place)

@@ -11,7 +11,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from genrescope.classifier.explain import MAX_S
-from genrescope.errors import GenrescopeError, NotFoundError
+from genrescope.errors import GenrescopeError, InputError, NotFoundError
 from genrescope.io import CsvWriter
 from genrescope.representations.embedding import Embedding
 from genrescope.serialize import CSV_COLUMNS, csv_cells, explanation_values
@@ -90,18 +90,23 @@ class AnswerMaker:
 
     async def _explain(self, sound: Path, job: ServerJob) -> None:
         began = partial(self.jobs.started, job)
-        why = await self._service.explain(sound, job.client, name=job.id, began=began)
+        try:
+            why = await self._service.explain(sound, job.client, name=job.id, began=began)
+        except InputError:
+            if sound.exists():
+                raise
+            raise NotFoundError("The answer has been deleted.") from None
         text = json.dumps(explanation_values(why), separators=(",", ":"))
         (job.folder / RESULT).write_text(text, encoding="utf-8")
 
     async def _answer(self, path: Path, track: int | None, job: ServerJob) -> None:
+        library = self._service.library if track is not None else None
+        within = library.folder if library is not None else None
         analysis = await self._service.analyse(
             path,
             job.client,
             AnalysisOptions(timeline=True, show=job.folder, within=within),
             name=job.id,
-        library = self._service.library if track is not None else None
-        within = library.folder if library is not None else None
             began=partial(self.jobs.started, job),
         )
         write = partial(write_answer, self._service, analysis, job.name, job.id, job.folder, track)
