@@ -75,6 +75,19 @@ def check_regular(path: Path) -> None:
         raise not_regular(path, mode)
 
 
+def check_inside(path: Path, folder: Path) -> None:
+    """Check that a path is a regular file that no link leads out of a folder, without opening it.
+
+    Raises
+    ------
+    InputError
+        As of ``check_regular``, or if it lies outside.
+    """
+    check_regular(path)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(path, "a link leads out of the library", "Put the file itself there")
+
+
 def not_regular(path: Path, mode: int) -> InputError:
     """Build the error for a folder, pipe, socket or device instead of a file."""
     if stat.S_ISDIR(mode):

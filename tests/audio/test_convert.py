@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,41 @@ def test_a_crash_of_the_decoder_is_that_files_error(
             converter.convert(path)
     assert results(tmp_path) == []
     assert soundfile.info(converter.convert(path)).frames > 0
+
+
+def test_a_conversion_can_be_stopped(
+    converter: Mp3Converter,
+    tone: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tone(tmp_path / "a.wav", seconds=0.5)
+    with monkeypatch.context() as patched, ThreadPoolExecutor() as pool:
+        patched.setattr(convert, "_convert", write_slowly)
+        running = pool.submit(converter.convert, path)
+        while not results(tmp_path):
+            time.sleep(0.05)
+        converter.stop()
+        with pytest.raises(InputError):
+            running.result(30)
+    assert results(tmp_path) == []
+    assert soundfile.info(converter.convert(path)).frames > 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no disk that is always full")
+def test_a_full_disk_is_no_fault_of_the_file(
+    converter: Mp3Converter, tone: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tone(tmp_path / "a.wav", seconds=3.0)
+    (tmp_path / "results" / "1.mp3").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        converter.convert(path)
+    assert results(tmp_path) == []
+
+
+def write_slowly(_: None, __: Path, result: Path) -> None:
+    result.touch()
+    time.sleep(60)
 
 
 def crash(_: None, path: Path, result: Path) -> None:

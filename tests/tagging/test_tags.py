@@ -1,3 +1,4 @@
+import os
 import random
 import shutil
 import struct
@@ -345,6 +346,17 @@ def test_what_is_no_audio_is_an_input_error(tmp_path: Path) -> None:
                 ask(path)
     with pytest.raises(InputError, match=r"no such file\. Check the path"):
         read_genres(tmp_path / "gone.mp3")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    device, pipe = tmp_path / "device.mp3", tmp_path / "pipe.mp3"
+    device.symlink_to(os.devnull)
+    os.mkfifo(pipe)
+    for path in (device, pipe):
+        for ask in (read_names, read_genres, can_write, other_tags):
+            with pytest.raises(InputError, match="not a regular file"):
+                ask(path)
 
 
 def _words() -> st.SearchStrategy[list[str]]:

@@ -249,6 +249,19 @@ def test_who_waits_is_given_a_place_and_may_leave(
     assert ask.delete(running[1]).status_code == 204
 
 
+def test_an_answer_may_be_deleted_while_its_explanation_waits(
+    ask: httpx.Client, long: Path
+) -> None:
+    place = send(ask, genrescope.sample())
+    assert follow(ask, place)["state"] == "done"
+    running = [send(ask, long) for _ in range(2)]
+    waiting = ask.post(place.replace(ANSWERS, "/api/explanations")).headers["location"]
+    for other in (place, *running):
+        assert ask.delete(other).status_code == 204
+    state = follow(ask, waiting)
+    assert (state["state"], state["error"]["title"]) == ("failed", "The answer has been deleted")
+
+
 def test_an_end_that_is_known_is_not_waited_for(ask: httpx.Client) -> None:
     place = send(ask, genrescope.sample())
     version = follow(ask, place)["version"]
@@ -488,6 +501,25 @@ def test_what_a_job_holds_is_given_back_however_it_ends(tmp_path: Path) -> None:
         return states
 
     assert asyncio.run(main()) == ["done", "failed", "cancelled"]
+
+
+async def write_and(last: Any, job: ServerJob) -> None:
+    (job.folder / "audio.flac").write_bytes(b"fLaC")
+    await last(job)
+
+
+def test_of_work_that_does_not_end_well_no_file_is_kept(tmp_path: Path) -> None:
+    async def main() -> list[tuple[str, int]]:
+        jobs = ServerJobs(FairQueue(1, 9), tmp_path / "jobs", 60, 1e9, job_words)
+        begun = [jobs.begin("a", "", partial(write_and, last)) for last in (fail, sleep)]
+        await asyncio.sleep(0.1)
+        await jobs.close()
+        return [(job.state, job.size) for job in begun]
+
+    ends = asyncio.run(main())
+    assert [state for state, _ in ends] == ["failed", "cancelled"]
+    assert len({size for _, size in ends}) == 1
+    assert not list(tmp_path.rglob("audio.flac"))
 
 
 @pytest.mark.slow

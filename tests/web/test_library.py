@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import json
 import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,15 @@ from unittest.mock import Mock
 
 import filelock
 import httpx
+import numpy as np
 import pytest
 import soundfile
 from starlette.testclient import TestClient
 
 import commands
 import reviewed_library
-from genrescope.errors import GenrescopeError
+from genrescope.audio.convert import Mp3Converter
+from genrescope.errors import GenrescopeError, InputError
 from genrescope.library.catalogue import Catalogue
 from genrescope.service import shelf as shelves
 from genrescope.service.jobs import ServerJobs
@@ -915,6 +919,113 @@ def test_what_took_a_track_s_place_is_not_played(
     os.mkfifo(track) if kind == "pipe" else track.symlink_to(outside)
     assert ask.get(place).status_code == 404
     assert ask.get(f"{place}?convert=1").status_code == 404
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as files are of POSIX")
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_took_a_track_s_place_is_not_named(
+    ask: TestClient, shelf: tuple[Path, Path], tmp_path: Path, kind: str
+) -> None:
+    names = ask.get("/api/library/tracks").json()["path"]
+    outside = tmp_path / "outside.mp3"
+    shutil.copy(next(shelf[0].rglob("mp3-v1.mp3")), outside)  # which has a title
+    for name in names[1:]:
+        track = shelf[0] / name
+        track.unlink()
+        os.mkfifo(track) if kind == "pipe" else track.symlink_to(outside)
+    titles: list[str] = []
+    while len(titles) < len(names):
+        part = ask.get(f"/api/library/names?since={len(titles)}&wait=10").json()["title"]
+        assert part, "the reading of names has stopped"
+        titles += part
+    assert not any(titles[1:])
+    state = ended(ask, ask.post("/api/answers?track=0"))
+    assert state["state"] == "done"
+    assert {near["title"] for near in state["answer"]["similar"]} == {None}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_what_took_a_track_s_place_while_it_waited_is_not_analysed(
+    ask: TestClient, shelf: tuple[Path, Path], tmp_path: Path, music: Callable[..., Any]
+) -> None:
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.tile(music(seconds=60.0), 9), 22050)
+    ask.get("/api/page")  # once the example is there
+    running = ask.post("/api/answers", files={"file": ("long.wav", long.read_bytes())})
+    waiting = ask.post("/api/answers?track=0")
+    assert ask.get(waiting.headers["location"]).json()["place"] == 1
+    track = shelf[0] / ask.get("/api/library/tracks").json()["path"][0]
+    shutil.move(track, tmp_path / "outside")
+    track.symlink_to(tmp_path / "outside")
+    assert ask.delete(running.headers["location"]).status_code == 204
+    state = ended(ask, waiting)
+    assert state["state"] == "failed"
+    assert state["error"]["title"] == "A link leads out of the library"
+    assert str(tmp_path) not in str(state["error"])
+
+
+def test_conversions_have_turns_by_client_and_end_with_it(
+    made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    converted: list[str] = []
+    stopped = threading.Event()
+
+    def convert(_: Mp3Converter, path: Path) -> Path:
+        converted.append(path.name)
+        if len(converted) == 1:
+            assert stopped.wait(30)
+            raise InputError(path, "it cannot be decoded", "Convert it")
+        return path
+
+    monkeypatch.setattr(Mp3Converter, "convert", convert)
+    monkeypatch.setattr(Mp3Converter, "stop", lambda _: stopped.set())
+    monkeypatch.setattr(shelves, "_INSIDE", 4)  # of which a client has 3 at most
+
+    async def get(client: str, number: int, gone: asyncio.Event) -> int:
+        sent: list[Any] = []
+        received = [{"type": "http.request"}]
+
+        async def receive() -> Any:
+            if not received:
+                await gone.wait()
+            return received.pop() if received else {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "scheme": "http",
+            "http_version": "1.1",
+            "path": f"/api/library/tracks/{number}/audio",
+            "query_string": b"convert=true",
+            "headers": [(b"host", b"127.0.0.1:7860")],
+            "client": (client, 1),
+        }
+        await ask.app(scope, receive, send)
+        return int(sent[0]["status"])
+
+    async def main() -> tuple[int, int]:
+        gone, stays = asyncio.Event(), asyncio.Event()
+        async with asyncio.timeout(60):
+            first = asyncio.create_task(get("192.0.2.1", 0, gone))
+            while not converted:
+                await asyncio.sleep(0.01)
+            more = [asyncio.create_task(get("192.0.2.1", number, gone)) for number in (1, 2, 3)]
+            other = asyncio.create_task(get("192.0.2.9", 4, stays))
+            done, _ = await asyncio.wait(more, return_when=asyncio.FIRST_COMPLETED)
+            gone.set()
+            await asyncio.wait({first, *more})
+            return done.pop().result(), await other
+
+    with asking(*made, journal=None) as ask:
+        paths = ask.get("/api/library/tracks").json()["path"]
+        assert ask.portal is not None
+        assert ask.portal.call(main) == (503, 200)
+    assert converted == [Path(paths[number]).name for number in (0, 4)]
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_rows_are_free_again_where_too_many_changes_wait(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -68,6 +70,10 @@ class Mp3Converter:
         self._results.move_to_end(key)
         return self._results[key]
 
+    def stop(self) -> None:
+        """End a conversion, which fails; may be called from any thread."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process."""
         self._process.close()
@@ -78,6 +84,9 @@ def _prepare() -> None:
 
 
 def _convert(_: None, path: Path, result: Path) -> None:
-    with soundfile.SoundFile(result, "w", _RATE, 1, format="MP3") as file:
-        for piece in pieces(path, _RATE, 30 * _RATE):
-            file.write(np.clip(piece, -1, 1))
+    try:
+        with soundfile.SoundFile(result, "w", _RATE, 1, format="MP3") as file:
+            for piece in pieces(path, _RATE, 30 * _RATE):
+                file.write(np.clip(piece, -1, 1))
+    except soundfile.LibsndfileError as error:  # of the result: ``pieces`` raises none
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

@@ -15,6 +15,7 @@ from genrescope.audio.render import flac, picture
 from genrescope.classifier import Classifier, Prediction, Timeline
 from genrescope.classifier.explain import Explanation, explain
 from genrescope.errors import InputError
+from genrescope.files import check_inside
 from genrescope.tagging.formats import TrackNames, read_names
 
 RATE = 16_000
@@ -39,6 +40,8 @@ class AnalysisOptions:
         Longer files are refused, in s.
     explain
         What the answer rests on; takes several times as long.
+    within
+        Folder in which the file must still be, whatever has been done to it while it waited.
     """
 
     timeline: bool = False
@@ -46,6 +49,7 @@ class AnalysisOptions:
     show: Path | None = None
     longest_s: float = 900.0
     explain: bool = False
+    within: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +99,12 @@ def analyse(classifier: Classifier, path: Path, wanted: AnalysisOptions) -> Uplo
     TooLongError
         If it is longer than ``wanted.longest_s``; without decoding more than that.
     InputError
-        If it cannot be read. Errors contain the file's name, not its folder.
+        If it cannot be read, or is not ``wanted.within`` that folder. Errors contain the file's
+        name, not its folder.
     """
     with _named_alone(path):
+        if wanted.within is not None:
+            check_inside(path, wanted.within)
         waveform = _waveform(path, wanted.longest_s)
         prediction, embedding = classifier.analyse(path)
         if wanted.show is not None:

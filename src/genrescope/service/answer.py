@@ -11,7 +11,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from genrescope.classifier.explain import MAX_S
-from genrescope.errors import GenrescopeError, NotFoundError
+from genrescope.errors import GenrescopeError, InputError, NotFoundError
 from genrescope.io import CsvWriter
 from genrescope.representations.embedding import Embedding
 from genrescope.serialize import CSV_COLUMNS, csv_cells, explanation_values
@@ -90,15 +90,22 @@ class AnswerMaker:
 
     async def _explain(self, sound: Path, job: ServerJob) -> None:
         began = partial(self.jobs.started, job)
-        why = await self._service.explain(sound, job.client, name=job.id, began=began)
+        try:
+            why = await self._service.explain(sound, job.client, name=job.id, began=began)
+        except InputError:
+            if sound.exists():
+                raise
+            raise NotFoundError("The answer has been deleted.") from None
         text = json.dumps(explanation_values(why), separators=(",", ":"))
         (job.folder / RESULT).write_text(text, encoding="utf-8")
 
     async def _answer(self, path: Path, track: int | None, job: ServerJob) -> None:
+        library = self._service.library if track is not None else None
+        within = library.folder if library is not None else None
         analysis = await self._service.analyse(
             path,
             job.client,
-            AnalysisOptions(timeline=True, show=job.folder),
+            AnalysisOptions(timeline=True, show=job.folder, within=within),
             name=job.id,
             began=partial(self.jobs.started, job),
         )
@@ -136,7 +143,7 @@ def write_answer(
     OSError
         If it cannot be written.
     """
-    folder = service.library.folder if service.library else Path()
+    library = service.library
     has_windows = isinstance(service.classifier.representation.embedder, Embedding)
     explained = has_windows and analysis.seconds <= MAX_S  # of others it takes too long
     address = f"{ADDRESS}/{job}"
@@ -144,12 +151,12 @@ def write_answer(
         **answer_values(analysis, name, service.classifier.config.trained),
         "similar": [
             {
-                **named_track_values(near, folder),
+                **named_track_values(near, library),
                 "track": near.row,
                 "audio": f"/api/library/tracks/{near.row}/audio",
             }
             for near in service.near(analysis, _SIMILAR + 1)
-            if near.row != track
+            if library is not None and near.row != track
         ][:_SIMILAR],
         "links": {
             "spectrogram": f"{address}/{PICTURE}" if (to / PICTURE).exists() else None,

@@ -44,7 +44,7 @@ class ServerJob:
     client
         Address of the client.
     folder
-        For files of the result; exists, and is deleted with the job.
+        For files of the result; deleted with the job, or as soon as its work fails.
     state
         ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
     version
@@ -303,12 +303,17 @@ class ServerJobs:
         with suppress(OSError):
             if held is not None:
                 held.close()
-            job.size += sum(file.stat().st_size for file in job.folder.iterdir())
         job.task = None  # a failed one holds what its functions held
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             job.error = self._words(error)
-        self._set(job, "cancelled" if task.cancelled() else "failed" if error else "done")
+        state = "cancelled" if task.cancelled() else "failed" if error else "done"
+        if state == "done":
+            with suppress(OSError):
+                job.size += sum(file.stat().st_size for file in job.folder.iterdir())
+        else:
+            shutil.rmtree(job.folder, ignore_errors=True)  # a file may be cut off
+        self._set(job, state)
         self._make_room()
 
     def _set(self, job: ServerJob, state: str) -> None:

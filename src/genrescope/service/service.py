@@ -180,14 +180,8 @@ class Service:
         limit = self.limits.analysis_s
         done = run(partial(worker.do, work, *arguments, timeout_s=limit))
         try:
-            return await asyncio.shield(done)
+            return await until_done(done, worker.kill)
         except asyncio.CancelledError:
-            # The turn is over when the process is free. What ends by itself in a moment costs less
-            # than a new process; one that is just being started is killed the next time.
-            await asyncio.wait({done}, timeout=_END_S)
-            while not done.done():
-                worker.kill()
-                await asyncio.wait({done}, timeout=0.1)
             if done.exception() is not None:
                 with suppress(OSError, RuntimeError):  # also as the server ends
                     await run(worker.begin)  # so that the next client does not wait for it
@@ -198,3 +192,26 @@ class Service:
         if self.library is None or analysis.vector is None:
             return ()
         return self.library.near(analysis.vector, count)
+
+
+async def until_done(work: asyncio.Future[_Result], kill: Callable[[], None]) -> _Result:
+    """Wait for work in another process; if cancelled, until that has ended, too.
+
+    Parameters
+    ----------
+    work
+        A thread's, which waits for the process.
+    kill
+        Ends the process, by which the thread's work fails.
+    """
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        # The turn is over when the process is free. What ends by itself in a moment costs less
+        # than a new process; one that is just being started is killed the next time.
+        await asyncio.wait({work}, timeout=_END_S)
+        while not work.done():
+            kill()
+            await asyncio.wait({work}, timeout=0.1)
+        work.exception()  # else asyncio reports that nobody has seen it
+        raise

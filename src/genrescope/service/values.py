@@ -13,9 +13,10 @@ from genrescope.classifier import Timeline
 from genrescope.classifier.batch import FileResult
 from genrescope.errors import one_line
 from genrescope.io import written
-from genrescope.library.similar import Neighbour
+from genrescope.library.similar import Library, Neighbour
 from genrescope.serialize import certainty, neighbour_values, result_row, sentence
-from genrescope.service.analysis import RATE, UploadAnalysis, names_of
+from genrescope.service.analysis import RATE, UploadAnalysis
+from genrescope.service.shelf import track_names
 from genrescope.tagging.formats import TrackNames
 
 _TAGS = 12  # of an answer
@@ -74,9 +75,10 @@ def track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
     return neighbour_values(track, written(track.path.relative_to(folder).as_posix()))
 
 
-def named_track_values(track: Neighbour, folder: Path) -> dict[str, Any]:
+def named_track_values(track: Neighbour, library: Library) -> dict[str, Any]:
     """Return ``track_values`` and the names in the track's tags."""
-    return track_values(track, folder) | _name_values(names_of(track.path))
+    names = track_names(library, track.row)
+    return track_values(track, library.folder) | _name_values(names)
 
 
 def calibration(trained: dict[str, Any]) -> str:

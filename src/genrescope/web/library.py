@@ -24,6 +24,7 @@ from genrescope.io import to_json
 from genrescope.library.contents import columns, contents, map_columns, playlist
 from genrescope.library.similar import Library
 from genrescope.service.shelf import Shelf
+from genrescope.web.clients import client_of, while_connected
 from genrescope.web.messages import json_response, read_json
 
 MAX_ROWS = 500_000
@@ -93,8 +94,9 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
         return json_response({"from": since, "tracks": len(library), **read})
 
     @router.get("/tracks/{number}/audio")
-    async def sound(number: int, convert: bool = False) -> Response:
-        path, kind = await shelf.sound(number, convert=convert)
+    async def sound(request: Request, number: int, convert: bool = False) -> Response:
+        found = shelf.sound(number, client_of(request.scope), convert=convert)
+        path, kind = await while_connected(request, found)
         return FileResponse(path, media_type=kind)
 
     @router.post("/playlist")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from mutagen.id3 import ID3
 from mutagen.mp4 import MP4Tags
 
 from genrescope.audio.ranges import Container, kind_of
+from genrescope.audio.source import View, open_source
 from genrescope.errors import InputError, one_line
 from genrescope.tagging.formats.form import FORMATS, Format, Snapshot
 from genrescope.tagging.formats.tagless import TAGLESS
@@ -83,12 +85,12 @@ def read_names(path: Path) -> TrackNames:
     InputError
         If the file cannot be read or its tags are broken.
     """
-    with _faults(path):
-        file = mutagen.File(path)
-        tags = getattr(file, "tags", None)
+    with _faults(path), open_source(path) as source:
+        file = io.BufferedReader(View(source))
+        tags = getattr(mutagen.File(fileobj=file, filename=str(path)), "tags", None)
         if tags is None:
             try:
-                tags = APEv2(path)  # the only tag of some MP3 files
+                tags = APEv2(file)  # the only tag of some MP3 files
             except APENoHeaderError:
                 return TrackNames()
         fields = next(fields for kind, fields in _FIELDS.items() if isinstance(tags, kind))
