@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from anyio import CancelScope
+
 from genrescope.classifier import Classifier
 from genrescope.classifier.explain import Explanation
 from genrescope.errors import InputError
@@ -209,9 +211,10 @@ async def until_done(work: asyncio.Future[_Result], kill: Callable[[], None]) ->
     except asyncio.CancelledError:
         # The turn is over when the process is free. What ends by itself in a moment costs less
         # than a new process; one that is just being started is killed the next time.
-        await asyncio.wait({work}, timeout=_END_S)
-        while not work.done():
-            kill()
-            await asyncio.wait({work}, timeout=0.1)
+        with CancelScope(shield=True):  # one that is cancelled stops every wait
+            await asyncio.wait({work}, timeout=_END_S)
+            while not work.done():
+                kill()
+                await asyncio.wait({work}, timeout=0.1)
         work.exception()  # else asyncio reports that nobody has seen it
         raise

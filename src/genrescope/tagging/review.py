@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from genrescope.tagging.apply import ApplyResult, apply_plan, register_plan, und
 from genrescope.tagging.journal import Journal, JournalEntry, written_before
 from genrescope.tagging.plan import Step, describe_plan, make_plan, open_plan, write_plan
 from genrescope.tagging.policy import AlbumVote, Policy
+from genrescope.tagging.stamp import stamp
 from genrescope.taxonomy import load_taxonomy
 
 _Item = TypeVar("_Item")
@@ -71,6 +72,8 @@ class Draft:
         Of rows that have been applied: ``waiting``, or as of ``ApplyResult``, and the reason.
     applied
         The rows of plans of the history, by these plans' numbers and the files.
+    stamps
+        Of the files of rows that were undone, by which they can be applied again.
     """
 
     key: str
@@ -81,6 +84,7 @@ class Draft:
     bare: frozenset[int] = frozenset()
     states: dict[int, tuple[str, str]] = field(default_factory=dict)
     applied: dict[tuple[int, Path], int] = field(default_factory=dict)
+    stamps: dict[int, str] = field(default_factory=dict)
 
 
 class Review:
@@ -238,7 +242,8 @@ class Review:
             for n, step in enumerate(_steps(draft)):
                 if n in rows:
                     numbers[step.path] = n
-                    yield _decided(step, rows[n])
+                    known = replace(step, stamp=draft.stamps.get(n, step.stamp))
+                    yield _decided(known, rows[n])
 
         progress(0, len(rows))
         write_plan(file, self._root, chosen())
@@ -317,6 +322,9 @@ class Review:
                 is_written = n is not None and draft.states.get(n, ("",))[0] == "written"
                 if n is not None and (result.state == "undone" or not is_written):
                     draft.states[n] = result.state, result.reason
+                if n is not None and result.state == "undone":
+                    with suppress(OSError):
+                        draft.stamps[n] = stamp(result.path.lstat())
             yield result
 
     def _entry(self, journal: Journal, number: int) -> JournalEntry:

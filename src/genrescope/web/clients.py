@@ -1,22 +1,15 @@
-"""The client of a request, which may leave, and log lines about requests."""
+"""The client of a request, and log lines about requests."""
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
-from asyncio import FIRST_COMPLETED
-from collections.abc import Coroutine
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from genrescope.errors import one_line
-
-_Result = TypeVar("_Result")
 
 _LOG = logging.getLogger("genrescope.web")
 _LONGEST = 120  # characters of a client's words in a line
@@ -38,34 +31,6 @@ def client_of(scope: Scope) -> str:
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((int(found), _SITE), strict=False))
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Do work for a request, and cancel it as soon as its client has gone.
-
-    Raises
-    ------
-    ClientDisconnect
-        If the client has gone.
-    """
-    doing = asyncio.create_task(work)
-    leaving = asyncio.create_task(_leave(request))
-    tasks = {doing, leaving}
-    try:
-        await asyncio.wait(tasks, return_when=FIRST_COMPLETED)
-        if not doing.done():
-            leaving.result()
-            raise ClientDisconnect
-        return doing.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-
-
-async def _leave(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def log_line(scope: Scope, cause: str) -> None:

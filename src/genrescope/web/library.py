@@ -24,7 +24,7 @@ from genrescope.io import to_json
 from genrescope.library.contents import columns, contents, map_columns, playlist
 from genrescope.library.similar import Library
 from genrescope.service.shelf import Shelf
-from genrescope.web.clients import client_of, while_connected
+from genrescope.web.clients import client_of
 from genrescope.web.messages import json_response, read_json
 
 MAX_ROWS = 500_000
@@ -95,8 +95,7 @@ def library_routes(library: Library, folder: Path, *, is_local: bool = False) ->
 
     @router.get("/tracks/{number}/audio")
     async def sound(request: Request, number: int, convert: bool = False) -> Response:
-        found = shelf.sound(number, client_of(request.scope), convert=convert)
-        path, kind = await while_connected(request, found)
+        path, kind = await shelf.sound(number, client_of(request.scope), convert=convert)
         return FileResponse(path, media_type=kind)
 
     @router.post("/playlist")
