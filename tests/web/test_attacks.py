@@ -271,6 +271,28 @@ def test_a_fault_is_one_line_and_an_answer(caplog: pytest.LogCaptureFixture) -> 
     assert record.exc_info is None
 
 
+def test_what_the_server_s_end_cancels_is_refused() -> None:
+    sent = []
+
+    async def endless(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+        guard = RequestGuard(endless, size=100, upload_s=1)
+        answering = asyncio.create_task(guard(scope, Mock(), send))
+        await asyncio.sleep(0.1)
+        answering.cancel()
+        await answering
+
+    asyncio.run(main())
+    assert sent[0]["status"] == 503
+    assert b"The server ends." in sent[1]["body"]
+
+
 def test_head_answers_as_get_does_without_the_body(ask: httpx.Client) -> None:
     for path in ("/", "/healthz", "/api/page", "/openapi.json", "/nowhere", CLASSIFY, ANSWERS):
         head, get = ask.head(path), ask.get(path)

@@ -143,6 +143,9 @@ class RequestGuard:
                 await error_response(error)(scope, receive, guarded)
         except ClientDisconnect:
             log_line(scope, "the client disconnected")
+        except asyncio.CancelledError:  # the server ends, if the client has not left
+            if not started:
+                await _refuse(503, "The server ends.")(scope, receive, guarded)
         except Exception as error:  # noqa: BLE001  whatever a client has sent, others are answered
             log_fault(error, scope)
             if not started:
@@ -294,7 +297,8 @@ class PatientProtocol(H11Protocol):
     def resume_writing(self) -> None:
         """Wait no more."""
         super().resume_writing()
-        self._stop_taking()
+        if self._taking is not None:
+            self._taking.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Wait on while a head is incomplete."""
@@ -328,7 +332,7 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
-        self._stop_taking()
+        self.resume_writing()
         super().connection_lost(exc)
         if self._reading is not None:
             self._reading.cancel()
@@ -352,10 +356,6 @@ class PatientProtocol(H11Protocol):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-
-    def _stop_taking(self) -> None:
-        if self._taking is not None:
-            self._taking.cancel()
 
     def _check_taken(self, before: int) -> None:
         left = self.transport.get_write_buffer_size()
