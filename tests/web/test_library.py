@@ -985,8 +985,12 @@ def test_conversions_have_turns_by_client_and_end_with_it(
     async def get(client: str, number: int, leave: CancelScope) -> int:
         sent: list[Any] = []
 
+        received = [{"type": "http.request"}]
+
         async def receive() -> Any:
-            return {"type": "http.request"}
+            if not received:
+                await asyncio.Event().wait()
+            return received.pop()
 
         async def send(message: Any) -> None:
             sent.append(message)
