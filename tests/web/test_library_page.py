@@ -311,6 +311,21 @@ def test_albums_have_a_heading_that_plays(visit: Callable[..., Any]) -> None:
     page.wait_for_function("() => !document.querySelector('[data-on=true]')")
 
 
+def test_a_track_without_tags_leaves_its_album_a_name(visit: Callable[..., Any]) -> None:
+    page = visit("programs")
+    count = len(asked(page, "/tracks")["path"])
+    paths = [f"Somewhere/{number}.mp3" for number in range(count)]
+    names = [*["Mine"] * (count - 1), None]
+    columns = {"from": 0, "title": paths, "artist": names, "album": names}
+    page.route("**/api/library/names*", lambda route: route.fulfill(json=columns))
+    tracks = {**asked(page, "/tracks"), "path": paths}
+    page.route("**/api/library/tracks", lambda route: route.fulfill(json=tracks))
+    page.click("nav >> text=Library")
+    page.wait_for_selector(f"{LIST} h2:text-is('Mine')")
+    assert "Mine ·" in page.locator(".shelf-head .note").inner_text()
+    assert "Mine" not in page.locator(f"{LIST} li").first.inner_text()
+
+
 def test_a_track_opens_its_answer_and_back_leads_to_the_library_as_it_was(
     visit: Callable[..., Any],
 ) -> None:

@@ -559,8 +559,9 @@ function plainSection() {
   return { folder: null, element: list, list };
 }
 
-// What those tracks of a list that have something in a column share; empty if they differ.
+// What tracks share in a column; empty if they differ, or if most have nothing there.
 function common(column, tracks) {
-  const known = new Set(tracks.map((i) => column[i]).filter(Boolean)); // some may have no tags
-  return known.size === 1 ? [...known][0] : "";
+  const known = tracks.map((i) => column[i]).filter(Boolean);
+  const isShared = 2 * known.length > tracks.length && known.every((one) => one === known[0]);
+  return isShared ? known[0] : "";
 }
