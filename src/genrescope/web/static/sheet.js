@@ -376,9 +376,10 @@ export class Sheet {
       if (row.state === "written" || (decision === "yes" && !row.genres.length)) continue;
       row.decision = decision;
     }
-    // Their buttons say how many are alike.
+    const decided = new Set(rows);
+    // Their buttons say how many are alike; one that is being edited stays as it is until then.
     for (const group of new Set(rows.map((row) => this.group(row)))) {
-      for (const row of group) this.draw(row);
+      for (const row of group) if (!this.isBeingEdited(row) || decided.has(row)) this.draw(row);
     }
     const words = { yes: "accepted", no: "rejected" }[decision] ?? "open again";
     announce(
@@ -387,9 +388,13 @@ export class Sheet {
     this.tally();
   }
 
+  isBeingEdited(row) {
+    return Boolean(this.elements.get(row.n)?.querySelector("form"));
+  }
+
   edit(row) {
     const element = this.elements.get(row.n);
-    if (row.state === "written" || element.querySelector("form")) return;
+    if (row.state === "written" || this.isBeingEdited(row)) return;
     const input = h("input", {
       class: "field",
       list: "genre-names",
